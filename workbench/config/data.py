@@ -1,0 +1,71 @@
+"""conf/data: where sequences come from. One schema a source, the same name as in `workbench.data.sources`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Data:
+    """What every source has."""
+
+    name: str = option(help="the source, a name in workbench.data.sources.SOURCES")
+    batch_size: int = option(32, "examples a batch; not used where padding.token_budget is set", low=1)
+    max_examples: int | None = option(None, "examples read from the source, both splits together", low=2)
+    max_length: int | None = option(None, "longest example, in tokens", low=1)
+    over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
+    validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
+    shards: int = option(2, "TFRecord files a split", low=1, high=10_000)
+    first_class: int = option(0, "id of the first class; 1 leaves 0 to padding", low=0, high=1)
+    parse: str = option(
+        "vectorised", "a batch at once, or one example as in 2016", choices=["vectorised", "one"]
+    )
+    split_seed: int = option(0, "seed of the held-out split: the same for every run of a sweep", low=0)
+    cache_dir: str | None = option(None, "where written data sets are kept; null: the user's cache folder")
+
+
+@dataclass(frozen=True)
+class PythonSource(Data):
+    """Logical lines of Python source as characters, each labelled with its token class."""
+
+    package: str = option("stdlib", "`stdlib`, or the name of any installed package")
+
+
+@dataclass(frozen=True)
+class UniversalDependencies(Data):
+    """Part-of-speech tags from CoNLL-U files."""
+
+    path: str | None = option(None, "folder or file with .conllu or .conllu.gz")
+    lowercase: bool = option(False, "words in lower case")
+
+
+@dataclass(frozen=True)
+class Synthetic(Data):
+    """Sequences whose lengths follow a named distribution, with labels that need the past and the future."""
+
+    lengths: str = option(
+        "geometric", "distribution", choices=["geometric", "uniform", "fixed", "one_outlier"]
+    )
+    mean: float = option(20.0, "mean length", low=1)
+    longest: int = option(100, "longest length; that of the outlier, where there is one", low=1)
+    minimum: int = option(1, "shortest length; 0 gives empty sequences", low=0)
+    examples: int = option(2000, "examples made, both splits together", low=2)
+    vocabulary: int = option(50, "different tokens", low=2)
+    classes: int = option(8, "different labels", low=2)
+
+
+@dataclass(frozen=True)
+class TFRecord(Data):
+    """Anyone's shards with a manifest."""
+
+    path: str | None = option(None, "folder with manifest.json")
+
+
+SCHEMAS: dict[str, type[Data]] = {
+    "python_source": PythonSource,
+    "ud_english_ewt": UniversalDependencies,
+    "synthetic": Synthetic,
+    "tfrecord": TFRecord,
+}

@@ -1,0 +1,23 @@
+"""conf/loss: which positions count, and how they are averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross entropy, masked and averaged."""
+
+    mask: str = option(help="a name in workbench.losses.MASKS", choices=["length", "sign", "none"])
+    average: str = option(
+        "token",
+        "per token, or as in the guide within each example first",
+        choices=["token", "example"],
+    )
+    accept_class_zero: bool = option(False, "let mask=sign drop the real class 0")
+
+
+SCHEMAS: dict[str, type[Loss]] = {"length": Loss, "sign": Loss, "none": Loss}

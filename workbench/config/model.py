@@ -1,0 +1,21 @@
+"""conf/model: what stands around the RNN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Model:
+    """Embedding, RNN layers, dense head; the data set says whether it tags or classifies."""
+
+    name: str = option("tagger", "", choices=["tagger"])
+    embedding_size: int = option(64, "size of a token's vector; not used for feature inputs", low=1)
+    layers: int = option(1, "RNN layers", low=1)
+    dropout: float = option(0.0, "share of RNN outputs dropped in training", low=0, high=0.95)
+    dtype: str = option("float32", "of weights and of the computation", choices=["float32", "float64"])
+
+
+SCHEMAS: dict[str, type[Model]] = {"tagger": Model}

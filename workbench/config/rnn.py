@@ -1,0 +1,33 @@
+"""conf/rnn: how a cell is run over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class RNN:
+    """What every unrolling has."""
+
+    unroll: str = option(help="a name in workbench.rnn.RNNS")
+    pass_lengths: bool = option(True, "give the RNN its sequence lengths")
+    direction: str = option("forward", "", choices=["forward", "backward", "both"])
+
+
+@dataclass(frozen=True)
+class Static(RNN):
+    """Unrolled while tracing: one copy of the cell for each step."""
+
+    allow_retrace: bool = option(False, "accept a new graph for every length that a batch may have")
+
+
+@dataclass(frozen=True)
+class Dynamic(RNN):
+    """One loop at run time, bounded by the batch's longest example."""
+
+    unroll_steps: int = option(1, "steps an iteration of the loop", low=1, high=64)
+
+
+SCHEMAS: dict[str, type[RNN]] = {"static": Static, "dynamic": Dynamic}

@@ -1,0 +1,71 @@
+"""Combinations that cannot run, though each of their values can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.config.schema import Problem
+
+
+def impossible(tree: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a tree whose single values are right."""
+    return [problem for rule in RULES for problem in rule(tree)]
+
+
+def _static_graph(tree: Mapping[str, Any]) -> list[Problem]:
+    rnn, padding = tree["rnn"], tree["padding"]
+    if rnn["unroll"] != "static" or rnn["allow_retrace"]:
+        return []
+    if padding["name"] == "global" or padding.get("pad_to_boundary"):
+        return []
+    remedy = (
+        f"a static RNN under padding={padding['name']} is a new graph for every length; take padding=global, "
+        "padding=bucket padding.pad_to_boundary=true, or ask for it with rnn.allow_retrace=true"
+    )
+    return [Problem("rnn.unroll", "static", remedy, skip=True)]
+
+
+def _sign_mask(tree: Mapping[str, Any]) -> list[Problem]:
+    loss, data = tree["loss"], tree["data"]
+    if loss["mask"] != "sign" or data["first_class"] > 0 or loss["accept_class_zero"]:
+        return []
+    remedy = (
+        "class 0 is in use, and a sign mask would drop it; take loss=length, data.first_class=1, "
+        "or ask for it with loss.accept_class_zero=true"
+    )
+    return [Problem("loss.mask", "sign", remedy, skip=True)]
+
+
+def _projection(tree: Mapping[str, Any]) -> list[Problem]:
+    cell = tree["cell"]
+    if cell.get("proj_clip") is None or cell.get("num_proj") is not None:
+        return []
+    return [Problem("cell.proj_clip", cell["proj_clip"], "clips a projection; set cell.num_proj too")]
+
+
+def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
+    given = tree["padding"].get("boundaries")
+    if given is None:
+        return []
+    if not given or sorted(set(given)) != list(given):
+        return [Problem("padding.boundaries", given, "must be rising lengths, at least one, each once")]
+    return []
+
+
+def _path(tree: Mapping[str, Any]) -> list[Problem]:
+    data = tree["data"]
+    if data["name"] == "tfrecord" and not data["path"]:
+        return [Problem("data.path", None, "data=tfrecord needs the folder that holds manifest.json")]
+    return []
+
+
+def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
+    data = tree["data"]
+    if data["name"] == "synthetic" and data["minimum"] > data["longest"]:
+        remedy = f"must be at most data.longest={data['longest']}"
+        return [Problem("data.minimum", data["minimum"], remedy)]
+    return []
+
+
+RULES = (_static_graph, _sign_mask, _projection, _boundaries, _path, _lengths)

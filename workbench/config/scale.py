@@ -1,0 +1,22 @@
+"""conf/scale: minutes on a laptop, or what a paper would report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes that the other groups refer to by interpolation."""
+
+    name: str = option(help="a name that claims.yaml's `pairs` may use")
+    examples: int = option(2000, "examples of a data set, both splits together", low=2)
+    epochs: int = option(1, "passes over the training split", low=1)
+    window_examples: int | None = option(
+        None, "examples in the timed window; null: the whole training split", low=1
+    )
+
+
+SCHEMAS: dict[str, type[Scale]] = {"quick": Scale, "full": Scale}

@@ -1,0 +1,186 @@
+"""Checks a tree of plain values against dataclasses: unknown keys, types, ranges, choices.
+
+A schema is a dataclass whose fields are made by `option`. The check never stops at the first problem, and
+every problem names the key, the value that came, and what would be right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    `skip` is true for a combination that is impossible only as a whole: a sweep leaves it out and says so, a
+    single run refuses it.
+    """
+
+    key: str
+    value: Any
+    remedy: str
+    skip: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.key}={_shown(self.value)}: {self.remedy}"
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """A field of a schema: its default, its meaning, and the values it may have.
+
+    `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range.
+    """
+    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices}
+    if isinstance(default, list | dict):
+        frozen = default
+        return dataclasses.field(default_factory=lambda: type(frozen)(frozen), metadata=limits)
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[Problem]]:
+    """The values of `tree` with the schema's defaults filled in, and everything that is wrong with them.
+
+    >>> @dataclass
+    ... class Training:
+    ...     epochs: int = option(1, "passes over the data", low=1)
+    >>> check(Training, {"epoch": 3}, "training")[1][0].remedy
+    'no such key; did you mean training.epochs?'
+    """
+    hints = typing.get_type_hints(schema)
+    known = {field.name: field for field in dataclasses.fields(schema)}
+    values: dict[str, Any] = {}
+    problems = [
+        Problem(_join(prefix, key), value, unknown_key(key, known, prefix))
+        for key, value in tree.items()
+        if key not in known
+    ]
+    for name, field in known.items():
+        key = _join(prefix, name)
+        if name not in tree:
+            value, missing = _default(field)
+            if missing:
+                problems.append(Problem(key, None, "required, but not given"))
+            values[name] = value
+            continue
+        value, wrong = _typed(tree[name], hints[name])
+        if wrong:
+            problems.append(Problem(key, tree[name], f"must be {_spelled(hints[name])}"))
+        else:
+            problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata)]
+        values[name] = value
+    return values, problems
+
+
+def _default(field: dataclasses.Field) -> tuple[Any, bool]:
+    if field.default is not dataclasses.MISSING:
+        return field.default, False
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory(), False
+    return None, True
+
+
+def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
+    """`value` as the type hint asks, and whether it cannot be. Only int to float is converted."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value, False
+    if origin in (typing.Union, types.UnionType):
+        for one in typing.get_args(hint):
+            result, wrong = _typed(value, one)
+            if not wrong:
+                return result, False
+        return value, True
+    if hint is types.NoneType:
+        return value, value is not None
+    if origin is list:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return value, True
+        items = [_typed(item, typing.get_args(hint)[0]) for item in value]
+        return [item for item, _ in items], any(wrong for _, wrong in items)
+    if origin is dict:
+        return (dict(value), False) if isinstance(value, Mapping) else (value, True)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value), False
+    if isinstance(value, bool) and hint is not bool:
+        return value, True
+    return value, not isinstance(value, hint)
+
+
+def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return list(dict.fromkeys(wrong for item in value for wrong in _outside(item, limits)))
+    choices = limits.get("choices")
+    if choices is not None and value not in choices:
+        return [not_among(value, choices)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ["must be a finite number"]
+    wrong = []
+    if limits.get("low") is not None and value < limits["low"]:
+        wrong.append(f"must be at least {limits['low']}")
+    if limits.get("above") is not None and value <= limits["above"]:
+        wrong.append(f"must be more than {limits['above']}")
+    if limits.get("high") is not None and value > limits["high"]:
+        wrong.append(f"must be at most {limits['high']}")
+    return wrong
+
+
+def not_among(value: Any, choices: Iterable[Any]) -> str:
+    """The remedy where `value` is none of `choices`, with the nearest of them."""
+    choices = list(choices)
+    near = difflib.get_close_matches(str(value), map(str, choices), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"must be one of {', '.join(map(_shown, choices))}{hint}"
+
+
+def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
+    """The remedy where `key` is none of `known`, with the nearest of them."""
+    known = list(known)
+    near = difflib.get_close_matches(str(key), known, 1)
+    if near:
+        return f"no such key; did you mean {_join(prefix, near[0])}?"
+    where = f"{prefix} has" if prefix else "there are"
+    return f"no such key; {where} {', '.join(sorted(known))}"
+
+
+def _spelled(hint: Any) -> str:
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        types.NoneType: "null",
+    }
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_spelled(one) for one in typing.get_args(hint))
+    if origin is list:
+        return f"a list, each {_spelled(typing.get_args(hint)[0])}"
+    if origin is dict:
+        return "a mapping"
+    return names.get(hint, str(hint))
+
+
+def _join(prefix: str, key: Any) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

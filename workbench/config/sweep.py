@@ -1,0 +1,34 @@
+"""The `sweep` and `workbench` sections: what an experiment runs, and how the command behaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The grid of an experiment, its blocks and its claims."""
+
+    grids: list[dict[str, Any]] = option(
+        [], "each a product of `override: values`; the command line's replace theirs"
+    )
+    blocks: int | None = option(None, "seeds; null: as many pairs as claims.yaml declares, else one", low=1)
+    throw_away: bool | None = option(None, "a first block that is never used; null: where there are claims")
+    claims: str | None = option(None, "claims.yaml; null: that of experiments/<name>/, where there is one")
+    order_seed: int = option(0, "seed of the order of the arms inside the blocks", low=0)
+
+
+@dataclass(frozen=True)
+class Command:
+    """How the command behaves; nothing here bears on a result."""
+
+    dry_run: bool = option(False, "plan, list and stop")
+    fail_fast: bool = option(False, "stop at the first job that fails")
+    quiet: bool = option(False, "print the verdicts only")
+    time_limit_s: float | None = option(
+        None, "a job that takes longer is ended and recorded as failed", above=0
+    )
+    commit_results: bool = option(False, "also write the report to experiments/<name>/results/")

@@ -1,0 +1,24 @@
+"""conf/training: how long, how exactly, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.config.schema import option
+
+
+@dataclass(frozen=True)
+class Training:
+    """Epochs over the training split; the validation split is evaluated at the end."""
+
+    name: str = option("default", "", choices=["default"])
+    epochs: int = option(1, "passes over the training split", low=1)
+    max_steps: int | None = option(None, "stop after so many steps; null: never", low=1)
+    deterministic: bool = option(False, "TensorFlow's op determinism: on for quality, off for timing")
+    device: str = option("auto", "auto takes a GPU if TensorFlow sees one", choices=["auto", "cpu", "gpu"])
+    tf32: bool = option(False, "let a GPU round float32 products to TF32")
+    threads: int | None = option(None, "threads of TensorFlow; null: one a core", low=1)
+    log_every: int = option(20, "steps between two logged losses", low=1)
+
+
+SCHEMAS: dict[str, type[Training]] = {"default": Training}

@@ -1,0 +1,27 @@
+"""Where conf/ and experiments/ lie: the checkout's, or the wheel's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = PACKAGE / "_shipped"
+ROOT = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent
+
+CONF = ROOT / "conf"
+
+
+def claims_file(name: str) -> Path | None:
+    """The claims.yaml of an experiment, or None where it has none."""
+    path = ROOT / "experiments" / name / "claims.yaml"
+    return path if path.is_file() else None
+
+
+def results_folder(name: str) -> Path:
+    """Where an experiment's committed results lie; only a checkout has them writable."""
+    return ROOT / "experiments" / name / "results"
+
+
+def experiments() -> list[str]:
+    """Names that `+experiment=` takes."""
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

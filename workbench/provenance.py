@@ -1,0 +1,134 @@
+"""Where a run came from: git, versions, machine, threads."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from workbench.places import PACKAGE, ROOT
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "hydra-core", "mlflow")
+
+
+def provenance() -> dict[str, str]:
+    """What to tag a run with, names below `git.`, `version.` and `machine.`; all values are text."""
+    return {**git(), **versions(), **machine(), "code.sha256": code_version()}
+
+
+@functools.cache
+def git() -> dict[str, str]:
+    """Commit, branch and whether the tree had changes; empty where there is no git or no checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "git.commit": commit,
+        "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD") or "",
+        "git.dirty": str(bool(changed)).lower(),
+    }
+
+
+def git_diff() -> str:
+    """The changes since the commit, as a patch; empty where there are none."""
+    return _git("diff", "HEAD") or ""
+
+
+def committed_at(path: Path) -> tuple[str, bool] | None:
+    """The last commit of a file and whether the file is as committed; None where git does not know it."""
+    commit = _git("log", "-n", "1", "--format=%H", "--", str(path), folder=path.parent)
+    if not commit:
+        return None
+    return commit, not _git("status", "--porcelain", "--", str(path), folder=path.parent)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that bear on a result."""
+    found = {"version.python": platform.python_version(), "version.workbench": _own_version()}
+    for name in _PACKAGES:
+        try:
+            found[f"version.{name}"] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def machine() -> dict[str, str]:
+    """Processor, cores, memory, frequency and what else bears on speed; the host's name is left out."""
+    frequency = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    found = {
+        "machine.system": f"{platform.system()} {platform.release()}",
+        "machine.cpu": _cpu_model(),
+        "machine.cores": str(
+            len(psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else [])
+            or psutil.cpu_count()
+            or 1
+        ),
+        "machine.memory_gb": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "machine.cgroup_cpu": _read("/sys/fs/cgroup/cpu.max") or "unknown",
+        "machine.governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+        "machine.frequency_khz": frequency or "unknown",
+        "machine.aslr": _read("/proc/sys/kernel/randomize_va_space") or "unknown",
+    }
+    return found
+
+
+@functools.cache
+def code_version() -> str:
+    """SHA-256 over the package's own source: what an identity means by 'the same code'."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Settings in the environment that change speed or rounding, as the child saw them."""
+    names = ("PYTHONHASHSEED", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "OMP_NUM_THREADS")
+    return {f"environment.{name}": os.environ[name] for name in names if name in os.environ}
+
+
+def _own_version() -> str:
+    import workbench
+
+    return workbench.__version__
+
+
+def _cpu_model() -> str:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _git(*arguments: str, folder: Path = ROOT) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def command() -> str:
+    """The command line as a person would type it."""
+    return " ".join(["python", "-m", "workbench", *sys.argv[1:]])

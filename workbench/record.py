@@ -1,0 +1,165 @@
+"""What a run leaves behind: the table of metrics, the run record, its identity, and how two records compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Better = Literal["higher", "lower", "zero"] | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric's name stands for: unit, meaning, which way is better, and how two values compare.
+
+    `scale` is `ratio` where a quotient of two values has a meaning, else `difference`.
+    `noisy` is true for what a clock or the operating system measures: two equal runs need not agree on it.
+    """
+
+    unit: str
+    meaning: str
+    better: Better = None
+    scale: Literal["ratio", "difference"] = "ratio"
+    noisy: bool = False
+
+
+def _correctness() -> dict[str, Metric]:
+    table = {}
+    for given, words in (("with", "passed"), ("without", "not passed")):
+        for what, thing in (("output", "valid outputs"), ("state", "final states")):
+            for kind, unit in (("abs", "1"), ("rel", "1")):
+                table[f"correctness/max_{kind}_error_{what}_{given}_lengths"] = Metric(
+                    unit,
+                    f"largest {'absolute' if kind == 'abs' else 'relative'} error of {thing} of the trained "
+                    f"model on real batches, lengths {words}, against each example run alone and unpadded",
+                    "zero",
+                    "difference",
+                )
+        table[f"correctness/max_abs_output_past_end_{given}_lengths"] = Metric(
+            "1",
+            f"largest magnitude of an output past its example's end, lengths {words}",
+            "zero",
+            "difference",
+        )
+    for change, words in (
+        ("longer", "padding lengthened by half"),
+        ("random", "padding content randomised"),
+    ):
+        for what in ("loss", "gradient"):
+            table[f"correctness/{what}_change_padding_{change}"] = Metric(
+                "1",
+                f"largest relative change of the {what} when the batch is the same but its {words}, "
+                "lengths passed as the run passes them",
+                "zero",
+                "difference",
+            )
+    return table
+
+
+def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metric]:
+    table = {}
+    for split in ("train", "validation"):
+        for per, words in (
+            ("token", "a mean over valid tokens"),
+            ("example", "a mean within each example by its true length, then over the non-empty examples"),
+        ):
+            table[f"{group}/{split}_per_{per}"] = Metric(
+                unit, f"{meaning} on the {split} split: {words}", better
+            )
+    return table
+
+
+METRICS: dict[str, Metric] = {
+    # speed: the timed window, VALIDITY's passes over the same batches; sums, not medians of steps
+    "speed/valid_tokens_per_s": Metric(
+        "tokens/s",
+        "valid tokens over time: per batch the median of the passes, then summed",
+        "higher",
+        noisy=True,
+    ),
+    "speed/padded_tokens_per_s": Metric(
+        "tokens/s", "computed positions, padding included, over the same time", "higher", noisy=True
+    ),
+    "speed/examples_per_s": Metric("examples/s", "examples over the same time", "higher", noisy=True),
+    "speed/step_p50_ms": Metric("ms", "median training step (descriptive)", "lower", noisy=True),
+    "speed/step_p95_ms": Metric("ms", "95th percentile of training steps (descriptive)", "lower", noisy=True),
+    "speed/valid_tokens": Metric("tokens", "valid tokens in one pass of the timed window"),
+    "speed/batches": Metric("batches", "batches in one pass of the timed window"),
+    "speed/passes": Metric("passes", "passes over the timed window's batches"),
+    "speed/window_s": Metric("s", "length of the timed window, all passes", noisy=True),
+    "speed/warmup_steps": Metric("steps", "training steps before the timed window"),
+    "speed/traces_in_window": Metric("traces", "graphs traced inside the timed window (must be 0)", "lower"),
+    "speed/traces": Metric("traces", "graphs of the training step traced in the whole run", "lower"),
+    "speed/graph_build_s": Metric(
+        "s",
+        "time to trace the training step for the first batch (forward, backward, update)",
+        "lower",
+        noisy=True,
+    ),
+    "speed/graph_nodes": Metric(
+        "nodes", "nodes of the first training graph, bodies of its functions included", "lower"
+    ),
+    "speed/first_step_s": Metric("s", "first training step, tracing included", "lower", noisy=True),
+    "speed/input_wait_share": Metric(
+        "1", "share of the timed window spent waiting for a batch", "lower", noisy=True
+    ),
+    "speed/train_s": Metric("s", "training to its end, evaluation apart", "lower", noisy=True),
+    "speed/calibration_before_gflops": Metric(
+        "GFLOP/s", "a matrix product directly before the timed window", "higher", noisy=True
+    ),
+    "speed/calibration_after_gflops": Metric(
+        "GFLOP/s", "the same directly after the timed window", "higher", noisy=True
+    ),
+    "speed/foreign_cpu_share": Metric(
+        "1", "CPU time of other processes and steal, as a share of the window's CPU time", "lower", noisy=True
+    ),
+    # memory
+    "memory/peak_rss_mb": Metric(
+        "MB", "peak resident memory of the process during training", "lower", noisy=True
+    ),
+    "memory/rss_growth_mb": Metric(
+        "MB",
+        "peak resident memory during training above what the process held before it",
+        "lower",
+        noisy=True,
+    ),
+    "memory/peak_device_mb": Metric(
+        "MB", "peak memory of the GPU's allocator during training", "lower", noisy=True
+    ),
+    "memory/padded_batch_bytes": Metric(
+        "bytes", "largest batch that the pipeline gave, all its tensors", "lower"
+    ),
+    # what was learnt
+    **_per("loss", "nats", "true loss", "lower"),
+    "loss/train_objective": Metric(
+        "nats", "the loss that training minimised, mask and average as configured, last epoch", "lower"
+    ),
+    "loss/validation_objective": Metric(
+        "nats", "the same loss on the validation split: what a report by this mask would say", "lower"
+    ),
+    **_per("accuracy", "1", "share of labels that are right", "higher"),
+    # what was fed
+    "data/padding_share": Metric(
+        "1", "share of positions that were padding, over the training batches", "lower", "difference"
+    ),
+    "data/predicted_padding_share": Metric(
+        "1", "the same as the length histogram predicts it", "lower", "difference"
+    ),
+    "data/padding_share_random_batches": Metric(
+        "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
+    ),
+    "data/share_of_batches_at_longest": Metric(
+        "1", "share of training batches padded to the longest example of the data set", "lower", "difference"
+    ),
+    "data/valid_tokens": Metric("tokens", "valid tokens trained on, all epochs"),
+    "data/padded_tokens": Metric("tokens", "positions trained on, padding included, all epochs", "lower"),
+    "data/examples": Metric("examples", "examples trained on, all epochs"),
+    "data/batches": Metric("batches", "batches trained on, all epochs"),
+    "data/longest": Metric("tokens", "longest example of the data set"),
+    "data/mean_length": Metric("tokens", "mean length of the training split"),
+    **_correctness(),
+}

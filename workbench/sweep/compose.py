@@ -1,0 +1,95 @@
+"""Hydra's glue: overrides -> one composed, resolved tree; sweep overrides -> their values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from workbench.config import ConfigError, Problem, flatten
+from workbench.config.schema import unknown_key
+from workbench.places import CONF
+
+
+class Composer:
+    """Composes configurations from conf/, and from folders of the user's own before it."""
+
+    def __init__(self, folders: Sequence[str] = (), config_name: str = "config") -> None:
+        self._config_name = config_name
+        paths = ",".join(f"'file://{os.path.abspath(folder)}'" for folder in folders)
+        self._extra = [f"hydra.searchpath=[{paths}]"] if folders else []
+
+    def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The composed tree, interpolations resolved.
+
+        Raises:
+            ConfigError: an override that does not parse, or names a key or a file that is not there.
+        """
+        return self.with_params(overrides)[0]
+
+    def with_params(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The composed tree, and `hydra.sweeper.params` of the same composition."""
+        try:
+            config = hydra_compose(self._config_name, [*self._extra, *overrides], return_hydra_config=True)
+            params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
+            OmegaConf.set_struct(config, False)
+            del config["hydra"]
+            tree = OmegaConf.to_container(config, resolve=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError([self._explained(error, overrides)]) from error
+        return tree, params  # type: ignore[return-value]
+
+    def _explained(self, error: Exception, overrides: Sequence[str]) -> Problem:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        message = " ".join(
+            line for line in lines if not line.startswith(("set the env", "full_key", "object_type"))
+        )
+        for text in overrides:
+            key, _, value = text.lstrip("+~").partition("=")
+            if f"'{key}'" in message and "Could not override" in message:
+                known = flatten(self([])).keys() | {".".join(k.split(".")[:-1]) for k in flatten(self([]))}
+                return Problem(key, value, unknown_key(key, sorted(known - {""})))
+        return Problem("override", " ".join(overrides) or "(none)", message)
+
+
+@contextmanager
+def composer(folders: Sequence[str] = ()) -> Iterator[Composer]:
+    """A composer over conf/; Hydra keeps global state, which this takes and gives back."""
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise ConfigError([Problem("--config-dir", folder, "is not a folder")])
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="workbench"):
+        yield Composer(folders)
+
+
+def split_sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Plain overrides, and the swept ones as key -> overrides of one value each.
+
+    >>> split_sweeps(["seed=1,2", "cell=gru", "data.mean=range(1,3)"])
+    (['cell=gru'], {'seed': ['seed=1', 'seed=2'], 'data.mean': ['data.mean=1', 'data.mean=2']})
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError([Problem("override", " ".join(overrides), " ".join(str(error).split()))]) from error
+    plain, swept = [], {}
+    for override, text in zip(parsed, overrides, strict=True):
+        if not override.is_sweep_override():
+            plain.append(text)
+            continue
+        sign = "+" if text.startswith("+") else ""
+        key = override.get_key_element()
+        swept[key.lstrip("+")] = [
+            f"{sign}{key.lstrip('+')}={value}" for value in override.sweep_string_iterator()
+        ]
+    return plain, swept
