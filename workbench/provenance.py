@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Processor, cores, memory, frequency and what else bears on speed; the host's name is left out."""
     frequency = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    found = {
+    return {
         "machine.system": f"{platform.system()} {platform.release()}",
         "machine.cpu": _cpu_model(),
         "machine.cores": str(
@@ -80,7 +80,6 @@ def machine() -> dict[str, str]:
         "machine.frequency_khz": frequency or "unknown",
         "machine.aslr": _read("/proc/sys/kernel/randomize_va_space") or "unknown",
     }
-    return found
 
 
 @functools.cache

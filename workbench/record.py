@@ -1,11 +1,11 @@
-"""What a run leaves behind: the table of metrics, the run record, its identity, and how two records compare."""
+"""What a run leaves behind: the table of metrics, the record, its identity, how two records compare."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -163,3 +163,71 @@ METRICS: dict[str, Metric] = {
     "data/mean_length": Metric("tokens", "mean length of the training split"),
     **_correctness(),
 }
+
+
+@dataclass
+class RunRecord:
+    """What one run found: facts (text, for params), metrics by METRICS' names, and tags."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def add(self, values: Mapping[str, float | None]) -> None:
+        """Take metrics in; None stands for 'not measured here' and leaves no trace.
+
+        Raises:
+            KeyError: a name that METRICS does not declare.
+        """
+        for name, value in values.items():
+            if name not in METRICS:
+                raise KeyError(f"{name} is no declared metric; declare it in workbench.record.METRICS")
+            if value is not None:
+                self.metrics[name] = float(value)
+
+
+_NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every"}
+
+
+def identity(
+    tree: Mapping[str, Any], groups: Iterable[str], fingerprint: str, code: str, *, length: int = 16
+) -> str:
+    """The hash of what bears on a run's result: these groups of the config, seed, repeat, label, data, code.
+
+    Where the data lies and how often it is logged do not count; what it is does, by its fingerprint.
+    """
+    kept = {
+        f"{group}.{key}": value
+        for group in groups
+        for key, value in tree[group].items()
+        if f"{group}.{key}" not in _NOT_IDENTITY
+    }
+    kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
+    text = json.dumps([kept, fingerprint, code], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def exact_metrics() -> list[str]:
+    """Names of metrics that two equal runs on one machine must agree on to the last bit."""
+    return [name for name, metric in METRICS.items() if not metric.noisy]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number of two records that is not the same."""
+
+    name: str
+    first: float | None
+    second: float | None
+    noisy: bool
+
+
+def compare(first: Mapping[str, float], second: Mapping[str, float]) -> list[Difference]:
+    """Every metric on which two records differ, exact ones first; a metric of one record only differs too."""
+    found = []
+    for name in sorted(set(first) | set(second)):
+        a, b = first.get(name), second.get(name)
+        same = a == b or (a is not None and b is not None and math.isnan(a) and math.isnan(b))
+        if not same:
+            found.append(Difference(name, a, b, name in METRICS and METRICS[name].noisy))
+    return sorted(found, key=lambda difference: (difference.noisy, difference.name))

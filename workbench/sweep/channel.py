@@ -1,0 +1,55 @@
+"""The child's end of the pipe to the process that waits for it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.sweep.worker import CHANNEL
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Channel:
+    """Sends what a run logs; without a listener it prints, so that a run can be started by hand."""
+
+    def __init__(self) -> None:
+        fds = os.environ.pop(CHANNEL, None)
+        self._reads, self._writes = map(int, fds.split(",")) if fds else (None, None)
+        if fds:
+            _die_with_parent()
+
+    def send(self, kind: str, **values: Any) -> None:
+        """Send one message."""
+        line = json.dumps({"kind": kind, **values}) + "\n"
+        if self._writes is None:
+            sys.stdout.write(line)
+            return
+        data = line.encode()
+        while data:
+            data = data[os.write(self._writes, data) :]
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Send metrics of one step."""
+        self.send("log", step=step, values=dict(values))
+
+    def note(self, text: str) -> None:
+        """Say what is being done, for whoever watches."""
+        self.send("note", text=text)
+
+    def quiet(self) -> None:
+        """Return once all that was sent has been written down: from here on nobody logs until the next message."""
+        self.send("quiet")
+        if self._reads is not None and not os.read(self._reads, 1):
+            raise ConnectionError("the process that waited for this run is gone")
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent, so that a killed sweep leaves no child behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,94 @@
+"""What a person sees while jobs run: a live bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from workbench.sweep.grid import Job
+from workbench.sweep.worker import Message, Outcome
+
+
+class Watcher:
+    """Shows the jobs of one command. `quiet` shows nothing but failures."""
+
+    def __init__(self, console: Console, jobs: int, *, quiet: bool = False) -> None:
+        self._console, self._jobs, self._quiet = console, jobs, quiet
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            refresh_per_second=1,
+        )
+        self._task = self._bar.add_task("preparing", total=jobs)
+        self._done = 0
+        self._failed = 0
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line for the person."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, markup=False)
+
+    def began(self, job: Job) -> None:
+        """A job starts."""
+        self._bar.update(self._task, description=_title(job))
+
+    def heard(self, job: Job, message: Message) -> None:
+        """A job says something."""
+        if message["kind"] == "note":
+            self._bar.update(self._task, description=f"{_title(job)}: {message['text']}")
+        elif message["kind"] == "log" and "loss/step" in message["values"]:
+            text = f"step {message['step']}, loss {message['values']['loss/step']:.3f}"
+            self._bar.update(self._task, description=f"{_title(job)}: {text}")
+            if self._jobs == 1 and not self._console.is_terminal:
+                self.say(text)
+
+    def silent(self) -> None:
+        """A job is about to be timed: draw nothing until it says something."""
+        self._bar.refresh()
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """A job has ended; a failure is always shown."""
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        if outcome.status != "finished":
+            self._failed += 1
+            self._console.print(
+                f"[{self._done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
+                highlight=False,
+                markup=False,
+                style="red",
+            )
+        elif not self._console.is_terminal and self._jobs > 1:
+            self.say(f"[{self._done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
+
+
+def _title(job: Job) -> str:
+    where = "throw-away block" if job.block == 0 else f"block {job.block}"
+    again = ", control again" if job.repeat else ""
+    return f"{job.arm} ({where}{again})"

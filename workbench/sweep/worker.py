@@ -1,0 +1,140 @@
+"""A job -> a child process -> its outcome. The child computes; this process waits, without spinning, and listens.
+
+The child sends JSON lines through a pipe. A line of kind `quiet` asks for silence: it is answered once everything
+said before it has been written down, so that nothing is logged while the child is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Message = dict[str, Any]
+CHANNEL = "WORKBENCH_CHANNEL"
+PADDING = "WORKBENCH_PADDING"
+_LONGEST_PADDING = 4096
+
+
+@dataclass
+class Outcome:
+    """How a child ended: `finished` with a result, or why not."""
+
+    status: Literal["finished", "failed", "killed", "timed_out"]
+    result: Message = field(default_factory=dict)
+    error: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+
+
+def run_child(
+    arguments: Sequence[str],
+    *,
+    output: Path,
+    on_message: Callable[[Message], None],
+    environment: Mapping[str, str] | None = None,
+    time_limit_s: float | None = None,
+) -> Outcome:
+    """Run `python -m workbench.run ARGUMENTS` to its end and return how it ended; never raises for the child.
+
+    Its stdout and stderr go to `output`. A child that takes longer than the limit is killed with its children.
+    """
+    started = time.monotonic()
+    from_child, child_writes = os.pipe()
+    child_reads, to_child = os.pipe()
+    result: Message = {}
+    with open(output, "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workbench.run", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(child_writes, child_reads),
+            start_new_session=True,
+            env={**os.environ, **(environment or {}), CHANNEL: f"{child_reads},{child_writes}"},
+        )
+    os.close(child_writes)
+    os.close(child_reads)
+    timed_out = False
+    try:
+        deadline = started + time_limit_s if time_limit_s else None
+        for message in _messages(from_child, deadline):
+            if message is None:
+                timed_out = True
+                break
+            if message["kind"] in ("result", "failure"):
+                result = message
+                continue
+            on_message(message)
+            if message["kind"] == "quiet":
+                os.write(to_child, b"\n")
+        if timed_out:
+            _kill(process)
+        code = process.wait()
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        os.close(from_child)
+        os.close(to_child)
+    return _outcome(code, result, timed_out, time_limit_s, time.monotonic() - started, output)
+
+
+def random_environment() -> dict[str, str]:
+    """A random amount of environment, since its size moves the stack; and hashing fixed."""
+    return {PADDING: "x" * secrets.randbelow(_LONGEST_PADDING), "PYTHONHASHSEED": "0"}
+
+
+def _messages(pipe: int, deadline: float | None) -> Iterator[Message | None]:
+    """Whole lines as they come, until the other end closes; None once the deadline has passed."""
+    rest = b""
+    while True:
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([pipe], [], [], wait)
+        if not ready:
+            yield None
+            return
+        piece = os.read(pipe, 1 << 16)
+        if not piece:
+            return
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+
+def _kill(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def _outcome(
+    code: int, result: Message, timed_out: bool, limit: float | None, seconds: float, output: Path
+) -> Outcome:
+    if timed_out:
+        return Outcome("timed_out", error=f"ended after its limit of {limit:g} s", seconds=seconds)
+    if result.get("kind") == "failure":
+        return Outcome("failed", error=result["error"], trace=result["trace"], seconds=seconds)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return Outcome("killed", error=f"ended by {name}{hint}", trace=_tail(output), seconds=seconds)
+    if code != 0 or not result:
+        error = f"ended with exit code {code} and without a result"
+        return Outcome("failed", error=error, trace=_tail(output), seconds=seconds)
+    return Outcome("finished", result=result, seconds=seconds)
+
+
+def _tail(output: Path, characters: int = 4000) -> str:
+    return output.read_text(errors="replace")[-characters:]

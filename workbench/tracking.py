@@ -1,0 +1,266 @@
+"""Records in MLflow: the only importer of mlflow.
+
+A new SQLite database is made in one process under a file lock, since MLflow's migrations are not locked and two
+processes that make one at once destroy it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import os
+import socket
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+_SQLITE = "sqlite:///"
+_LONGEST_PARAM = 6000
+_BATCH = 900
+
+
+class TrackingError(RuntimeError):
+    """The tracking server or database cannot be used; the message says what to do."""
+
+
+class Tracker:
+    """Writes runs to one tracking server or database, and reads them back.
+
+    Raises:
+        TrackingError: nothing answers at the address, or the database is of another MLflow version.
+    """
+
+    def __init__(self, uri: str, artifacts: str | None = None, *, wal: bool = True) -> None:
+        self.uri, self._database = _resolved(uri)
+        self._artifacts = Path(artifacts).resolve() if artifacts else None
+        if self._database:
+            with _explained(self.uri):
+                _initialise(self._database, self.uri, wal)
+        else:
+            _answers(self.uri)
+        _quiet()
+        mlflow.set_tracking_uri(self.uri)
+        with _explained(self.uri):
+            self._client = MlflowClient(self.uri)
+            self._client.search_experiments(max_results=1)
+
+    def experiment(self, name: str) -> str:
+        """The id of an experiment, made where it is not there."""
+        with _explained(self.uri), self._lock():
+            found = self._client.get_experiment_by_name(name)
+            if found is not None:
+                if found.lifecycle_stage == "deleted":
+                    raise TrackingError(
+                        f"tracking.uri={self.uri}: experiment {name!r} was deleted; restore it "
+                        "(`mlflow experiments restore`) or give another name=..."
+                    )
+                return found.experiment_id
+            folder = None
+            if self._artifacts:
+                self._artifacts.mkdir(parents=True, exist_ok=True)
+                folder = (self._artifacts / name).as_uri()
+            return self._client.create_experiment(name, artifact_location=folder)
+
+    def start(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+    ) -> str:
+        """Open a run and return its id."""
+        own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", "mlflow.source.name": "workbench"}
+        if parent:
+            own["mlflow.parentRunId"] = parent
+        with _explained(self.uri):
+            run = self._client.create_run(experiment, tags={**own, **tags}, run_name=name)
+            self.params(run.info.run_id, params)
+        return str(run.info.run_id)
+
+    def params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log parameters; a value too long for MLflow is cut, the whole config is an artifact."""
+        entries = [Param(key, _text(value)[:_LONGEST_PARAM]) for key, value in params.items()]
+        with _explained(self.uri):
+            for at in range(0, len(entries), 100):
+                self._client.log_batch(run_id, params=entries[at : at + 100])
+
+    def log(self, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
+        """Log rows of (step, values) in as few calls as there can be; values that are not finite are left out."""
+        now = int(time.time() * 1000)
+        entries = [
+            Metric(name, float(value), now, step)
+            for step, values in rows
+            for name, value in values.items()
+            if math.isfinite(value)
+        ]
+        with _explained(self.uri):
+            for at in range(0, len(entries), _BATCH):
+                self._client.log_batch(run_id, metrics=entries[at : at + _BATCH])
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        entries = [RunTag(key, str(value)) for key, value in tags.items()]
+        with _explained(self.uri):
+            for at in range(0, len(entries), 100):
+                self._client.log_batch(run_id, tags=entries[at : at + 100])
+
+    def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Keep a file, or all files of a folder."""
+        with _explained(self.uri):
+            if path.is_dir():
+                self._client.log_artifacts(run_id, str(path), folder)
+            else:
+                self._client.log_artifact(run_id, str(path), folder)
+
+    def text(self, run_id: str, text: str, name: str) -> None:
+        """Keep a text as an artifact."""
+        with _explained(self.uri):
+            self._client.log_text(run_id, text, name)
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Close a run: FINISHED, FAILED or KILLED."""
+        with _explained(self.uri):
+            self._client.set_terminated(run_id, status)
+
+    def runs(self, experiment: str, sweep: str | None = None) -> pd.DataFrame:
+        """The runs of an experiment, or of one of its sweeps, with the columns of `mlflow.search_runs`."""
+        with _explained(self.uri):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                return pd.DataFrame()
+            clause = f"tags.`workbench.sweep` = '{sweep}'" if sweep else ""
+            return mlflow.search_runs(
+                experiment_ids=[found.experiment_id],
+                filter_string=clause,
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=100_000,
+                order_by=["attributes.start_time ASC"],
+            )
+
+    def get(self, run_id: str) -> Run:
+        """One run, by its id."""
+        with _explained(self.uri):
+            return self._client.get_run(run_id)
+
+    def read_text(self, run_id: str, name: str) -> str:
+        """An artifact of a run, as text."""
+        with _explained(self.uri):
+            path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
+        return Path(path).read_text()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self._database is None:
+            yield
+            return
+        with _file_lock(self._database):
+            yield
+
+
+def _resolved(uri: str) -> tuple[str, Path | None]:
+    """The URI with an absolute path where it names a SQLite file, and that file."""
+    if uri.startswith(_SQLITE):
+        path = Path(uri[len(_SQLITE) :]).resolve()
+        return f"{_SQLITE}{path}", path
+    if urlparse(uri).scheme in ("http", "https", "postgresql", "postgresql+psycopg2", "mysql"):
+        return uri, None
+    raise TrackingError(
+        f"tracking.uri={uri}: must be sqlite:///FILE, an http(s) address of an MLflow server, or a database URI"
+    )
+
+
+def _initialise(database: Path, uri: str, wal: bool) -> None:
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(
+            f"tracking.uri={uri}: cannot make the folder {database.parent}: {error}"
+        ) from error
+    with _file_lock(database):
+        _quiet()
+        MlflowClient(uri).search_experiments(max_results=1)
+        if wal:
+            connection = sqlite3.connect(database, timeout=30)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+
+
+@contextmanager
+def _file_lock(database: Path) -> Iterator[None]:
+    with open(database.with_name(database.name + ".lock"), "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _answers(uri: str) -> None:
+    address = urlparse(uri)
+    if address.scheme not in ("http", "https"):
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise TrackingError(
+            f"tracking.uri={_without_password(uri)}: nothing answers there ({error}); start the server "
+            "(`mlflow server --port ...`), or take tracking=sqlite"
+        ) from error
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        message = " ".join(str(error).split())
+        where = f"tracking.uri={_without_password(uri)}"
+        if "out-of-date database schema" in message or "Can't locate revision" in message:
+            raise TrackingError(
+                f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); "
+                f"copy it, then `mlflow db upgrade {_without_password(uri)}`, or give another tracking.uri. "
+                f"MLflow says: {message}"
+            ) from error
+        raise TrackingError(f"{where}: {message}") from error
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(f"tracking.uri={uri}: not a usable SQLite database ({error})") from error
+    except Exception as error:
+        if type(error).__module__.startswith(("sqlalchemy", "alembic")):
+            message = " ".join(str(error).split())
+            hint = (
+                f"the database was written by another MLflow version (this is {mlflow.__version__})"
+                if "revision" in message
+                else "the database cannot be used; is it a whole SQLite file, and is the disk full?"
+            )
+            raise TrackingError(f"tracking.uri={_without_password(uri)}: {hint}: {message[:400]}") from error
+        raise
+
+
+def _without_password(uri: str) -> str:
+    address = urlparse(uri)
+    return uri.replace(f":{address.password}@", ":***@") if address.password else uri
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quiet() -> None:
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="mlflow|alembic|sqlalchemy")
