@@ -1,0 +1,129 @@
+"""Every golden case of TensorFlow 1.15: values, final states and gradients, through the loader of its weights."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.cells import CELLS, load_tf1_weights, tf1_states, tf1_variables, weight_paths
+from workbench.rnn import bidirectional_rnn, dynamic_rnn, static_rnn
+
+FOLDER = Path(os.environ.get("WORKBENCH_GOLDEN_DIR", Path(__file__).parent / "data"))
+CASES = sorted(path.stem for path in FOLDER.glob("*__*.npz"))
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+# A cell of TF 1.15 that is not here yet. A case that passes while its cell is listed fails the last test.
+EXEMPT = {
+    "attention",
+    "coupled_lstm",
+    "grid_lstm",
+    "gru_block",
+    "layer_norm_lstm",
+    "lstm_block",
+    "multi",
+    "nas",
+    "residual",
+    "time_freq_lstm",
+    "ugrnn",
+}
+SAME_AS = {"basic_lstm": "lstm"}
+OPTIONS = {"num_units": "units", "use_peephole": "use_peepholes"}
+
+
+def make_cell(spec, dtype):
+    """One of our cells for a case's spec."""
+    options = {OPTIONS.get(key, key): value for key, value in spec["kwargs"].items()}
+    return CELLS[SAME_AS.get(spec["cell"], spec["cell"])](dtype=dtype, **options)
+
+
+def names_in(spec):
+    """The names of the cells in a spec, wrappers and wrapped."""
+    inner = [*spec.get("cells", []), *([spec["inner"]] if "inner" in spec else [])]
+    return {spec["cell"]}.union(*map(names_in, inner))
+
+
+def spec_of(case):
+    with np.load(FOLDER / f"{case}.npz") as data:
+        return json.loads(str(data["meta"]))["spec"]
+
+
+class Case:
+    """A case's numbers, and ours for them."""
+
+    def __init__(self, name):
+        with np.load(FOLDER / f"{name}.npz") as data:
+            self.data = dict(data)
+        self.meta = json.loads(str(self.data["meta"]))
+        self.lengths = self.data["lengths"] if self.meta["sequence_length"] else None
+        scopes = [None]
+        if "bidirectional" in self.meta["runner"]:
+            scopes = ["bidirectional_rnn/fw", "bidirectional_rnn/bw"]
+        self.scopes = scopes
+        self.cells = [make_cell(self.meta["spec"], self.meta["dtype"]) for _ in scopes]
+        for cell, scope in zip(self.cells, scopes, strict=True):
+            cell.build((None, self.data["inputs"].shape[-1]))
+            load_tf1_weights(cell, self.part("weights"), scope=scope)
+
+    def part(self, key):
+        """What lies under `key/`, by name."""
+        return {k.removeprefix(key + "/"): v for k, v in self.data.items() if k.startswith(key + "/")}
+
+    def flat(self, key):
+        """`key/0`, `key/1`, ... in order."""
+        return [self.data[f"{key}/{i}"] for i in range(len(self.part(key)))]
+
+    def run(self, inputs):
+        """Our outputs and states, flat, in TF 1.15's order."""
+        runner = {"static": static_rnn, "dynamic": dynamic_rnn}.get(self.meta["runner"])
+        if runner is not None:
+            outputs, state = runner(self.cells[0], inputs, self.lengths)
+            return tf.nest.flatten(outputs), tf1_states(self.cells[0], state)
+        rnn = {"bidirectional_dynamic": "dynamic", "static_bidirectional": "static"}[self.meta["runner"]]
+        outputs, states = bidirectional_rnn(*self.cells, inputs, self.lengths, rnn=rnn)
+        return list(outputs), [
+            s for c, state in zip(self.cells, states, strict=True) for s in tf1_states(c, state)
+        ]
+
+
+@pytest.mark.parametrize("name", [c for c in CASES if not names_in(spec_of(c)) & EXEMPT])
+def test_case(name):
+    case = Case(name)
+    variables = [{path: v.value for path, v in weight_paths(cell).items()} for cell in case.cells]
+
+    @tf.function
+    def compute(inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs, states = case.run(inputs)
+            cotangents = [*case.flat("cot_outputs"), *case.flat("cot_state")]
+            scalar = tf.add_n(
+                [tf.reduce_sum(x * c) for x, c in zip([*outputs, *states], cotangents, strict=True)]
+            )
+        return outputs, states, tape.gradient(scalar, (inputs, variables))
+
+    outputs, states, (grad_inputs, grad_weights) = compute(tf.constant(case.data["inputs"]))
+    near = {"rtol": TOLERANCE[case.meta["dtype"]], "atol": TOLERANCE[case.meta["dtype"]]}
+    for ours, theirs in zip([*outputs, *states], [*case.flat("outputs"), *case.flat("state")], strict=True):
+        np.testing.assert_allclose(ours, theirs, **near)
+    np.testing.assert_allclose(grad_inputs, case.data["grad_inputs"], **near)
+    seen = set()
+    for cell, scope, gradients in zip(case.cells, case.scopes, grad_weights, strict=True):
+        names = [n for n in case.meta["weights"] if scope is None or n.startswith(scope + "/")]
+        for key, gradient in tf1_variables(cell, names, gradients).items():
+            np.testing.assert_allclose(gradient, case.data[f"grad_weights/{key}"], err_msg=key, **near)
+            seen.add(key)
+    assert seen == set(case.meta["weights"])
+
+
+@pytest.mark.parametrize("name", sorted(EXEMPT))
+def test_exemption_is_not_stale(name):
+    cases = [c for c in CASES if name in names_in(spec_of(c))]
+    assert cases, f"no case has the cell {name}: take it out of EXEMPT"
+    with pytest.raises((KeyError, ValueError, TypeError)):
+        test_case(cases[0])
+
+
+def test_there_are_cases():
+    assert len(CASES) > 0, f"{FOLDER} holds no case"

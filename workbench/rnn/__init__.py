@@ -1,0 +1,8 @@
+"""Unrolling a cell over a padded batch: RNNS names the ways, `bidirectional_rnn` runs two of any."""
+
+from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.rnn.dynamic import dynamic_rnn
+from workbench.rnn.static import static_rnn
+from workbench.rnn.table import RNNS
+
+__all__ = ["RNNS", "bidirectional_rnn", "dynamic_rnn", "static_rnn"]

@@ -1,0 +1,58 @@
+"""Two cells on one batch, one forward and one backward over the valid part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.masking import reverse_valid
+from workbench.rnn.step import swap_time
+from workbench.rnn.table import RNNS
+
+
+def bidirectional_rnn(
+    cell_fw: Any,
+    cell_bw: Any,
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    rnn: str = "dynamic",
+    initial_state_fw: Any = None,
+    initial_state_bw: Any = None,
+    training: bool = False,
+    time_major: bool = False,
+    **options: Any,
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Runs `cell_fw` over each example's valid part and `cell_bw` over the same reversed, each by any runner.
+
+        out_fw, state_fw = rnn(cell_fw, inputs)
+        out_bw, state_bw = rnn(cell_bw, reverse_valid(inputs));  out_bw = reverse_valid(out_bw)
+
+    `rnn` is a name of RNNS; further options go to it. Returns `((out_fw, out_bw), (state_fw, state_bw))`; the
+    backward state is the one after an example's first token. Both outputs stand in the order of the inputs.
+
+    Raises ValueError where both directions are one cell, which would share its weights.
+
+    Source: Schuster and Paliwal, https://doi.org/10.1109/78.650093; the guide, "Bidirectional RNNs".
+    """
+    if rnn not in RNNS:
+        raise ValueError(f"rnn={rnn!r} is not a runner; there are {', '.join(RNNS)}.")
+    if cell_fw is cell_bw:
+        raise ValueError(
+            "cell_fw and cell_bw are one object, so both directions would share its weights: make two cells."
+        )
+
+    def reverse(nest: Any) -> Any:
+        if not time_major:
+            return reverse_valid(nest, sequence_length)
+        batch_major = tf.nest.map_structure(lambda x: swap_time(tf.convert_to_tensor(x)), nest)
+        return tf.nest.map_structure(swap_time, reverse_valid(batch_major, sequence_length))
+
+    options = {"training": training, "time_major": time_major, **options}
+    run = RNNS[rnn]
+    out_fw, state_fw = run(cell_fw, inputs, sequence_length, initial_state=initial_state_fw, **options)
+    out_bw, state_bw = run(
+        cell_bw, reverse(inputs), sequence_length, initial_state=initial_state_bw, **options
+    )
+    return (out_fw, reverse(out_bw)), (state_fw, state_bw)

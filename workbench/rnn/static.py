@@ -1,0 +1,60 @@
+"""The static RNN: one copy of the cell for each step, made while tracing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.rnn.step import Sequence, advance, finish, prepare
+
+
+def static_rnn(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    initial_state: Any = None,
+    training: bool = False,
+    time_major: bool = False,
+) -> tuple[Any, Any]:
+    """Unrolls a cell over all T steps of the inputs, so that the graph holds T copies of it.
+
+        for t in range(T):
+            output[t], state = cell(input[t], state)
+
+    `inputs` is [B, T, ...] (or a nest of such), `sequence_length` int [B] or None. Past an example's end the
+    output is zero and the state is copied through; past the batch's longest nothing is computed.
+    Returns `(outputs [B, T, ...], final_state)`.
+
+    Raises ValueError where T is not known while tracing: the graph is built for one T and takes no other.
+
+    Source: the guide, "rnn vs. dynamic_rnn"; TF 1.15's static_rnn.
+    """
+    max_length = tf.nest.flatten(inputs)[0].shape[0 if time_major else 1]
+    if max_length is None:
+        raise ValueError(
+            "static_rnn unrolls a fixed number of steps, but T, the time axis of the inputs, is None (unknown while "
+            "tracing): pad to one length, or use dynamic_rnn."
+        )
+    sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=False)
+    outputs, states = [], sequence.states
+    for time in range(max_length):
+        output, states = _advance_or_stop(sequence, time, states)
+        outputs.append(output)
+    if outputs:
+        stacked = tf.nest.map_structure(lambda *steps: tf.stack(steps), *outputs)
+    else:
+        stacked = tf.nest.map_structure(lambda zero: zero[tf.newaxis][:0], sequence.zeros)
+    return finish(stacked, time_major), states
+
+
+def _advance_or_stop(sequence: Sequence, time: int, states: Any) -> tuple[Any, Any]:
+    """A step while the batch's longest example runs; after it zeros, and the states as they are."""
+
+    def step() -> tuple[Any, Any]:
+        return advance(sequence, time, tf.nest.map_structure(lambda x: x[time], sequence.inputs), states)
+
+    if sequence.sequence_length is None:
+        return step()
+    return tf.cond(time < sequence.steps, step, lambda: (sequence.zeros, states))

@@ -1,0 +1,155 @@
+"""One step of an RNN on a padded batch: the only place where lengths act inside a loop.
+
+A runner prepares a `Sequence`, calls `advance` once a step, and gives the stacked outputs to `finish`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from workbench.cells.base import StepCell
+from workbench.masking import copy_state, zero_past_end
+
+
+class Sequence(NamedTuple):
+    """What a runner walks over, time first, and how."""
+
+    inputs: Any  # [steps, B, ...], nested; projected already where the cell is in one-step form
+    states: Any  # the initial states
+    zeros: Any  # an output of zeros, [B, ...]
+    run: Callable[[Any, Any], tuple[Any, Any]]  # (inputs of a step, states) -> (output, new states)
+    sequence_length: tf.Tensor | None  # [B] int32
+    steps: Any  # how many steps to compute: the batch's longest example, or T
+    max_length: Any  # T
+
+
+def prepare(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any,
+    initial_state: Any,
+    training: bool,
+    time_major: bool,
+    cut: bool,
+) -> Sequence:
+    """Checks what came in, zeroes padded inputs, and projects the inputs of all steps in one product.
+
+    `cut`: leave away the steps past the batch's longest example, so that not even their projection is computed.
+    """
+    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    first = tf.nest.flatten(inputs)[0]
+    time_axis = 0 if time_major else 1
+    if first.shape.rank is None or first.shape.rank < 2:
+        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
+        raise ValueError(f"inputs must be {layout}, not of shape {first.shape}.")
+    max_length = first.shape[time_axis]
+    max_length = tf.shape(first)[time_axis] if max_length is None else max_length
+    batch = first.shape[1 - time_axis]
+    length = check_sequence_length(sequence_length, batch, max_length)
+    steps = max_length if length is None else tf.reduce_max(tf.concat([length, [0]], 0))
+
+    if not time_major:
+        inputs = tf.nest.map_structure(swap_time, inputs)
+    if cut and length is not None:
+        inputs = tf.nest.map_structure(lambda x: x[:steps], inputs)
+    if length is not None:
+        inputs = tf.nest.map_structure(lambda x: swap_time(zero_past_end(swap_time(x), length)), inputs)
+
+    build(cell, tf.nest.map_structure(lambda x: tuple(x.shape[1:]), inputs))
+    batch = tf.shape(first)[1 - time_axis] if batch is None else batch
+    states, zeros = _initial_states(cell, initial_state, batch), _zero_output(cell, batch)
+    if isinstance(cell, StepCell):
+        weights = cell.step_weights()
+        inputs = weights.project(tf.cast(inputs, cell.compute_dtype))
+
+        def run(projected: Any, states: Any) -> tuple[Any, Any]:
+            return cell.step(projected, states, weights.small, weights.product)
+    else:
+        options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
+
+        def run(inputs: Any, states: Any) -> tuple[Any, Any]:
+            return cell(inputs, states, **options)
+
+    return Sequence(inputs, states, zeros, run, length, steps, max_length)
+
+
+def advance(sequence: Sequence, time: Any, inputs: Any, states: Any) -> tuple[Any, Any]:
+    """One step at `time`: an example past its end puts out zero and keeps its state."""
+    output, new_states = sequence.run(inputs, states)
+    if sequence.sequence_length is None:
+        output = tf.nest.pack_sequence_as(sequence.zeros, tf.nest.flatten(output))
+        return output, tf.nest.pack_sequence_as(states, tf.nest.flatten(new_states))
+    running = time < sequence.sequence_length
+    return copy_state(running, output, sequence.zeros), copy_state(running, new_states, states)
+
+
+def finish(outputs: Any, time_major: bool) -> Any:
+    """Stacked outputs [T, B, ...] in the caller's layout."""
+    return outputs if time_major else tf.nest.map_structure(swap_time, outputs)
+
+
+def check_sequence_length(sequence_length: Any, batch: int | None, max_length: Any) -> tf.Tensor | None:
+    """Lengths as int32 [B], each from 0 to T; ValueError, or an assertion in the graph where they are not known."""
+    if sequence_length is None:
+        return None
+    length = tf.convert_to_tensor(sequence_length)
+    if not length.dtype.is_integer:
+        raise ValueError(f"sequence_length must be integers, not {length.dtype.name}.")
+    if length.shape.rank != 1 or (batch is not None and length.shape[0] not in (batch, None)):
+        raise ValueError(
+            f"sequence_length must be one length for each example, [{batch or 'B'}], not {length.shape}."
+        )
+    known, limit = tf.get_static_value(length), tf.get_static_value(max_length)
+    length = tf.cast(length, tf.int32)
+    if known is not None and limit is not None:
+        wrong = [int(n) for n in known if n < 0 or n > limit]
+        if wrong:
+            raise ValueError(
+                f"sequence_length has {wrong[0]}, but the inputs have T={int(limit)} steps: 0 to T is right."
+            )
+        return length
+    message = "sequence_length must be from 0 to T, the inputs' number of steps"
+    within = [
+        tf.debugging.assert_non_negative(length, message),
+        tf.debugging.assert_less_equal(length, max_length, message),
+    ]
+    with tf.control_dependencies([check for check in within if check is not None]):
+        return tf.identity(length)
+
+
+def build(cell: Any, step_shape: Any) -> None:
+    """Makes a Keras cell's variables before the loop, where they belong."""
+    if isinstance(cell, keras.layers.Layer) and not cell.built:
+        cell.build(step_shape)
+
+
+def _initial_states(cell: Any, initial_state: Any, batch: Any) -> Any:
+    dtype = _compute_dtype(cell)
+    if initial_state is not None:
+        states = tf.nest.map_structure(tf.convert_to_tensor, initial_state)
+        return tf.nest.map_structure(lambda s: tf.cast(s, dtype) if s.dtype.is_floating else s, states)
+    if hasattr(cell, "get_initial_state"):
+        return cell.get_initial_state(batch_size=batch)
+    sizes = [cell.state_size] if isinstance(cell.state_size, int) else cell.state_size
+    return tf.nest.map_structure(lambda n: tf.zeros([batch, n], dtype), sizes)
+
+
+def _zero_output(cell: Any, batch: Any) -> Any:
+    """By `output_size`; without one, by Keras' contract that the first state is the output."""
+    size = getattr(cell, "output_size", None)
+    size = tf.nest.flatten(cell.state_size)[0] if size is None else size
+    return tf.nest.map_structure(lambda n: tf.zeros([batch, n], _compute_dtype(cell)), size)
+
+
+def _compute_dtype(cell: Any) -> tf.DType:
+    return tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
+
+
+def swap_time(tensor: tf.Tensor) -> tf.Tensor:
+    """[B, T, ...] <-> [T, B, ...]."""
+    return tf.transpose(tensor, [1, 0, *range(2, tensor.shape.rank)])

@@ -1,0 +1,12 @@
+"""The runners by name; all share `(cell, inputs, sequence_length, *, initial_state, training, time_major)`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from workbench.rnn.dynamic import dynamic_rnn
+from workbench.rnn.static import static_rnn
+
+RNNS: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "static": static_rnn,
+    "dynamic": dynamic_rnn,
+}
