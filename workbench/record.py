@@ -130,11 +130,12 @@ METRICS: dict[str, Metric] = {
     "memory/peak_device_mb": Metric(
         "MB", "peak memory of the GPU's allocator during training", "lower", noisy=True
     ),
-    "memory/padded_batch_bytes": Metric(
+    "memory/largest_batch_bytes": Metric(
         "bytes", "largest batch that the pipeline gave, all its tensors", "lower"
     ),
     # what was learnt
     **_per("loss", "nats", "true loss", "lower"),
+    "loss/step": Metric("nats", "the loss that training minimises, of one step, before its update", "lower"),
     "loss/train_objective": Metric(
         "nats", "the loss that training minimised, mask and average as configured, last epoch", "lower"
     ),
@@ -152,8 +153,11 @@ METRICS: dict[str, Metric] = {
     "data/padding_share_random_batches": Metric(
         "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
     ),
-    "data/share_of_batches_at_longest": Metric(
-        "1", "share of training batches padded to the longest example of the data set", "lower", "difference"
+    "data/batches_at_longest": Metric(
+        "batches",
+        "training batches of an epoch that were padded to the longest example of the split",
+        "lower",
+        "difference",
     ),
     "data/valid_tokens": Metric("tokens", "valid tokens trained on, all epochs"),
     "data/padded_tokens": Metric("tokens", "positions trained on, padding included, all epochs", "lower"),

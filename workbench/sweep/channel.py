@@ -43,7 +43,7 @@ class Channel:
         self.send("note", text=text)
 
     def quiet(self) -> None:
-        """Return once all that was sent has been written down: from here on nobody logs until the next message."""
+        """Return once all that was sent is written down: nobody logs from here until the next message."""
         self.send("quiet")
         if self._reads is not None and not os.read(self._reads, 1):
             raise ConnectionError("the process that waited for this run is gone")

@@ -146,7 +146,7 @@ class Conductor:
 
 
 class _Writer:
-    """Collects what a run logs and writes it in batches; everything is down before a quiet time is granted."""
+    """Collects what a run logs and writes it in batches; all is down before a quiet time is granted."""
 
     def __init__(self, tracker: Tracker, run_id: str, watcher: Watcher, job: Job) -> None:
         self._tracker, self._run_id, self._watcher, self._job = tracker, run_id, watcher, job

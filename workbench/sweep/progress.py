@@ -1,4 +1,4 @@
-"""What a person sees while jobs run: a live bar where there is a terminal, plain lines where there is none."""
+"""What a person sees while jobs run: a live bar where there is a terminal, plain lines where not."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A job -> a child process -> its outcome. The child computes; this process waits, without spinning, and listens.
+"""A job -> a child process -> its outcome. The child computes; this process waits without spinning, and listens.
 
-The child sends JSON lines through a pipe. A line of kind `quiet` asks for silence: it is answered once everything
-said before it has been written down, so that nothing is logged while the child is timed.
+The child sends JSON lines through a pipe. A line of kind `quiet` asks for silence: it is answered once all that
+was said before it has been written down, so that nothing is logged while the child is timed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run_child(
     environment: Mapping[str, str] | None = None,
     time_limit_s: float | None = None,
 ) -> Outcome:
-    """Run `python -m workbench.run ARGUMENTS` to its end and return how it ended; never raises for the child.
+    """Run `python -m workbench.run ARGUMENTS` to its end and say how it ended; never raises for the child.
 
     Its stdout and stderr go to `output`. A child that takes longer than the limit is killed with its children.
     """

@@ -1,0 +1,111 @@
+"""The command: `python -m workbench [overrides] [-m]`.
+
+    python -m workbench                                  one run on the defaults
+    python -m workbench cell=gru data.batch_size=64      one run, changed
+    python -m workbench -m padding=batch,bucket seed=1,2 a sweep
+    python -m workbench +experiment=padding_ablation -m  an experiment, ending in verdicts
+
+Exit code 0: all went well; 1: a run failed; 2: the input is wrong and nothing was run; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from workbench.claims import ClaimError, PairingError
+from workbench.config import ConfigError, Problem
+from workbench.places import CONF
+from workbench.sweep.compose import composer
+from workbench.sweep.conduct import PrepareError
+from workbench.tracking import TrackingError
+
+_HYDRA_SHOWS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--version",
+    "--resolve",
+    "--package",
+    "-p",
+)
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+_BAD_INPUT = (ConfigError, ClaimError, PairingError, PrepareError, TrackingError)
+
+
+@dataclass
+class Arguments:
+    """A command line taken apart; flags and overrides may stand in any order."""
+
+    overrides: list[str] = field(default_factory=list)
+    multirun: bool = False
+    config_folders: list[str] = field(default_factory=list)
+    shows: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    console, errors = Console(), Console(stderr=True, soft_wrap=True)
+    try:
+        given = parse(sys.argv[1:] if arguments is None else arguments)
+        if given.shows:
+            return _show(given)
+        with composer(given.config_folders) as compose:
+            from workbench.sweep.start import run_one, run_sweep
+
+            start = run_sweep if given.multirun else run_one
+            return start(compose, given.overrides, console)
+    except _BAD_INPUT as error:
+        errors.print(str(error), style="red", highlight=False, markup=False)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted; what had finished is recorded", style="red")
+        return 130
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """Take a command line apart.
+
+    >>> parse(["+experiment=x", "-m", "seed=1,2"])
+    Arguments(overrides=['+experiment=x', 'seed=1,2'], multirun=True, config_folders=[], shows=[])
+    """
+    given = Arguments()
+    rest = iter(arguments)
+    for text in rest:
+        name, equals, value = text.partition("=")
+        if text in ("-m", "--multirun"):
+            given.multirun = True
+        elif name in ("--config-dir", "-cd"):
+            given.config_folders.append(value if equals else next(rest, ""))
+        elif name in _HYDRA_SHOWS:
+            given.shows.append(text)
+            if text in _WITH_VALUE:
+                given.shows += [value for value in [next(rest, None)] if value is not None]
+        elif text.startswith("-"):
+            raise ConfigError(
+                [Problem(text, "", "no such flag; there are -m, --config-dir, --help, --cfg, --info")]
+            )
+        else:
+            given.overrides.append(text)
+    return given
+
+
+def _show(given: Arguments) -> int:
+    """Leave to Hydra what only shows something: --help, --cfg job, --info."""
+    import hydra
+
+    folders = [flag for folder in given.config_folders for flag in ("--config-dir", folder)]
+    sys.argv = [sys.argv[0], *given.shows, *folders, *given.overrides]
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(lambda config: None)()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

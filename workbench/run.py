@@ -1,0 +1,336 @@
+"""The joint: a checked configuration -> the rooms' plain arguments -> a run record. Also the child's entry.
+
+python -m workbench.run FROZEN.yaml              # one run, by hand: what it logs goes to stdout
+python -m workbench.run --prepare FROZEN.yaml    # make or open its data set only
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench.config import Config
+from workbench.config.data import Data
+from workbench.config.padding import Bucket
+from workbench.provenance import environment
+from workbench.record import RunRecord
+from workbench.sweep.channel import Channel
+
+Log = Callable[[int, Mapping[str, float]], None]
+
+
+def run(config: Config, channel: Channel) -> RunRecord:
+    """Train and measure as the configuration says; what it logs on the way goes through the channel."""
+    from workbench.measure.device import configure
+    from workbench.measure.graph import build_graph
+    from workbench.measure.memory import peak_memory
+    from workbench.training import make_train_step, set_determinism, train, weights_digest
+
+    record = RunRecord()
+    training = config.training
+    device = configure(training.device, tf32=training.tf32, threads=training.threads)
+    set_determinism(config.seed, training.deterministic)
+    data = _Data(config)
+    model = _model(config, data)
+    step = make_train_step(
+        model, _optimizer(config), config.loss.average, config.loss.mask, config.optimizer.clip_norm
+    )
+
+    channel.note("tracing")
+    graph = build_graph(step.trace, next(iter(data.train(0))))
+    record.add({"speed/graph_build_s": graph.seconds, "speed/graph_nodes": graph.nodes})
+
+    channel.note("training")
+    with peak_memory() as memory:
+        result = train(
+            model,
+            data.train,
+            optimizer=None,
+            epochs=training.epochs,
+            max_steps=training.max_steps,
+            log=channel.log,
+            log_every=training.log_every,
+            step=step,
+        )
+    record.add(memory.metrics())
+    record.add(_trained(result, data))
+    record.tags |= {
+        "digest.losses": result.losses_sha256,
+        "digest.order": result.order_sha256,
+        "digest.weights": weights_digest(model),
+        "memory.method": memory.method,
+        "workbench.diverged": str(result.diverged).lower(),
+        **{f"device.{key}": str(value) for key, value in device.items()},
+        **environment(),
+    }
+    if result.diverged:
+        record.tags["workbench.diverged_at"] = str(result.diverged_at)
+    else:
+        channel.note("evaluating")
+        record.add(_evaluated(config, model, data))
+        record.add(_correct(config, model, data))
+        if config.measure.timing:
+            channel.note("timing")
+            record.add(_timed(config, step, data, channel, record))
+    record.add({"speed/traces": step.traces})
+    record.facts |= {
+        "device": device["device"],
+        "threads": _threads(device),
+        "data.longest": data.longest,
+        "data.task": data.manifest.task,
+    }
+    return record
+
+
+def prepare(config: Config) -> Path:
+    """Make or find the data set of a configuration; raises `workbench.data.errors.DataError`."""
+    from workbench.data import shards
+
+    common = {field.name for field in dataclasses.fields(Data)}
+    options = {k: v for k, v in dataclasses.asdict(config.data).items() if k not in common}
+    return shards.prepare(
+        config.data.name,
+        options,
+        cache_dir=config.data.cache_dir,
+        max_length=config.data.max_length,
+        over_length=config.data.over_length,
+        max_examples=config.data.max_examples,
+        validation_share=config.data.validation_share,
+        shards=config.data.shards,
+        seed=config.data.split_seed,
+        first_class=config.data.first_class,
+    )
+
+
+class _Data:
+    """The data set of a run: its manifest, and its batches as the configuration pads them."""
+
+    def __init__(self, config: Config) -> None:
+        from workbench.data.shards import open_dataset
+
+        self._config = config
+        self.folder = prepare(config)
+        self.manifest = open_dataset(self.folder)
+        self.longest = max(split.longest for split in self.manifest.splits.values())
+        self.histogram = self.manifest.splits["train"].histogram
+        self.boundaries = _boundaries(config, self.histogram)
+        self.at_longest = 0
+
+    def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
+        """The training batches of an epoch; counts those padded to the split's longest example."""
+        longest = max(self.histogram)
+        for batch in self._batches("train", epoch=epoch):
+            if epoch == 0 and batch["inputs"].shape[1] >= longest:
+                self.at_longest += 1
+            yield batch
+
+    def evaluation(self, split: str) -> Iterable[Mapping[str, Any]]:
+        """A split's batches in a fixed order, padded as the run pads."""
+        return self._batches(split, shuffle=False)
+
+    def window(self) -> Iterable[Mapping[str, Any]]:
+        """The batches of the timed window, the same each time: an epoch's, or those of a drawn part."""
+        return self._batches("train", max_examples=self._config.measure.window_examples)
+
+    def _batches(self, split: str, **options: Any) -> Iterable[Mapping[str, Any]]:
+        from workbench.data.pipeline import batches
+        from workbench.seeds import seed_for
+
+        padding, data = self._config.padding, self._config.data
+        return batches(
+            self.folder,
+            split,
+            padding=padding.name,
+            batch_size=data.batch_size,
+            token_budget=padding.token_budget,
+            boundaries=self.boundaries,
+            pad_to_boundary=isinstance(padding, Bucket) and padding.pad_to_boundary,
+            longest=self.longest,
+            seed=seed_for(self._config.seed, "order"),
+            parse=data.parse,
+            **options,
+        )
+
+    def predicted(self) -> dict[str, float]:
+        """What the length histogram says of the padding, before a batch is made."""
+        from workbench.lengths import predict
+
+        padding, size = self._config.padding, self._config.data.batch_size
+        chosen = predict(
+            self.histogram,
+            padding.name,
+            batch_size=None if padding.token_budget else size,
+            token_budget=padding.token_budget,
+            boundaries=self.boundaries,
+            longest=self.longest,
+        )
+        random = predict(self.histogram, "batch", batch_size=size)
+        return {
+            "data/predicted_padding_share": chosen.padding_share,
+            "data/padding_share_random_batches": random.padding_share,
+        }
+
+
+def _boundaries(config: Config, histogram: Mapping[int, int]) -> list[int] | None:
+    from workbench.lengths import quantile_boundaries
+
+    if not isinstance(config.padding, Bucket):
+        return None
+    return config.padding.boundaries or quantile_boundaries(dict(histogram), config.padding.buckets)
+
+
+def _model(config: Config, data: _Data) -> Any:
+    from workbench.model import build_model
+    from workbench.seeds import seed_for
+
+    manifest, cell, rnn = data.manifest, dataclasses.asdict(config.cell), dataclasses.asdict(config.rnn)
+    ids = manifest.inputs == "ids"
+    return build_model(
+        task=manifest.task,
+        classes=len(manifest.labels),
+        vocabulary_size=len(manifest.vocabulary or ()) if ids else None,
+        feature_size=None if ids else manifest.feature_size,
+        embedding_size=config.model.embedding_size,
+        cell=cell.pop("name"),
+        units=cell.pop("units"),
+        cell_options=cell,
+        layers=config.model.layers,
+        rnn=rnn.pop("unroll"),
+        direction=rnn.pop("direction"),
+        pass_lengths=rnn.pop("pass_lengths"),
+        rnn_options={key: value for key, value in rnn.items() if key != "allow_retrace"},
+        dropout=config.model.dropout,
+        seed=seed_for(config.seed, "model"),
+        dtype=config.model.dtype,
+    )
+
+
+def _optimizer(config: Config) -> Any:
+    from workbench.training import make_optimizer
+
+    options = dataclasses.asdict(config.optimizer)
+    options.pop("clip_norm")
+    return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
+
+
+def _trained(result: Any, data: _Data) -> dict[str, float | None]:
+    return {
+        "loss/train_objective": _finite(result.objective_last_epoch),
+        "speed/train_s": result.seconds,
+        "speed/first_step_s": result.first_step_s,
+        "memory/largest_batch_bytes": result.largest_batch_bytes,
+        "data/padding_share": 1 - result.valid_tokens / max(1, result.padded_tokens),
+        "data/batches_at_longest": data.at_longest,
+        "data/valid_tokens": result.valid_tokens,
+        "data/padded_tokens": result.padded_tokens,
+        "data/examples": result.examples,
+        "data/batches": result.batches,
+        "data/longest": data.longest,
+        "data/mean_length": _mean_length(data.histogram),
+        **data.predicted(),
+    }
+
+
+def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | None]:
+    from workbench.training import Evaluator
+
+    evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
+    found: dict[str, float] = {}
+    for split in ("train", "validation"):
+        if split in data.manifest.splits:
+            found |= evaluator(data.evaluation(split)).metrics(split)
+    found.pop("loss/train_objective", None)
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _correct(config: Config, model: Any, data: _Data) -> dict[str, float]:
+    from itertools import islice
+
+    from workbench.probes.invariance import correctness
+    from workbench.seeds import seed_for
+
+    count = config.measure.correctness_batches
+    if not count:
+        return {}
+    split = "validation" if "validation" in data.manifest.splits else "train"
+    return correctness(
+        model,
+        list(islice(data.evaluation(split), count)),
+        loss=config.loss.average,
+        mask=config.loss.mask,
+        seed=seed_for(config.seed, "probes"),
+    )
+
+
+def _timed(config: Config, step: Any, data: _Data, channel: Channel, record: RunRecord) -> dict[str, float]:
+    from workbench.measure.timing import host_lock, timed_window
+
+    measure = config.measure
+    channel.quiet()
+    with host_lock(Path(tempfile.gettempdir()) / "workbench-timing.lock") as waited:
+        window = timed_window(
+            step,
+            data.window,
+            passes=measure.passes,
+            warmup_steps=measure.warmup_steps,
+            quiet_steps=measure.quiet_steps,
+            traces=lambda: step.traces,
+            would_trace=step.would_trace,
+            inject_sleep=measure.inject_sleep,
+        )
+    if window.traces_in_window:
+        raise RuntimeError(
+            f"{window.traces_in_window} new graphs were traced inside the timed window, so its time is no "
+            "measurement; pad to fewer lengths, or set measure.timing=false"
+        )
+    record.tags |= {f"window.{key}": str(value) for key, value in vars(window.machine).items()}
+    record.tags["window.lock_waited_s"] = f"{waited:.3f}"
+    record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
+    return window.metrics()
+
+
+def _threads(device: Mapping[str, Any]) -> int:
+    return device["intra_threads"] or len(os.sched_getaffinity(0))
+
+
+def _mean_length(histogram: Mapping[int, int]) -> float:
+    return sum(length * count for length, count in histogram.items()) / sum(histogram.values())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def main(arguments: list[str]) -> int:
+    """The child: read a frozen configuration, run it, send the record; the exit code."""
+    channel = Channel()
+    only_prepare = arguments[:1] == ["--prepare"]
+    try:
+        config = Config.of(yaml.safe_load(Path(arguments[-1]).read_text()))
+        if only_prepare:
+            from workbench.data.manifest import load_manifest
+
+            folder = prepare(config)
+            channel.send("result", folder=str(folder), fingerprint=load_manifest(folder).fingerprint)
+        else:
+            record = run(config, channel)
+            channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)
+    except Exception as error:
+        traceback.print_exc()
+        message = str(error) or type(error).__name__
+        channel.send("failure", error=message, trace=traceback.format_exc())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

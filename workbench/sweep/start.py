@@ -1,0 +1,218 @@
+"""From overrides to a run, or to a sweep and its verdicts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from workbench import claims as claims_room
+from workbench.claims import Claim
+from workbench.config import Config, ConfigError, Problem, flatten, load
+from workbench.places import claims_file
+from workbench.provenance import command, committed_at, provenance
+from workbench.report import assemble
+from workbench.report.tables import summary_of_run
+from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id, plan_json
+from workbench.sweep.grid import Grid, Job, Plan, expand, matching_arm, plan
+from workbench.sweep.progress import Watcher
+from workbench.tracking import Tracker
+
+
+def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> int:
+    """One run, recorded, ending in a short summary; 0, or 1 where it failed."""
+    if swept := split_sweeps(overrides)[1]:
+        values = next(iter(swept.values()))
+        remedy = "several values make a sweep: add -m"
+        raise ConfigError([Problem(next(iter(swept)), ",".join(v.partition("=")[2] for v in values), remedy)])
+    tree, wrong = load(compose(overrides))
+    if wrong:
+        raise ConfigError(wrong)
+    config = Config.of(tree)
+    job = Job(0, " ".join(overrides) or "defaults", block=1, repeat=0, tree=tree)
+    if config.workbench.dry_run:
+        _list(console, Plan([job], [], 1, False), None)
+        return 0
+    tracker = _tracker(config)
+    sweep_id = new_sweep_id()
+    with Watcher(console, 1, quiet=config.workbench.quiet) as watcher:
+        conductor = Conductor(
+            tracker,
+            tracker.experiment(config.name),
+            _folder(config, sweep_id),
+            watcher,
+            time_limit_s=config.workbench.time_limit_s,
+        )
+        conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
+        conductor.prepare([job])
+        ended = conductor.run(job)
+    if ended.outcome.status != "finished":
+        _say_failures(console, [ended])
+        return 1
+    run = tracker.get(ended.run_id)
+    console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
+    return 0
+
+
+def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
+    """A sweep: plan all, prepare the data, run each job, judge; 0, or 1 where a job failed.
+
+    Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
+    server, the data.
+    """
+    grid = expand(compose, overrides)
+    config = Config.of(grid.base)
+    declared = _claims(config)
+    planned = _plan(config, grid, declared)
+    if config.workbench.dry_run:
+        _list(console, planned, declared)
+        return 0
+    tracker = _tracker(config)
+    sweep_id = new_sweep_id()
+    folder = _folder(config, sweep_id)
+    tags = _tags(sweep_id, config, planned, declared)
+    ended: list[Ended] = []
+    with Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
+        watcher.say(_headline(planned, declared))
+        conductor = Conductor(
+            tracker,
+            tracker.experiment(config.name),
+            folder,
+            watcher,
+            tags,
+            time_limit_s=config.workbench.time_limit_s,
+        )
+        conductor.prepare(planned.jobs)
+        conductor.parent = _open_parent(conductor, config, planned, declared, tags, grid)
+        status = "KILLED"
+        try:
+            for job in planned.jobs:
+                ended.append(conductor.run(job))
+                if config.workbench.fail_fast and ended[-1].outcome.status != "finished":
+                    break
+            status = "FINISHED"
+        finally:
+            tracker.finish(conductor.parent, status)
+    failed = [one for one in ended if one.outcome.status != "finished"]
+    found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
+    found.show(console, quiet=config.workbench.quiet)
+    if config.workbench.commit_results:
+        found.commit_results(config.name)
+    _say_failures(console, failed)
+    return 1 if failed else 0
+
+
+def _tracker(config: Config) -> Tracker:
+    tracking = config.tracking
+    return Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal)
+
+
+def _folder(config: Config, sweep_id: str) -> Path:
+    folder = Path(config.tracking.folder).resolve() / "hydra" / config.name / sweep_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PrepareError(
+            f"tracking.folder={config.tracking.folder}: cannot make {folder}: {error}"
+        ) from error
+    return folder
+
+
+def _claims(config: Config) -> list[Claim] | None:
+    path = config.sweep.claims or claims_file(config.name)
+    return None if path is None else claims_room.load(path)
+
+
+def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
+    blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
+    if declared:
+        wrong = [p for tree in grid.arms.values() for p in claims_room.check_against(declared, flatten(tree))]
+        wrong = list(dict.fromkeys(wrong))
+        if wrong:
+            raise claims_room.ClaimError("\n".join(wrong))
+        blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
+        throw_away = config.sweep.throw_away is not False
+        if declared[0].control_again:
+            first = declared[0]
+            condition = {key: values[0] for key, values in first.over.items()}
+            control = matching_arm(grid, {**condition, **first.control})
+    return plan(
+        grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
+    )
+
+
+def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | None) -> dict[str, str]:
+    tags = {
+        "workbench.sweep": sweep_id,
+        "workbench.command": command(),
+        "workbench.planned_pairs": str(planned.blocks),
+        "workbench.scale": config.scale.name,
+    }
+    if declared:
+        tags["workbench.claims_sha"] = claims_room.claims_sha(declared)
+        known = committed_at(Path(declared[0].file))
+        tags["workbench.claims_commit"] = known[0] if known else ""
+        tags["workbench.claims_committed"] = str(bool(known and known[1])).lower()
+    return tags
+
+
+def _open_parent(
+    conductor: Conductor,
+    config: Config,
+    planned: Plan,
+    declared: list[Claim] | None,
+    tags: dict[str, str],
+    grid: Grid,
+) -> str:
+    """The sweep's own run: the frozen grid and the claims' hashes are down before the first job starts."""
+    tracker = conductor.tracker
+    run_id = tracker.start(
+        conductor.experiment,
+        f"sweep {tags['workbench.sweep']}",
+        params={"name": config.name, "scale.name": config.scale.name, "jobs": len(planned.jobs)},
+        tags={
+            **provenance(),
+            **tags,
+            "workbench.kind": "sweep",
+            "workbench.started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        },
+    )
+    (conductor.folder / "grid.json").write_text(plan_json(planned))
+    tracker.artifact(run_id, conductor.folder / "grid.json")
+    if declared:
+        tracker.artifact(run_id, Path(declared[0].file))
+        tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
+    return run_id
+
+
+def _headline(planned: Plan, declared: list[Claim] | None) -> str:
+    throw = " after a throw-away block" if planned.throw_away else ""
+    claims = f", {len(declared)} claims" if declared else ""
+    skipped = "".join(f"\n  skipped: {s.arm}: {s.reason}" for s in planned.skipped)
+    return f"{len(planned.jobs)} jobs in {planned.blocks} blocks{throw}{claims}{skipped}"
+
+
+def _list(console: Console, planned: Plan, declared: list[Claim] | None) -> None:
+    console.print(_headline(planned, declared), highlight=False, markup=False)
+    for job in planned.jobs:
+        where = f"block {job.block}" if job.block else "throw-away"
+        again = " (control again)" if job.repeat else ""
+        line = f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_failures(console: Console, failed: Iterable[Ended]) -> None:
+    for one in failed:
+        last = one.outcome.trace.strip().splitlines()[-1:] or [""]
+        console.print(
+            f"{one.outcome.status}: {one.job.arm}, block {one.job.block} (run {one.run_id}): {one.outcome.error}",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        if last[0] and last[0] not in one.outcome.error:
+            console.print(f"  {last[0]}", style="red", highlight=False, markup=False, soft_wrap=True)
