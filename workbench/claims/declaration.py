@@ -1,0 +1,294 @@
+"""claims.yaml -> checked claims; every complaint names the file, the line, the value and the remedy.
+
+VALIDITY's section 1 is the schema. `load` reads a file, `check_against` holds its names against a composed
+config before the first run, `planned` says how many pairs a scale plans, `claims_sha` fixes what was declared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.claims.schema import (
+    CLAIM_FIELDS,
+    FILE_FIELDS,
+    REQUIRED,
+    Field,
+    contradictions,
+    did_you_mean,
+    parse_where,
+    too_few_pairs,
+)
+from workbench.claims.statistics import REGIONS, hypotheses
+from workbench.claims.yaml_lines import At, YamlError, read_with_lines
+
+
+class ClaimError(ValueError):
+    """A claims file that cannot be used; `problems` holds one line `file:line: ...` for each mistake in it."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim with the settings of its table (the last group of fields, alike in all claims of a file).
+
+    `family` is how many hypotheses the measured claims of the whole file make, and `table_sha` the hash of the
+    whole file's claims: a claim that is judged alone is still corrected for, and declared with, its table.
+    """
+
+    name: str
+    statement: str
+    source: str
+    metric: str
+    treatment: Mapping[str, Any]
+    control: Mapping[str, Any]
+    direction: str
+    smallest: float
+    why_smallest: str
+    kind: str = "measured"
+    scale: str = "ratio"
+    over: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    scope: str = "average"
+    where: Sequence[str] = ()
+    elsewhere: str | None = None
+    tolerance: float = 0.0
+    # the table's
+    schema: int = 1
+    confidence: float = 0.95
+    pairs: int | Mapping[str, int] = 10
+    block: str = "seed"
+    equal: Sequence[str] = ("data.fingerprint", "device", "threads")
+    control_again: bool = True
+    # where it stands
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    family: int = field(default=0, compare=False, repr=False)
+    table_sha: str = field(default="", compare=False, repr=False)
+
+    @property
+    def sha(self) -> str:
+        """SHA-256 of the canonical JSON of the claim with its table's settings (not of where it stands)."""
+        declared = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        return _sha(declared)
+
+    @property
+    def region(self) -> tuple[float, float]:
+        """The effects that the claim claims, on the scale of the statistic (logarithms for ratios)."""
+        return REGIONS[self.direction](self.margin)
+
+    @property
+    def margin(self) -> float:
+        """`smallest` on the scale of the statistic."""
+        from math import log
+
+        return log(self.smallest) if self.scale == "ratio" else float(self.smallest)
+
+    def at(self, name: str) -> str:
+        """`file:line` of one of the claim's fields, for a message; of the claim where the field is not written."""
+        return f"{self.file or 'claims'}:{self.lines.get(name, self.line)}"
+
+
+@dataclass(frozen=True)
+class ClaimSet:
+    """The claims of one table, checked to belong together; what judging needs to know of the table as a whole."""
+
+    claims: tuple[Claim, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse no claims, claims of different tables, and two claims of one name."""
+        if not self.claims:
+            raise ClaimError(["no claims to judge: pass the list that workbench.claims.load gives"])
+        for name in FILE_FIELDS:
+            if name != "claims" and len({_sha(getattr(claim, name)) for claim in self.claims}) > 1:
+                raise ClaimError(
+                    [f"claims of two tables in one call: their `{name}` differs; judge each table"]
+                )
+        names = [claim.name for claim in self.claims]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            raise ClaimError([f"two claims are named {name}; a name stands for one claim"])
+
+    @property
+    def alpha(self) -> float:
+        """The chance of any false verdict in the table."""
+        return 1 - self.claims[0].confidence
+
+    @property
+    def family(self) -> int:
+        """Hypotheses that Holm corrects for: those of the declared measured claims, judged or not."""
+        return max(sum(map(hypotheses_of, self.claims)), *(claim.family for claim in self.claims))
+
+    @property
+    def sha(self) -> str:
+        """The hash of the table that the claims were loaded from."""
+        return self.claims[0].table_sha or claims_sha(self.claims)
+
+
+def load(path: str | Path) -> list[Claim]:
+    """Read and check a claims.yaml; ClaimError names every mistake in it by file and line.
+
+    >>> try:
+    ...     load("claims.yml")
+    ... except ClaimError as error:
+    ...     print(error)
+    claims.yml: no such file; an experiment declares its claims there
+    """
+    content, lines = _read(path)
+    say = _Complaints(str(path), lines)
+    table = say.checked(content, FILE_FIELDS, (), "the file")
+    claims = []
+    for number, one in enumerate(table.pop("claims", None) or []):
+        where = ("claims", number)
+        before = len(say.problems)
+        known = say.checked(one, CLAIM_FIELDS, where, "a claim")
+        if len(say.problems) == before:
+            for name, complaint in contradictions(known):
+                say.add((*where, name), complaint)
+        if len(say.problems) == before:
+            own = {".".join(map(str, at[2:])): line for at, line in lines.items() if at[:2] == where}
+            claims.append(Claim(**known, file=str(path), line=lines[where], lines=own))
+    for name, complaint in too_few_pairs(table.get("pairs"), [claim.kind for claim in claims]):
+        say.add((name,), complaint)
+    say.duplicates(claims)
+    if say.problems:
+        raise ClaimError(say.problems)
+    claims = [replace(claim, **table) for claim in claims]
+    family, sha = sum(map(hypotheses_of, claims)), claims_sha(claims)
+    return [replace(claim, family=family, table_sha=sha) for claim in claims]
+
+
+def claims_sha(claims: Sequence[Claim]) -> str:
+    """The hash of a whole table, whatever the order of its claims: what a sweep stores before its first run."""
+    return _sha(sorted(claim.sha for claim in claims))
+
+
+def planned(claims: Sequence[Claim], scale: str) -> int:
+    """How many pairs (blocks) the table plans at a scale.
+
+    >>> planned([Claim("n", "s", "ours", "m", {}, {}, "same", 1.1, "w", pairs={"quick": 6, "full": 12})], "full")
+    12
+    """
+    pairs = ClaimSet(tuple(claims)).claims[0].pairs
+    if isinstance(pairs, Mapping):
+        if scale not in pairs:
+            there = ", ".join(sorted(pairs))
+            raise ClaimError(
+                [f"{claims[0].file or 'claims'}: pairs: no number for scale {scale!r}; it has {there}"]
+            )
+        return pairs[scale]
+    return pairs
+
+
+def check_against(claims: Sequence[Claim], flat_config: Mapping[str, object]) -> list[str]:
+    """Problems, one a line with file:line, of names that the composed config (dotted name -> value) lacks.
+
+    Looks at the names in treatment, control, over, where (metrics apart) and block; pass the union of the
+    configs where an option brings keys of its own. An empty list means that the sweep may start.
+    """
+    problems = []
+    for claim in claims:
+        for at, name in _config_names(claim):
+            if name not in flat_config:
+                guess = did_you_mean(name, flat_config)
+                problems.append(f"{claim.at(at)}: claim {claim.name}: the config has no {name}{guess}")
+    return list(dict.fromkeys(problems))
+
+
+def hypotheses_of(claim: Claim) -> int:
+    """How many one-sided hypotheses a claim adds to its table; its `elsewhere` row adds its own."""
+    if claim.kind != "measured":
+        return 0
+    return hypotheses(claim.direction) + (hypotheses(claim.elsewhere) if claim.elsewhere else 0)
+
+
+def _config_names(claim: Claim) -> Iterator[tuple[str, str]]:
+    for arm in ("treatment", "control", "over"):
+        for name in getattr(claim, arm):
+            if not (arm == "control" and name == "value"):
+                yield f"{arm}.{name}", name
+    for number, text in enumerate(claim.where):
+        if "/" not in parse_where(text)[0]:
+            yield f"where.{number}", parse_where(text)[0]
+    if "." in claim.block or claim.block == "seed":
+        yield "block", claim.block
+
+
+def _read(path: str | Path) -> tuple[Any, dict[At, int]]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ClaimError([f"{path}: no such file; an experiment declares its claims there"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClaimError([f"{path}: cannot be read: {error}"]) from error
+    try:
+        return read_with_lines(text)
+    except YamlError as error:
+        raise ClaimError([f"{path}:{error.line}: {error}"]) from error
+
+
+def _sha(value: Any) -> str:
+    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as JSON has them; whole floats as integers, so that 1 and 1.0 hash alike."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass
+class _Complaints:
+    """Collects what is wrong with a file, so that one reading names all of it."""
+
+    file: str
+    lines: Mapping[At, int]
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, at: At, complaint: str) -> None:
+        claim_or_table = at[2:] if at[:1] == ("claims",) else at
+        while at and at not in self.lines:
+            at = at[:-1]
+        name = ".".join(map(str, claim_or_table))
+        self.problems.append(f"{self.file}:{self.lines.get(at, 1)}: {name + ': ' if name else ''}{complaint}")
+
+    def checked(self, given: Any, known: Mapping[str, Field], at: At, what: str) -> dict[str, Any]:
+        """The fields of `given` that are right, defaults filled in; a complaint for each that is not."""
+        if not isinstance(given, dict):
+            self.add(at, f"{what} must be a mapping of fields to values, not {given!r}")
+            return {}
+        for name in given:
+            if name not in known:
+                self.add((*at, name), f"{what} has no such field{did_you_mean(str(name), known)}")
+        right = {}
+        for name, one in known.items():
+            if name not in given:
+                if one.default is REQUIRED:
+                    self.add(at, f"{what} needs `{name}` ({one.meaning})")
+                else:
+                    right[name] = one.default
+            elif complaint := one.check(given[name]):
+                self.add((*at, name), complaint)
+            else:
+                right[name] = given[name]
+        return right
+
+    def duplicates(self, claims: Sequence[Claim]) -> None:
+        first: dict[str, Claim] = {}
+        for claim in claims:
+            if claim.name in first:
+                there = first[claim.name].line
+                self.problems.append(
+                    f"{claim.at('name')}: name: {claim.name} is taken by the claim of line {there}"
+                )
+            first.setdefault(claim.name, claim)

@@ -1,0 +1,75 @@
+"""Exact claims: the relation holds for every pair and every repeat, or one counter-example contradicts it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from workbench.claims import statistics
+from workbench.claims.pairing import Pair, effect
+from workbench.claims.runs import Run
+from workbench.claims.verdict import Row, Verdict, describe
+
+MINIMUM_BLOCKS = 2
+
+
+def judge_exact(row: Row, runs: Sequence[Run]) -> Verdict:
+    """The verdict of an exact row; `runs` are all of the sweep, for the repeats of its keys.
+
+    At least 2 blocks; `tolerance` widens the region (for a ratio as a factor of 1 + tolerance). Failed blocks
+    count against it as section 2.6 says. Exact claims have no error rate and stay out of Holm's family.
+    """
+    made = describe(row, row.pairs.effects().mean(axis=1))
+    against = [*_counter_examples(row), *_unequal_repeats(row, runs)]
+    if against:
+        return replace(made, verdict="contradicted", reasons=tuple(against))
+    complete, planned = len(row.pairs.complete), row.pairs.planned
+    if row.pairs.missing:
+        return replace(made, reasons=(row.pairs.missing,))
+    if complete < MINIMUM_BLOCKS:
+        return replace(made, reasons=(f"{complete} complete blocks; an exact claim needs {MINIMUM_BLOCKS}",))
+    if complete < planned and not statistics.forgives(planned, complete, 1 - row.claim.confidence):
+        return replace(made, reasons=(f"{complete} of {planned} planned blocks are complete: too few",))
+    return replace(made, verdict="reproduced")
+
+
+def _counter_examples(row: Row) -> Iterator[str]:
+    for pair in row.pairs.pairs:
+        if not pair.failure and not _holds(row, pair.y):
+            yield f"counter-example in block {pair.block}: {_values(row, pair)} (runs {', '.join(pair.run_ids)})"
+
+
+def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
+    """Later attempts and A/A runs of a pair's own runs that give another value."""
+    metric, tolerance = row.claim.metric, _tolerance(row)
+    used = {run.run_id: run for pair in row.pairs.pairs for run in (pair.treatment, pair.control) if run}
+    for first in sorted(used.values(), key=lambda run: run.run_id):
+        for run in runs:
+            same = run.key == first.key and run.run_id not in used
+            if same and not run.failure(metric) and not first.failure(metric):
+                apart = effect(row.claim.scale, run.metrics[metric], first.metrics[metric])
+                if not abs(apart) <= tolerance:
+                    yield (
+                        f"a repeat differs: {metric} is {run.metrics[metric]!r} in run {run.run_id} and "
+                        f"{first.metrics[metric]!r} in run {first.run_id}"
+                    )
+
+
+def _holds(row: Row, y: float) -> bool:
+    low, high = row.region
+    tolerance = _tolerance(row)
+    return bool(low - tolerance <= y <= high + tolerance) and not np.isnan(y)
+
+
+def _tolerance(row: Row) -> float:
+    return math.log1p(row.claim.tolerance) if row.claim.scale == "ratio" else row.claim.tolerance
+
+
+def _values(row: Row, pair: Pair) -> str:
+    metric = row.claim.metric
+    control = pair.control.metrics[metric] if pair.control else row.claim.control["value"]
+    treatment = pair.treatment.metrics[metric] if pair.treatment else None
+    return f"{metric} is {treatment!r} in the treatment and {control!r} in the control"

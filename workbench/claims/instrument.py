@@ -1,0 +1,172 @@
+"""The A/A row: the first control run once more in every block, which may void a table (VALIDITY, section 3).
+
+It is judged as `same` with the smallest margin of the table: "instrument ok" where 1 (or 0) lies inside the 95%
+interval, "watch" where it lies outside, "instrument failed" where the interval lies wholly beyond the margin;
+then no measured claim of the table has a verdict. The row shows the first noisy metric of the table; another
+metric whose A/A fails, fails it too. What no clock measures must be equal to the last bit, or is flagged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from workbench.claims import statistics
+from workbench.claims.declaration import Claim, ClaimSet
+from workbench.claims.pairing import Pair, Pairs, blocks_of, effect
+from workbench.claims.runs import Run, counted
+from workbench.claims.verdict import Row, Verdict, describe
+from workbench.record import METRICS
+
+NAME = "control_again"
+OK, WATCH, FAILED = "instrument ok", "watch", "instrument failed"
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The A/A row (None where there is nothing to show) and what to say beside every measured verdict."""
+
+    row: Verdict | None
+    note: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the table's measured verdicts are void."""
+        return self.row is not None and self.row.verdict == FAILED
+
+
+def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Instrument:
+    """Judge the A/A arm of a table by the metrics of its measured claims."""
+    measured = [claim for claim in table.claims if claim.kind == "measured"]
+    if not measured or not measured[0].control_again:
+        return Instrument(None)
+    if not any(run.repeat for run in runs):
+        return Instrument(None, "control_again is declared, but the sweep has no such runs: no A/A check")
+    noisy = {claim.metric: claim for claim in reversed(measured) if _noisy(claim)}
+    shown = next((claim for claim in measured if _noisy(claim)), measured[0])
+    rows = {
+        metric: _judge(claim, table, runs, planned)
+        for metric, claim in {**noisy, shown.metric: shown}.items()
+    }
+    row = rows.pop(shown.metric)
+    for metric, other in rows.items():
+        if other.verdict == FAILED:
+            row = replace(row, verdict=FAILED, reasons=(*row.reasons, f"{metric}: {other.finding}"))
+        elif other.verdict == WATCH:
+            row = replace(row, flags=(*row.flags, f"also to watch: {other.finding}"))
+    exact = {claim.metric: claim for claim in table.claims if not _noisy(claim)}
+    unequal = [
+        line for claim in exact.values() for line in _unequal(_pairs(claim, runs, planned), claim.metric)
+    ]
+    return Instrument(replace(row, flags=(*row.flags, *unequal)))
+
+
+def _judge(claim: Claim, table: ClaimSet, runs: Sequence[Run], planned: int) -> Verdict:
+    margin = _smallest_margin(claim, table)
+    natural = math.exp(margin) if claim.scale == "ratio" else margin
+    again = replace(
+        claim,
+        name=NAME,
+        statement="The control, run once more, is no different from the control.",
+        treatment={"workbench.repeat": 1},
+        direction="same",
+        smallest=natural,
+        over={},
+        scope="average",
+        where=(),
+        elsewhere=None,
+    )
+    row = Row(again, NAME, "same", _pairs(claim, runs, planned))
+    y = row.pairs.effects().mean(axis=1)
+    made = replace(describe(row, y), kind="instrument", sha=table.sha)
+    if len(y) < statistics.MINIMUM_BLOCKS:
+        return replace(
+            made, reasons=(f"{len(y)} complete A/A pairs; at least {statistics.MINIMUM_BLOCKS} are needed",)
+        )
+    low, high = map(float, statistics.interval(y, claim.confidence))
+    beyond = margin > 0 and (low > margin or high < -margin)
+    made = replace(
+        made,
+        verdict=FAILED if beyond else OK if low <= 0 <= high else WATCH,
+        decision_interval=made.interval,
+        decided_at=claim.confidence,
+    )
+    if not statistics.varies(y[:, None], claim.scale):
+        return made
+    region = (-margin, margin)
+    outside = min(float(p) for p in statistics.p_outside(y, region))
+    return replace(made, p_reproduced=float(statistics.p_inside(y, region)), p_contradicted=outside)
+
+
+def _pairs(claim: Claim, runs: Sequence[Run], planned: int) -> Pairs:
+    """(again, first) for every key that was repeated, in the counted blocks; all of a block are averaged."""
+    blocks, _ = blocks_of(claim.block, runs, planned)
+    first: dict[object, list[Run]] = {}
+    again: dict[object, list[Run]] = {}
+    for run in runs:
+        (again if run.repeat else first).setdefault(run.key, []).append(run)
+    pairs, conditions = [], set()
+    for key, attempts in again.items():
+        block = attempts[0].value(claim.block)
+        lowest = min(run.repeat for run in attempts)
+        repeat = counted([run for run in attempts if run.repeat == lowest], claim.metric)
+        if block in blocks:
+            pairs.append(_pair(claim, str(block), repeat, counted(first.get(key, []), claim.metric)))
+            conditions.add(pairs[-1].condition)
+    there = {one.block for one in pairs}
+    pairs += [
+        Pair(block, (), None, None, math.nan, "no run", "A/A") for block in blocks if block not in there
+    ]
+    return Pairs(planned, blocks, ((),), tuple(_one_a_block(pairs)), {}, ())
+
+
+def _pair(claim: Claim, block: str, again: Run | None, first: Run | None) -> Pair:
+    for run, arm in ((again, NAME), (first, "control")):
+        failure = run.failure(claim.metric) if run else "no run"
+        if failure:
+            return Pair(block, (), again, first, math.nan, failure, arm)
+    assert again is not None
+    assert first is not None
+    y = effect(claim.scale, again.metrics[claim.metric], first.metrics[claim.metric])
+    failure = "" if math.isfinite(y) else "no ratio"
+    return Pair(block, (), again, first, y, failure, NAME if failure else "")
+
+
+def _one_a_block(pairs: Sequence[Pair]) -> list[Pair]:
+    by_block: dict[str, list[Pair]] = {}
+    for one in pairs:
+        by_block.setdefault(one.block, []).append(one)
+    made = []
+    for many in by_block.values():
+        failed = [one for one in many if one.failure]
+        made.append(failed[0] if failed else replace(many[0], y=float(np.mean([one.y for one in many]))))
+    return made
+
+
+def _smallest_margin(claim: Claim, table: ClaimSet) -> float:
+    """The smallest margin above nothing of the claims on this scale (on this metric, for differences); else 0."""
+    alike = [
+        one.margin
+        for one in table.claims
+        if one.kind == "measured"
+        and one.scale == claim.scale
+        and (claim.scale == "ratio" or one.metric == claim.metric)
+        and one.margin > 0
+    ]
+    return min(alike, default=0.0)
+
+
+def _unequal(pairs: Pairs, metric: str) -> list[str]:
+    return [
+        f"not bit-identical: {metric} of the control and the control again in block {one.block} "
+        f"(runs {', '.join(one.run_ids)})"
+        for one in pairs.pairs
+        if not one.failure and one.y != 0
+    ]
+
+
+def _noisy(claim: Claim) -> bool:
+    return claim.metric in METRICS and METRICS[claim.metric].noisy

@@ -1,0 +1,326 @@
+"""A claim and the runs of a sweep -> pairs of runs that share all but what the claim names, or a refusal.
+
+A pair is treatment and control of one block and one condition. Its key is every param of the groups that describe
+the experiment, less the groups in which the arms name different values, plus the seed. Nothing is matched by name
+or by order, and nothing that does not match is dropped in silence (VALIDITY, sections 2.1, 2.5 and 2.6).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.claims.declaration import Claim
+from workbench.claims.declaration import planned as planned_at
+from workbench.claims.runs import PairingError, Run, counted, normalise
+from workbench.claims.schema import did_you_mean, parse_where
+
+Condition = tuple[tuple[str, str], ...]
+OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+OPERATORS |= {"==": operator.eq, "!=": operator.ne}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Treatment and control of one block and condition; `y` is the effect, NaN with the reason in `failure`.
+
+    `control` is None, and so is a missing run; `failed` is the arm and the run at fault.
+    """
+
+    block: str
+    condition: Condition
+    treatment: Run | None
+    control: Run | None
+    y: float
+    failure: str = ""
+    failed_arm: str = ""
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The ids of the runs that there are, treatment first."""
+        return tuple(run.run_id for run in (self.treatment, self.control) if run)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of a claim: one for each counted block and condition, failed ones included."""
+
+    planned: int
+    blocks: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    pairs: tuple[Pair, ...]
+    unused: Mapping[str, int]
+    notes: tuple[str, ...]
+    missing: str = ""
+
+    @property
+    def complete(self) -> tuple[str, ...]:
+        """The blocks without a failed pair."""
+        failed = {pair.block for pair in self.pairs if pair.failure}
+        return tuple(block for block in self.blocks if block not in failed)
+
+    def effects(self) -> NDArray[np.float64]:
+        """[complete blocks, conditions]."""
+        at = {(pair.block, pair.condition): pair.y for pair in self.pairs}
+        rows = [[at[block, condition] for condition in self.conditions] for block in self.complete]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.conditions))
+
+
+def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs | None]:
+    """The claim's pairs, and those outside its `where` if it has an `elsewhere`; `runs` as read_runs gives them."""
+    blocks, surplus = blocks_of(claim.block, runs, planned)
+    arms: dict[str, Mapping[str, Any]] = {"treatment": claim.treatment}
+    if "value" not in claim.control:
+        arms["control"] = claim.control
+    unused = {"blocks beyond the planned": 0, "other values of `over`": 0, "later attempts": 0}
+    cells: dict[tuple[str, Condition, str], dict[Any, list[Run]]] = {}
+    conditions = _conditions(claim)
+    for arm, values in arms.items():
+        for run in runs:
+            if run.repeat or not _has(run, values):
+                continue
+            block = run.value(claim.block)
+            condition = tuple((name, run.params.get(name, "null")) for name in claim.over)
+            if block in surplus:
+                unused["blocks beyond the planned"] += 1
+            elif condition not in conditions:
+                unused["other values of `over`"] += 1
+            else:
+                cells.setdefault((str(block), condition, arm), {}).setdefault(run.key, []).append(run)
+    unused["later attempts"] = sum(len(attempts) - 1 for keys in cells.values() for attempts in keys.values())
+    notes: dict[str, None] = {}
+    pairs = []
+    for block, condition in itertools.product(blocks, conditions):
+        found = {arm: _only(claim, arm, block, condition, cells) for arm in arms}
+        pairs.append(_pair(claim, block, condition, found, notes))
+    none = [arm for arm in arms if not any(cell[2] == arm for cell in cells)]
+    whole = Pairs(
+        planned=planned,
+        blocks=blocks,
+        conditions=conditions,
+        pairs=tuple(pairs),
+        unused={name: number for name, number in unused.items() if number},
+        notes=tuple(notes),
+        missing="; ".join(_no_runs(claim, arm, arms[arm], runs) for arm in none),
+    )
+    return _divide(claim, whole) if claim.where else (whole, None)
+
+
+def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The first `planned` blocks in order, and the ones beyond; by the tag workbench.block, else by value."""
+    numbers: dict[str, float] = {}
+    tagged: dict[float, str] = {}
+    for run in runs:
+        value, tag = run.value(block), run.tags.get("workbench.block")
+        if value is None:
+            raise PairingError(
+                f"run {run.run_id} has no param {block}, which is the block; record it with each run"
+            )
+        if tag is not None:
+            other = tagged.setdefault(float(tag), value)
+            if other != value:
+                raise PairingError(
+                    f"block {tag} has two values of {block}: {other} and {value}; judge one sweep"
+                )
+            numbers[value] = min(numbers.get(value, math.inf), float(tag))
+        else:
+            numbers.setdefault(value, math.inf)
+    order = sorted(numbers, key=lambda value: (numbers[value], _as_number(value), value))
+    kept = [value for value in order if numbers[value] == math.inf or numbers[value] <= planned][:planned]
+    return tuple(kept), frozenset(order) - set(kept)
+
+
+def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
+    """How many blocks the sweep planned: its tag, else the file's number for the scale that the runs name."""
+    tagged = sorted(
+        {run.tags["workbench.planned_pairs"] for run in runs if "workbench.planned_pairs" in run.tags}
+    )
+    if len(tagged) > 1:
+        raise PairingError(
+            f"the runs disagree on workbench.planned_pairs: {', '.join(tagged)}; judge one sweep"
+        )
+    if tagged:
+        return int(float(tagged[0]))
+    if not isinstance(claims[0].pairs, Mapping):
+        return claims[0].pairs
+    scales = sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
+    if len(scales) != 1:
+        said = "say none" if not scales else f"say {', '.join(scales)}"
+        raise PairingError(
+            f"pairs is given for each scale ({', '.join(sorted(claims[0].pairs))}) and the runs {said}; "
+            "pass planned=, or record the param scale.name"
+        )
+    return planned_at(claims, scales[0])
+
+
+def effect(scale: str, treatment: float, control: float) -> float:
+    """The effect of one pair: log(t/c) or t - c; infinite or NaN where a ratio has no logarithm."""
+    if scale == "difference":
+        return treatment - control
+    if treatment == control:
+        return 0.0
+    if treatment < 0 or control < 0:
+        return math.nan
+    if not treatment or not control:
+        return math.inf if treatment else -math.inf
+    return math.log(treatment) - math.log(control)
+
+
+def _conditions(claim: Claim) -> tuple[Condition, ...]:
+    values = [[(name, normalise(one) or "null") for one in many] for name, many in claim.over.items()]
+    return tuple(itertools.product(*values))
+
+
+def _has(run: Run, values: Mapping[str, Any]) -> bool:
+    return all(run.params.get(name, "null") == (normalise(one) or "null") for name, one in values.items())
+
+
+def _only(claim: Claim, arm: str, block: str, condition: Condition, cells: Mapping[Any, Any]) -> Run | None:
+    """The attempt that counts of the one key that the arm has in this block and condition."""
+    keys = cells.get((block, condition, arm), {})
+    if len(keys) > 1:
+        varying = _differences(*map(dict, keys))
+        raise PairingError(
+            f"claim {claim.name}: the {arm} has {len(keys)} runs in block {block}{_words(condition)}, because "
+            + "; ".join(f"{name} varies ({', '.join(values)})" for name, values in varying.items())
+            + "; name it in `over`, or fix it in both arms"
+        )
+    return counted(next(iter(keys.values())), claim.metric) if keys else None
+
+
+def _pair(
+    claim: Claim, block: str, condition: Condition, found: dict[str, Run | None], notes: dict[str, None]
+) -> Pair:
+    treatment, control = found["treatment"], found.get("control")
+    if treatment and control:
+        _refuse_other_differences(claim, block, treatment, control)
+        _refuse_unequal(claim, block, treatment, control, notes)
+    made = Pair(block, condition, treatment, control, math.nan)
+    for arm, run in found.items():
+        failure = run.failure(claim.metric) if run else "no run"
+        if failure:
+            return replace(made, failure=failure, failed_arm=arm)
+    against = control.metrics[claim.metric] if control else float(claim.control["value"])
+    assert treatment is not None
+    y = effect(claim.scale, treatment.metrics[claim.metric], against)
+    if not math.isfinite(y) and claim.kind == "measured":
+        return replace(
+            made, failure=f"no ratio of {treatment.metrics[claim.metric]:g} to {against:g}", failed_arm="both"
+        )
+    return replace(made, y=y)
+
+
+def _refuse_other_differences(claim: Claim, block: str, treatment: Run, control: Run) -> None:
+    named = {*claim.treatment, *claim.control}
+    free = {
+        name.split(".")[0]
+        for name in named
+        if normalise(claim.treatment.get(name)) != normalise(claim.control.get(name))
+    }
+    other = {
+        name: values
+        for name, values in _differences(dict(treatment.key), dict(control.key)).items()
+        if name.split(".")[0] not in free
+    }
+    if other:
+        raise PairingError(
+            f"claim {claim.name}: in block {block} the arms differ in more than they name: "
+            + "; ".join(f"{name} ({values[0]} against {values[1]})" for name, values in other.items())
+            + f" (runs {treatment.run_id}, {control.run_id}); name it in both arms, or run them alike"
+        )
+
+
+def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, notes: dict[str, None]) -> None:
+    for name in claim.equal:
+        values = treatment.value(name), control.value(name)
+        if values == (None, None):
+            notes[f"not checked to be equal, as no run records it: {name}"] = None
+        elif values[0] != values[1]:
+            raise PairingError(
+                f"claim {claim.name}: in block {block} {name} must be equal in both arms and is {values[0]} in the "
+                f"treatment (run {treatment.run_id}) and {values[1]} in the control (run {control.run_id})"
+            )
+
+
+def _differences(*keys: Mapping[str, str]) -> dict[str, list[str]]:
+    """Params that are not alike in all keys, with the values in the keys' order, each once."""
+    names = sorted({name for key in keys for name in key})
+    found = {name: list(dict.fromkeys(key.get(name, "not recorded") for key in keys)) for name in names}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def _divide(claim: Claim, whole: Pairs) -> tuple[Pairs, Pairs | None]:
+    """The conditions inside `where`, and those outside; a condition is in it or not, in every block alike."""
+    inside = []
+    for condition in whole.conditions:
+        answers: dict[bool, str] = {}
+        for one in whole.pairs:
+            if one.condition == condition and (answer := _holds(claim, one)) is not None:
+                answers.setdefault(answer, one.block)
+        if len(answers) > 1:
+            raise PairingError(
+                f"claim {claim.name}: `where` holds in block {answers[True]} and not in block {answers[False]}"
+                f"{_words(condition)}; put the bound where it divides conditions, not blocks"
+            )
+        if True in answers or not answers:
+            inside.append(condition)
+    row = _restrict(whole, tuple(inside))
+    outside = tuple(condition for condition in whole.conditions if condition not in inside)
+    return row, _restrict(whole, outside) if claim.elsewhere else None
+
+
+def _holds(claim: Claim, one: Pair) -> bool | None:
+    """Whether a pair meets `where`; None where its quantities are not recorded in either run."""
+    for text in claim.where:
+        name, sign, bound = parse_where(text)
+        values = {run.value(name) for run in (one.treatment, one.control) if run} - {None}
+        if len(values) > 1:
+            raise PairingError(
+                f"claim {claim.name}: {name} differs between the arms in block {one.block} "
+                f"({' and '.join(sorted(map(str, values)))}); `where` needs what is fixed before the arm"
+            )
+        if not values:
+            return None
+        value = values.pop()
+        sides = (value, normalise(bound)) if sign in ("==", "!=") else (_as_number(value), float(bound))
+        if not OPERATORS[sign](*sides):
+            return False
+    return True
+
+
+def _restrict(whole: Pairs, conditions: tuple[Condition, ...]) -> Pairs:
+    gone = sum(len(one.run_ids) for one in whole.pairs if one.condition not in conditions)
+    missing = whole.missing or ("" if conditions else "no runs on this side of `where`")
+    unused = {**whole.unused, **({"other side of `where`": gone} if gone else {})}
+    pairs = tuple(one for one in whole.pairs if one.condition in conditions)
+    return replace(whole, conditions=conditions, pairs=pairs, unused=unused, missing=missing)
+
+
+def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    for name, one in values.items():
+        there = sorted({run.params[name] for run in runs if name in run.params})
+        wanted = str(normalise(one))
+        if wanted not in there:
+            seen = f"the runs have {', '.join(there)}" if there else "no run records it"
+            return (
+                f"no runs of the {arm} {name}={wanted}; {seen}{did_you_mean(wanted, there) if there else ''}"
+            )
+    return f"no runs of the {arm} {', '.join(f'{name}={one}' for name, one in values.items())}"
+
+
+def _words(condition: Condition) -> str:
+    return f" ({', '.join(f'{name}={value}' for name, value in condition)})" if condition else ""
+
+
+def _as_number(value: str | None) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.inf

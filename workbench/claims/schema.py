@@ -1,0 +1,248 @@
+"""The schema of claims.yaml as a table: a line a field, with its default, its meaning and its check."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.claims.runs import normalise
+from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS
+from workbench.record import METRICS
+
+REQUIRED = object()
+Check = Callable[[Any], str | None]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: what it means, how a value is checked (a complaint or None), and its default."""
+
+    meaning: str
+    check: Check
+    default: Any = REQUIRED
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean x?` for the nearest known name, else the names where they are few, else nothing.
+
+    >>> did_you_mean("pading.name", ["padding.name", "cell.name"])
+    '; did you mean padding.name?'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
+
+
+def parse_where(text: str) -> tuple[str, str, str]:
+    """`name operator value`, taken apart; ValueError says what is wrong with it.
+
+    >>> parse_where("data/padding_share_random_batches > 0.5")
+    ('data/padding_share_random_batches', '>', '0.5')
+    """
+    match = re.fullmatch(r"\s*([\w./-]+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*", str(text))
+    if not match:
+        raise ValueError(f"{text!r} is not `name operator value`, such as data/padding_share > 0.5")
+    name, operator, value = match.groups()
+    if "/" in name and name not in METRICS:
+        raise ValueError(f"no metric {name}{did_you_mean(name, METRICS)}")
+    if operator not in ("==", "!=") and not _is_number(normalise(value)):
+        raise ValueError(f"{text!r} compares with {value!r}, which is no number")
+    return name, operator, value
+
+
+def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, complaint) for fields that are right alone and wrong together."""
+    ratio, exact = claim["scale"] == "ratio", claim["kind"] == "exact"
+    metric, smallest = METRICS[claim["metric"]], claim["smallest"]
+    if ratio and metric.scale == "difference":
+        yield "metric", f"a ratio of {claim['metric']} has no meaning; write `scale: difference`"
+    if ratio and smallest < 1:
+        yield (
+            "smallest",
+            f"{smallest:g} is below 1; a ratio says by which factor (1.2, also where lower is claimed)",
+        )
+    if not exact and claim["direction"] == "same" and smallest == (1 if ratio else 0):
+        yield "smallest", "no measurement can show exactly no difference; give a margin, or `kind: exact`"
+    if claim["tolerance"] and not exact:
+        yield "tolerance", "is for exact claims only; `smallest` is the margin of a measured one"
+    yield from _arms(claim, ratio, exact)
+    for name in claim["over"]:
+        if name in claim["treatment"] or name in claim["control"]:
+            yield f"over.{name}", "is named by an arm too; a factor is either compared or averaged over"
+    if claim["scope"] == "every" and not claim["over"]:
+        yield "scope", "`every` needs conditions; name them in `over`"
+    if claim["elsewhere"] and not claim["where"]:
+        yield "elsewhere", "there is no elsewhere without `where`"
+
+
+def _arms(claim: Mapping[str, Any], ratio: bool, exact: bool) -> Iterator[tuple[str, str]]:
+    treatment, control = claim["treatment"], claim["control"]
+    if "value" in treatment:
+        yield "treatment.value", "only a control can be a plain value"
+    if "value" in control:
+        if not exact:
+            yield (
+                "control.value",
+                "a plain value as control is for `kind: exact`; a measured claim compares runs",
+            )
+        if len(control) > 1:
+            yield "control.value", "stands alone: a value, or dotted config values"
+        if not _is_number(normalise(control["value"])):
+            yield "control.value", f"{control['value']!r} is no number"
+        elif ratio and float(control["value"]) <= 0:
+            yield "control.value", f"no ratio to {control['value']}; write `scale: difference`"
+    elif not any(
+        normalise(treatment[name]) != normalise(control[name]) for name in treatment if name in control
+    ):
+        yield "control", "the arms do not differ: both must name a parameter, with different values"
+
+
+def too_few_pairs(pairs: Any, kinds: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """A complaint for each number of pairs with which a measured claim could never be decided."""
+    if "measured" in kinds and pairs is not None:
+        for scale, number in pairs.items() if isinstance(pairs, Mapping) else [("", pairs)]:
+            if number < MINIMUM_BLOCKS:
+                name = f"pairs.{scale}" if scale else "pairs"
+                yield name, f"{number} cannot decide a measured claim; at least {MINIMUM_BLOCKS}"
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _number(low: float, high: float = math.inf, open_ends: bool = False) -> Check:
+    def check(value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{value!r} is no number"
+        inside = low < value < high if open_ends else low <= value < high
+        span = f"above {low:g} and below {high:g}" if high < math.inf else f"{low:g} or more"
+        return None if inside else f"{value:g} is out of range; {span}"
+
+    return check
+
+
+def _one_of(*allowed: Any) -> Check:
+    def check(value: Any) -> str | None:
+        if type(value) in {type(one) for one in allowed} and value in allowed:
+            return None
+        names = [str(one) for one in allowed]
+        guess = did_you_mean(str(value), names).split(";")[1] if len(names) > 1 else f" it must be {names[0]}"
+        return (
+            f"{value!r} is none of {', '.join(names)};{guess}"
+            if len(names) > 1
+            else f"{value!r} is wrong;{guess}"
+        )
+
+    return check
+
+
+def _sentence(value: Any) -> str | None:
+    return None if isinstance(value, str) and value.strip() else f"{value!r} is no text; write a sentence"
+
+
+def _name(value: Any) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value):
+        return f"{value!r} is no name; letters, digits, _ . and - without spaces"
+    return "control_again is the name of the A/A row; choose another" if value == "control_again" else None
+
+
+def _metric(value: Any) -> str | None:
+    return None if value in METRICS else f"no metric {value}{did_you_mean(str(value), METRICS)}"
+
+
+def _pairs(value: Any) -> str | None:
+    numbers = list(value.values()) if isinstance(value, dict) else [value]
+    if numbers and all(type(number) is int and number >= 2 for number in numbers):
+        return None
+    return (
+        f"{value!r} is no number of pairs (2 or more), nor one for each scale, such as {{quick: 6, full: 12}}"
+    )
+
+
+def _arm(value: Any) -> str | None:
+    if not isinstance(value, dict) or not value:
+        return f"{value!r} is no arm; write dotted config values, such as {{padding.name: batch}}"
+    for name, one in value.items():
+        if "." not in name and name != "value":
+            return f"{name} is no dotted config value, such as padding.name"
+        if isinstance(one, dict):
+            return f"{name}: {one!r} is no plain value; write the dotted name out"
+    return None
+
+
+def _over(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return f"{value!r} is no mapping of dotted config values to lists, such as {{cell.name: [lstm, gru]}}"
+    for name, values in value.items():
+        if not isinstance(values, list) or not values:
+            return f"{name}: {values!r} is no list of values"
+        if len({normalise(one) for one in values}) < len(values):
+            return f"{name}: a value stands twice in {values}"
+    return None
+
+
+def _names(value: Any) -> str | None:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        return f"{value!r} is no list of names"
+    unknown = [name for name in value if "/" in name and name not in METRICS]
+    return f"no metric {unknown[0]}{did_you_mean(unknown[0], METRICS)}" if unknown else None
+
+
+def _where(value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"{value!r} is no list of conditions"
+    try:
+        for text in value:
+            parse_where(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _claims(value: Any) -> str | None:
+    return None if isinstance(value, list) and value else f"{value!r} is no list of claims"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
+
+
+_direction = _one_of(*REGIONS)
+
+FILE_FIELDS: dict[str, Field] = {
+    "schema": Field("version of this schema", _one_of(1), 1),
+    "confidence": Field("1 - the chance of any false verdict in the table", _number(0.5, 1, True), 0.95),
+    "pairs": Field("planned blocks, or a number for each scale", _pairs, 10),
+    "block": Field("the replicate", _name, "seed"),
+    "equal": Field("what must be equal inside every pair", _names, ("data.fingerprint", "device", "threads")),
+    "control_again": Field("whether the first control runs once more in every block", _flag, True),
+    "claims": Field("the claims", _claims),
+}
+
+CLAIM_FIELDS: dict[str, Field] = {
+    "name": Field("one word", _name),
+    "statement": Field("what is claimed, in our words", _sentence),
+    "source": Field("who says so", _sentence),
+    "kind": Field("measured or exact", _one_of("measured", "exact"), "measured"),
+    "metric": Field("a metric of workbench.record.METRICS", _metric),
+    "treatment": Field("dotted config values", _arm),
+    "control": Field("dotted config values", _arm),
+    "scale": Field("ratio or difference", _one_of("ratio", "difference"), "ratio"),
+    "direction": Field("the treatment against the control", _direction),
+    "smallest": Field("the smallest effect worth the name", _number(0)),
+    "why_smallest": Field("one sentence", _sentence),
+    "over": Field("conditions, averaged with equal weights inside a block", _over, {}),
+    "scope": Field("average over the conditions, or every one", _one_of("average", "every"), "average"),
+    "where": Field("conditions on quantities fixed before the arm", _where, ()),
+    "elsewhere": Field("the direction claimed outside `where`", lambda v: v and _direction(v), None),
+    "tolerance": Field("of an exact claim", _number(0), 0.0),
+}

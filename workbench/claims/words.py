@@ -1,0 +1,137 @@
+"""What a verdict says in words: the arms, the finding, the failures and the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.claims import statistics
+from workbench.claims.declaration import Claim
+from workbench.claims.pairing import Pair, Pairs
+from workbench.claims.runs import normalise
+from workbench.record import METRICS
+
+if TYPE_CHECKING:
+    from workbench.claims.verdict import Interval, Verdict
+
+
+def arm(values: Mapping[str, Any]) -> str:
+    """An arm as the reader types it.
+
+    >>> arm({"padding.name": "batch", "rnn.pass_lengths": True})
+    'padding.name=batch, rnn.pass_lengths=true'
+    """
+    return ", ".join(f"{name}={normalise(value)}" for name, value in values.items())
+
+
+def unit(claim: Claim) -> str:
+    """The unit of the effect: `times` for a ratio, else the metric's."""
+    if claim.scale == "ratio":
+        return "times"
+    return METRICS[claim.metric].unit if claim.metric in METRICS else ""
+
+
+def effect_word(interval: Interval, margin: float) -> str:
+    """What the interval shows, whatever was claimed; both on the scale of the statistic.
+
+    >>> [effect_word(one, 0.2) for one in ((0.3, 0.4), (0.1, 0.4), (0.05, 0.1), (-0.1, 0.1), (-0.3, 0.4))]
+    ['higher', 'higher, size open', 'higher, but less than worth the name', 'no difference', 'unresolved']
+    """
+    low, high = interval
+    if low > 0 or high < 0:
+        word, near, far = ("higher", low, high) if low > 0 else ("lower", -high, -low)
+        if far < margin:
+            return f"{word}, but less than worth the name"
+        return word if near > margin else f"{word}, size open"
+    if -margin < low and high < margin:
+        return "no difference"
+    if high < margin:
+        return "not higher by as much as is worth the name"
+    return "unresolved"
+
+
+def finding(verdict: Verdict, interval: Interval | None, margin: float) -> str:
+    """One sentence with its numbers; `interval` and `margin` are on the scale of the statistic."""
+    if verdict.effect is None:
+        return f"no complete pair of {verdict.planned} planned"
+    count = f"{verdict.pairs} of {verdict.planned} pairs"
+    ratio = verdict.scale == "ratio"
+    if ratio:
+        times = f"{verdict.effect:.4g} times"
+        said = f"{verdict.metric} with {verdict.treatment} is {times} that with {verdict.control}"
+    elif verdict.control.startswith("value="):
+        said = (
+            f"{verdict.metric} with {verdict.treatment} is off {verdict.control[6:]} by {verdict.effect:.4g}"
+        )
+    else:
+        less = f"that with {verdict.control} plus {verdict.effect:.4g}"
+        said = f"{verdict.metric} with {verdict.treatment} is {less}"
+    said += "" if ratio or verdict.unit in ("1", "") else f" {verdict.unit}"
+    if interval is None or verdict.interval is None:
+        return f"{said} ({count})"
+    low, high = verdict.interval
+    inside = -margin < interval[0] and interval[1] < margin
+    word = effect_word(interval, margin)
+    if inside and word != "no difference":
+        word = (
+            f"no difference worth the name ({word})"
+            if verdict.direction == "same"
+            else f"{word} (no difference)"
+        )
+    return f"{word}: {said} (interval {low:.4g} to {high:.4g}, {count}, smallest {verdict.smallest:g})"
+
+
+def failure(pair: Pair) -> dict[str, Any]:
+    """A failed pair: where, which arm, which runs, why."""
+    return {
+        "block": pair.block,
+        "condition": dict(pair.condition),
+        "arm": pair.failed_arm,
+        "runs": list(pair.run_ids),
+        "why": pair.failure,
+    }
+
+
+def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
+    """What a reader must know beside the verdict; none of it changes the verdict."""
+    if pairs.unused:
+        yield "runs not used: " + ", ".join(f"{number} {why}" for why, number in sorted(pairs.unused.items()))
+    failed = sorted({one.block for one in pairs.pairs if one.failure})
+    if failed:
+        runs = sorted({run for one in pairs.pairs if one.failure for run in one.run_ids})
+        whys = sorted({f"{one.failed_arm} {one.failure}" for one in pairs.pairs if one.failure})
+        yield (
+            f"{len(pairs.complete)} of {pairs.planned} blocks complete; failed: {', '.join(whys)}"
+            + (f" (runs {', '.join(runs)})" if runs else "")
+        )
+    if len(pairs.blocks) < pairs.planned:
+        yield f"{pairs.planned - len(pairs.blocks)} of {pairs.planned} planned blocks have no runs at all"
+    if claim.metric.startswith(("loss/", "accuracy/")):
+        yield from _diverged(claim, pairs)
+    yield from pairs.notes
+    yield from _outliers(pairs)
+
+
+def _diverged(claim: Claim, pairs: Pairs) -> Iterator[str]:
+    arms = {
+        "treatment": [one.treatment for one in pairs.pairs],
+        "control": [one.control for one in pairs.pairs],
+    }
+    if "value" in claim.control:
+        del arms["control"]
+    counts = {name: sum(run is not None and run.diverged for run in runs) for name, runs in arms.items()}
+    yield "diverged runs: " + ", ".join(
+        f"{name} {count} of {len(arms[name])}" for name, count in counts.items()
+    )
+
+
+def _outliers(pairs: Pairs) -> Iterator[str]:
+    effects = pairs.effects()
+    if len(effects) < 3 or not np.isfinite(effects).all():
+        return
+    at = {(one.block, one.condition): one for one in pairs.pairs}
+    for block, condition in np.argwhere(statistics.outliers(effects)):
+        one = at[pairs.complete[block], pairs.conditions[condition]]
+        yield f"block {one.block}: residual beyond 5 MAD, kept (runs {', '.join(one.run_ids)})"
