@@ -1,0 +1,299 @@
+"""The manifest of a data set on disk: what is in its shards, and how to know that they are whole.
+
+A data set is a folder with `manifest.json` and the shards that it names. The manifest is written last, so a
+folder without one is no data set. A minimal one, by hand or from another program, has `version`, `name`,
+`task`, `inputs`, `vocabulary` (or `feature_size`), `labels`, `splits`, `shards`; the rest has defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.data.errors import DataError
+
+VERSION = 1
+MANIFEST = "manifest.json"
+TASKS = ("tag", "classify")
+INPUTS = ("ids", "features")
+COMPRESSIONS = ("", "GZIP")
+PAD, UNKNOWN = "<pad>", "<unk>"
+FEATURE_NAMES = {"length": "length", "inputs": "inputs", "labels": "labels"}
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Counts of one split. `histogram` is length -> examples; `label_counts[c]` is how often class c occurs."""
+
+    examples: int
+    tokens: int
+    longest: int
+    histogram: dict[int, int]
+    label_counts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: `file` is relative to the manifest's folder."""
+
+    split: str
+    file: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Schema, counts and checksums of a data set on disk.
+
+    `task`: "tag" (a label for each token) or "classify" (one for each example).
+    `inputs`: "ids" (int, `vocabulary[id]` is its symbol; 0 is padding, 1 unknown) or "features"
+    (float vectors of `feature_size`).
+    `labels[c]` is the name of class c. Class 0 is a real class unless `first_class` is 1; then labels[0] is
+    padding and no example has it.
+    `dropped`: reason -> how many examples (reasons that begin with `files_`: files) were left out.
+    `cut`: `examples` longer than max_length that were cut, and the `pieces` made of them.
+    `feature_names`: what `length`, `inputs` and `labels` are called in the SequenceExamples.
+    `compression`: "" or "GZIP", for all shards.
+    `fingerprint`: SHA-256 over all of that which bears on a batch, the shards' own SHA-256 included, and over
+    nothing that depends on the machine or the folder.
+    """
+
+    name: str
+    task: str
+    inputs: str
+    labels: list[str]
+    splits: dict[str, SplitInfo]
+    shards: list[Shard]
+    vocabulary: list[str] = field(default_factory=list)
+    feature_size: int | None = None
+    first_class: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    feature_names: dict[str, str] = field(default_factory=lambda: dict(FEATURE_NAMES))
+    compression: str = ""
+    version: int = VERSION
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self.computed_fingerprint())
+
+    @property
+    def longest(self) -> int:
+        """The longest example of the data set, all splits."""
+        return max(split.longest for split in self.splits.values())
+
+    @property
+    def class_zero_in_use(self) -> bool:
+        """Does class 0 occur as a label? Then neither 0 nor its sign can tell padding from data (guide, P3)."""
+        counts = [split.label_counts for split in self.splits.values()]
+        if all(counts):
+            return any(count[0] > 0 for count in counts)
+        return self.first_class == 0
+
+    def computed_fingerprint(self) -> str:
+        """What `fingerprint` must be."""
+        content = self.to_json()
+        for apart in ("fingerprint", "name", "source", "dropped", "cut"):
+            content.pop(apart)
+        content["shards"] = [[shard.split, shard.examples, shard.sha256] for shard in self.shards]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`; `from_json` is the way back."""
+        content = dataclasses.asdict(self)
+        for split in content["splits"].values():
+            split["histogram"] = {str(k): v for k, v in sorted(split["histogram"].items())}
+            split["label_counts"] = list(split["label_counts"])
+        return content
+
+    def write(self, folder: Path) -> Path:
+        """Write `folder/manifest.json`."""
+        path = Path(folder) / MANIFEST
+        path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def load_manifest(folder: str | Path) -> Manifest:
+    """Read and check `folder/manifest.json`; the shards are not touched (`shards.open_dataset` checks them).
+
+    Raises DataError with file, field, value and remedy.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            path, "file", "missing", "not a data set, or one whose writing never ended: prepare it again"
+        ) from None
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise DataError(path, "file", str(error), "unreadable: prepare the data set again") from None
+    return from_json(content, path)
+
+
+def from_json(content: object, path: str | Path = MANIFEST) -> Manifest:
+    """Check what was read from `path` and make it a Manifest."""
+    if not isinstance(content, dict):
+        raise DataError(path, "file", type(content).__name__, "must be a JSON object")
+    version = content.get("version")
+    if version != VERSION:
+        raise DataError(
+            path, "version", version, f"this program reads version {VERSION}: prepare the data set again"
+        )
+    content = dict(content)
+    _check_fields(Manifest, content, path, "")
+    given = content.get("fingerprint", "")
+    content["splits"] = {
+        name: _split(value, path, f"splits.{name}") for name, value in content["splits"].items()
+    }
+    content["shards"] = [_shard(value, path, f"shards[{i}]") for i, value in enumerate(content["shards"])]
+    content["feature_names"] = {**FEATURE_NAMES, **content.get("feature_names", {})}
+    manifest = Manifest(**content)
+    _check_meaning(manifest, path)
+    if given and manifest.computed_fingerprint() != given:
+        raise DataError(
+            path,
+            "fingerprint",
+            given,
+            f"the manifest's content has {manifest.computed_fingerprint()}: it was edited after it was written; "
+            "prepare the data set again, or remove the field if the edit is right",
+        )
+    return manifest
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "str": (str,),
+    "int | None": (int, type(None)),
+    "list[str]": (list,),
+    "list[Shard]": (list,),
+    "dict[str, SplitInfo]": (dict,),
+    "dict[int, int]": (dict,),
+    "dict[str, int]": (dict,),
+    "dict[str, str]": (dict,),
+    "dict[str, Any]": (dict,),
+    "tuple[int, ...]": (list,),
+}
+
+
+def _check_fields(kind: type, content: object, path: str | Path, prefix: str) -> None:
+    """Every field known, every field without a default there, every type right."""
+    where = prefix or "file"
+    if not isinstance(content, Mapping):
+        raise DataError(path, where, content, "must be an object")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    dot = f"{prefix}." if prefix else ""
+    for name in content:
+        if name not in fields:
+            raise DataError(path, f"{dot}{name}", content[name], f"unknown; fields are {', '.join(fields)}")
+    for name, item in fields.items():
+        optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+        if name not in content:
+            if not optional:
+                raise DataError(
+                    path, f"{dot}{name}", "missing", f"{kind.__name__} needs it: see its docstring"
+                )
+            continue
+        value, types = content[name], _TYPES[str(item.type)]
+        if not isinstance(value, types) or isinstance(value, bool):
+            wanted = " or ".join(one.__name__ for one in types)
+            raise DataError(path, f"{dot}{name}", value, f"must be {wanted}")
+        if (
+            isinstance(value, list)
+            and str(item.type) == "list[str]"
+            and not all(isinstance(one, str) for one in value)
+        ):
+            raise DataError(path, f"{dot}{name}", value, "must be a list of strings")
+        if isinstance(value, int) and value < 0:
+            raise DataError(path, f"{dot}{name}", value, "must not be negative")
+
+
+def _split(value: dict[str, Any], path: str | Path, where: str) -> SplitInfo:
+    _check_fields(SplitInfo, value, path, where)
+    try:
+        histogram = {int(length): int(count) for length, count in value["histogram"].items()}
+        counts = tuple(int(count) for count in value.get("label_counts", ()))
+    except (TypeError, ValueError):
+        raise DataError(
+            path, f"{where}.histogram", value, "lengths and counts must be whole numbers"
+        ) from None
+    split = SplitInfo(**{**value, "histogram": histogram, "label_counts": counts})
+    for name, wanted in (
+        ("examples", sum(histogram.values())),
+        ("tokens", sum(length * count for length, count in histogram.items())),
+        ("longest", max(histogram, default=0)),
+    ):
+        if getattr(split, name) != wanted:
+            raise DataError(
+                path, f"{where}.{name}", getattr(split, name), f"the histogram beside it says {wanted}"
+            )
+    return split
+
+
+def _shard(value: dict[str, Any], path: str | Path, where: str) -> Shard:
+    _check_fields(Shard, value, path, where)
+    file = Path(value["file"])
+    if file.is_absolute() or ".." in file.parts:
+        raise DataError(path, f"{where}.file", value["file"], "must lie inside the manifest's folder")
+    return Shard(**value)
+
+
+def _check_meaning(manifest: Manifest, path: str | Path) -> None:
+    """What the types alone do not say."""
+
+    def one_of(name: str, allowed: tuple[Any, ...]) -> None:
+        if getattr(manifest, name) not in allowed:
+            raise DataError(
+                path, name, getattr(manifest, name), f"must be one of {', '.join(map(repr, allowed))}"
+            )
+
+    one_of("task", TASKS)
+    one_of("inputs", INPUTS)
+    one_of("compression", COMPRESSIONS)
+    one_of("first_class", (0, 1))
+    if manifest.inputs == "features" and not manifest.feature_size:
+        raise DataError(
+            path, "feature_size", manifest.feature_size, 'inputs are "features": how many a token?'
+        )
+    if manifest.inputs == "ids" and not manifest.vocabulary:
+        raise DataError(path, "vocabulary", "empty", 'inputs are "ids": a symbol for each is needed')
+    if len(manifest.labels) <= manifest.first_class:
+        raise DataError(path, "labels", manifest.labels, "no class is left: name the classes")
+    for name in manifest.feature_names:
+        if name not in FEATURE_NAMES:
+            raise DataError(path, f"feature_names.{name}", name, f"names are {', '.join(FEATURE_NAMES)}")
+    if not manifest.splits.get("train", SplitInfo(0, 0, 0, {})).examples:
+        raise DataError(path, "splits.train.examples", 0, "an empty data set: nothing to train on")
+    for name, split in manifest.splits.items():
+        inside = sum(shard.examples for shard in manifest.shards if shard.split == name)
+        if inside != split.examples:
+            raise DataError(
+                path, f"splits.{name}.examples", split.examples, f"its shards have {inside} altogether"
+            )
+        if manifest.task == "classify" and split.histogram.get(0):
+            raise DataError(
+                path,
+                f"splits.{name}.histogram.0",
+                split.histogram[0],
+                'empty sequences cannot be classified: leave them out, or use the task "tag"',
+            )
+        if split.label_counts and len(split.label_counts) != len(manifest.labels):
+            raise DataError(
+                path,
+                f"splits.{name}.label_counts",
+                len(split.label_counts),
+                f"{len(manifest.labels)} classes",
+            )
+    for i, shard in enumerate(manifest.shards):
+        if shard.split not in manifest.splits:
+            raise DataError(
+                path, f"shards[{i}].split", shard.split, f"splits are {', '.join(manifest.splits)}"
+            )

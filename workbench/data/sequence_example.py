@@ -1,0 +1,117 @@
+"""One example <-> `tf.train.SequenceExample` (guide, section SequenceExample).
+
+The context holds what is not sequential: `length`, and the label where the task is "classify". Feature lists
+hold what is: `inputs` (int64, or floats of `feature_size`) and, where the task is "tag", `labels`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from workbench.data.encode import Encoded
+from workbench.data.manifest import FEATURE_NAMES, Manifest
+
+
+@lru_cache(maxsize=1 << 16)
+def _int_feature(value: int) -> Any:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _int_list(values: np.ndarray) -> Any:
+    return tf.train.FeatureList(feature=[_int_feature(value) for value in values.tolist()])
+
+
+def to_sequence_example(example: Encoded, names: dict[str, str] = FEATURE_NAMES) -> Any:
+    """The proto of one encoded example.
+
+    >>> proto = to_sequence_example(Encoded(np.array([4, 5, 1]), np.array([1, 0, 0])))
+    >>> [feature.int64_list.value[0] for feature in proto.feature_lists.feature_list["inputs"].feature]
+    [4, 5, 1]
+    >>> proto.context.feature["length"].int64_list.value[0]
+    3
+    """
+    context = {names["length"]: _int_feature(len(example.inputs))}
+    if example.inputs.ndim == 2:
+        rows = example.inputs.tolist()
+        inputs = tf.train.FeatureList(
+            feature=[tf.train.Feature(float_list=tf.train.FloatList(value=row)) for row in rows]
+        )
+    else:
+        inputs = _int_list(example.inputs)
+    lists = {names["inputs"]: inputs}
+    if example.labels.ndim:
+        lists[names["labels"]] = _int_list(example.labels)
+    else:
+        context[names["labels"]] = _int_feature(int(example.labels))
+    return tf.train.SequenceExample(
+        context=tf.train.Features(feature=context), feature_lists=tf.train.FeatureLists(feature_list=lists)
+    )
+
+
+def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Context and sequence features as TensorFlow's parsers want them declared."""
+    names = manifest.feature_names
+    scalar = tf.io.FixedLenFeature([], tf.int64)
+    context = {names["length"]: scalar}
+    if manifest.inputs == "ids":
+        sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([], tf.int64)}
+    else:
+        sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([manifest.feature_size], tf.float32)}
+    if manifest.task == "tag":
+        sequence[names["labels"]] = tf.io.FixedLenSequenceFeature([], tf.int64)
+    else:
+        context[names["labels"]] = scalar
+    return context, sequence
+
+
+def parse_batch(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]:
+    """Serialized examples [B] -> a batch padded with zeros to its longest example.
+
+    Fails (InvalidArgumentError) where an example's lists are not as long as its `length` says.
+    """
+    context, sequence = declared_features(manifest)
+    singles, lists, lengths = tf.io.parse_sequence_example(
+        serialized, context_features=context, sequence_features=sequence
+    )
+    given = singles[manifest.feature_names["length"]]
+    checks = [
+        tf.debugging.assert_equal(given, found, f"length disagrees with the feature list {name}")
+        for name, found in lengths.items()
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return _batch(singles, lists, tf.identity(given), manifest)
+
+
+def parse_one(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]:
+    """One serialized example, as the guide parses it; not padded."""
+    context, sequence = declared_features(manifest)
+    singles, lists = tf.io.parse_single_sequence_example(
+        serialized, context_features=context, sequence_features=sequence
+    )
+    given = singles[manifest.feature_names["length"]]
+    checks = [
+        tf.debugging.assert_equal(
+            given, tf.shape(values, tf.int64)[0], f"length disagrees with the feature list {name}"
+        )
+        for name, values in lists.items()
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return _batch(singles, lists, tf.identity(given), manifest)
+
+
+def _batch(
+    singles: dict[str, tf.Tensor], lists: dict[str, tf.Tensor], length: tf.Tensor, manifest: Manifest
+) -> dict[str, tf.Tensor]:
+    """The workbench's names and types."""
+    names = manifest.feature_names
+    inputs = lists[names["inputs"]]
+    labels = (lists if manifest.task == "tag" else singles)[names["labels"]]
+    return {
+        "inputs": tf.cast(inputs, tf.int32) if manifest.inputs == "ids" else inputs,
+        "labels": tf.cast(labels, tf.int32),
+        "length": tf.cast(length, tf.int32),
+    }

@@ -1,0 +1,444 @@
+"""Data sets on disk: `prepare` builds one from a source, `open_dataset` verifies, `write_dataset` is for anyone.
+
+    sources -> encode -> SequenceExamples -> shards in a temporary folder -> manifest -> fsync -> rename
+
+The manifest is written last and the folder renamed into place as a whole, so a folder at its final name is
+complete. Two processes that prepare the same data set at once build it once, under a file lock.
+A data set is held in memory while it is written (ten bytes a token or so, several times over): this is meant
+for data sets up to a few tens of millions of tokens.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from workbench.data.encode import Encoded, EncodedSet, OverLength, check_range, encode, split_info
+from workbench.data.errors import DataError
+from workbench.data.manifest import (
+    COMPRESSIONS,
+    MANIFEST,
+    PAD,
+    UNKNOWN,
+    VERSION,
+    Manifest,
+    Shard,
+    load_manifest,
+)
+from workbench.data.sequence_example import to_sequence_example
+from workbench.data.sources import SOURCES, Corpus, Example, digest
+
+_MESSAGE_NO_SPACE = (
+    "the disk is full: free that much, or give another folder (data.cache_dir); nothing is left behind"
+)
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for prepared data sets."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "rnn-workbench" / "data"
+
+
+def prepare(
+    source: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    cache_dir: str | Path | None = None,
+    task: str = "tag",
+    max_length: int | None = None,
+    over_length: OverLength = "drop",
+    max_examples: int | None = None,
+    validation_share: float = 0.1,
+    shards: int = 2,
+    seed: int = 0,
+    first_class: int = 0,
+    compression: str = "",
+) -> Path:
+    """The folder of the data set that `source` with `options` gives, built if it is not in `cache_dir` yet.
+
+    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is verified and used in place.
+    `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by the
+    seed; where the source has a validation split of its own, it is cut to `validation_share` of that too.
+    `shards`: files for each split. `first_class=1` leaves class 0 to padding. `compression`: "" or "GZIP".
+
+    The folder's name is the source and a hash of all that bears on its content, the source's files included.
+    Raises DataError; a data set that is in the cache but damaged is an error too, never built over.
+    """
+    if source == "tfrecord":
+        return _in_place(options or {}, task, max_length)
+    if source not in SOURCES:
+        raise DataError("data", "source", source, f"unknown: one of {', '.join([*SOURCES, 'tfrecord'])}")
+    its = SOURCES[source]
+    chosen = its.options(options or {})
+    if task not in its.tasks:
+        raise DataError(f"data={source}", "task", task, f"it has {', '.join(its.tasks)} only")
+    if not 0 <= validation_share < 1:
+        raise DataError(
+            f"data={source}", "validation_share", validation_share, "must be at least 0 and below 1"
+        )
+    if shards < 1:
+        raise DataError(f"data={source}", "shards", shards, "must be 1 or more")
+    if max_examples is not None and max_examples < (2 if validation_share else 1):
+        raise DataError(f"data={source}", "max_examples", max_examples, "too few for train and validation")
+    if compression not in COMPRESSIONS:
+        raise DataError(f"data={source}", "compression", compression, 'must be "" or "GZIP"')
+    source_fingerprint = its.fingerprint(chosen)
+    bears = [
+        VERSION,
+        source,
+        source_fingerprint,
+        task,
+        max_length,
+        over_length,
+        max_examples,
+        validation_share,
+    ]
+    key = digest(*bears, shards, seed, first_class, compression)
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    target = cache / f"{source}-{key[:16]}"
+    if target.exists():
+        open_dataset(target)
+        return target
+    with _folder_errors(cache), _lock(cache, target.name):
+        if target.exists():  # the process that held the lock has built it
+            open_dataset(target)
+            return target
+        _remove_leftovers(target)
+        limits: dict[str, int | None] = {"train": None, "validation": None}
+        if max_examples is not None:
+            held_out = max(1, round(max_examples * validation_share)) if validation_share else 0
+            limits = {"train": max_examples - held_out, "validation": held_out}
+            if not validation_share:
+                limits["validation"] = None
+        corpus = its.read(chosen, task, seed, validation_share, limits)
+        encoded = encode(
+            corpus, name=f"data={source}", task=task, max_length=max_length, over_length=over_length,
+            limits=limits, first_class=first_class,
+        )  # fmt: skip
+        described = {
+            "name": source,
+            "options": its.recorded(chosen),
+            "fingerprint": source_fingerprint,
+            "seed": seed,
+            "info": dict(corpus.info),
+        }
+        _write(
+            encoded, target, name=source, task=task, shards=shards, compression=compression,
+            first_class=first_class, source=described,
+        )  # fmt: skip
+    return target
+
+
+def write_dataset(
+    examples: Mapping[str, Iterable[Example]] | Iterable[Example],
+    folder: str | Path,
+    *,
+    name: str,
+    task: str = "tag",
+    labels: Sequence[str] | None = None,
+    vocabulary: Sequence[str] | None = None,
+    feature_size: int | None = None,
+    max_length: int | None = None,
+    over_length: OverLength = "drop",
+    shards: int = 1,
+    first_class: int = 0,
+    compression: str = "",
+) -> Manifest:
+    """Write anyone's examples as a data set: `data=tfrecord data.path=FOLDER` then runs on it.
+
+    `examples`: split -> examples ("train", and "validation" to evaluate on), or the training split alone.
+    Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
+    the largest id), or floats of `feature_size`. `folder` must not exist.
+    Labels are names or class ids; class ids without `labels` are named by their numbers.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise DataError(folder, "folder", "exists", "nothing is written over: remove it, or name another")
+    if not isinstance(examples, Mapping):
+        examples = {"train": examples}
+    held = {split: list(of) for split, of in examples.items()}
+    everything = [example for of in held.values() for example in of]
+    if vocabulary is None and feature_size is None and _all_ints(example.inputs for example in everything):
+        largest = max((int(max(e.inputs)) for e in everything if len(e.inputs)), default=1)
+        vocabulary = [PAD, UNKNOWN, *(str(i) for i in range(2, largest + 1))]
+    given = [[e.labels] if task == "classify" else e.labels for e in everything]
+    if labels is None and _all_ints(given):
+        labels = [str(c) for c in range(1 + max((int(max(of)) for of in given if len(of)), default=0))]
+    corpus = Corpus(
+        splits=dict(held),
+        labels=None if labels is None else list(labels),
+        vocabulary=None if vocabulary is None else list(vocabulary),
+        feature_size=feature_size,
+    )
+    encoded = encode(
+        corpus, name=name, task=task, max_length=max_length, over_length=over_length, first_class=first_class
+    )
+    with _folder_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return _write(
+            encoded, folder, name=name, task=task, shards=shards, compression=compression,
+            first_class=first_class, source={"name": "write_dataset"},
+        )  # fmt: skip
+
+
+def open_dataset(folder: str | Path, verify: bool = True) -> Manifest:
+    """The manifest at `folder`, after `verify`: every shard is there, of its size and its SHA-256.
+
+    Raises DataError naming file, field, value and remedy. `verify_examples` looks into the examples too.
+    """
+    folder = Path(folder)
+    manifest = load_manifest(folder)
+    if not verify:
+        return manifest
+    for i, shard in enumerate(manifest.shards):
+        path = folder / shard.file
+        again = "copy or prepare the data set again (remove the folder first)"
+        try:
+            size = path.stat().st_size
+            if size == shard.bytes:
+                found = _sha256(path)
+        except FileNotFoundError:
+            raise DataError(path, f"shards[{i}].file", "missing", again) from None
+        except OSError as error:
+            raise DataError(path, f"shards[{i}].file", str(error), f"cannot be read: {again}") from None
+        if size != shard.bytes:
+            raise DataError(
+                path,
+                f"shards[{i}].bytes",
+                size,
+                f"truncated or changed, the manifest says {shard.bytes}: {again}",
+            )
+        if found != shard.sha256:
+            raise DataError(
+                path, f"shards[{i}].sha256", found, f"damaged, the manifest says {shard.sha256}: {again}"
+            )
+    return manifest
+
+
+def read_shard(folder: str | Path, shard: Shard, manifest: Manifest) -> list[bytes]:
+    """The serialized examples of one shard, in order; DataError where it cannot be read to its end."""
+    path = Path(folder) / shard.file
+    records: list[bytes] = []
+    try:
+        for block in tf.data.TFRecordDataset(str(path), manifest.compression or None).batch(4096):
+            records.extend(block.numpy().tolist())
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError) as error:
+        raise DataError(
+            path,
+            "record",
+            len(records),
+            f"unreadable from here on ({error.message}): copy or prepare it again",
+        ) from None
+    if len(records) != shard.examples:
+        raise DataError(
+            path, "examples", len(records), f"the manifest says {shard.examples}: copy or prepare it again"
+        )
+    return records
+
+
+def verify_examples(folder: str | Path) -> Manifest:
+    """`open_dataset`, then parse every example: lengths, ids, labels, counts and histogram as the manifest says."""
+    manifest = open_dataset(folder)
+    found: dict[str, list[Encoded]] = {split: [] for split in manifest.splits}
+    for shard in manifest.shards:
+        for i, record in enumerate(read_shard(folder, shard, manifest)):
+            where = f"{Path(folder) / shard.file}: example {i}"
+            found[shard.split].append(_decode(record, manifest, where))
+    for split, examples in found.items():
+        info, said = split_info(examples, len(manifest.labels)), manifest.splits[split]
+        for name in ("examples", "histogram", "label_counts"):
+            if getattr(info, name) != getattr(said, name) and (name != "label_counts" or said.label_counts):
+                raise DataError(
+                    Path(folder) / MANIFEST, f"splits.{split}.{name}", getattr(said, name),
+                    f"the shards have {getattr(info, name)}: write the manifest again",
+                )  # fmt: skip
+    return manifest
+
+
+def _decode(record: bytes, manifest: Manifest, where: str) -> Encoded:
+    """One example without TensorFlow's parser, so that every fault gets its own message."""
+    names = manifest.feature_names
+    try:
+        proto = tf.train.SequenceExample.FromString(record)
+    except Exception as error:  # protobuf's DecodeError, whose home differs between its versions
+        raise DataError(where, "record", len(record), f"is no SequenceExample ({error})") from None
+    context, lists = proto.context.feature, proto.feature_lists.feature_list
+    if names["length"] not in context or len(context[names["length"]].int64_list.value) != 1:
+        raise DataError(where, f"context.{names['length']}", "missing", "one int64 is needed")
+    length = context[names["length"]].int64_list.value[0]
+    steps = lists[names["inputs"]].feature
+    inputs: np.ndarray
+    if manifest.inputs == "ids":
+        inputs = np.array([value for step in steps for value in step.int64_list.value], np.int64)
+        check_range(inputs, len(manifest.vocabulary), where, names["inputs"], "the vocabulary")
+    else:
+        values = [value for step in steps for value in step.float_list.value]
+        if len(values) != len(steps) * (manifest.feature_size or 0):
+            raise DataError(where, names["inputs"], len(values), f"must be {manifest.feature_size} a token")
+        inputs = np.array(values, np.float32).reshape(len(steps), manifest.feature_size or 0)
+    if manifest.task == "tag":
+        tags = lists[names["labels"]].feature
+        labels = np.array([value for step in tags for value in step.int64_list.value], np.int64)
+    else:
+        labels = np.array(context[names["labels"]].int64_list.value, np.int64)
+        if not length:
+            raise DataError(
+                where, names["length"], 0, 'an empty sequence cannot be classified: use the task "tag"'
+            )
+        if labels.shape != (1,):
+            raise DataError(where, f"context.{names['labels']}", labels.tolist(), "one label is needed")
+        labels = labels.reshape(())
+    check_range(labels, len(manifest.labels), where, names["labels"], "the classes", manifest.first_class)
+    for name, values_ in (("inputs", inputs), ("labels", labels)):
+        if values_.ndim and len(values_) != length:
+            raise DataError(where, names[name], len(values_), f"length says {length}")
+    return Encoded(inputs, labels)
+
+
+def _in_place(options: Mapping[str, Any], task: str, max_length: int | None) -> Path:
+    unknown = set(options) - {"path"}
+    if unknown or not options.get("path"):
+        name = min(unknown) if unknown else "path"
+        raise DataError("data=tfrecord", name, options.get(name), "give path: the folder of the manifest")
+    folder = Path(options["path"])
+    manifest = open_dataset(folder)
+    if manifest.task != task:
+        raise DataError(folder / MANIFEST, "task", manifest.task, f"the run asks for {task}: set data.task")
+    if max_length is not None and manifest.longest > max_length:
+        raise DataError(
+            folder / MANIFEST, "splits", f"longest {manifest.longest}", f"max_length is {max_length}, and a data "
+            "set that is used in place is not cut: raise max_length, or write it again with write_dataset"
+        )  # fmt: skip
+    return folder
+
+
+def _write(
+    encoded: EncodedSet,
+    target: Path,
+    *,
+    name: str,
+    task: str,
+    shards: int,
+    compression: str,
+    first_class: int,
+    source: dict[str, Any],
+) -> Manifest:
+    """Shards, then manifest, into a temporary folder beside `target`, renamed to it when all is on disk."""
+    records = {
+        split: [to_sequence_example(example).SerializeToString() for example in examples]
+        for split, examples in encoded.splits.items()
+    }
+    needed = sum(len(record) + 16 for of in records.values() for record in of)
+    free = shutil.disk_usage(target.parent).free
+    if not compression and free < needed:
+        raise DataError(target.parent, "free space", f"{free} bytes, {needed} needed", _MESSAGE_NO_SPACE)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    try:
+        written = []
+        for split, of in records.items():
+            count = min(shards, len(of))
+            for k in range(count):
+                part = of[k * len(of) // count : (k + 1) * len(of) // count]
+                file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + (".gz" if compression else "")
+                written.append(_write_shard(temporary, split, file, part, compression))
+        manifest = Manifest(
+            name=name,
+            task=task,
+            inputs="features" if encoded.feature_size else "ids",
+            labels=encoded.labels,
+            splits={split: split_info(of, len(encoded.labels)) for split, of in encoded.splits.items()},
+            shards=written,
+            vocabulary=encoded.vocabulary,
+            feature_size=encoded.feature_size,
+            first_class=first_class,
+            dropped=encoded.dropped,
+            cut=encoded.cut,
+            source=source,
+            compression=compression,
+        )
+        _sync(manifest.write(temporary))
+        _sync(temporary)
+        os.chmod(temporary, 0o755)
+        os.rename(temporary, target)
+        _sync(target.parent)
+        return manifest
+    except (OSError, tf.errors.OpError) as error:
+        full = isinstance(error, tf.errors.ResourceExhaustedError) or getattr(error, "errno", 0) in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        )
+        if full:
+            free = shutil.disk_usage(target.parent).free
+            raise DataError(
+                target.parent, "free space", f"{free} bytes, {needed} needed", _MESSAGE_NO_SPACE
+            ) from None
+        raise DataError(
+            target, "folder", str(error), "cannot be written: check it, or give another"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_shard(folder: Path, split: str, file: str, records: Sequence[bytes], compression: str) -> Shard:
+    path = folder / file
+    with tf.io.TFRecordWriter(str(path), compression or None) as writer:
+        for record in records:
+            writer.write(record)
+    _sync(path)
+    return Shard(split, file, len(records), path.stat().st_size, _sha256(path))
+
+
+def _sync(path: Path) -> None:
+    """Have the disk confirm a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _all_ints(sequences: Iterable[Sequence[Any]]) -> bool:
+    return all(isinstance(value, (int, np.integer)) for sequence in sequences for value in sequence)
+
+
+@contextmanager
+def _lock(cache: Path, name: str) -> Iterator[None]:
+    """One process at a time for each data set; the kernel releases the lock of one that died."""
+    locks = cache / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_leftovers(target: Path) -> None:
+    """What builds of this data set left that never ended; the caller holds its lock, so none is running."""
+    for leftover in target.parent.glob(f".{target.name}.building-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    """A folder that cannot be made or written is a DataError."""
+    try:
+        yield
+    except OSError as error:
+        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(folder, "free space", "none", _MESSAGE_NO_SPACE) from None
+        raise DataError(folder, "folder", str(error), "cannot be written: set data.cache_dir") from error

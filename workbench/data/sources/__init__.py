@@ -1,0 +1,106 @@
+"""Where examples come from: SOURCES is name -> Source. Plain Python, no TensorFlow.
+
+A source is three things: its options with their defaults, a fingerprint of what it would read (cheap, so that
+a data set already prepared is found without reading it again), and `read`, which yields the examples.
+`tfrecord`, anyone's data set in the form of `workbench.data.manifest`, is no source: it is opened in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from workbench.data.errors import DataError
+
+Limits = Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence and its labels.
+
+    `inputs`: symbols (a str is a sequence of characters), ids, or a float array [T, D].
+    `labels`: for the task "tag" one for each token (class ids, or names), for "classify" one.
+    """
+
+    inputs: Sequence[str] | Sequence[int] | np.ndarray
+    labels: Sequence[str] | Sequence[int] | np.ndarray | str | int
+
+
+@dataclass
+class Corpus:
+    """What a source reads. `splits` may be read only once, in an order that is random under the seed.
+
+    `labels`: names of the classes, or None to take those of the training split.
+    `vocabulary`: None where inputs are symbols: it is then built from the training split alone, of symbols
+    that occur there `min_count` times; a list where inputs are ids.
+    `dropped` and `info` grow while `splits` are read; `info` is recorded and must hold no machine's paths.
+    """
+
+    splits: dict[str, Iterable[Example]]
+    labels: list[str] | None = None
+    vocabulary: list[str] | None = None
+    min_count: int = 1
+    feature_size: int | None = None
+    dropped: dict[str, int] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """`read(options, task, seed, validation_share, limits) -> Corpus`; limits is split -> most examples."""
+
+    name: str
+    defaults: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    fingerprint: Callable[[Mapping[str, Any]], str]
+    read: Callable[[Mapping[str, Any], str, int, float, Limits], Corpus]
+    recorded: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # options as recorded: without paths
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults, overlaid with `given`; an option that the source lacks is refused."""
+        for name in given:
+            if name not in self.defaults:
+                raise DataError(
+                    f"data={self.name}", name, given[name], f"unknown; options are {', '.join(self.defaults)}"
+                )
+        return {**self.defaults, **given}
+
+
+_MODULES = {
+    "python_source": "python_source",
+    "ud_english_ewt": "ud_conllu",
+    "synthetic": "synthetic",
+}
+
+
+class _Sources(Mapping[str, Source]):
+    """Imports a source when it is asked for."""
+
+    def __getitem__(self, name: str) -> Source:
+        source: Source = importlib.import_module(f"{__name__}.{_MODULES[name]}").SOURCE
+        return source
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+SOURCES: Mapping[str, Source] = _Sources()
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of plain values, the same on every machine and Python.
+
+    >>> digest("a", {"b": 1, "c": 2}) == digest("a", {"c": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""Part-of-speech tagging from CoNLL-U files, of the English Web Treebank or any other treebank.
+
+`path` is a folder, a file, or a list of files, `*.conllu` or `*.conllu.gz`. Which split a file is, its name
+says (train, dev, test: Universal Dependencies' own names do); the dev file is the validation split. The test
+file is left alone unless `test: true`. A treebank with no dev file has its sentences split by hash.
+
+A token is a syntactic word, as UD has it: the range line of a multiword token ("1-2 don't") is left out, since
+its words follow it, and so are empty nodes ("8.1"), which stand for what was not said; both are counted in the
+manifest's source info. Labels are the 17 universal tags; a sentence with a word that has none is dropped as
+`no_upos`. Sentences without words are dropped as `no_words`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import conllu
+
+from workbench.data.errors import DataError
+from workbench.data.sources import Corpus, Example, Limits, Source, digest
+
+UPOS = [
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM",
+    "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X",
+]  # fmt: skip
+KNOWN = {  # SHA-256 of the uncompressed files of UD_English-EWT that results here were made with
+    "en_ewt-ud-dev.conllu": "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6",
+    "en_ewt-ud-test.conllu": "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
+    "en_ewt-ud-train.conllu": "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b",
+}
+WHERE = (
+    "give data.path, a folder with *.conllu or *.conllu.gz files. The English Web Treebank is the repository "
+    "UniversalDependencies/UD_English-EWT on GitHub, every treebank is on universaldependencies.org; the "
+    "files' SHA-256, uncompressed: " + ", ".join(f"{name} {sha}" for name, sha in sorted(KNOWN.items()))
+)
+_SPLIT_OF_WORD = {"train": "train", "dev": "validation", "test": "test"}
+
+
+def find_files(path: object) -> dict[str, list[Path]]:
+    """The CoNLL-U files at `path` by split ("train", "validation", "test"; "all" where a name says nothing)."""
+    if not path:
+        raise DataError("data=ud_english_ewt", "path", repr(path), WHERE)
+    given = [path] if isinstance(path, (str, Path)) else list(path)  # type: ignore[call-overload]
+    files: dict[str, Path] = {}
+    for one in map(Path, given):
+        if one.is_dir():
+            found = [file for file in sorted(one.iterdir()) if file.name.endswith((".conllu", ".conllu.gz"))]
+        elif one.is_file():
+            found = [one]
+        else:
+            raise DataError("data=ud_english_ewt", "path", str(one), f"no such file or folder: {WHERE}")
+        for file in found:
+            name = file.name.removesuffix(".gz")
+            if name in files:
+                raise DataError(
+                    file, "path", name, f"is there twice, {files[name].name} too: give one of them"
+                )
+            files[name] = file
+    if not files:
+        raise DataError("data=ud_english_ewt", "path", str(path), f"no CoNLL-U file there: {WHERE}")
+    by_split: dict[str, list[Path]] = {}
+    for name, file in sorted(files.items()):
+        words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in _SPLIT_OF_WORD]
+        by_split.setdefault(_SPLIT_OF_WORD[words[-1]] if words else "all", []).append(file)
+    if len(files) == 1 or not {"train", "all"} & set(by_split):
+        by_split = {"all": [file for files_ in by_split.values() for file in files_]}
+    return by_split
+
+
+def fingerprint(options: Mapping[str, Any]) -> str:
+    """Hash of the options, without the path, and of the files' names and contents."""
+    files = find_files(options["path"])
+    rest = {name: value for name, value in options.items() if name != "path"}
+    sums = {split: [[f.name.removesuffix(".gz"), _sha(f)] for f in of] for split, of in files.items()}
+    return digest("ud_conllu", 1, rest, sums)
+
+
+def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without the path, which is a machine's."""
+    files = find_files(options["path"])
+    return {**options, "path": sorted(file.name for of in files.values() for file in of)}
+
+
+def read(options: Mapping[str, Any], task: str, seed: int, validation_share: float, limits: Limits) -> Corpus:
+    """Sentences in an order drawn by the seed; parsed only as they are needed."""
+    files = find_files(options["path"])
+    corpus = Corpus(splits={}, labels=list(UPOS), min_count=options["min_count"])
+    sums = {file.name.removesuffix(".gz"): _sha(file) for of in files.values() for file in of}
+    same = all(KNOWN.get(name) == value for name, value in sums.items())
+    corpus.info = {
+        "checksums": "match the English Web Treebank known here"
+        if same
+        else "other than the files known here",
+        "sha256": sums,
+        "multiword_tokens": 0,
+        "empty_nodes": 0,
+    }
+    blocks = {split: [b for file in of for b in _blocks(file)] for split, of in files.items()}
+    train = blocks.get("train", []) + blocks.get("all", [])
+    if "validation" in blocks:
+        parts = {"train": train, "validation": blocks["validation"]}
+    else:
+        border = validation_share * 2.0**32
+        parts = {"train": [], "validation": []}
+        for name, text in train:
+            words = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
+            held_out = int(hashlib.sha256(words.encode()).hexdigest()[:8], 16) < border
+            parts["validation" if held_out else "train"].append((name, text))
+        if not parts["validation"]:
+            del parts["validation"]
+    if options["test"] and "test" in blocks:
+        parts["test"] = blocks["test"]
+    for split, sentences in parts.items():
+        order = sorted(range(len(sentences)), key=lambda i: digest(seed, split, i))
+        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options["lower"])
+    return corpus
+
+
+def _examples(blocks: list[tuple[str, str]], corpus: Corpus, lower: bool) -> Iterator[Example]:
+    for name, block in blocks:
+        try:
+            [sentence] = conllu.parse(block, fields=("id", "form", "lemma", "upos")) or [[]]
+        except (conllu.exceptions.ParseException, ValueError) as error:
+            raise DataError(name, "sentence", block, f"not CoNLL-U ({error}): mend the file") from None
+        words = [token for token in sentence if isinstance(token.get("id"), int)]
+        for token in sentence:
+            if isinstance(token.get("id"), tuple):
+                kind = "multiword_tokens" if token["id"][1] == "-" else "empty_nodes"
+                corpus.info[kind] += 1
+        if not words:
+            corpus.dropped["no_words"] = corpus.dropped.get("no_words", 0) + 1
+        elif any(token.get("upos") in (None, "_") for token in words):
+            corpus.dropped["no_upos"] = corpus.dropped.get("no_upos", 0) + 1
+        else:
+            forms = [token["form"].lower() if lower else token["form"] for token in words]
+            yield Example(forms, [token["upos"] for token in words])
+
+
+def _blocks(file: Path) -> list[tuple[str, str]]:
+    """The file's sentences as text, each with the file's name for messages."""
+    try:
+        text = _content(file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(file, "encoding", str(error), "CoNLL-U is UTF-8: convert the file") from None
+    return [(file.name, block) for block in re.split(r"\r?\n[ \t]*\r?\n", text) if block.strip()]
+
+
+def _content(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+        return gzip.decompress(content) if file.name.endswith(".gz") else content
+    except (OSError, EOFError) as error:  # gzip.BadGzipFile is an OSError
+        raise DataError(file, "file", str(error), "unreadable or truncated: get the file again") from None
+
+
+def _sha(file: Path) -> str:
+    return hashlib.sha256(_content(file)).hexdigest()
+
+
+SOURCE = Source(
+    name="ud_english_ewt",
+    defaults={
+        "path": None,  # folder or file(s)
+        "lower": True,  # words in lower case
+        "min_count": 2,  # words rarer than this in the training split become <unk>
+        "test": False,  # read the test file too, as the split "test"
+    },
+    tasks=("tag",),
+    fingerprint=fingerprint,
+    read=read,
+    recorded=recorded,
+)

@@ -1,0 +1,227 @@
+"""What a histogram of lengths says before anything runs: the share of padding of each way of batching.
+
+    predict(histogram, "batch", batch_size=32).padding_share
+
+With a batch size the number of padded tokens is its exact expectation over random orders: the expected longest
+of `b` examples drawn without replacement, by order statistics. With a token budget, where batches depend on
+each other, it is the mean over plans for random orders drawn from a fixed seed (global padding and padding to
+boundaries excepted, where it is exact too). `padding_share` is 1 - valid / expected padded tokens. NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from workbench.data.padding import PADDINGS
+
+Histogram = Mapping[int, int]
+
+_SIMULATED_EXAMPLES = 200_000  # how many examples the plans of a token budget's prediction have altogether
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Expected over random orders, for one epoch. `padded_tokens` counts all positions, valid ones included."""
+
+    padding_share: float
+    batches: float
+    padded_tokens: float
+    valid_tokens: int
+
+
+def predict(
+    histogram: Histogram,
+    padding: str,
+    *,
+    batch_size: int | None = None,
+    token_budget: int | None = None,
+    boundaries: Sequence[int] | None = None,
+    buckets: int = 8,
+    pad_to_boundary: bool = False,
+    longest: int | None = None,
+) -> Prediction:
+    """Batches, positions and padding of one epoch. Arguments as those of `pipeline.batches`.
+
+    >>> predict({1: 1, 3: 1}, "global", batch_size=2)
+    Prediction(padding_share=0.33333333333333337, batches=1, padded_tokens=6, valid_tokens=4)
+    """
+    if padding not in PADDINGS:
+        raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
+    if (batch_size is None) == (token_budget is None):
+        raise ValueError(
+            f"batch_size = {batch_size}, token_budget = {token_budget}: give exactly one of the two"
+        )
+    values, counts = _arrays(histogram)
+    longest = int(max(1, values[-1])) if longest is None else longest
+    batches: float
+    padded: float
+    if padding == "global":
+        size = batch_size or max(1, (token_budget or 0) // longest)
+        batches, padded = -(-int(counts.sum()) // size), int(counts.sum()) * longest
+    elif padding == "batch" and batch_size:
+        batches, padded = _expected(values, counts, batch_size)
+    else:
+        if padding == "bucket" and boundaries is None:
+            boundaries = quantile_boundaries(histogram, buckets)
+        if padding == "bucket" and (batch_size or pad_to_boundary):
+            batches, padded = _buckets(
+                values, counts, list(boundaries or []), batch_size, token_budget, pad_to_boundary, longest
+            )
+        else:
+            batches, padded = _simulated(values, counts, padding, token_budget, boundaries, longest)
+    valid = int((values * counts).sum())
+    return Prediction(1 - valid / padded, batches, padded, valid)
+
+
+def expected_longest(histogram: Histogram, size: int) -> float:
+    """Expected longest of `size` examples drawn from the histogram without replacement; 1 at least.
+
+    >>> expected_longest({1: 1, 2: 1, 3: 1}, 2)  # of {1,2}, {1,3}, {2,3}: 2, 3, 3
+    2.6666666666666665
+    """
+    values, counts = _arrays(histogram)
+    return _expected_longest(np.maximum(values, 1), counts, size)
+
+
+def quantile_boundaries(histogram: Histogram, buckets: int) -> list[int]:
+    """Upper limits (included) of at most `buckets` buckets of about equally many examples, the longest last.
+
+    >>> quantile_boundaries({1: 50, 2: 25, 9: 25}, 4)
+    [1, 2, 9]
+    """
+    values, counts = _arrays(histogram)
+    _check_buckets(buckets)
+    cumulative = np.cumsum(counts)
+    wanted = cumulative[-1] * np.arange(1, buckets + 1) / buckets
+    return sorted({int(value) for value in values[np.searchsorted(cumulative, wanted - 1e-9)]})
+
+
+def best_boundaries(histogram: Histogram, buckets: int) -> list[int]:
+    """Upper limits (included) of at most `buckets` buckets for which padding each to its limit costs least.
+
+    Dynamic programming over the lengths that occur; time buckets x lengths^2.
+
+    >>> best_boundaries({1: 50, 2: 25, 9: 25}, 2)
+    [2, 9]
+    """
+    values, counts = _arrays(histogram)
+    _check_buckets(buckets)
+    padded = np.maximum(values, 1)
+    before = np.concatenate([[0], np.cumsum(counts)])  # examples with a length before the i-th
+    count = len(values)
+    buckets = min(buckets, count)
+    cost = np.concatenate([[0.0], padded * before[1:].astype(float)])  # of the first j lengths in one bucket
+    came_from = np.zeros((buckets, count + 1), np.int64)
+    for k in range(1, buckets):
+        new = cost.copy()
+        came_from[k] = -1  # -1: a further bucket does not help here
+        for j in range(2, count + 1):
+            costs = cost[:j] + padded[j - 1] * (before[j] - before[:j])
+            i = int(np.argmin(costs))
+            if costs[i] < new[j]:
+                new[j], came_from[k, j] = costs[i], i
+        cost = new
+    limits, j = [], count
+    for k in range(buckets - 1, -1, -1):
+        if j and came_from[k, j] != -1:
+            limits.append(int(values[j - 1]))
+            j = int(came_from[k, j])
+    return sorted(limits)
+
+
+def _arrays(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths in rising order, and how many examples have each."""
+    items = sorted((int(length), int(count)) for length, count in histogram.items() if count)
+    if not items or items[0][0] < 0:
+        raise ValueError(
+            f"histogram = {dict(items)}: must have lengths of 0 or more, and an example at least"
+        )
+    values, counts = np.array(items, np.int64).T
+    return values, counts
+
+
+def _check_buckets(buckets: int) -> None:
+    if buckets < 1:
+        raise ValueError(f"buckets = {buckets}: must be 1 or more")
+
+
+def _expected(values: np.ndarray, counts: np.ndarray, size: int) -> tuple[int, float]:
+    """Batches, and expected padded tokens, of a random order cut into batches of `size`."""
+    full, left = divmod(int(counts.sum()), size)
+    padded = full * size * _expected_longest(np.maximum(values, 1), counts, size) if full else 0.0
+    if left:
+        padded += left * _expected_longest(np.maximum(values, 1), counts, left)
+    return full + bool(left), padded
+
+
+def _expected_longest(values: np.ndarray, counts: np.ndarray, size: int) -> float:
+    """E[max] = sum over lengths v of v x P(max = v), where P(max <= v) = C(F(v), size) / C(N, size)."""
+    total = int(counts.sum())
+    if not 1 <= size <= total:
+        raise ValueError(f"size = {size}: must be 1 to {total}, the number of examples")
+    below = np.cumsum(counts)
+    # C(F, size) / C(N, size) = product over i < size of (F - i) / (N - i): exact to rounding, no overflow
+    steps = np.arange(size)
+    chance = np.zeros(len(values))
+    for i, f in enumerate(below.tolist()):
+        if f >= size:
+            chance[i] = np.exp(np.sum(np.log((f - steps) / (total - steps))))
+    return float((values * np.diff(chance, prepend=0.0)).sum())
+
+
+def _buckets(
+    values: np.ndarray,
+    counts: np.ndarray,
+    boundaries: list[int],
+    batch_size: int | None,
+    token_budget: int | None,
+    pad_to_boundary: bool,
+    longest: int,
+) -> tuple[int, float]:
+    """Buckets do not mix, so each is a data set of its own."""
+    limits = [-1, *boundaries, max(longest, boundaries[-1] + 1)]
+    batches, padded = 0, 0.0
+    for low, high in pairwise(limits):
+        inside = (values > low) & (values <= high)
+        examples = int(counts[inside].sum())
+        if not examples:
+            continue
+        if pad_to_boundary:
+            limit = max(1, min(high, max(longest, boundaries[-1])))
+            size = batch_size or max(1, (token_budget or 0) // limit)
+            batches, padded = batches + -(-examples // size), padded + examples * limit
+        else:
+            assert batch_size is not None
+            more = _expected(values[inside], counts[inside], batch_size)
+            batches, padded = batches + more[0], padded + more[1]
+    return batches, padded
+
+
+def _simulated(
+    values: np.ndarray,
+    counts: np.ndarray,
+    padding: str,
+    token_budget: int | None,
+    boundaries: Sequence[int] | None,
+    longest: int,
+) -> tuple[float, float]:
+    """Mean over the plans for random orders, the same ones every time."""
+    lengths = np.repeat(values, counts)
+    draw = np.random.default_rng(0)
+    repeats = int(np.clip(_SIMULATED_EXAMPLES // len(lengths), 2, 200))
+    batches, padded = [], []
+    for _ in range(repeats):
+        plan = PADDINGS[padding](
+            lengths,
+            draw.permutation(len(lengths)),
+            token_budget=token_budget,
+            boundaries=boundaries,
+            longest=longest,
+        )
+        batches.append(len(plan))
+        padded.append(sum(len(batch.indices) * batch.padded_length for batch in plan))
+    return float(np.mean(batches)), float(np.mean(padded))
