@@ -1,0 +1,1 @@
+"""Clocks, memory, graphs and the device: what a run measures about itself."""

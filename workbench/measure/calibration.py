@@ -1,0 +1,45 @@
+"""A fixed matrix product: how fast is this machine just now?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+
+SIZE = 1024
+"""Rows and columns of both operands: 2.1 GFLOP a product, past any cache effect of a single tile."""
+
+
+def calibrate(
+    *, seconds: float = 0.05, least: int = 3, size: int = SIZE, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Run a float32 product of two `size` x `size` matrices again and again; return the best GFLOP/s.
+
+    The best and not the mean: the question is what the machine can give just now, and whatever disturbs a
+    product of a few milliseconds only ever makes it slower. At least `least` products, then until `seconds`
+    are over. It is a gate (VALIDITY.md, section 3) and never a divisor of a result.
+    """
+    product = _product(size)
+    product()  # the first call traces, and pages the operands in
+    best = float("inf")
+    begin = clock()
+    done = 0
+    while done < least or clock() - begin < seconds:
+        start = clock()
+        product()
+        best = min(best, clock() - start)
+        done += 1
+    return 2.0 * size**3 / best / 1e9
+
+
+_PRODUCTS: dict[int, Callable[[], object]] = {}
+
+
+def _product(size: int) -> Callable[[], object]:
+    if size not in _PRODUCTS:
+        left = tf.random.stateless_uniform([size, size], seed=[1, size])
+        right = tf.random.stateless_uniform([size, size], seed=[2, size])
+        multiply = tf.function(lambda: tf.reduce_sum(tf.linalg.matmul(left, right)[0, :8]))
+        _PRODUCTS[size] = lambda: multiply().numpy()
+    return _PRODUCTS[size]

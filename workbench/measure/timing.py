@@ -1,0 +1,368 @@
+"""The timed window: training steps over the same batches, several passes, as VALIDITY.md says."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from workbench.measure.calibration import calibrate
+
+Batch = Mapping[str, Any]
+Step = Callable[[Batch], Any]
+
+WARMUP_LIMIT = 2000
+"""Steps after which a step that still makes new graphs is called what it is: one that never settles."""
+
+
+class TimingError(RuntimeError):
+    """A window that cannot be timed as asked; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """What else the machine did during the window. None: not readable on this system."""
+
+    foreign_cpu_share: float | None
+    """CPU time of other processes and steal, over all CPU time there was (cores x window)."""
+    steal_share: float | None
+    own_cpu_share: float | None
+    load_before: float | None
+    load_after: float | None
+    voluntary_switches: int | None
+    involuntary_switches: int | None
+    frequency_before_mhz: float | None
+    frequency_after_mhz: float | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A timed window. `seconds` is what a rate divides by: per batch the median of the passes, then the sum."""
+
+    seconds: float
+    window_s: float
+    """All passes from the first step's start to the last one's end."""
+    batch_seconds: tuple[float, ...]
+    """Median over the passes for each batch of a pass, input wait included."""
+    passes: int
+    batches: int
+    valid_tokens: int
+    padded_tokens: int
+    examples: int
+    step_p50_ms: float
+    step_p95_ms: float
+    input_wait_s: float
+    """Time of all passes spent waiting for a batch."""
+    first_wait_s: float
+    """Median wait for the first batch of a pass, the start of the input pipeline included."""
+    warmup_steps: int
+    traces_in_window: int
+    calibration_before_gflops: float
+    calibration_after_gflops: float
+    machine: MachineState
+    injected_sleep_s: float = 0.0
+    """Seconds slept in every step: the positive control, 0 in any real measurement."""
+
+    @property
+    def valid_tokens_per_s(self) -> float:
+        """Valid tokens of a pass over `seconds`."""
+        return self.valid_tokens / self.seconds
+
+    def metrics(self) -> dict[str, float]:
+        """The window by the names of METRICS; what this system cannot say is left out."""
+        found: dict[str, float | None] = {
+            "speed/valid_tokens_per_s": self.valid_tokens_per_s,
+            "speed/padded_tokens_per_s": self.padded_tokens / self.seconds,
+            "speed/examples_per_s": self.examples / self.seconds,
+            "speed/step_p50_ms": self.step_p50_ms,
+            "speed/step_p95_ms": self.step_p95_ms,
+            "speed/valid_tokens": self.valid_tokens,
+            "speed/batches": self.batches,
+            "speed/passes": self.passes,
+            "speed/window_s": self.window_s,
+            "speed/warmup_steps": self.warmup_steps,
+            "speed/traces_in_window": self.traces_in_window,
+            "speed/input_wait_share": self.input_wait_s / self.window_s,
+            "speed/calibration_before_gflops": self.calibration_before_gflops,
+            "speed/calibration_after_gflops": self.calibration_after_gflops,
+            "speed/foreign_cpu_share": self.machine.foreign_cpu_share,
+        }
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def timed_window(
+    step: Step,
+    batches: Callable[[], Iterable[Batch]],
+    *,
+    passes: int = 3,
+    warmup_steps: int = 20,
+    quiet_steps: int = 3,
+    traces: Callable[[], int],
+    would_trace: Callable[[Batch], bool] | None = None,
+    inject_sleep: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
+    calibration: Callable[[], float] = calibrate,
+) -> Window:
+    """Time `passes` passes of `step` over the same batches.
+
+        warm up: at least `warmup_steps` steps, and until `quiet_steps` in a row made no new graph
+        warm up each batch of a pass for which `would_trace` still says yes
+        calibrate
+        for each pass, for each batch: wait for the batch, step, read the loss
+        calibrate
+
+    `batches()` gives an iterable of the SAME batches in the same order each time it is called; a pass that
+    differs in its batches or tokens is refused. A step's time runs from asking for its batch until its loss
+    can be read in the host's memory, so input wait and device are both inside; the start of a pass' pipeline
+    counts to its first batch (and is told apart as `first_wait_s`). Nothing is logged and Python's garbage
+    collector does not run inside. New graphs inside the window are counted, not hidden: the caller must not
+    use the time of a window whose `traces_in_window` is not 0.
+
+    `traces()` is the number of graphs traced so far. `would_trace(batch)` is for steps that make a graph for
+    each padded length. `inject_sleep` is the positive control: 0.25 sleeps a quarter of the mean step of one
+    untimed pass in each step, and must come out 1.25 times slower. Raises TimingError for an empty pass,
+    passes that differ, or a step that never stops making graphs. Source: VALIDITY.md, sections 0 and 3.
+    """
+    if passes < 1:
+        raise TimingError(f"passes is {passes}: a timed window needs at least 1 (3 is usual)")
+    warmed = _warm_up(step, batches, warmup_steps, quiet_steps, traces, would_trace)
+    pause = inject_sleep * _mean_step(step, batches, clock) if inject_sleep else 0.0
+
+    before = calibration()
+    with _machine_state() as machine, _no_garbage_collection():
+        traces_before = traces()
+        timed = [_one_pass(step, batches(), pause, clock, sleep) for _ in range(passes)]
+        traces_after = traces()
+    after = calibration()
+
+    counts = [_count(one.seen) for one in timed]
+    if any(other != counts[0] for other in counts):
+        raise TimingError(
+            "the passes of a timed window must see the same batches; (batches, examples, valid tokens, padded "
+            f"tokens) were {counts}. Give a function that makes the same data set each time (same epoch and seed)"
+        )
+    number, examples, valid, padded = counts[0]
+    seconds = np.array([one.seconds for one in timed])  # [passes, batches]
+    waits = np.array([one.waits for one in timed])
+    medians = np.median(seconds, axis=0)
+    p50, p95 = np.percentile(seconds, [50, 95])
+    return Window(
+        seconds=float(medians.sum()),
+        window_s=float(sum(one.total for one in timed)),
+        batch_seconds=tuple(float(value) for value in medians),
+        passes=passes,
+        batches=number,
+        valid_tokens=valid,
+        padded_tokens=padded,
+        examples=examples,
+        step_p50_ms=float(p50 * 1e3),
+        step_p95_ms=float(p95 * 1e3),
+        input_wait_s=float(waits.sum()),
+        first_wait_s=float(np.median(waits[:, 0])),
+        warmup_steps=warmed,
+        traces_in_window=traces_after - traces_before,
+        calibration_before_gflops=before,
+        calibration_after_gflops=after,
+        machine=machine.state(),
+        injected_sleep_s=pause,
+    )
+
+
+@contextmanager
+def host_lock(path: Path | str) -> Iterator[float]:
+    """Hold a lock that one process of this host can hold at a time; wait for it; yield the seconds waited.
+
+    The kernel gives the lock back when its holder ends, however it ends: a killed run blocks nobody.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield time.perf_counter() - start
+    finally:
+        os.close(descriptor)  # closing gives the lock back
+
+
+def _read(loss: Any) -> float:
+    """The loss in the host's memory: only then has the device finished the step."""
+    return float(loss.numpy()) if hasattr(loss, "numpy") else float(loss)
+
+
+def _warm_up(
+    step: Step,
+    batches: Callable[[], Iterable[Batch]],
+    steps: int,
+    quiet: int,
+    traces: Callable[[], int],
+    would_trace: Callable[[Batch], bool] | None,
+) -> int:
+    done, still = 0, 0
+    known = traces()
+    while done < steps or still < quiet:
+        at_start = done
+        for batch in batches():
+            _read(step(batch))
+            done += 1
+            now = traces()
+            still = still + 1 if now == known else 0
+            known = now
+            if done >= steps and still >= quiet:
+                break
+            if done >= WARMUP_LIMIT:
+                raise TimingError(
+                    f"after {done} warm-up steps the step still makes new graphs ({known} so far): pad to a "
+                    "few lengths (padding bucket or global), or use a runner that takes any length"
+                )
+        if done == at_start:
+            raise TimingError(
+                "the timed window got no batches: is the data set (or its training split) empty?"
+            )
+    if would_trace is not None:
+        for batch in batches():
+            if would_trace(batch):
+                _read(step(batch))
+                done += 1
+    return done
+
+
+def _mean_step(step: Step, batches: Callable[[], Iterable[Batch]], clock: Callable[[], float]) -> float:
+    one = _one_pass(step, batches(), 0.0, clock, time.sleep)
+    return float(np.mean(one.seconds))
+
+
+@dataclass(frozen=True)
+class _Pass:
+    seconds: list[float]
+    waits: list[float]
+    seen: list[Batch]
+    total: float
+
+
+def _one_pass(
+    step: Step,
+    batches: Iterable[Batch],
+    pause: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> _Pass:
+    seconds: list[float] = []
+    waits: list[float] = []
+    seen: list[Batch] = []
+    begin = start = clock()
+    for batch in batches:
+        got = clock()
+        _read(step(batch))
+        if pause:
+            sleep(pause)
+        end = clock()
+        waits.append(got - start)
+        seconds.append(end - start)
+        seen.append({"inputs": tuple(batch["inputs"].shape[:2]), "length": batch["length"]})
+        start = clock()
+    return _Pass(seconds, waits, seen, (begin if not seconds else end) - begin)
+
+
+def _count(seen: list[Batch]) -> tuple[int, int, int, int]:
+    """(batches, examples, valid tokens, padded tokens) of a pass."""
+    examples = sum(int(batch["inputs"][0]) for batch in seen)
+    padded = sum(int(batch["inputs"][0]) * int(batch["inputs"][1]) for batch in seen)
+    valid = sum(int(np.sum(np.asarray(batch["length"], np.int64))) for batch in seen)
+    return len(seen), examples, valid, padded
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _MachineWatch:
+    """Counters of the system and of this process at the two ends of the window."""
+
+    def __init__(self) -> None:
+        self.before = self._read()
+        self.after: dict[str, Any] = {}
+
+    def finish(self) -> None:
+        self.after = self._read()
+
+    @staticmethod
+    def _read() -> dict[str, Any]:
+        process = psutil.Process()
+        system = psutil.cpu_times()._asdict()
+        own = process.cpu_times()
+        switches = process.num_ctx_switches()
+        try:
+            frequency = psutil.cpu_freq()
+        except (OSError, NotImplementedError):
+            frequency = None
+        return {
+            "system": system,
+            "own": own.user + own.system,
+            "load": psutil.getloadavg()[0],
+            "voluntary": switches.voluntary,
+            "involuntary": switches.involuntary,
+            "frequency": frequency.current if frequency is not None else None,
+        }
+
+    def state(self) -> MachineState:
+        before, after = self.before, self.after
+        foreign, steal, own = cpu_shares(before["system"], after["system"], after["own"] - before["own"])
+        return MachineState(
+            foreign_cpu_share=foreign,
+            steal_share=steal,
+            own_cpu_share=own,
+            load_before=before["load"],
+            load_after=after["load"],
+            voluntary_switches=after["voluntary"] - before["voluntary"],
+            involuntary_switches=after["involuntary"] - before["involuntary"],
+            frequency_before_mhz=before["frequency"],
+            frequency_after_mhz=after["frequency"],
+        )
+
+
+def cpu_shares(
+    before: Mapping[str, float], after: Mapping[str, float], own_s: float
+) -> tuple[float | None, float | None, float | None]:
+    """Shares (foreign, steal, own) of all the CPU time between two readings of the system's counters.
+
+    `before` and `after` are seconds by kind, as `psutil.cpu_times()` names them; guest time is within user
+    time and not counted twice. Foreign is whatever was busy, steal included, and not this process. All are
+    None where the window is too short for the system's counters (they tick every 10 ms).
+
+    >>> cpu_shares({"user": 0, "idle": 0, "steal": 0}, {"user": 3, "idle": 5, "steal": 2}, own_s=2.5)
+    (0.25, 0.2, 0.25)
+    """
+    spent = {kind: after[kind] - before[kind] for kind in after if kind not in ("guest", "guest_nice")}
+    total = sum(spent.values())
+    if total <= 0:
+        return None, None, None
+    busy = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
+    return max(0.0, busy - own_s) / total, spent.get("steal", 0.0) / total, own_s / total
+
+
+@contextmanager
+def _machine_state() -> Iterator[_MachineWatch]:
+    watch = _MachineWatch()
+    try:
+        yield watch
+    finally:
+        watch.finish()

@@ -1,0 +1,331 @@
+"""The model of every run: embed -> RNN layers -> head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from workbench.cells import CELLS
+from workbench.masking import last_valid, reverse_valid
+from workbench.rnn import RNNS
+from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.seeds import initialisation, seed_for
+
+Direction = Literal["forward", "backward", "both"]
+Task = Literal["tag", "classify"]
+
+
+class ModelOutputs(NamedTuple):
+    """What one call computes, for the probes."""
+
+    logits: tf.Tensor
+    """[B, T, classes] for task tag, [B, classes] for classify."""
+    outputs: tf.Tensor
+    """[B, T, O]: outputs of the last RNN layer, of both directions side by side."""
+    state: list[tf.Tensor]
+    """Final states of all layers, flat: layer by layer, forward before backward."""
+
+
+def build_model(
+    *,
+    task: Task,
+    classes: int,
+    vocabulary_size: int | None = None,
+    feature_size: int | None = None,
+    embedding_size: int = 64,
+    cell: str = "lstm",
+    cell_options: Mapping[str, Any] | None = None,
+    units: int = 64,
+    layers: int = 1,
+    rnn: str = "dynamic",
+    rnn_options: Mapping[str, Any] | None = None,
+    direction: Direction = "forward",
+    pass_lengths: bool = True,
+    dropout: float = 0.0,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> SequenceModel:
+    """Build a `SequenceModel` with its weights.
+
+    `cell` and `rnn` are names in CELLS and RNNS; `cell_options` and `rnn_options` go to them as they are.
+    Weights are drawn by (seed, which weight): models that differ in runner, direction's other half or
+    `pass_lengths` share them. Give `vocabulary_size` for inputs that are ids [B, T], `feature_size` for
+    inputs that are features [B, T, D].
+    """
+    return SequenceModel(
+        task=task,
+        classes=classes,
+        vocabulary_size=vocabulary_size,
+        feature_size=feature_size,
+        embedding_size=embedding_size,
+        cell=cell,
+        cell_options=dict(cell_options or {}),
+        units=units,
+        layers=layers,
+        rnn=rnn,
+        rnn_options=dict(rnn_options or {}),
+        direction=direction,
+        pass_lengths=pass_lengths,
+        dropout=dropout,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+@keras.saving.register_keras_serializable("workbench")
+class SequenceModel(keras.Model):
+    """Tags each step of a sequence, or classifies the whole of it.
+
+        vectors = embed(ids), or the features as they are
+        for each layer: outputs, state = rnn(cell, vectors, lengths); vectors = dropout(outputs)
+        tag:      logits [B, T, classes] = dense(vectors)
+        classify: logits [B, classes]    = dense(last valid output of each direction)
+
+    `model(batch)` takes a dict with `inputs` and `length` (labels and others are ignored) and gives logits.
+    `direction="backward"` runs from the end to the beginning: the valid part reversed where lengths are
+    passed, the whole padded sequence where not; outputs come back in their places. With `both`, `units` are
+    units of each direction. Without lengths the state goes on over the padding, and the last output is the
+    one at the padded end: that is what the guide warns of, and what an ablation needs.
+
+    Made by `build_model`; saved with `model.save("x.keras")` and loaded with `keras.saving.load_model`.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        classes: int,
+        vocabulary_size: int | None,
+        feature_size: int | None,
+        embedding_size: int,
+        cell: str,
+        cell_options: dict[str, Any],
+        units: int,
+        layers: int,
+        rnn: str,
+        rnn_options: dict[str, Any],
+        direction: Direction,
+        pass_lengths: bool,
+        dropout: float,
+        seed: int,
+        dtype: Any,
+        name: str = "sequence_model",
+        **others: Any,
+    ):
+        super().__init__(name=name, dtype=dtype, **others)
+        arguments = {key: value for key, value in locals().items() if key not in ("self", "name", "others")}
+        arguments = {key: value for key, value in arguments.items() if not key.startswith("__")}
+        self._arguments = arguments | {"dtype": self.dtype_policy.name}
+        _check(self._arguments)
+        self.task, self.classes = task, classes
+        self.vocabulary_size, self.feature_size = vocabulary_size, feature_size
+        self.rnn, self.rnn_options = rnn, dict(rnn_options)
+        self.direction, self.pass_lengths = direction, pass_lengths
+
+        policy = self.dtype_policy
+        width = embedding_size if feature_size is None else feature_size
+        self.embedding = None
+        if vocabulary_size is not None:
+            with initialisation(seed, "embedding"):
+                self.embedding = keras.layers.Embedding(
+                    vocabulary_size, embedding_size, dtype=policy, name="embedding"
+                )
+            self.embedding.build((None, None))
+        self.cells_forward: list[keras.layers.Layer] = []
+        self.cells_backward: list[keras.layers.Layer] = []
+        ways = {"forward": [self.cells_forward], "backward": [self.cells_backward]}.get(
+            direction, [self.cells_forward, self.cells_backward]
+        )
+        self.dropouts = []
+        make: Callable[..., Any] = CELLS[cell]
+        for layer in range(layers):
+            output_size = 0
+            for cells in ways:
+                way = "forward" if cells is self.cells_forward else "backward"
+                with initialisation(seed, f"rnn/{layer}/{way}"):
+                    made = make(units, **cell_options, dtype=policy, name=f"{cell}_{layer}_{way}")
+                    made.build((None, width))
+                cells.append(made)
+                output_size += made.output_size
+            self.dropouts.append(
+                PaddingFreeDropout(
+                    dropout, seed=seed_for(seed, f"dropout/{layer}"), dtype=policy, name=f"dropout_{layer}"
+                )
+            )
+            self.dropouts[-1].build((None, None, output_size))
+            width = output_size
+        with initialisation(seed, "head"):
+            self.head = keras.layers.Dense(classes, dtype=policy, name="head")
+        self.head.build((None, None, width))
+        self.built = True
+
+    @property
+    def needs_static_length(self) -> bool:
+        """Whether a graph of this model is good for one padded length only."""
+        return self.rnn == "static"
+
+    def batch_signature(self, time_steps: int | None = None) -> dict[str, tf.TensorSpec]:
+        """What a batch of this model is, for `tf.function(input_signature=...)`: any size, any padded length.
+
+        With `time_steps`, of that padded length only.
+        """
+        features = [] if self.feature_size is None else [self.feature_size]
+        labels = [None] if self.task == "classify" else [None, time_steps]
+        return {
+            "inputs": tf.TensorSpec([None, time_steps, *features], tf.float32 if features else tf.int32),
+            "labels": tf.TensorSpec(labels, tf.int32),
+            "length": tf.TensorSpec([None], tf.int32),
+        }
+
+    @property
+    def output_size(self) -> int:
+        """Width of `outputs`, both directions together."""
+        return sum(cells[-1].output_size for cells in (self.cells_forward, self.cells_backward) if cells)
+
+    def cells_of_layers(self) -> list[keras.layers.Layer]:
+        """All cells, in the order of `ModelOutputs.state`: layer by layer, forward before backward."""
+        ways = [cells for cells in (self.cells_forward, self.cells_backward) if cells]
+        return [cell for layer in zip(*ways, strict=True) for cell in layer]
+
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Logits of a batch."""
+        return self.run(batch, training=training).logits
+
+    def run(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        *,
+        pass_lengths: bool | None = None,
+        rnn: str | None = None,
+        training: bool = False,
+    ) -> ModelOutputs:
+        """Logits, RNN outputs and final state in one call.
+
+        `pass_lengths` and `rnn` take the place of the model's own for this call, so that a trained model can
+        be probed with and without lengths, and by the runner that takes any length.
+        """
+        passed = self.pass_lengths if pass_lengths is None else pass_lengths
+        runner, options = (self.rnn, self.rnn_options) if rnn in (None, self.rnn) else (rnn, {})
+        lengths = batch["length"] if passed else None
+        vectors = batch["inputs"]
+        if self.embedding is not None:
+            vectors = self.embedding(vectors)
+        else:
+            vectors = tf.cast(vectors, self.compute_dtype)
+        states: list[tf.Tensor] = []
+        outputs = vectors
+        for layer, drop in enumerate(self.dropouts):
+            outputs, state = self._layer(layer, vectors, lengths, runner, options, training)
+            states += keras.tree.flatten(state)
+            vectors = drop(outputs, training=training)
+        if self.task == "classify":
+            vectors = self._ends(vectors, lengths)
+        return ModelOutputs(self.head(vectors), outputs, states)
+
+    def _layer(
+        self,
+        layer: int,
+        vectors: tf.Tensor,
+        lengths: tf.Tensor | None,
+        rnn: str,
+        options: Mapping[str, Any],
+        training: bool,
+    ) -> tuple[tf.Tensor, Any]:
+        run = RNNS[rnn]
+        if self.direction == "forward":
+            return run(self.cells_forward[layer], vectors, lengths, training=training, **options)
+        if self.direction == "backward":
+            cell = self.cells_backward[layer]
+            turned = reverse_valid(vectors, lengths)
+            outputs, state = run(cell, turned, lengths, training=training, **options)
+            return reverse_valid(outputs, lengths), state
+        outputs, states = bidirectional_rnn(
+            self.cells_forward[layer],
+            self.cells_backward[layer],
+            vectors,
+            lengths,
+            rnn=rnn,
+            training=training,
+            **options,
+        )
+        return tf.concat(outputs, axis=-1), states
+
+    def _ends(self, vectors: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+        """The output of each direction's last step; zeros for an empty sequence."""
+        if lengths is None:
+            shape = tf.shape(vectors)
+            lengths = tf.fill([shape[0]], shape[1])
+        # a backward RNN ends at the first step, where its outputs are zero already for length 0
+        first = tf.reduce_sum(vectors[:, :1], axis=1)
+        if self.direction == "forward":
+            return last_valid(vectors, lengths)
+        if self.direction == "backward":
+            return first
+        size = self.cells_forward[-1].output_size
+        return tf.concat([last_valid(vectors[..., :size], lengths), first[..., size:]], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `build_model`."""
+        return {"name": self.name, **self._arguments}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SequenceModel:
+        """A model of the same arguments."""
+        return cls(**config)
+
+    def build_from_config(self, config: Any) -> None:
+        """Nothing is left to build: every weight is there once the model is made."""
+
+
+@keras.saving.register_keras_serializable("workbench")
+class PaddingFreeDropout(keras.layers.Layer):
+    """Drop elements of [B, T, D] so that longer padding leaves the mask of the valid steps as it was.
+
+        noise [T, B, D] drawn step by step from a counter; keep where noise >= rate, over (1 - rate)
+
+    A counter-based generator fills [T, B, D] in order of time, so that a larger T appends to the noise and
+    changes none of it: arms of a comparison that have the same examples in a batch share their dropout
+    whatever the padding. A mask drawn as [B, T, D], as Keras does, has another one for every T.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **others: Any):
+        super().__init__(**others)
+        self.rate, self.seed = rate, seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Inputs with elements dropped; inputs as they are when not training."""
+        if not training or not self.rate:
+            return inputs
+        shape = tf.shape(inputs)
+        noise = keras.random.uniform(
+            (shape[1], shape[0], shape[2]), dtype=self.compute_dtype, seed=self.generator
+        )
+        keep = tf.cast(tf.transpose(noise, [1, 0, 2]) >= self.rate, inputs.dtype)
+        return inputs * keep / (1.0 - self.rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Rate and seed."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    for field, table in (("cell", CELLS), ("rnn", RNNS)):
+        if given[field] not in table:
+            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(sorted(table))}")
+    for field, allowed in (("task", ("tag", "classify")), ("direction", ("forward", "backward", "both"))):
+        if given[field] not in allowed:
+            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(allowed)}")
+    for field in ("classes", "units", "layers", "embedding_size"):
+        if given[field] < 1:
+            raise ValueError(f"{field} is {given[field]}: must be at least 1")
+    if not 0 <= given["dropout"] < 1:
+        raise ValueError(f"dropout is {given['dropout']}: a share of outputs, at least 0 and below 1")
+    if (given["vocabulary_size"] is None) == (given["feature_size"] is None):
+        raise ValueError(
+            f"vocabulary_size is {given['vocabulary_size']} and feature_size {given['feature_size']}: give one, "
+            "vocabulary_size for inputs of ids [B, T], feature_size for inputs of features [B, T, D]"
+        )

@@ -1,0 +1,1 @@
+"""Does a trained model compute what each example would give alone?"""
