@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workbench.data.padding import PADDINGS
+from workbench.data.padding import PADDINGS, check_boundaries
 
 Histogram = Mapping[int, int]
 
@@ -65,8 +65,10 @@ def predict(
     elif padding == "batch" and batch_size:
         batches, padded = _expected(values, counts, batch_size)
     else:
-        if padding == "bucket" and boundaries is None:
-            boundaries = quantile_boundaries(histogram, buckets)
+        if padding == "bucket":
+            boundaries = check_boundaries(
+                quantile_boundaries(histogram, buckets) if boundaries is None else boundaries
+            )
         if padding == "bucket" and (batch_size or pad_to_boundary):
             batches, padded = _buckets(
                 values, counts, list(boundaries or []), batch_size, token_budget, pad_to_boundary, longest

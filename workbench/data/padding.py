@@ -86,8 +86,7 @@ def bucket_padding(
     [([1, 2], 2), ([0, 3], 9)]
     """
     longest = _checked(lengths, batch_size, token_budget, longest)
-    if not boundaries or list(boundaries) != sorted(set(boundaries)) or boundaries[0] < 0:
-        raise ValueError(f"boundaries = {boundaries}: must be lengths, each greater than the one before it")
+    boundaries = check_boundaries(boundaries)
     limits = np.array([*boundaries, max(longest, boundaries[-1])])
     bucket_of = np.searchsorted(limits[:-1], lengths[order], side="left")
     full: list[tuple[int, PlannedBatch]] = []  # with the place in the order at which the batch was complete
@@ -119,6 +118,14 @@ PADDINGS: dict[str, Callable[..., Plan]] = {
     "batch": batch_padding,
     "bucket": bucket_padding,
 }
+
+
+def check_boundaries(boundaries: Sequence[int] | None) -> list[int]:
+    """The boundaries, or ValueError where they are not rising lengths."""
+    given = list(boundaries or [])
+    if not given or given != sorted(set(given)) or given[0] < 0:
+        raise ValueError(f"boundaries = {boundaries}: must be lengths, each greater than the one before it")
+    return given
 
 
 def _fill(lengths: np.ndarray, order: np.ndarray, batch_size: int | None, token_budget: int | None) -> Plan:

@@ -23,7 +23,7 @@ from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
 from workbench.data.padding import PADDINGS, Plan
 from workbench.data.sequence_example import parse_batch, parse_one
-from workbench.data.shards import read_shard
+from workbench.data.verify import read_split
 from workbench.lengths import quantile_boundaries
 
 _ORDER = 0x6F72646572  # "order": the purpose for which this seed is used
@@ -72,11 +72,11 @@ def batches(
         buckets=buckets, pad_to_boundary=pad_to_boundary, seed=seed, epoch=epoch, shuffle=shuffle,
         max_examples=max_examples, longest=longest,
     )  # fmt: skip
-    serialized = _load(str(folder.resolve()), split, manifest.fingerprint).serialized
+    loaded = _load(str(folder.resolve()), split, manifest.fingerprint)
     if parse == "vectorised":
-        dataset = _vectorised(serialized, plan, manifest)
+        dataset = _vectorised(loaded, plan, manifest)
     elif parse == "one":
-        dataset = _one_by_one(serialized, plan, manifest)
+        dataset = _one_by_one(loaded, plan, manifest)
     else:
         raise ValueError(f'parse = {parse!r}: must be "vectorised" or "one"')
     width = plan[0].padded_length if padding == "global" else None
@@ -180,33 +180,15 @@ def check_batch(batch: dict[str, Any], manifest: Manifest) -> None:
 
 @lru_cache(maxsize=4)
 def _load(folder: str, split: str, fingerprint: str) -> _Split:
-    """A split in memory, with the lengths that its examples carry."""
+    """A split in memory, read and checked once a process."""
     manifest = load_manifest(folder)
-    records: list[bytes] = []
-    for shard in manifest.shards:
-        if shard.split == split:
-            records += read_shard(folder, shard, manifest)
-    with tf.device("CPU:0"):
-        serialized = tf.constant(records, tf.string)
-        name = manifest.feature_names["length"]
-        try:
-            context, _, _ = tf.io.parse_sequence_example(
-                serialized, context_features={name: tf.io.FixedLenFeature([], tf.int64)}
-            )
-        except tf.errors.InvalidArgumentError as error:
-            raise DataError(
-                Path(folder), f"context.{name}", split, f"an example cannot be parsed: {error.message}"
-            ) from None
-    lengths = context[name].numpy()
-    values, counts = np.unique(lengths, return_counts=True)
-    if dict(zip(values.tolist(), counts.tolist(), strict=True)) != manifest.splits[split].histogram:
+    records = read_split(folder, split, manifest)
+    if not records.serialized:
         raise DataError(
-            Path(folder) / MANIFEST,
-            f"splits.{split}.histogram",
-            "as written",
-            "the shards' lengths differ: write it again",
+            Path(folder) / MANIFEST, f"splits.{split}.examples", 0, "an empty split: no batch to make"
         )
-    return _Split(serialized, lengths)
+    with tf.device("CPU:0"):
+        return _Split(tf.constant(records.serialized, tf.string), records.lengths)
 
 
 def _planned(plan: Plan) -> tf.data.Dataset:
@@ -218,9 +200,9 @@ def _planned(plan: Plan) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(table).map(lambda row: (flat[row[0] : row[1]], row[2]))
 
 
-def _vectorised(serialized: tf.Tensor, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
+def _vectorised(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
     def parse(indices: tf.Tensor, padded_length: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = parse_batch(tf.gather(serialized, indices), manifest)
+        batch = parse_batch(tf.gather(split.serialized, indices), manifest)
         for name in ("inputs", "labels"):
             if batch[name].shape.rank > 1:
                 batch[name] = _pad(batch[name], padded_length)
@@ -229,11 +211,11 @@ def _vectorised(serialized: tf.Tensor, plan: Plan, manifest: Manifest) -> tf.dat
     return _planned(plan).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _one_by_one(serialized: tf.Tensor, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
+def _one_by_one(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
     """The guide's way. A batch is a small data set of its own where batches differ in size or width."""
 
     def parse(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**parse_one(serialized[index], manifest), "index": index}
+        return {**parse_one(split.serialized[index], manifest), "index": index}
 
     def padded_shapes(width: Any) -> dict[str, Any]:
         rank2 = tf.stack([tf.cast(width, tf.int64)])
@@ -248,15 +230,16 @@ def _one_by_one(serialized: tf.Tensor, plan: Plan, manifest: Manifest) -> tf.dat
         examples = tf.data.Dataset.from_tensor_slices(indices).map(parse)
         return examples.padded_batch(tf.size(indices, tf.int64), padded_shapes(padded_length))
 
-    size = len(plan[0].indices)
-    if all(len(batch.indices) == size for batch in plan[:-1]) and len(plan[-1].indices) <= size:
-        flat = np.concatenate([batch.indices for batch in plan])
-        widths = {batch.padded_length for batch in plan}
-        width = widths.pop() if len(widths) == 1 else -1  # -1: to the batch's longest
-        if width != -1 or all(batch.padded_length > 1 for batch in plan):
-            examples = tf.data.Dataset.from_tensor_slices(flat.astype(np.int64))
-            parsed = examples.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            return parsed.padded_batch(size, padded_shapes(width))
+    size, width = len(plan[0].indices), plan[0].padded_length
+    uniform = all(len(batch.indices) == size for batch in plan[:-1]) and len(plan[-1].indices) <= size
+    if any(batch.padded_length != width for batch in plan):
+        width = -1  # to the longest of the batch, if that is what is planned
+        uniform = uniform and all(batch.padded_length == split.lengths[batch.indices].max() for batch in plan)
+    if uniform:
+        flat = np.concatenate([batch.indices for batch in plan]).astype(np.int64)
+        examples = tf.data.Dataset.from_tensor_slices(flat)
+        parsed = examples.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return parsed.padded_batch(size, padded_shapes(width))
     return _planned(plan).flat_map(one_batch)
 
 

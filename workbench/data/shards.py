@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from workbench.data.encode import Encoded, EncodedSet, OverLength, check_range, encode, split_info
+from workbench.data.encode import EncodedSet, OverLength, encode, split_info
 from workbench.data.errors import DataError
 from workbench.data.manifest import (
     COMPRESSIONS,
@@ -34,11 +33,14 @@ from workbench.data.manifest import (
     VERSION,
     Manifest,
     Shard,
-    load_manifest,
 )
 from workbench.data.sequence_example import to_sequence_example
 from workbench.data.sources import SOURCES, Corpus, Example, digest
+from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
 
+__all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
+
+_BUILDING = ".building-"
 _MESSAGE_NO_SPACE = (
     "the disk is full: free that much, or give another folder (data.cache_dir); nothing is left behind"
 )
@@ -110,18 +112,18 @@ def prepare(
     if target.exists():
         open_dataset(target)
         return target
-    with _folder_errors(cache), _lock(cache, target.name):
+    with _lock(cache, target.name):
         if target.exists():  # the process that held the lock has built it
             open_dataset(target)
             return target
-        _remove_leftovers(target)
+        _remove_leftovers(cache, target.name)
         limits: dict[str, int | None] = {"train": None, "validation": None}
         if max_examples is not None:
             held_out = max(1, round(max_examples * validation_share)) if validation_share else 0
             limits = {"train": max_examples - held_out, "validation": held_out}
-            if not validation_share:
-                limits["validation"] = None
         corpus = its.read(chosen, task, seed, validation_share, limits)
+        if not validation_share:
+            corpus.splits.pop("validation", None)
         encoded = encode(
             corpus, name=f"data={source}", task=task, max_length=max_length, over_length=over_length,
             limits=limits, first_class=first_class,
@@ -186,124 +188,10 @@ def write_dataset(
     )
     with _folder_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return _write(
+    return _write(
             encoded, folder, name=name, task=task, shards=shards, compression=compression,
             first_class=first_class, source={"name": "write_dataset"},
         )  # fmt: skip
-
-
-def open_dataset(folder: str | Path, verify: bool = True) -> Manifest:
-    """The manifest at `folder`, after `verify`: every shard is there, of its size and its SHA-256.
-
-    Raises DataError naming file, field, value and remedy. `verify_examples` looks into the examples too.
-    """
-    folder = Path(folder)
-    manifest = load_manifest(folder)
-    if not verify:
-        return manifest
-    for i, shard in enumerate(manifest.shards):
-        path = folder / shard.file
-        again = "copy or prepare the data set again (remove the folder first)"
-        try:
-            size = path.stat().st_size
-            if size == shard.bytes:
-                found = _sha256(path)
-        except FileNotFoundError:
-            raise DataError(path, f"shards[{i}].file", "missing", again) from None
-        except OSError as error:
-            raise DataError(path, f"shards[{i}].file", str(error), f"cannot be read: {again}") from None
-        if size != shard.bytes:
-            raise DataError(
-                path,
-                f"shards[{i}].bytes",
-                size,
-                f"truncated or changed, the manifest says {shard.bytes}: {again}",
-            )
-        if found != shard.sha256:
-            raise DataError(
-                path, f"shards[{i}].sha256", found, f"damaged, the manifest says {shard.sha256}: {again}"
-            )
-    return manifest
-
-
-def read_shard(folder: str | Path, shard: Shard, manifest: Manifest) -> list[bytes]:
-    """The serialized examples of one shard, in order; DataError where it cannot be read to its end."""
-    path = Path(folder) / shard.file
-    records: list[bytes] = []
-    try:
-        for block in tf.data.TFRecordDataset(str(path), manifest.compression or None).batch(4096):
-            records.extend(block.numpy().tolist())
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError) as error:
-        raise DataError(
-            path,
-            "record",
-            len(records),
-            f"unreadable from here on ({error.message}): copy or prepare it again",
-        ) from None
-    if len(records) != shard.examples:
-        raise DataError(
-            path, "examples", len(records), f"the manifest says {shard.examples}: copy or prepare it again"
-        )
-    return records
-
-
-def verify_examples(folder: str | Path) -> Manifest:
-    """`open_dataset`, then parse every example: lengths, ids, labels, counts and histogram as the manifest says."""
-    manifest = open_dataset(folder)
-    found: dict[str, list[Encoded]] = {split: [] for split in manifest.splits}
-    for shard in manifest.shards:
-        for i, record in enumerate(read_shard(folder, shard, manifest)):
-            where = f"{Path(folder) / shard.file}: example {i}"
-            found[shard.split].append(_decode(record, manifest, where))
-    for split, examples in found.items():
-        info, said = split_info(examples, len(manifest.labels)), manifest.splits[split]
-        for name in ("examples", "histogram", "label_counts"):
-            if getattr(info, name) != getattr(said, name) and (name != "label_counts" or said.label_counts):
-                raise DataError(
-                    Path(folder) / MANIFEST, f"splits.{split}.{name}", getattr(said, name),
-                    f"the shards have {getattr(info, name)}: write the manifest again",
-                )  # fmt: skip
-    return manifest
-
-
-def _decode(record: bytes, manifest: Manifest, where: str) -> Encoded:
-    """One example without TensorFlow's parser, so that every fault gets its own message."""
-    names = manifest.feature_names
-    try:
-        proto = tf.train.SequenceExample.FromString(record)
-    except Exception as error:  # protobuf's DecodeError, whose home differs between its versions
-        raise DataError(where, "record", len(record), f"is no SequenceExample ({error})") from None
-    context, lists = proto.context.feature, proto.feature_lists.feature_list
-    if names["length"] not in context or len(context[names["length"]].int64_list.value) != 1:
-        raise DataError(where, f"context.{names['length']}", "missing", "one int64 is needed")
-    length = context[names["length"]].int64_list.value[0]
-    steps = lists[names["inputs"]].feature
-    inputs: np.ndarray
-    if manifest.inputs == "ids":
-        inputs = np.array([value for step in steps for value in step.int64_list.value], np.int64)
-        check_range(inputs, len(manifest.vocabulary), where, names["inputs"], "the vocabulary")
-    else:
-        values = [value for step in steps for value in step.float_list.value]
-        if len(values) != len(steps) * (manifest.feature_size or 0):
-            raise DataError(where, names["inputs"], len(values), f"must be {manifest.feature_size} a token")
-        inputs = np.array(values, np.float32).reshape(len(steps), manifest.feature_size or 0)
-    if manifest.task == "tag":
-        tags = lists[names["labels"]].feature
-        labels = np.array([value for step in tags for value in step.int64_list.value], np.int64)
-    else:
-        labels = np.array(context[names["labels"]].int64_list.value, np.int64)
-        if not length:
-            raise DataError(
-                where, names["length"], 0, 'an empty sequence cannot be classified: use the task "tag"'
-            )
-        if labels.shape != (1,):
-            raise DataError(where, f"context.{names['labels']}", labels.tolist(), "one label is needed")
-        labels = labels.reshape(())
-    check_range(labels, len(manifest.labels), where, names["labels"], "the classes", manifest.first_class)
-    for name, values_ in (("inputs", inputs), ("labels", labels)):
-        if values_.ndim and len(values_) != length:
-            raise DataError(where, names[name], len(values_), f"length says {length}")
-    return Encoded(inputs, labels)
 
 
 def _in_place(options: Mapping[str, Any], task: str, max_length: int | None) -> Path:
@@ -343,7 +231,8 @@ def _write(
     free = shutil.disk_usage(target.parent).free
     if not compression and free < needed:
         raise DataError(target.parent, "free space", f"{free} bytes, {needed} needed", _MESSAGE_NO_SPACE)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    with _folder_errors(target.parent):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}{_BUILDING}", dir=target.parent))
     try:
         written = []
         for split, of in records.items():
@@ -396,7 +285,7 @@ def _write_shard(folder: Path, split: str, file: str, records: Sequence[bytes], 
         for record in records:
             writer.write(record)
     _sync(path)
-    return Shard(split, file, len(records), path.stat().st_size, _sha256(path))
+    return Shard(split, file, len(records), path.stat().st_size, sha256(path))
 
 
 def _sync(path: Path) -> None:
@@ -408,11 +297,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _all_ints(sequences: Iterable[Sequence[Any]]) -> bool:
     return all(isinstance(value, (int, np.integer)) for sequence in sequences for value in sequence)
 
@@ -420,17 +304,27 @@ def _all_ints(sequences: Iterable[Sequence[Any]]) -> bool:
 @contextmanager
 def _lock(cache: Path, name: str) -> Iterator[None]:
     """One process at a time for each data set; the kernel releases the lock of one that died."""
-    locks = cache / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / name).open("w") as stream:
+    with _folder_errors(cache):
+        (cache / ".locks").mkdir(parents=True, exist_ok=True)
+        stream = (cache / ".locks" / name).open("w")
+    with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def _remove_leftovers(target: Path) -> None:
-    """What builds of this data set left that never ended; the caller holds its lock, so none is running."""
-    for leftover in target.parent.glob(f".{target.name}.building-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _remove_leftovers(cache: Path, mine: str) -> None:
+    """What builds that never ended left behind: of this data set, whose lock we hold, or one that none holds."""
+    for leftover in cache.glob(f".*{_BUILDING}*"):
+        name = leftover.name[1 : leftover.name.rindex(_BUILDING)]
+        if name == mine:
+            shutil.rmtree(leftover, ignore_errors=True)
+            continue
+        with (cache / ".locks" / name).open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # it is being built
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ import importlib.metadata
 import importlib.util
 import io
 import keyword
+import os
 import sys
 import sysconfig
 import tokenize
@@ -116,15 +117,10 @@ def _alone(classes: bytearray, first: int, last: int) -> bool:
 
 def find_files(package: str, tests: bool) -> list[_File]:
     """The package's .py files by name; nothing is imported."""
-    roots = _roots(package)
     files = []
-    for root in roots:
-        paths = [root] if root.is_file() else sorted(root.rglob("*.py"))
-        for path in paths:
+    for root in _roots(package):
+        for path in [root] if root.is_file() else _walk(root, _OUTSIDE if tests else _OUTSIDE | _TESTS):
             name = path.relative_to(root).as_posix() if path != root else path.name
-            folders = set(Path(name).parts[:-1])
-            if folders & _OUTSIDE or (not tests and folders & _TESTS) or not path.is_file():
-                continue
             try:
                 files.append(_File(name, path, hashlib.sha256(path.read_bytes()).hexdigest()))
             except OSError as error:
@@ -139,6 +135,13 @@ def find_files(package: str, tests: bool) -> list[_File]:
             "has no .py files here: choose another installed package",
         )
     return sorted(files, key=lambda file: file.name)
+
+
+def _walk(root: Path, leave_out: set[str]) -> Iterator[Path]:
+    """The .py files under `root`, without the folders of these names."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in leave_out]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def _roots(package: str) -> list[Path]:
