@@ -28,11 +28,12 @@ from workbench.claims.yaml_lines import At, YamlError, read_with_lines
 
 
 class ClaimError(ValueError):
-    """A claims file that cannot be used; `problems` holds one line `file:line: ...` for each mistake in it."""
+    """A claims file, or a list of claims, that cannot be used; a line `file:line: ...` for each mistake."""
 
-    def __init__(self, problems: Sequence[str]):
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The lines of the message."""
+        return tuple(str(self).splitlines())
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class ClaimSet:
     def __post_init__(self) -> None:
         """Refuse no claims, claims of different tables, and two claims of one name."""
         if not self.claims:
-            raise ClaimError(["no claims to judge: pass the list that workbench.claims.load gives"])
+            raise ClaimError("no claims to judge: pass the list that workbench.claims.load gives")
         for name in FILE_FIELDS:
             if name != "claims" and len({_sha(getattr(claim, name)) for claim in self.claims}) > 1:
                 raise ClaimError(
@@ -113,7 +114,7 @@ class ClaimSet:
                 )
         names = [claim.name for claim in self.claims]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            raise ClaimError([f"two claims are named {name}; a name stands for one claim"])
+            raise ClaimError(f"two claims are named {name}; a name stands for one claim")
 
     @property
     def alpha(self) -> float:
@@ -158,7 +159,7 @@ def load(path: str | Path) -> list[Claim]:
         say.add((name,), complaint)
     say.duplicates(claims)
     if say.problems:
-        raise ClaimError(say.problems)
+        raise ClaimError("\n".join(say.problems))
     claims = [replace(claim, **table) for claim in claims]
     family, sha = sum(map(hypotheses_of, claims)), claims_sha(claims)
     return [replace(claim, family=family, table_sha=sha) for claim in claims]
@@ -224,13 +225,13 @@ def _read(path: str | Path) -> tuple[Any, dict[At, int]]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ClaimError([f"{path}: no such file; an experiment declares its claims there"]) from None
+        raise ClaimError(f"{path}: no such file; an experiment declares its claims there") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ClaimError([f"{path}: cannot be read: {error}"]) from error
+        raise ClaimError(f"{path}: cannot be read: {error}") from error
     try:
         return read_with_lines(text)
     except YamlError as error:
-        raise ClaimError([f"{path}:{error.line}: {error}"]) from error
+        raise ClaimError(f"{path}:{error.line}: {error}") from error
 
 
 def _sha(value: Any) -> str:

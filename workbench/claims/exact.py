@@ -23,6 +23,11 @@ def judge_exact(row: Row, runs: Sequence[Run]) -> Verdict:
     count against it as section 2.6 says. Exact claims have no error rate and stay out of Holm's family.
     """
     made = describe(row, row.pairs.effects().mean(axis=1))
+    complete_pairs = [one for one in row.pairs.pairs if not one.failure]
+    holding = sum(_holds(row, one.y) for one in complete_pairs)
+    made = replace(
+        made, agree=holding, finding=f"holds in {holding} of {len(complete_pairs)} pairs: {made.finding}"
+    )
     against = [*_counter_examples(row), *_unequal_repeats(row, runs)]
     if against:
         return replace(made, verdict="contradicted", reasons=tuple(against))

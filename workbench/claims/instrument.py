@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workbench.claims import statistics
+from workbench.claims import statistics, words
+from workbench.claims.blocks import blocks_of
 from workbench.claims.declaration import Claim, ClaimSet
-from workbench.claims.pairing import Pair, Pairs, blocks_of, effect
+from workbench.claims.pairing import Pair, Pairs, effect
 from workbench.claims.runs import Run, counted
 from workbench.claims.verdict import Row, Verdict, describe
 from workbench.record import METRICS
@@ -81,12 +82,15 @@ def _judge(claim: Claim, table: ClaimSet, runs: Sequence[Run], planned: int) -> 
     )
     row = Row(again, NAME, "same", _pairs(claim, runs, planned))
     y = row.pairs.effects().mean(axis=1)
-    made = replace(describe(row, y), kind="instrument", sha=table.sha)
+    made = replace(
+        describe(row, y), kind="instrument", sha=table.sha, treatment="control again", control="control"
+    )
+    low, high = map(float, statistics.interval(y, claim.confidence)) if len(y) > 1 else (math.nan, math.nan)
+    made = replace(made, finding=words.finding(made, (low, high), again))
     if len(y) < statistics.MINIMUM_BLOCKS:
         return replace(
             made, reasons=(f"{len(y)} complete A/A pairs; at least {statistics.MINIMUM_BLOCKS} are needed",)
         )
-    low, high = map(float, statistics.interval(y, claim.confidence))
     beyond = margin > 0 and (low > margin or high < -margin)
     made = replace(
         made,

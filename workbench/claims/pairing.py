@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.claims.blocks import as_number, blocks_of
 from workbench.claims.declaration import Claim
-from workbench.claims.declaration import planned as planned_at
 from workbench.claims.runs import PairingError, Run, counted, normalise
 from workbench.claims.schema import did_you_mean, parse_where
 
@@ -67,7 +67,9 @@ class Pairs:
         return tuple(block for block in self.blocks if block not in failed)
 
     def effects(self) -> NDArray[np.float64]:
-        """[complete blocks, conditions]."""
+        """[complete blocks, conditions]; [0, 1] where no condition is left."""
+        if not self.conditions:
+            return np.zeros((0, 1))
         at = {(pair.block, pair.condition): pair.y for pair in self.pairs}
         rows = [[at[block, condition] for condition in self.conditions] for block in self.complete]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.conditions))
@@ -113,53 +115,6 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
     return _divide(claim, whole) if claim.where else (whole, None)
 
 
-def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The first `planned` blocks in order, and the ones beyond; by the tag workbench.block, else by value."""
-    numbers: dict[str, float] = {}
-    tagged: dict[float, str] = {}
-    for run in runs:
-        value, tag = run.value(block), run.tags.get("workbench.block")
-        if value is None:
-            raise PairingError(
-                f"run {run.run_id} has no param {block}, which is the block; record it with each run"
-            )
-        if tag is not None:
-            other = tagged.setdefault(float(tag), value)
-            if other != value:
-                raise PairingError(
-                    f"block {tag} has two values of {block}: {other} and {value}; judge one sweep"
-                )
-            numbers[value] = min(numbers.get(value, math.inf), float(tag))
-        else:
-            numbers.setdefault(value, math.inf)
-    order = sorted(numbers, key=lambda value: (numbers[value], _as_number(value), value))
-    kept = [value for value in order if numbers[value] == math.inf or numbers[value] <= planned][:planned]
-    return tuple(kept), frozenset(order) - set(kept)
-
-
-def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
-    """How many blocks the sweep planned: its tag, else the file's number for the scale that the runs name."""
-    tagged = sorted(
-        {run.tags["workbench.planned_pairs"] for run in runs if "workbench.planned_pairs" in run.tags}
-    )
-    if len(tagged) > 1:
-        raise PairingError(
-            f"the runs disagree on workbench.planned_pairs: {', '.join(tagged)}; judge one sweep"
-        )
-    if tagged:
-        return int(float(tagged[0]))
-    if not isinstance(claims[0].pairs, Mapping):
-        return claims[0].pairs
-    scales = sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
-    if len(scales) != 1:
-        said = "say none" if not scales else f"say {', '.join(scales)}"
-        raise PairingError(
-            f"pairs is given for each scale ({', '.join(sorted(claims[0].pairs))}) and the runs {said}; "
-            "pass planned=, or record the param scale.name"
-        )
-    return planned_at(claims, scales[0])
-
-
 def effect(scale: str, treatment: float, control: float) -> float:
     """The effect of one pair: log(t/c) or t - c; infinite or NaN where a ratio has no logarithm."""
     if scale == "difference":
@@ -201,7 +156,8 @@ def _pair(
     treatment, control = found["treatment"], found.get("control")
     if treatment and control:
         _refuse_other_differences(claim, block, treatment, control)
-        _refuse_unequal(claim, block, treatment, control, notes)
+        if not treatment.failure(claim.metric) and not control.failure(claim.metric):
+            _refuse_unequal(claim, block, treatment, control, notes)
     made = Pair(block, condition, treatment, control, math.nan)
     for arm, run in found.items():
         failure = run.failure(claim.metric) if run else "no run"
@@ -289,7 +245,7 @@ def _holds(claim: Claim, one: Pair) -> bool | None:
         if not values:
             return None
         value = values.pop()
-        sides = (value, normalise(bound)) if sign in ("==", "!=") else (_as_number(value), float(bound))
+        sides = (value, normalise(bound)) if sign in ("==", "!=") else (as_number(value), float(bound))
         if not OPERATORS[sign](*sides):
             return False
     return True
@@ -317,10 +273,3 @@ def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[R
 
 def _words(condition: Condition) -> str:
     return f" ({', '.join(f'{name}={value}' for name, value in condition)})" if condition else ""
-
-
-def _as_number(value: str | None) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return math.inf

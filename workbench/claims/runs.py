@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -20,8 +21,9 @@ import pandas as pd
 GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
 
-NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint")
-"""Where the data lay does not matter; what it was is held equal by `equal`, which names it in its refusal."""
+NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", "data.task")
+"""Where the data lay does not matter, and what a run finds out about it only a finished run records; what the
+data was is held equal by `equal`, which names it in its refusal."""
 
 LARGEST = 1e300  # MLflow stores +inf as 1.8e308
 
@@ -72,13 +74,13 @@ class Run:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
 
-    @property
+    @cached_property
     def key(self) -> tuple[tuple[str, str], ...]:
-        """What the run is a run of: every param of the describing groups, and the seed."""
+        """What the run is a run of: every param of the describing groups, the seed, and the label."""
         return tuple(
             (name, value)
             for name, value in sorted(self.params.items())
-            if name == "seed" or (name.split(".")[0] in GROUPS and name not in NEVER_KEY)
+            if name in ("seed", "label") or (name.split(".")[0] in GROUPS and name not in NEVER_KEY)
         )
 
     @property

@@ -172,8 +172,8 @@ def _arm(value: Any) -> str | None:
     if not isinstance(value, dict) or not value:
         return f"{value!r} is no arm; write dotted config values, such as {{padding.name: batch}}"
     for name, one in value.items():
-        if "." not in name and name != "value":
-            return f"{name} is no dotted config value, such as padding.name"
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", name) or name in ("seed", "repeat"):
+            return f"{name} cannot tell arms apart; name a config value, such as padding.name"
         if isinstance(one, dict):
             return f"{name}: {one!r} is no plain value; write the dotted name out"
     return None

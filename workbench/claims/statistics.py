@@ -75,7 +75,6 @@ class Holm:
 
     rejected: tuple[bool, ...]
     level: tuple[float, ...]
-    stop: float
 
 
 def holm(p: Sequence[float], alpha: float) -> Holm:
@@ -95,7 +94,7 @@ def holm(p: Sequence[float], alpha: float) -> Holm:
         if stop is None and p[one] > own:
             stop = own
         rejected[one], level[one] = stop is None, own if stop is None else stop
-    return Holm(tuple(rejected), tuple(level), alpha if stop is None else stop)
+    return Holm(tuple(rejected), tuple(level))
 
 
 def forgives(planned: int, agreeing: int, alpha: float) -> bool:

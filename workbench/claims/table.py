@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from workbench.claims.blocks import planned_pairs
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
 from workbench.claims.instrument import judge_instrument
-from workbench.claims.pairing import pair, planned_pairs
-from workbench.claims.runs import PairingError, Run, read_runs
+from workbench.claims.pairing import pair
+from workbench.claims.runs import Run, read_runs
 from workbench.claims.statistics import holm
 from workbench.claims.verdict import Row, Tested, Verdict, decide, test
 
@@ -90,6 +91,3 @@ def _mark_undeclared(verdicts: list[Verdict], table: ClaimSet, runs: Sequence[Ru
         flag = "no hash of the claims is recorded: that they were declared before the runs is not shown"
         return [replace(one, flags=(flag, *one.flags)) for one in verdicts]
     return verdicts
-
-
-__all__ = ["PairingError", "judge", "judge_table"]

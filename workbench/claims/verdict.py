@@ -150,7 +150,8 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
 def describe(row: Row, y: Floats) -> Verdict:
     """All of a row that does not depend on a decision: effect, interval, counts, flags, finding."""
     claim, pairs = row.claim, row.pairs
-    thick = _interval(y, claim.confidence) if len(y) > 1 and np.isfinite(y).all() else None
+    measured = claim.kind == "measured"
+    thick = _interval(y, claim.confidence) if measured and len(y) > 1 else None
     made = Verdict(
         claim=row.name,
         sha=claim.sha,
@@ -169,14 +170,14 @@ def describe(row: Row, y: Floats) -> Verdict:
         pairs=len(y),
         planned=pairs.planned,
         agree=statistics.agreeing(y, row.region),
-        exact_p=statistics.exact_p(y, row.region) if np.isfinite(y).all() else None,
+        exact_p=statistics.exact_p(y, row.region) if measured else None,
         failed=tuple(words.failure(one) for one in pairs.pairs if one.failure),
         unused=sum(pairs.unused.values()),
-        by_condition=_by_condition(row),
+        by_condition=_by_condition(row) if measured else (),
         flags=tuple(words.flags(claim, pairs)),
         statement=claim.statement,
     )
-    return replace(made, finding=words.finding(made, thick, claim.margin))
+    return replace(made, finding=words.finding(made, thick, claim))
 
 
 def _undecidable(row: Row, columns: Floats) -> tuple[str, ...]:
@@ -221,7 +222,7 @@ def _agree(verdict: str, thin: Interval, region: Region) -> bool:
 
 def _by_condition(row: Row) -> tuple[dict[str, Any], ...]:
     effects = row.pairs.effects()
-    if len(row.pairs.conditions) < 2 or len(effects) < 2 or not np.isfinite(effects).all():
+    if len(row.pairs.conditions) < 2 or len(effects) < 2:
         return ()
     return tuple(
         {
@@ -241,7 +242,11 @@ def _interval(y: Floats, confidence: float) -> Interval:
 
 
 def _natural(claim: Claim, values: Interval) -> Interval:
-    return (math.exp(values[0]), math.exp(values[1])) if claim.scale == "ratio" else values
+    return (_exp(values[0]), _exp(values[1])) if claim.scale == "ratio" else values
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
 
 
 def _plain(value: Any) -> Any:

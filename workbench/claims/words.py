@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from workbench.claims.verdict import Interval, Verdict
 
 
+ANSWERED_BY = {"higher": "higher", "not_higher": "higher", "lower": "lower", "not_lower": "lower", "same": ""}
+"""The side on which a bound answers the claim."""
+
+
 def arm(values: Mapping[str, Any]) -> str:
     """An arm as the reader types it.
 
     >>> arm({"padding.name": "batch", "rnn.pass_lengths": True})
     'padding.name=batch, rnn.pass_lengths=true'
     """
+    if "value" in values:
+        return f"{values['value']}"
     return ", ".join(f"{name}={normalise(value)}" for name, value in values.items())
 
 
@@ -33,11 +39,13 @@ def unit(claim: Claim) -> str:
     return METRICS[claim.metric].unit if claim.metric in METRICS else ""
 
 
-def effect_word(interval: Interval, margin: float) -> str:
-    """What the interval shows, whatever was claimed; both on the scale of the statistic.
+def effect_word(interval: Interval, margin: float, direction: str = "same") -> str:
+    """What the interval shows, be it claimed or not; all on the scale of the statistic.
 
     >>> [effect_word(one, 0.2) for one in ((0.3, 0.4), (0.1, 0.4), (0.05, 0.1), (-0.1, 0.1), (-0.3, 0.4))]
     ['higher', 'higher, size open', 'higher, but less than worth the name', 'no difference', 'unresolved']
+    >>> effect_word((-0.3, 0.1), 0.2, "higher"), effect_word((-0.1, 0.3), 0.2, "higher")
+    ('not higher by as much as is worth the name', 'unresolved, but not lower by as much as is worth the name')
     """
     low, high = interval
     if low > 0 or high < 0:
@@ -47,40 +55,34 @@ def effect_word(interval: Interval, margin: float) -> str:
         return word if near > margin else f"{word}, size open"
     if -margin < low and high < margin:
         return "no difference"
-    if high < margin:
-        return "not higher by as much as is worth the name"
+    if high < margin or low > -margin:
+        bounded = "higher" if high < margin else "lower"
+        word = f"not {bounded} by as much as is worth the name"
+        return word if ANSWERED_BY[direction] == bounded else f"unresolved, but {word}"
     return "unresolved"
 
 
-def finding(verdict: Verdict, interval: Interval | None, margin: float) -> str:
-    """One sentence with its numbers; `interval` and `margin` are on the scale of the statistic."""
+def finding(verdict: Verdict, interval: Interval | None, claim: Claim) -> str:
+    """One sentence with its numbers; `interval` is on the scale of the statistic, None where there is none."""
+    count = f"{verdict.pairs} of {verdict.planned} pairs"
     if verdict.effect is None:
         return f"no complete pair of {verdict.planned} planned"
-    count = f"{verdict.pairs} of {verdict.planned} pairs"
-    ratio = verdict.scale == "ratio"
-    if ratio:
-        times = f"{verdict.effect:.4g} times"
-        said = f"{verdict.metric} with {verdict.treatment} is {times} that with {verdict.control}"
-    elif verdict.control.startswith("value="):
-        said = (
-            f"{verdict.metric} with {verdict.treatment} is off {verdict.control[6:]} by {verdict.effect:.4g}"
-        )
-    else:
-        less = f"that with {verdict.control} plus {verdict.effect:.4g}"
-        said = f"{verdict.metric} with {verdict.treatment} is {less}"
-    said += "" if ratio or verdict.unit in ("1", "") else f" {verdict.unit}"
+    compared = f"{verdict.metric}, {verdict.treatment} against {verdict.control}"
+    unit = "" if verdict.unit in ("1", "") else f" {verdict.unit}"
     if interval is None or verdict.interval is None:
-        return f"{said} ({count})"
-    low, high = verdict.interval
-    inside = -margin < interval[0] and interval[1] < margin
-    word = effect_word(interval, margin)
-    if inside and word != "no difference":
+        return f"{compared}: {verdict.effect:.4g}{unit} ({count})"
+    margin, (low, high) = claim.margin, verdict.interval
+    word = effect_word(interval, margin, verdict.direction)
+    if -margin < interval[0] and interval[1] < margin and word != "no difference":
         word = (
             f"no difference worth the name ({word})"
             if verdict.direction == "same"
-            else f"{word} (no difference)"
+            else f"{word}: no difference"
         )
-    return f"{word}: {said} (interval {low:.4g} to {high:.4g}, {count}, smallest {verdict.smallest:g})"
+    return (
+        f"{word}: {compared}: {verdict.effect:.4g}{unit} "
+        f"({100 * claim.confidence:.3g}% interval {low:.4g} to {high:.4g}, {count}; worth the name: {verdict.smallest:g})"
+    )
 
 
 def failure(pair: Pair) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
     if claim.metric.startswith(("loss/", "accuracy/")):
         yield from _diverged(claim, pairs)
     yield from pairs.notes
-    yield from _outliers(pairs)
+    yield from _outliers(claim, pairs)
 
 
 def _diverged(claim: Claim, pairs: Pairs) -> Iterator[str]:
@@ -127,9 +129,9 @@ def _diverged(claim: Claim, pairs: Pairs) -> Iterator[str]:
     )
 
 
-def _outliers(pairs: Pairs) -> Iterator[str]:
+def _outliers(claim: Claim, pairs: Pairs) -> Iterator[str]:
     effects = pairs.effects()
-    if len(effects) < 3 or not np.isfinite(effects).all():
+    if claim.kind == "exact" or len(effects) < 3:
         return
     at = {(one.block, one.condition): one for one in pairs.pairs}
     for block, condition in np.argwhere(statistics.outliers(effects)):

@@ -1,0 +1,65 @@
+"""Which blocks of a sweep count: how many were planned, and which are the first of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from workbench.claims.declaration import Claim
+from workbench.claims.declaration import planned as planned_at
+from workbench.claims.runs import PairingError, Run
+
+
+def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The first `planned` blocks in order, and the ones beyond; by the tag workbench.block, else by value."""
+    numbers: dict[str, float] = {}
+    tagged: dict[float, str] = {}
+    for run in runs:
+        value, tag = run.value(block), run.tags.get("workbench.block")
+        if value is None:
+            raise PairingError(
+                f"run {run.run_id} has no param {block}, which is the block; record it with each run"
+            )
+        if tag is not None:
+            other = tagged.setdefault(float(tag), value)
+            if other != value:
+                raise PairingError(
+                    f"block {tag} has two values of {block}: {other} and {value}; judge one sweep"
+                )
+            numbers[value] = min(numbers.get(value, math.inf), float(tag))
+        else:
+            numbers.setdefault(value, math.inf)
+    order = sorted(numbers, key=lambda value: (numbers[value], as_number(value), value))
+    kept = [value for value in order if numbers[value] == math.inf or numbers[value] <= planned][:planned]
+    return tuple(kept), frozenset(order) - set(kept)
+
+
+def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
+    """How many blocks the sweep planned: its tag, else the file's number for the scale that the runs name."""
+    tagged = sorted(
+        {run.tags["workbench.planned_pairs"] for run in runs if "workbench.planned_pairs" in run.tags}
+    )
+    if len(tagged) > 1:
+        raise PairingError(
+            f"the runs disagree on workbench.planned_pairs: {', '.join(tagged)}; judge one sweep"
+        )
+    if tagged:
+        return int(float(tagged[0]))
+    if not isinstance(claims[0].pairs, Mapping):
+        return claims[0].pairs
+    scales = sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
+    if len(scales) != 1:
+        said = "say none" if not scales else f"say {', '.join(scales)}"
+        raise PairingError(
+            f"pairs is given for each scale ({', '.join(sorted(claims[0].pairs))}) and the runs {said}; "
+            "pass planned=, or record the param scale.name"
+        )
+    return planned_at(claims, scales[0])
+
+
+def as_number(value: str | None) -> float:
+    """A value as a number; infinite where it is none, so that words sort last."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.inf

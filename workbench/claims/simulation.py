@@ -1,0 +1,202 @@
+"""The error rates that the verdicts promise, measured by Monte Carlo with the functions that judge real runs.
+
+    python -m workbench.claims.simulation [--tables 4000] [--seed 0] [--out rates.json]
+
+prints, with its standard error: how often the t interval covers the truth under VALIDITY's noises, how often a
+table of claims that sit at their bounds has any false verdict, how often the A/A arm voids a table or warns, and
+the power of the planned numbers of pairs. Exit code 1 where a rate breaks its promise by three standard errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+
+from workbench.claims import statistics
+from workbench.claims.statistics import REGIONS, Floats
+
+ALPHA = 0.05
+Noise = Callable[[Generator, tuple[int, ...]], Floats]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of simulated tables, and the range in which it was promised to lie."""
+
+    what: str
+    rate: float
+    error: float
+    least: float = 0.0
+    most: float = 1.0
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise holds within three standard errors."""
+        return self.least - 3 * self.error <= self.rate <= self.most + 3 * self.error
+
+
+def rates(tables: int, seed: int = 0) -> list[Rate]:
+    """All rates, each from `tables` simulated tables; the same for the same arguments."""
+    rng = np.random.default_rng(seed)
+    return [
+        *coverage(rng, tables),
+        *false_verdicts(rng, tables),
+        *instrument(rng, tables),
+        *power(rng, tables),
+    ]
+
+
+def coverage(rng: Generator, tables: int, blocks: Sequence[int] = (6, 8, 10, 12)) -> Iterator[Rate]:
+    """The 95% t interval of paired log-ratios, under the noises of VALIDITY's section 2.2."""
+    for name, (noise, either_arm) in NOISES.items():
+        for n in blocks:
+            y = noise(rng, (tables, n)) - (noise if either_arm else lognormal)(rng, (tables, n))
+            low, high = statistics.interval(y, 0.95)
+            truth = 0.0 if either_arm else 0.1 * _mean_log_slow()
+            promise = (0.95, 0.99) if either_arm else (0.0, 1.0)  # no promise: nothing saves 12 such pairs
+            yield _rate(f"coverage, {name}, {n} pairs", (low <= truth) & (truth <= high), *promise)
+
+
+def false_verdicts(rng: Generator, tables: int, claims: int = 14, n: int = 10) -> Iterator[Rate]:
+    """Any verdict in a table of claims that share their control and sit exactly at their bounds.
+
+    There each one-sided null is true, so every rejection is false: the hardest case for the table.
+    """
+    shape = (tables, claims, n)
+    for name, noise in (
+        ("log-normal", lognormal),
+        ("two placement modes", placement),
+        ("rare slow runs", slow),
+    ):
+        y = noise(rng, shape) - noise(rng, (tables, 1, n))
+        for directions, bound in (("higher", 0.1), ("same", 0.1)):
+            region = REGIONS[directions](bound)
+            at_bound = y + bound
+            p = np.stack(
+                [statistics.p_inside(at_bound, region), *statistics.p_outside(at_bound, region)], axis=-1
+            ).reshape(tables, -1)
+            corrected = np.array([any(statistics.holm(list(row), ALPHA).rejected) for row in p])
+            yield _rate(
+                f"any false verdict, {claims} claims `{directions}`, {name}, Holm", corrected, 0, ALPHA
+            )
+            yield _rate(
+                f"the same without correction, {claims} claims `{directions}`, {name}",
+                (p <= ALPHA / 2).any(axis=1),
+            )
+
+
+def instrument(rng: Generator, tables: int, n: int = 10, margin: float = math.log(1.05)) -> Iterator[Rate]:
+    """The A/A arm with nothing wrong (void, warn), and with a bias of 3% (noticed)."""
+    for noise, noticed in ((0.03, 0.50), (0.05, 0.22)):
+        y = rng.normal(0, math.sqrt(2) * noise, (tables, n))
+        low, high = statistics.interval(y, 0.95)
+        yield _rate(
+            f"A/A voids a sound table, noise {noise:.0%}", (low > margin) | (high < -margin), 0, 0.001
+        )
+        yield _rate(f"A/A warns of a sound table, noise {noise:.0%}", (low > 0) | (high < 0), 0.05, 0.05)
+        low, high = statistics.interval(y + math.log(1.03), 0.95)
+        seen = (low > 0) | (high < 0)
+        yield _rate(f"A/A notices a bias of 3%, noise {noise:.0%}", seen, noticed - 0.03, noticed + 0.03)
+
+
+def power(rng: Generator, tables: int) -> Iterator[Rate]:
+    """`higher` is reproduced with the pairs that VALIDITY's section 2.8 says give 90%, alone and first of 10."""
+    for bound, noise, effect, alone, first_of_ten in (
+        (1.00, 0.05, 1.10, 8, 14),
+        (1.00, 0.10, 1.25, 7, 11),
+        (1.05, 0.05, 1.25, 6, 7),
+        (1.05, 0.10, 1.25, 10, 16),
+    ):
+        for n, level, words in ((alone, ALPHA / 2, "alone"), (first_of_ten, ALPHA / 20, "first of 10")):
+            y = rng.normal(math.log(effect), math.sqrt(2) * noise, (tables, n))
+            reproduced = statistics.p_inside(y, (math.log(bound), math.inf)) <= level
+            what = f"power, {effect:.2f} against {bound:.2f}, noise {noise:.0%}, {n} pairs, {words}"
+            yield _rate(what, reproduced, 0.88, 1.0)
+
+
+def lognormal(rng: Generator, shape: tuple[int, ...]) -> Floats:
+    """5% of log-normal noise."""
+    return rng.normal(0, 0.05, shape)
+
+
+def heavy(rng: Generator, shape: tuple[int, ...]) -> Floats:
+    """Heavy tails on both sides: t with 3 degrees of freedom."""
+    return 0.03 * rng.standard_t(3, shape)
+
+
+def slow(rng: Generator, shape: tuple[int, ...]) -> Floats:
+    """One run in ten is 1.3 to 2 times slow."""
+    return lognormal(rng, shape) + (rng.random(shape) < 0.1) * np.log(rng.uniform(1.3, 2.0, shape))
+
+
+def placement(rng: Generator, shape: tuple[int, ...]) -> Floats:
+    """Each process lands in one of two modes, 10% apart."""
+    return rng.normal(0, 0.01, shape) + math.log(1.1) * (rng.random(shape) < 0.5)
+
+
+def exponential(rng: Generator, shape: tuple[int, ...]) -> Floats:
+    """A run is only ever slower than it could be."""
+    return rng.exponential(0.05, shape)
+
+
+NOISES: dict[str, tuple[Noise, bool]] = {
+    "log-normal": (lognormal, True),
+    "t with 3 df": (heavy, True),
+    "rare slow runs, either arm": (slow, True),
+    "two placement modes": (placement, True),
+    "exponential tail": (exponential, True),
+    "rare slow runs, one arm only": (slow, False),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the rates; 1 where a promise is broken."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.claims.simulation", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--tables", type=int, default=4000, help="simulated tables for each rate (default 4000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
+    parser.add_argument("--out", type=Path, help="write the rates as JSON, too")
+    given = parser.parse_args(arguments)
+    if given.tables < 100:
+        parser.error(f"--tables {given.tables}: a rate needs at least 100 tables")
+    measured = rates(given.tables, given.seed)
+    width = max(len(one.what) for one in measured)
+    print(f"{'rate':{width}}  measured    s.e.  promised")
+    for one in measured:
+        promised = "" if (one.least, one.most) == (0, 1) else f"{one.least:.3f} to {one.most:.3f}"
+        broken = "" if one.kept else "  BROKEN"
+        print(f"{one.what:{width}}  {one.rate:8.4f}  {one.error:.4f}  {promised}{broken}")
+    if given.out:
+        rows = [asdict(one) | {"kept": one.kept} for one in measured]
+        given.out.write_text(
+            json.dumps({"tables": given.tables, "seed": given.seed, "rates": rows}, indent=1)
+        )
+    return 0 if all(one.kept for one in measured) else 1
+
+
+def _rate(what: str, happened: ArrayLike, least: float = 0.0, most: float = 1.0) -> Rate:
+    """The share, with a standard error that does not vanish where nothing happened in n tables."""
+    n = np.size(happened)
+    share = float(np.mean(happened))
+    smoothed = (share * n + 1) / (n + 2)
+    return Rate(what, share, math.sqrt(smoothed * (1 - smoothed) / n), least, most)
+
+
+def _mean_log_slow() -> float:
+    """The mean of log U for U uniform in [1.3, 2]."""
+    a, b = 1.3, 2.0
+    return ((b * math.log(b) - b) - (a * math.log(a) - a)) / (b - a)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
