@@ -26,7 +26,7 @@ def cross_entropy(logits: Any, targets: Any) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
-# ------------------------------------------------------------------ masks: (targets, sequence_length) -> [B, T]
+# ------------------------------------------------------------ masks: (targets, sequence_length) -> [B, T]
 def length_mask(targets: Any, sequence_length: Any) -> tf.Tensor:
     """1 where t < sequence_length; right whatever the classes are.
 
@@ -54,7 +54,7 @@ def no_mask(targets: Any, sequence_length: Any = None) -> tf.Tensor:
     return tf.ones(tf.shape(targets), tf.float32)
 
 
-# ------------------------------------------------------------------ averages: (logits, targets, mask) -> parts
+# ------------------------------------------------------------ averages: (logits, targets, mask) -> parts
 def per_token(logits: Any, targets: Any, mask: Any) -> LossParts:
     """Mean over all tokens that count: each weighs the same, so long examples weigh more."""
     losses, mask = _masked(logits, targets, mask)
@@ -62,7 +62,7 @@ def per_token(logits: Any, targets: Any, mask: Any) -> LossParts:
 
 
 def per_example(logits: Any, targets: Any, mask: Any) -> LossParts:
-    """The guide's mean: within each example by what counts in it, then over the examples that have anything."""
+    """The guide's mean: within each example by what counts in it, then over the examples."""
     losses, mask = _masked(logits, targets, mask)
     weight = tf.reduce_sum(mask, 1)
     means = tf.reduce_sum(losses, 1) / _or_one(weight)
@@ -70,7 +70,7 @@ def per_example(logits: Any, targets: Any, mask: Any) -> LossParts:
 
 
 def _masked(logits: Any, targets: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Losses times mask, [B, T] each. What does not count is replaced before, so that NaN there goes nowhere."""
+    """Losses times mask, [B, T] each. What does not count is replaced first, so NaN there goes nowhere."""
     logits, targets = tf.convert_to_tensor(logits), tf.convert_to_tensor(targets)
     mask = tf.cast(mask, logits.dtype)
     counts = mask != 0

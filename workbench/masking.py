@@ -25,7 +25,7 @@ def zero_past_end(outputs: Any, sequence_length: Any) -> Any:
 
     Its gradient is zero past the end, whatever comes in, so nothing behind it sees padding.
 
-    >>> zero_past_end([[1.0, 2.0, float("nan")]], [2]).numpy().tolist()
+    >>> zero_past_end(tf.constant([[1.0, 2.0, float("nan")]]), [2]).numpy().tolist()
     [[1.0, 2.0, 0.0]]
     """
 
@@ -40,8 +40,8 @@ def zero_past_end(outputs: Any, sequence_length: Any) -> Any:
 def copy_state(running: Any, new: Any, old: Any) -> Any:
     """Takes the new state of the examples that still run and the old one of the others.
 
-    `running` is bool [B]; `new` and `old` are tensors [B, ...], nested alike. The result is nested as `old`, so
-    that a loop's state keeps its structure even where a cell returns a tuple for a list.
+    `running` is bool [B]; `new` and `old` are tensors [B, ...], nested alike. The result is nested as `old`,
+    so that a loop's state keeps its structure even where a cell returns a tuple for a list.
 
     >>> copy_state([True, False], [tf.constant([1, 2])], [tf.constant([8, 9])])[0].numpy().tolist()
     [1, 9]
@@ -56,7 +56,7 @@ def reverse_valid(inputs: Any, sequence_length: Any | None) -> Any:
 
     `inputs` is [B, T, ...] or a nest of such. Without lengths (None) all T steps are valid.
 
-    >>> reverse_valid([[1, 2, 3, 0], [4, 5, 6, 7]], [3, 4]).numpy().tolist()
+    >>> reverse_valid(tf.constant([[1, 2, 3, 0], [4, 5, 6, 7]]), [3, 4]).numpy().tolist()
     [[3, 2, 1, 0], [7, 6, 5, 4]]
     """
 

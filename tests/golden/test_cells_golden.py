@@ -1,4 +1,5 @@
-"""Every golden case of TensorFlow 1.15: values, final states and gradients, through the loader of its weights."""
+"""Every golden case of TensorFlow 1.15: values, final states and gradients, through the loader of its
+weights."""
 
 import json
 import os

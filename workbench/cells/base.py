@@ -2,10 +2,11 @@
 
     h, [h] = cell.step(projected, [h], weights, product)
 
-`projected` [B, K] is the step's slice of x @ kernel + bias, which a runner makes for all steps in one product.
-`product(i, operand, plus=None)` is operand @ recurrent[i] (+ plus). All else in a step is elementwise or acts on
-each row alone, with `weights`, the cell's small per-unit vectors. So a runner may drop finished examples, save
-what the backward pass needs, and form each matrix's gradient in one product, and never asks which cell it has.
+`projected` [B, K] is the step's slice of x @ kernel + bias, which a runner makes for all steps in one
+product. `product(i, operand, plus=None)` is operand @ recurrent[i] (+ plus). All else in a step is
+elementwise or acts on each row alone, with `weights`, the cell's small per-unit vectors. So a runner may drop
+finished examples, save what the backward pass needs, and form each matrix's gradient in one product, and
+never asks which cell it has.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Cell(keras.layers.Layer):
 
     A subclass sets `state_size` (an int, or a list of them) and `output_size`, and writes
     `call(inputs [B, D], states, training=False) -> (output [B, output_size], new_states)`. States are a list.
-    `options` are the subclass's own arguments; initialisers, activations and cells are serialised as Keras does.
+    `options` are the subclass's own arguments; initialisers, activations and cells are serialised as Keras
+    does.
     """
 
     state_size: Any
@@ -66,8 +68,8 @@ class Cell(keras.layers.Layer):
 class StepCell(Cell):
     """A cell that is written as one step; `call` is made from it.
 
-    A subclass sets `projection_width` (K), `state_size` and `output_size` in `__init__`, makes its variables in
-    `build`, gives them their roles in `step_weights`, and writes `step`.
+    A subclass sets `projection_width` (K), `state_size` and `output_size` in `__init__`, makes its variables
+    in `build`, gives them their roles in `step_weights`, and writes `step`.
     """
 
     projection_width: int

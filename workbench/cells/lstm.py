@@ -19,13 +19,13 @@ class LSTMCell(StepCell):
         o  = sigmoid(x W_o + h U_o + b_o  [+ p_o * c'])
         h' = o * tanh(c')                                 [@ projection_kernel, clipped to +-proj_clip]
 
-    Without options it is TF 1.15's BasicLSTMCell. Weights as Keras' LSTMCell: kernel [D, 4H], recurrent_kernel
-    [P, 4H], bias [4H], gates in the order i, f, c, o; then peephole_i, _f, _o [H] and projection_kernel [H, P]
-    where asked for. States: [h, c].
+    Without options it is TF 1.15's BasicLSTMCell. Weights as Keras' LSTMCell: kernel [D, 4H],
+    recurrent_kernel [P, 4H], bias [4H], gates in the order i, f, c, o; then peephole_i, _f, _o [H] and
+    projection_kernel [H, P] where asked for. States: [h, c].
 
     `forget_bias` is a constant that is added when the cell runs, as in TF 1.15; the variable `bias` does not
-    contain it. Keras puts the one into the bias instead (`unit_forget_bias`), so weights of Keras' cell belong
-    into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`, and back the same way.
+    contain it. Keras puts the one into the bias instead (`unit_forget_bias`), so weights of Keras' cell
+    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`, and back the same way.
 
     Source: Hochreiter and Schmidhuber, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et al.,
     https://doi.org/10.1162/089976600300015015; projection: Sak et al., https://arxiv.org/abs/1402.1128;

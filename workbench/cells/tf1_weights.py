@@ -2,6 +2,7 @@
 
 TF 1.15 keeps one joint kernel [D + H, gates * H] where we have `kernel` above `recurrent_kernel`, orders an
 LSTM's gates i, c, f, o where we (as Keras) have i, f, c, o, and an LSTM's states (c, h) where we have [h, c].
+LAYOUTS says so cell by cell; one engine below reads it, in both directions.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,12 +20,11 @@ from workbench.cells.gru import GRUCell
 from workbench.cells.lstm import LSTMCell
 
 
-@dataclass(frozen=True)
-class Variable:
+class Variable(NamedTuple):
     """One variable of TF 1.15, made of blocks of ours.
 
     Its rows are those of `ours`, one below the other; its columns the `blocks` of theirs, each being one of the
-    `of` equal parts into which our columns fall. `shape` is TF 1.15's where it differs from what comes out.
+    `of` equal parts into which our columns fall. `shape` is TF 1.15's where it is not simply that.
     """
 
     name: str
@@ -32,6 +32,24 @@ class Variable:
     blocks: tuple[int, ...] = (0,)
     of: int = 1
     shape: tuple[int, ...] | None = None
+
+
+class Child(NamedTuple):
+    """A cell inside a wrapper: its path in ours, its scope in TF 1.15 ("" for none), its place in the states."""
+
+    cell: Any
+    path: str
+    scope: str = ""
+    state: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a cell is in TF 1.15: its variables, the cells inside, and our states' numbers in its order."""
+
+    variables: Sequence[Variable] = ()
+    children: Sequence[Child] = ()
+    states: tuple[int, ...] | None = None
 
 
 def load_tf1_weights(
@@ -43,21 +61,22 @@ def load_tf1_weights(
     (`"rnn/multi_rnn_cell/cell_0"`, `"bidirectional_rnn/fw"`); `ignore` drops names by pattern (`"*/Adam*"`).
     What is left must be this cell's variables and no others.
 
-    Raises ValueError naming each variable that is missing, left over, or of another shape than the cell's.
+    Raises ValueError naming each variable that is missing, left over, or of another shape than the cell's; the
+    cell is then as it was.
     """
     found = _read(variables, scope, ignore)
-    weights = {key: np.array(value) for key, value in _ours(cell).items()}
+    weights = {path: variable.value.numpy().copy() for path, variable in weight_paths(cell).items()}
     places = _places(cell, found)
-    left_over = sorted(set(found) - {name for name, _, _ in places})
+    left_over = sorted(set(found) - {place.name for place in places})
     if left_over:
         raise ValueError(
             f"{type(cell).__name__} has no place for TF 1.15's {', '.join(left_over)}: "
             "pass scope= or ignore= to leave them out."
         )
-    for name, owner, variable in places:
-        _put(name, np.asarray(found[name]), owner, variable, weights)
-    for key, variable in _variables(cell).items():
-        variable.assign(weights[key])
+    for place in places:
+        _put(place, np.asarray(found[place.name]), weights)
+    for path, variable in weight_paths(cell).items():
+        variable.assign(weights[path])
 
 
 def tf1_variables(
@@ -65,163 +84,169 @@ def tf1_variables(
 ) -> dict[str, np.ndarray]:
     """The reverse: a cell's weights as TF 1.15's variables, under the `names` that a checkpoint gives them.
 
-    `values` replaces the weights by something else of the same shapes, such as their gradients, by our path
-    (`weight_paths(cell)` lists them).
+    `values` replaces the weights by something else of the same shapes, such as their gradients, under the
+    paths of `weight_paths(cell)`.
     """
-    ours = _ours(cell) if values is None else {k: np.asarray(v) for k, v in values.items()}
-    return {
-        name: _take(owner, variable, ours) for name, owner, variable in _places(cell, dict.fromkeys(names))
-    }
+    if values is None:
+        values = {path: variable.value.numpy() for path, variable in weight_paths(cell).items()}
+    arrays = {path: np.asarray(value) for path, value in values.items()}
+    return {place.name: _take(place, arrays) for place in _places(cell, names)}
 
 
 def tf1_states(cell: Any, states: Any) -> list[Any]:
-    """A cell's states as a flat list in TF 1.15's order; its own inverse for an LSTM, (c, h) <-> [h, c]."""
-    for kind, order in STATE_ORDERS.items():
-        if type(cell) is kind:
-            return order(cell, states)
-    return tf.nest.flatten(states)
+    """A cell's states, flat, in the order in which TF 1.15 flattens them."""
+    layout = _layout(cell)
+    order = range(len(states)) if layout.states is None else layout.states
+    inner = {child.state: child.cell for child in layout.children}
+    if None in inner:
+        return tf1_states(inner[None], states)
+    return [
+        s
+        for i in order
+        for s in (tf1_states(inner[i], states[i]) if i in inner else tf.nest.flatten(states[i]))
+    ]
 
 
 def weight_paths(cell: Any) -> dict[str, Any]:
-    """Our path -> variable: "kernel", or "cells/0/kernel" inside a wrapper."""
-    return _variables(cell)
+    """A built cell's variables by path: "kernel", or "cells/0/kernel" inside a wrapper."""
+    if not cell.built:
+        raise ValueError(f"{type(cell).__name__} has no weights yet: call build((None, input_size)) first.")
+    layout = _layout(cell)
+    own = {name: getattr(cell, name) for variable in layout.variables for name in variable.ours}
+    inner = {child.path + k: v for child in layout.children for k, v in weight_paths(child.cell).items()}
+    return {**inner, **own}
 
 
-# ------------------------------------------------------------------ what each cell's variables are
-def _joint(name: str, blocks: tuple[int, ...] = (0,), of: int = 1) -> Variable:
-    return Variable(name, ("kernel", "recurrent_kernel"), blocks, of)
+# ------------------------------------------------------------ what each cell is in TF 1.15
+I_C_F_O = ((0, 2, 1, 3), 4)
+KERNELS = ("kernel", "recurrent_kernel")
 
 
-def _basic_rnn(cell: BasicRNNCell) -> list[Variable]:
-    return [_joint("kernel"), Variable("bias", ("bias",))]
+def _basic_rnn(cell: Any) -> Layout:
+    return Layout([Variable("kernel", KERNELS), Variable("bias", ("bias",))])
 
 
-def _gru(cell: GRUCell) -> list[Variable]:
+def _gru(cell: Any) -> Layout:
     if cell.reset_after:
         raise ValueError(
             "TF 1.15's GRUCell resets before the product: use reset_after=False for its weights."
         )
-    r_z = {"blocks": (1, 0), "of": 3}
-    return [
-        _joint("gates/kernel", **r_z),
-        Variable("gates/bias", ("bias",), **r_z),
-        _joint("candidate/kernel", (2,), 3),
-        Variable("candidate/bias", ("bias",), (2,), 3),
-    ]
+    r_z, n = ((1, 0), 3), ((2,), 3)
+    return Layout(
+        [
+            Variable("gates/kernel", KERNELS, *r_z),
+            Variable("gates/bias", ("bias",), *r_z),
+            Variable("candidate/kernel", KERNELS, *n),
+            Variable("candidate/bias", ("bias",), *n),
+        ]
+    )
 
 
-I_C_F_O = {"blocks": (0, 2, 1, 3), "of": 4}
-
-
-def _lstm(cell: LSTMCell) -> list[Variable]:
-    table = [_joint("kernel", **I_C_F_O), Variable("bias", ("bias",), **I_C_F_O)]
+def _lstm(cell: Any) -> Layout:
+    variables = [Variable("kernel", KERNELS, *I_C_F_O), Variable("bias", ("bias",), *I_C_F_O)]
     if cell.use_peepholes:
-        table += [Variable(f"w_{gate}_diag", (f"peephole_{gate}",)) for gate in "ifo"]
+        variables += [Variable(f"w_{gate}_diag", (f"peephole_{gate}",)) for gate in "ifo"]
     if cell.num_proj:
-        table.append(Variable("projection/kernel", ("projection_kernel",)))
-    return table
+        variables.append(Variable("projection/kernel", ("projection_kernel",)))
+    return Layout(variables, states=(1, 0))
 
 
-LAYOUTS: dict[type, Callable[[Any], list[Variable]]] = {
-    BasicRNNCell: _basic_rnn,
-    GRUCell: _gru,
-    LSTMCell: _lstm,
-}
+LAYOUTS: dict[type, Callable[[Any], Layout]] = {BasicRNNCell: _basic_rnn, GRUCell: _gru, LSTMCell: _lstm}
 
 
-def _swapped(cell: Any, states: Any) -> list[Any]:
-    h, c = states
-    return [c, h]
+def _layout(cell: Any) -> Layout:
+    for kind in type(cell).__mro__:
+        if kind in LAYOUTS:
+            return LAYOUTS[kind](cell)
+    known = ", ".join(sorted(kind.__name__ for kind in LAYOUTS))
+    raise ValueError(f"TF 1.15's names are not known for {type(cell).__name__}, only for {known}.")
 
 
-STATE_ORDERS: dict[type, Callable[[Any, Any], list[Any]]] = {LSTMCell: _swapped}
+# ------------------------------------------------------------ finding, putting and taking
+class Place(NamedTuple):
+    """A variable under its full name, and the path of the cell that has it."""
 
-
-# ------------------------------------------------------------------ finding, putting and taking
-Place = tuple[str, str, Variable]  # full name in TF 1.15, path of the owning cell in ours, what it is
+    name: str
+    path: str
+    variable: Variable
 
 
 def _read(variables: Mapping[str, Any] | str, scope: str | None, ignore: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(variables, Mapping):
-        reader = tf.train.load_checkpoint(variables)
-        names = [n for n in reader.get_variable_to_shape_map() if _wanted(n, scope, ignore)]
-        return {n: reader.get_tensor(n) for n in names}
-    return {
-        n.removesuffix(":0"): v for n, v in variables.items() if _wanted(n.removesuffix(":0"), scope, ignore)
-    }
+    def wanted(name: str) -> bool:
+        inside = scope is None or name.startswith(scope.rstrip("/") + "/")
+        return inside and not any(fnmatch(name, pattern) for pattern in ignore)
+
+    if isinstance(variables, Mapping):
+        named = {name.removesuffix(":0"): value for name, value in variables.items()}
+        return {name: value for name, value in named.items() if wanted(name)}
+    reader = tf.train.load_checkpoint(variables)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if wanted(name)}
 
 
-def _wanted(name: str, scope: str | None, ignore: Sequence[str]) -> bool:
-    inside = scope is None or name.startswith(scope.rstrip("/") + "/")
-    return inside and not any(fnmatch(name, pattern) for pattern in ignore)
+def _places(cell: Any, names: Iterable[str]) -> list[Place]:
+    return _resolve(cell, {name: name for name in names}, "")
 
 
-def _places(cell: Any, names: Iterable[str], path: str = "") -> list[Place]:
-    layout = LAYOUTS.get(type(cell))
-    if layout is None:
-        known = ", ".join(sorted(kind.__name__ for kind in LAYOUTS))
-        raise ValueError(f"no layout of TF 1.15 is known for {type(cell).__name__}; known: {known}.")
-    table = layout(cell)
-    return [(f"{_scope(cell, table, names)}{v.name}", path, v) for v in table]
+def _resolve(cell: Any, names: dict[str, str], path: str) -> list[Place]:
+    """`names` maps what follows the scopes already passed to the full name."""
+    layout, places = _layout(cell), []
+    if layout.variables:
+        scope = _scope(cell, layout.variables, names)
+        places = [Place(names.pop(scope + v.name), path, v) for v in layout.variables]
+    for child in layout.children:
+        inner = names if not child.scope else _below(child.scope, names)
+        places += _resolve(child.cell, dict(inner), path + child.path)
+    return places
 
 
-def _scope(cell: Any, table: list[Variable], names: Iterable[str]) -> str:
+def _below(scope: str, names: Mapping[str, str]) -> dict[str, str]:
+    """What lies under the first `scope/` of each name that has one."""
+    parts = {name: f"/{name}".partition(f"/{scope}/") for name in names}
+    return {rest: names[name] for name, (_, found, rest) in parts.items() if found}
+
+
+def _scope(cell: Any, table: Sequence[Variable], names: Mapping[str, str]) -> str:
     """The one prefix under which all variables of the table are; else the error says which are not."""
-    names = list(names)
-    prefixes = {n[: -len(v.name)] for v in table for n in names if n == v.name or n.endswith("/" + v.name)}
+    prefixes = {n[: -len(v.name)] for v in table for n in names if f"/{n}".endswith(f"/{v.name}")}
     missing = {p: [p + v.name for v in table if p + v.name not in names] for p in prefixes}
     whole = sorted(p for p, absent in missing.items() if not absent)
     if len(whole) == 1:
         return whole[0]
+    kind = type(cell).__name__
     if whole:
-        raise ValueError(
-            f"{type(cell).__name__} could be any of {', '.join(whole)}: pass scope= to choose one."
-        )
+        raise ValueError(f"{kind} could be any of {', '.join(whole)}: pass scope= to choose one.")
     nearest = min(missing.values(), key=len, default=[v.name for v in table])
     raise ValueError(
-        f"{type(cell).__name__} misses TF 1.15's {', '.join(nearest)}; there are {', '.join(sorted(names)) or 'none'}."
+        f"{kind} misses TF 1.15's {', '.join(nearest)}; there are {', '.join(sorted(names.values())) or 'none'}."
     )
 
 
-def _variables(cell: Any) -> dict[str, Any]:
-    if not cell.built:
-        raise ValueError(f"{type(cell).__name__} has no weights yet: call build((None, input_size)) first.")
-    named = [name for v in LAYOUTS[type(cell)](cell) for name in v.ours] if type(cell) in LAYOUTS else []
-    return {name: getattr(cell, name) for name in dict.fromkeys(named)}
+def _blocks(place: Place, ours: Mapping[str, np.ndarray]) -> list[list[np.ndarray]]:
+    """The parts of ours that make up theirs, as rows of blocks; views, so that they can be written to."""
+    variable = place.variable
+    arrays = [np.atleast_2d(ours[place.path + name]) for name in variable.ours]
+    return [[np.split(array, variable.of, axis=1)[block] for block in variable.blocks] for array in arrays]
 
 
-def _ours(cell: Any) -> dict[str, np.ndarray]:
-    return {key: np.asarray(v) for key, v in _variables(cell).items()}
+def _shape(place: Place, ours: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    if place.variable.shape is not None:
+        return place.variable.shape
+    shape = np.block(_blocks(place, ours)).shape
+    return shape if ours[place.path + place.variable.ours[0]].ndim > 1 else shape[1:]
 
 
-def _blocks(owner: str, variable: Variable, ours: Mapping[str, np.ndarray]) -> list[list[np.ndarray]]:
-    """The parts of ours that make up theirs: a list of rows of blocks, as views."""
-    arrays = [ours[owner + name] for name in variable.ours]
-    return [[np.split(a, variable.of, axis=-1)[b] for b in variable.blocks] for a in arrays]
+def _take(place: Place, ours: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.block(_blocks(place, ours)).reshape(_shape(place, ours))
 
 
-def _take(owner: str, variable: Variable, ours: Mapping[str, np.ndarray]) -> np.ndarray:
-    rows = [np.concatenate(blocks, -1) for blocks in _blocks(owner, variable, ours)]
-    joint = np.concatenate(rows, 0)
-    return joint if variable.shape is None else joint.reshape(variable.shape)
-
-
-def _put(name: str, value: np.ndarray, owner: str, variable: Variable, ours: dict[str, np.ndarray]) -> None:
-    expected = _take(owner, variable, ours).shape
-    if value.shape != expected:
-        raise ValueError(f"TF 1.15's {name} has shape {value.shape}, but the cell needs {expected}.")
-    row = 0
-    flat = value.reshape(
-        _take(owner, Variable(variable.name, variable.ours, variable.blocks, variable.of), ours).shape
-    )
-    for blocks in _blocks(owner, variable, ours):
-        height, column = blocks[0].shape[0] if flat.ndim > 1 else len(flat), 0
+def _put(place: Place, theirs: np.ndarray, ours: Mapping[str, np.ndarray]) -> None:
+    expected = _shape(place, ours)
+    if theirs.shape != expected:
+        raise ValueError(f"TF 1.15's {place.name} has shape {theirs.shape}, but the cell needs {expected}.")
+    theirs, row = theirs.reshape(-1, theirs.shape[-1]), 0
+    for blocks in _blocks(place, ours):
+        column, height = 0, blocks[0].shape[0]
         for block in blocks:
-            width = block.shape[-1]
-            block[...] = (
-                flat[..., column : column + width]
-                if flat.ndim == 1
-                else flat[row : row + height, column : column + width]
-            )
-            column += width
+            block[...] = theirs[row : row + height, column : column + block.shape[1]]
+            column += block.shape[1]
         row += height

@@ -66,4 +66,5 @@ def _padded(stacked: tf.Tensor, sequence: Sequence) -> tf.Tensor:
     if sequence.sequence_length is None:
         return stacked[: sequence.steps]
     rest = [[0, sequence.max_length - sequence.steps], *[[0, 0]] * (stacked.shape.rank - 1)]
-    return tf.pad(stacked[: sequence.steps], rest)
+    padded = tf.pad(stacked[: sequence.steps], rest)
+    return tf.ensure_shape(padded, [tf.get_static_value(sequence.max_length), *stacked.shape[1:]])

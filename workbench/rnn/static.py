@@ -31,15 +31,14 @@ def static_rnn(
 
     Source: the guide, "rnn vs. dynamic_rnn"; TF 1.15's static_rnn.
     """
-    max_length = tf.nest.flatten(inputs)[0].shape[0 if time_major else 1]
-    if max_length is None:
-        raise ValueError(
-            "static_rnn unrolls a fixed number of steps, but T, the time axis of the inputs, is None (unknown while "
-            "tracing): pad to one length, or use dynamic_rnn."
-        )
     sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=False)
+    if not isinstance(sequence.max_length, int):
+        raise ValueError(
+            "static_rnn unrolls a fixed number of steps, but T, the time axis of the inputs, is None "
+            "(unknown while tracing): pad to one length, or use dynamic_rnn."
+        )
     outputs, states = [], sequence.states
-    for time in range(max_length):
+    for time in range(sequence.max_length):
         output, states = _advance_or_stop(sequence, time, states)
         outputs.append(output)
     if outputs:

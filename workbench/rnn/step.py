@@ -39,7 +39,8 @@ def prepare(
 ) -> Sequence:
     """Checks what came in, zeroes padded inputs, and projects the inputs of all steps in one product.
 
-    `cut`: leave away the steps past the batch's longest example, so that not even their projection is computed.
+    `cut`: leave away the steps past the batch's longest example, so that not even their projection is
+    computed.
     """
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     first = tf.nest.flatten(inputs)[0]
@@ -67,8 +68,8 @@ def prepare(
         weights = cell.step_weights()
         inputs = weights.project(tf.cast(inputs, cell.compute_dtype))
 
-        def run(projected: Any, states: Any) -> tuple[Any, Any]:
-            return cell.step(projected, states, weights.small, weights.product)
+        def run(inputs: Any, states: Any) -> tuple[Any, Any]:
+            return cell.step(inputs, states, weights.small, weights.product)
     else:
         options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
 
@@ -94,7 +95,7 @@ def finish(outputs: Any, time_major: bool) -> Any:
 
 
 def check_sequence_length(sequence_length: Any, batch: int | None, max_length: Any) -> tf.Tensor | None:
-    """Lengths as int32 [B], each from 0 to T; ValueError, or an assertion in the graph where they are not known."""
+    """Lengths as int32 [B], each from 0 to T: ValueError, or an assertion where they are not known yet."""
     if sequence_length is None:
         return None
     length = tf.convert_to_tensor(sequence_length)

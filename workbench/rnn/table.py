@@ -1,4 +1,5 @@
-"""The runners by name; all share `(cell, inputs, sequence_length, *, initial_state, training, time_major)`."""
+"""The runners by name; all share `(cell, inputs, sequence_length, *, initial_state, training,
+time_major)`."""
 
 from collections.abc import Callable
 from typing import Any
