@@ -19,8 +19,9 @@ from rich.console import Console
 from workbench.claims import ClaimError, PairingError
 from workbench.config import ConfigError, Problem
 from workbench.places import CONF
-from workbench.sweep.compose import composer
+from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
+from workbench.sweep.start import run_one, run_sweep
 from workbench.tracking import TrackingError
 
 _HYDRA_SHOWS = (
@@ -57,11 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parse(sys.argv[1:] if arguments is None else arguments)
         if given.shows:
             return _show(given)
-        with composer(given.config_folders) as compose:
-            from workbench.sweep.start import run_one, run_sweep
-
-            start = run_sweep if given.multirun else run_one
-            return start(compose, given.overrides, console)
+        start = run_sweep if given.multirun else run_one
+        return start(Composer(given.config_folders), given.overrides, console)
     except _BAD_INPUT as error:
         errors.print(str(error), style="red", highlight=False, markup=False)
         return 2

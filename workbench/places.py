@@ -6,7 +6,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = PACKAGE / "_shipped"
-ROOT = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent
+IS_SHIPPED = _SHIPPED.is_dir()
+"""Whether this is an installed wheel, whose conf/ and claims came with a release."""
+
+ROOT = _SHIPPED if IS_SHIPPED else PACKAGE.parent
 
 CONF = ROOT / "conf"
 

@@ -27,6 +27,12 @@ class Command:
 
     dry_run: bool = option(False, "plan, list and stop")
     fail_fast: bool = option(False, "stop at the first job that fails")
+    start: str = option(
+        "auto",
+        "how a job's process starts: forked from a server that has imported TensorFlow (a new one for each "
+        "block), or afresh; auto: fork on Linux",
+        choices=["auto", "fork", "fresh"],
+    )
     quiet: bool = option(False, "print the verdicts only")
     time_limit_s: float | None = option(
         None, "a job that takes longer is ended and recorded as failed", above=0

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.sweep.worker import CHANNEL
+from workbench.sweep.spawner import CHANNEL
 
 _PR_SET_PDEATHSIG = 1
 
@@ -22,7 +22,7 @@ class Channel:
         fds = os.environ.pop(CHANNEL, None)
         self._reads, self._writes = map(int, fds.split(",")) if fds else (None, None)
         if fds:
-            _die_with_parent()
+            die_with_parent()
 
     def send(self, kind: str, **values: Any) -> None:
         """Send one message."""
@@ -49,7 +49,7 @@ class Channel:
             raise ConnectionError("the process that waited for this run is gone")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end this process with its parent, so that a killed sweep leaves no child behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -24,6 +22,9 @@ class Composer:
     """Composes configurations from conf/, and from folders of the user's own before it."""
 
     def __init__(self, folders: Sequence[str] = (), config_name: str = "config") -> None:
+        for folder in folders:
+            if not os.path.isdir(folder):
+                raise ConfigError([Problem("--config-dir", folder, "is not a folder")])
         self._config_name = config_name
         paths = ",".join(f"'file://{os.path.abspath(folder)}'" for folder in folders)
         self._extra = [f"hydra.searchpath=[{paths}]"] if folders else []
@@ -39,7 +40,10 @@ class Composer:
     def with_params(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
         """The composed tree, and `hydra.sweeper.params` of the same composition."""
         try:
-            config = hydra_compose(self._config_name, [*self._extra, *overrides], return_hydra_config=True)
+            with initialize_config_dir(str(CONF), version_base="1.3", job_name="workbench"):
+                config = hydra_compose(
+                    self._config_name, [*self._extra, *overrides], return_hydra_config=True
+                )
             params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
             OmegaConf.set_struct(config, False)
             del config["hydra"]
@@ -59,17 +63,6 @@ class Composer:
                 known = flatten(self([])).keys() | {".".join(k.split(".")[:-1]) for k in flatten(self([]))}
                 return Problem(key, value, unknown_key(key, sorted(known - {""})))
         return Problem("override", " ".join(overrides) or "(none)", message)
-
-
-@contextmanager
-def composer(folders: Sequence[str] = ()) -> Iterator[Composer]:
-    """A composer over conf/; Hydra keeps global state, which this takes and gives back."""
-    for folder in folders:
-        if not os.path.isdir(folder):
-            raise ConfigError([Problem("--config-dir", folder, "is not a folder")])
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3", job_name="workbench"):
-        yield Composer(folders)
 
 
 def split_sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -17,6 +17,7 @@ from workbench.provenance import code_version, git_diff, provenance
 from workbench.record import identity
 from workbench.sweep.grid import Job, Plan, Tree
 from workbench.sweep.progress import Watcher
+from workbench.sweep.spawner import ForkServer, Fresh, Spawner
 from workbench.sweep.worker import PADDING, Message, Outcome, random_environment, run_child
 from workbench.tracking import Tracker
 
@@ -57,7 +58,11 @@ class Conductor:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
     time_limit_s: float | None = None
+    forks: bool = True
     _prepared: dict[str, Prepared] = field(default_factory=dict)
+    _server: ForkServer | None = None
+    _server_block: int = -1
+    _environment: dict[str, str] = field(default_factory=dict)
 
     def prepare(self, jobs: list[Job]) -> None:
         """Make or open each data set that the jobs need, once, before the first of them.
@@ -75,6 +80,7 @@ class Conductor:
                 ["--prepare", str(frozen)],
                 output=frozen.with_name("output.log"),
                 on_message=self._say,
+                spawner=self._spawner(0),
             )
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
@@ -84,7 +90,8 @@ class Conductor:
         """One job to its end, recorded whatever the end."""
         folder = self.folder / f"{job.number:04d}"
         frozen = _freeze(job.tree, folder)
-        environment = random_environment()
+        spawner = self._spawner(job.block)
+        environment = {} if self.forks else random_environment()
         prepared = self._prepared[_data_key(job.tree)]
         run_id = self.tracker.start(
             self.experiment,
@@ -102,7 +109,8 @@ class Conductor:
                 "workbench.identity": identity(
                     job.tree, EXPERIMENT_GROUPS, prepared.fingerprint, code_version()
                 ),
-                "environment.padding_bytes": str(len(environment[PADDING])),
+                "workbench.start": spawner.name,
+                "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },
             parent=self.parent,
         )
@@ -115,6 +123,7 @@ class Conductor:
                 on_message=writer.take,
                 environment=environment,
                 time_limit_s=self.time_limit_s,
+                spawner=spawner,
             )
         except BaseException:
             writer.flush()
@@ -124,6 +133,25 @@ class Conductor:
         self._close(run_id, folder, writer, outcome)
         self.watcher.ended(job, outcome)
         return Ended(job, run_id, outcome)
+
+    def close(self) -> None:
+        """End the fork server, where there is one."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _spawner(self, block: int) -> Spawner:
+        """A new fork server for each block: the memory layout belongs to the block, as the seed does."""
+        if not self.forks:
+            return Fresh()
+        if self._server is None or block != self._server_block:
+            self.close()
+            self._environment = random_environment()
+            self._server, self._server_block = (
+                ForkServer(self.folder / "server.log", self._environment),
+                block,
+            )
+        return self._server
 
     def _close(self, run_id: str, folder: Path, writer: _Writer, outcome: Outcome) -> None:
         writer.flush()

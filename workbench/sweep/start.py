@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem, flatten, load
-from workbench.places import claims_file
+from workbench.places import IS_SHIPPED, claims_file
 from workbench.provenance import command, committed_at, provenance
 from workbench.report import assemble
 from workbench.report.tables import summary_of_run
@@ -45,10 +47,12 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
             _folder(config, sweep_id),
             watcher,
             time_limit_s=config.workbench.time_limit_s,
+            forks=_forks(config),
         )
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
-        conductor.prepare([job])
-        ended = conductor.run(job)
+        with closing(conductor):
+            conductor.prepare([job])
+            ended = conductor.run(job)
     if ended.outcome.status != "finished":
         _say_failures(console, [ended])
         return 1
@@ -84,18 +88,20 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             watcher,
             tags,
             time_limit_s=config.workbench.time_limit_s,
+            forks=_forks(config),
         )
-        conductor.prepare(planned.jobs)
-        conductor.parent = _open_parent(conductor, config, planned, declared, tags, grid)
-        status = "KILLED"
-        try:
-            for job in planned.jobs:
-                ended.append(conductor.run(job))
-                if config.workbench.fail_fast and ended[-1].outcome.status != "finished":
-                    break
-            status = "FINISHED"
-        finally:
-            tracker.finish(conductor.parent, status)
+        with closing(conductor):
+            conductor.prepare(planned.jobs)
+            conductor.parent = _open_parent(conductor, config, planned, declared, tags)
+            status = "KILLED"
+            try:
+                for job in planned.jobs:
+                    ended.append(conductor.run(job))
+                    if config.workbench.fail_fast and ended[-1].outcome.status != "finished":
+                        break
+                status = "FINISHED"
+            finally:
+                tracker.finish(conductor.parent, status)
     failed = [one for one in ended if one.outcome.status != "finished"]
     found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
     found.show(console, quiet=config.workbench.quiet)
@@ -103,6 +109,11 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         found.commit_results(config.name)
     _say_failures(console, failed)
     return 1 if failed else 0
+
+
+def _forks(config: Config) -> bool:
+    start = config.workbench.start
+    return start == "fork" or (start == "auto" and sys.platform == "linux")
 
 
 def _tracker(config: Config) -> Tracker:
@@ -155,7 +166,8 @@ def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | 
         tags["workbench.claims_sha"] = claims_room.claims_sha(declared)
         known = committed_at(Path(declared[0].file))
         tags["workbench.claims_commit"] = known[0] if known else ""
-        tags["workbench.claims_committed"] = str(bool(known and known[1])).lower()
+        committed = "shipped" if IS_SHIPPED else str(bool(known and known[1])).lower()
+        tags["workbench.claims_committed"] = committed
     return tags
 
 
@@ -165,7 +177,6 @@ def _open_parent(
     planned: Plan,
     declared: list[Claim] | None,
     tags: dict[str, str],
-    grid: Grid,
 ) -> str:
     """The sweep's own run: the frozen grid and the claims' hashes are down before the first job starts."""
     tracker = conductor.tracker

@@ -11,16 +11,15 @@ import os
 import secrets
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from workbench.sweep.spawner import Fresh, Spawner
+
 Message = dict[str, Any]
-CHANNEL = "WORKBENCH_CHANNEL"
 PADDING = "WORKBENCH_PADDING"
 _LONGEST_PADDING = 4096
 
@@ -43,6 +42,7 @@ def run_child(
     on_message: Callable[[Message], None],
     environment: Mapping[str, str] | None = None,
     time_limit_s: float | None = None,
+    spawner: Spawner | None = None,
 ) -> Outcome:
     """Run `python -m workbench.run ARGUMENTS` to its end and say how it ended; never raises for the child.
 
@@ -53,14 +53,8 @@ def run_child(
     child_reads, to_child = os.pipe()
     result: Message = {}
     with open(output, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workbench.run", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=(child_writes, child_reads),
-            start_new_session=True,
-            env={**os.environ, **(environment or {}), CHANNEL: f"{child_reads},{child_writes}"},
+        child = (spawner or Fresh()).start(
+            arguments, log.fileno(), child_reads, child_writes, environment or {}
         )
     os.close(child_writes)
     os.close(child_reads)
@@ -78,10 +72,10 @@ def run_child(
             if message["kind"] == "quiet":
                 os.write(to_child, b"\n")
         if timed_out:
-            _kill(process)
-        code = process.wait()
+            child.kill()
+        code = child.wait()
     except BaseException:
-        _kill(process)
+        child.kill()
         raise
     finally:
         os.close(from_child)
@@ -109,14 +103,6 @@ def _messages(pipe: int, deadline: float | None) -> Iterator[Message | None]:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield json.loads(line)
-
-
-def _kill(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
 
 
 def _outcome(

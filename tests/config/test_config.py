@@ -1,0 +1,127 @@
+"""conf/ and the dataclasses: what is accepted, what is refused, and with which words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+from workbench.config import GROUPS, Config, ConfigError, flatten, load, problems
+from workbench.places import CONF, experiments
+from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.grid import expand
+
+
+@pytest.fixture(scope="module")
+def compose() -> Composer:
+    return Composer()
+
+
+def test_the_defaults_are_right(compose: Composer) -> None:
+    config = Config.of(compose([]))
+    assert (config.data.name, config.padding.name, config.rnn.unroll, config.cell.name) == (
+        "python_source",
+        "batch",
+        "dynamic",
+        "lstm",
+    )
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_conf_files_and_schemas_name_the_same_variants(group: str) -> None:
+    assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(GROUPS[group])
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])
+def test_a_conf_file_shows_every_option_of_its_schema_and_its_default(group: str, name: str) -> None:
+    shown = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    assert set(shown) == {field.name for field in dataclasses.fields(GROUPS[group][name])}
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])
+def test_every_variant_composes_with_the_defaults(compose: Composer, group: str, name: str) -> None:
+    more = {"tfrecord": ["data.path=somewhere"], "static": ["padding=global"], "sign": ["data.first_class=1"]}
+    assert problems(compose([f"{group}={name}", *more.get(name, [])])) == []
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_experiment_composes_as_a_sweep(compose: Composer, name: str) -> None:
+    grid = expand(compose, [f"+experiment={name}"])
+    assert len(grid.arms) > 1
+    assert grid.base["name"] == name
+
+
+REFUSED = [
+    (["training.epochs=0"], "training.epochs=0: must be at least 1"),
+    (["training.epochs=two"], "training.epochs=two: must be a whole number"),
+    (["training.epochs=1.5"], "training.epochs=1.5: must be a whole number"),
+    (["training.epochs=true"], "training.epochs=true: must be a whole number"),
+    (["+training.epoch=3"], "training.epoch=3: no such key; did you mean training.epochs?"),
+    (["+trainin.epochs=3"], "trainin={'epochs': 3}: no such key; did you mean training?"),
+    (["data.validation_share=0"], "data.validation_share=0.0: must be more than 0"),
+    (["data.validation_share=nan"], "data.validation_share=nan: must be a finite number"),
+    (["rnn.direction=forwards"], "must be one of forward, backward, both; did you mean forward?"),
+    (["cell.name=lstmm"], "cell.name=lstmm: must be one of"),
+    (["rnn=static"], "a new graph for every length; take padding=global"),
+    (["loss=sign"], "class 0 is in use"),
+    (["cell.proj_clip=0.5"], "cell.proj_clip=0.5: clips a projection; set cell.num_proj too"),
+    (["padding=bucket", "padding.boundaries=[9,5]"], "padding.boundaries=[9, 5]: must be rising lengths"),
+    (["data=tfrecord"], "data.path=null: data=tfrecord needs the folder"),
+    (["data=synthetic", "data.minimum=200"], "data.minimum=200: must be at most data.longest=100"),
+    (["~cell"], "cell=null: this group is missing"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), REFUSED)
+def test_what_cannot_run_is_refused_with_key_value_and_remedy(
+    compose: Composer, overrides: list[str], words: str
+) -> None:
+    assert any(words in str(problem) for problem in problems(compose(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["training.epoch=3"], "training.epoch=3: no such key; did you mean training.epochs?"),
+        (["cell=lstmm"], "Could not find 'cell/lstmm'"),
+        (["+experiment=padding_ablatoin"], "Could not find 'experiment/padding_ablatoin'"),
+        (["seed"], "missing EQUAL"),
+        (["data.max_examples=${nowhere.at_all}"], "nowhere"),
+    ],
+)
+def test_what_hydra_refuses_names_key_and_value(compose: Composer, overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose(overrides)
+    assert words in str(refused.value)
+
+
+def test_every_problem_is_named_at_once(compose: Composer) -> None:
+    found = problems(compose(["training.epochs=0", "data.batch_size=-1", "seed=-5"]))
+    assert {problem.key for problem in found} == {"training.epochs", "data.batch_size", "seed"}
+
+
+def test_a_typo_in_an_experiment_file_is_refused(tmp_path) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\nname: mine\ntrainig: {epochs: 3}\n")
+    with pytest.raises(ConfigError, match="did you mean training"):
+        expand(Composer([str(tmp_path)]), ["+experiment=mine"])
+
+
+def test_defaults_are_filled_in_and_survive_a_second_check(compose: Composer) -> None:
+    once, _ = load(compose([]))
+    twice, wrong = load(once)
+    assert wrong == []
+    assert once == twice
+    assert flatten(once)["cell.units"] == 64
+
+
+def test_whole_numbers_are_taken_where_numbers_are_asked_for(compose: Composer) -> None:
+    assert Config.of(compose(["optimizer.learning_rate=1"])).optimizer.learning_rate == 1.0
+
+
+def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
+    plain, swept = split_sweeps(["a=1,2", "b=[1,2]", "c='x,y'", "+d=choice(3,4)"])
+    assert plain == ["b=[1,2]", "c='x,y'"]
+    assert swept == {"a": ["a=1", "a=2"], "d": ["+d=3", "+d=4"]}

@@ -1,0 +1,77 @@
+"""Records: what counts for identity, what two records differ in, what METRICS declares."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from workbench.config import EXPERIMENT_GROUPS, flatten, load
+from workbench.record import METRICS, RunRecord, compare, identity
+from workbench.sweep.compose import Composer
+
+
+@pytest.fixture(scope="module")
+def tree() -> dict:
+    return load(Composer()([]))[0]
+
+
+def changed(tree: dict, key: str, value: object) -> dict:
+    group, _, name = key.rpartition(".")
+    return {**tree, group: {**tree[group], name: value}} if group else {**tree, key: value}
+
+
+def of(tree: dict, fingerprint: str = "f", code: str = "c") -> str:
+    return identity(tree, EXPERIMENT_GROUPS, fingerprint, code)
+
+
+IRRELEVANT = ("data.cache_dir", "data.path", "training.log_every")
+
+
+def test_every_option_of_the_experiment_bears_on_the_identity_but_where_and_how_often(tree: dict) -> None:
+    for key in flatten({group: tree[group] for group in EXPERIMENT_GROUPS}):
+        assert (of(changed(tree, key, "another")) == of(tree)) == (key in IRRELEVANT), key
+
+
+@pytest.mark.parametrize("key", ["seed", "repeat", "label"])
+def test_seed_repeat_and_label_bear_on_the_identity(tree: dict, key: str) -> None:
+    assert of(changed(tree, key, 99)) != of(tree)
+
+
+@pytest.mark.parametrize("key", ["tracking.uri", "tracking.folder", "workbench.quiet", "name", "scale.name"])
+def test_tracking_progress_and_names_do_not(tree: dict, key: str) -> None:
+    assert of(changed(tree, key, "another")) == of(tree)
+
+
+def test_data_and_code_bear_on_the_identity(tree: dict) -> None:
+    assert len({of(tree), of(tree, fingerprint="g"), of(tree, code="d")}) == 3
+
+
+def test_an_undeclared_metric_is_refused() -> None:
+    with pytest.raises(KeyError, match="speed/tokens is no declared metric"):
+        RunRecord().add({"speed/tokens": 1.0})
+
+
+def test_what_was_not_measured_leaves_no_trace() -> None:
+    record = RunRecord()
+    record.add({"memory/peak_device_mb": None, "loss/step": 1})
+    assert record.metrics == {"loss/step": 1.0}
+
+
+def test_compare_names_exact_differences_first() -> None:
+    first = {"speed/window_s": 1.0, "loss/step": 0.5, "data/batches": 3.0, "loss/train_objective": math.nan}
+    second = {"speed/window_s": 1.1, "loss/step": 0.5, "data/batches": 4.0, "loss/train_objective": math.nan}
+    assert [(d.name, d.noisy) for d in compare(first, second)] == [
+        ("data/batches", False),
+        ("speed/window_s", True),
+    ]
+    assert compare({"loss/step": 1.0}, {})[0].second is None
+    assert compare(first, first) == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_its_group_unit_and_meaning(name: str) -> None:
+    metric = METRICS[name]
+    assert name.split("/")[0] in ("speed", "memory", "correctness", "loss", "accuracy", "data")
+    assert metric.unit
+    assert len(metric.meaning) > 10

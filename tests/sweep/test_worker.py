@@ -1,0 +1,147 @@
+"""Children that finish, raise, die or hang; each has an outcome and costs the caller nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from workbench.sweep import worker
+from workbench.sweep.channel import Channel
+from workbench.sweep.spawner import ForkServer, Fresh, Spawner
+from workbench.sweep.worker import Message, Outcome, random_environment, run_child
+
+CHILDREN = {
+    "finishes": "channel.log(3, {'loss/step': 0.5}); channel.send('result', metrics={'loss/step': 1.0})",
+    "raises": "channel.send('failure', error='the reason', trace='Traceback ...'); return 1",
+    "silent": "print('last words'); return 3",
+    "killed": "channel.log(1, {'loss/step': 2.0}); os.kill(os.getpid(), signal.SIGKILL)",
+    "hangs": "time.sleep(60)",
+    "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
+}
+SCRIPT = """
+import os, signal, sys, time
+from workbench.sweep.channel import Channel
+
+def main(arguments):
+    channel = Channel()
+    {body}
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(main([]))
+"""
+
+
+ROOT = Path(worker.__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["fresh", "fork"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., tuple]]:
+    """Runs `body` as a child, in both ways of starting one."""
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    if request.param == "fresh":
+        spawner: Spawner = Fresh("child")
+    else:
+        spawner = ForkServer(tmp_path / "server.log", environment, module="child", preloaded=["json"])
+
+    def run(body: str, **options) -> tuple[Outcome, list[Message]]:
+        (tmp_path / "child.py").write_text(SCRIPT.format(body=body))
+        heard: list[Message] = []
+        outcome = run_child(
+            [],
+            output=tmp_path / "output.log",
+            on_message=heard.append,
+            environment=environment,
+            spawner=spawner,
+            **options,
+        )
+        return outcome, heard
+
+    with closing(spawner):
+        yield run
+
+
+def test_a_child_that_finishes_is_heard(start) -> None:
+    outcome, heard = start(CHILDREN["finishes"])
+    assert outcome.status == "finished"
+    assert outcome.result["metrics"] == {"loss/step": 1.0}
+    assert heard == [{"kind": "log", "step": 3, "values": {"loss/step": 0.5}}]
+
+
+def test_a_child_that_raises_says_why(start) -> None:
+    outcome, _ = start(CHILDREN["raises"])
+    assert (outcome.status, outcome.error, outcome.trace) == ("failed", "the reason", "Traceback ...")
+
+
+def test_a_child_that_only_exits_leaves_its_last_words(start) -> None:
+    outcome, _ = start(CHILDREN["silent"])
+    assert outcome.status == "failed"
+    assert "exit code 3" in outcome.error
+    assert "last words" in outcome.trace
+
+
+def test_a_killed_child_loses_nothing_that_it_logged(start) -> None:
+    outcome, heard = start(CHILDREN["killed"])
+    assert outcome.status == "killed"
+    assert "SIGKILL" in outcome.error
+    assert heard[0]["values"] == {"loss/step": 2.0}
+
+
+def test_a_child_that_hangs_is_ended(start) -> None:
+    outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
+    assert outcome.status == "timed_out"
+    assert "limit of 1 s" in outcome.error
+    assert outcome.seconds < 30
+
+
+def test_quiet_is_granted_after_all_that_was_said(start) -> None:
+    outcome, heard = start(CHILDREN["quiet"])
+    assert outcome.status == "finished"
+    assert [message["kind"] for message in heard] == ["log", "quiet"]
+
+
+@pytest.mark.parametrize("way", ["Fresh('child')", "ForkServer(LOG, module='child', preloaded=[])"])
+def test_a_child_ends_with_its_parent(tmp_path: Path, way: str) -> None:
+    pid_file = tmp_path / "pid"
+    body = f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    (tmp_path / "child.py").write_text(SCRIPT.format(body=body))
+    (tmp_path / "parent.py").write_text(
+        "import pathlib\nfrom workbench.sweep.spawner import Fresh, ForkServer\n"
+        "from workbench.sweep.worker import run_child\n"
+        f"LOG = pathlib.Path({str(tmp_path / 'log')!r})\n"
+        f"run_child([], output=LOG, on_message=print, spawner={way})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env=environment)
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline, "the child did not start"
+        assert parent.poll() is None, "the parent ended"
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline, "the child outlived its parent"
+        time.sleep(0.05)
+
+
+def test_without_a_listener_a_run_prints(capsys: pytest.CaptureFixture) -> None:
+    channel = Channel()
+    channel.log(1, {"loss/step": 0.25})
+    channel.quiet()
+    assert '"loss/step": 0.25' in capsys.readouterr().out
+
+
+def test_the_environment_varies_in_size_and_fixes_hashing() -> None:
+    sizes = {len(random_environment()[worker.PADDING]) for _ in range(20)}
+    assert len(sizes) > 5
+    assert random_environment()["PYTHONHASHSEED"] == "0"

@@ -1,0 +1,96 @@
+"""MLflow: what is written is read back; what cannot be used is refused with a remedy, and nothing is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.tracking import Tracker, TrackingError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Tracker:
+    return Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
+
+
+def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) -> None:
+    experiment = tracker.experiment("x")
+    assert tracker.experiment("x") == experiment
+    parent = tracker.start(experiment, "sweep", params={}, tags={"workbench.sweep": "s"})
+    run = tracker.start(
+        experiment, "one", params={"a.b": None, "c": True}, tags={"workbench.sweep": "s"}, parent=parent
+    )
+    tracker.log(run, [(step, {"loss/step": 1.0 / (step + 1)}) for step in range(1500)])
+    tracker.log(run, [(0, {"loss/train_objective": float("nan"), "data/batches": 3.0})])
+    tracker.text(run, "hello", "note.txt")
+    tracker.finish(run, "FINISHED")
+    runs = tracker.runs("x", "s").set_index("run_id")
+    assert runs.loc[run, "params.a.b"] == "null"
+    assert runs.loc[run, "params.c"] == "true"
+    assert runs.loc[run, "metrics.data/batches"] == 3.0
+    assert "metrics.loss/train_objective" not in runs
+    assert runs.loc[run, "tags.mlflow.parentRunId"] == parent
+    assert runs.loc[run, "status"] == "FINISHED"
+    assert tracker.read_text(run, "note.txt") == "hello"
+    assert len(tracker._client.get_metric_history(run, "loss/step")) == 1500
+
+
+def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:
+    assert tracker.runs("nowhere").empty
+
+
+def test_write_ahead_log_is_a_setting(tmp_path: Path) -> None:
+    for wal, mode in ((True, "wal"), (False, "delete")):
+        Tracker(f"sqlite:///{tmp_path}/{mode}.db", wal=wal)
+        assert sqlite3.connect(tmp_path / f"{mode}.db").execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
+def test_a_server_that_is_not_there_is_named_with_the_remedy() -> None:
+    with pytest.raises(TrackingError, match=r"127.0.0.1:9: nothing answers there.*mlflow server"):
+        Tracker("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/x", "ftp://x"])
+def test_an_address_of_no_known_kind_is_refused(uri: str) -> None:
+    with pytest.raises(TrackingError, match="must be sqlite:///FILE"):
+        Tracker(uri)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bad.db"
+    path.write_bytes(b"x" * 5000)
+    with pytest.raises(TrackingError, match="whole SQLite file"):
+        Tracker(f"sqlite:///{path}")
+    assert path.read_bytes() == b"x" * 5000
+
+
+def test_a_database_of_another_mlflow_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    Tracker(f"sqlite:///{path}", wal=False)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update alembic_version set version_num = '0123456789ab'")
+    before = path.read_bytes()
+    code = f"from workbench.tracking import Tracker; Tracker('sqlite:///{path}', wal=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "written by another MLflow version" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_two_processes_may_make_the_same_new_database_at_once(tmp_path: Path) -> None:
+    code = (
+        f"from workbench.tracking import Tracker; t = Tracker('sqlite:///{tmp_path}/new/mlflow.db'); "
+        "print(t.experiment('x'))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in "ab"
+    ]
+    first, second = (process.communicate()[0] for process in both)
+    assert first == second != ""

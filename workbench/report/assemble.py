@@ -1,0 +1,146 @@
+"""From tracked runs to a report: verdicts, tables, figures, a page; nothing is run again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from workbench import claims as claims_room
+from workbench.claims import Claim, Verdict
+from workbench.places import results_folder
+from workbench.report import page, tables
+from workbench.tracking import Tracker
+
+
+class ReportError(ValueError):
+    """There is nothing to report; the message says what to do."""
+
+
+@dataclass
+class Report:
+    """A judged sweep and where its files lie."""
+
+    folder: Path
+    verdicts: list[Verdict]
+    runs: pd.DataFrame
+    facts: dict[str, Any]
+
+    def show(self, console: Console, *, quiet: bool = False) -> None:
+        """Print the verdict table, and what failed."""
+        if not quiet:
+            console.print(tables.runs_table(self.runs, varying(self.runs)))
+        if self.verdicts:
+            console.print(tables.verdict_table(self.verdicts))
+        console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
+
+    def commit_results(self, name: str) -> Path:
+        """Copy the report into experiments/NAME/results/, to be committed."""
+        target = results_folder(name)
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.copytree(self.folder, target)
+        return target
+
+
+def report(
+    tracker: Tracker, experiment: str, sweep: str, claims: Sequence[Claim] | None, folder: Path
+) -> Report:
+    """Judge a sweep from its tracked runs, write the report to `folder`, keep it with the sweep's own run.
+
+    Raises:
+        ReportError: the sweep has no run.
+        PairingError: the runs cannot be compared.
+    """
+    runs = tracker.runs(experiment, sweep)
+    if runs.empty:
+        raise ReportError(f"experiment {experiment!r} has no run of sweep {sweep!r} at {tracker.uri}")
+    parents = runs[runs["tags.workbench.kind"] == "sweep"]
+    if parents.empty:
+        raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
+    parent = parents.iloc[0]
+    children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
+    frozen = json.loads(tracker.read_text(parent["run_id"], "grid.json"))
+    verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
+    facts = _facts(parent, children, frozen, claims)
+    page.write_report(folder, verdicts, children, facts)
+    tracker.artifact(parent["run_id"], folder)
+    return Report(folder, verdicts, children, facts)
+
+
+def latest_sweep(tracker: Tracker, experiment: str) -> str:
+    """The id of the last sweep of an experiment.
+
+    Raises:
+        ReportError: there is none.
+    """
+    runs = tracker.runs(experiment)
+    sweeps = runs[runs["tags.workbench.kind"] == "sweep"] if not runs.empty else runs
+    if sweeps.empty:
+        raise ReportError(
+            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: "
+            f"python -m workbench +experiment={experiment} -m"
+        )
+    return str(sweeps.sort_values("start_time").iloc[-1]["tags.workbench.sweep"])
+
+
+def varying(runs: pd.DataFrame) -> list[str]:
+    """Parameters that the arms of a sweep differ in, seeds and repeats apart."""
+    if runs.empty:
+        return []
+    skipped = {"params.seed", "params.repeat", "params.data.fingerprint", "params.data.longest"}
+    columns = [column for column in runs if column.startswith("params.") and column not in skipped]
+    return [c.removeprefix("params.") for c in columns if runs[c].fillna("").nunique() > 1]
+
+
+def _facts(
+    parent: pd.Series, runs: pd.DataFrame, frozen: dict[str, Any], claims: Sequence[Claim] | None
+) -> dict[str, Any]:
+    def tag(name: str) -> str:
+        value = parent.get(f"tags.{name}")
+        return value if isinstance(value, str) else ""
+
+    failed = runs[runs["status"] != "FINISHED"] if not runs.empty else runs
+    errors = failed["tags.workbench.error"] if "tags.workbench.error" in failed else [""] * len(failed)
+    names = failed.get("tags.mlflow.runName", [])
+    is_epoch = runs.get("tags.window.is_epoch", pd.Series(dtype=str)).dropna()
+    return {
+        "name": str(parent.get("params.name")),
+        "sweep": tag("workbench.sweep"),
+        "machine": f"{tag('machine.cpu')}, {tag('machine.cores')} cores, {tag('machine.memory_gb')} GB",
+        "versions": {
+            column.removeprefix("tags.version."): parent[column]
+            for column in sorted(parent.index)
+            if column.startswith("tags.version.") and isinstance(parent[column], str)
+        },
+        "commit": tag("git.commit"),
+        "dirty": tag("git.dirty") == "true",
+        "command": tag("workbench.command"),
+        "started": tag("workbench.started"),
+        "minutes": _minutes(parent, runs),
+        "scale": tag("workbench.scale"),
+        "skipped": [(one["arm"], one["reason"]) for one in frozen["skipped"]],
+        "failures": [
+            (name, error if isinstance(error, str) else status, run_id)
+            for name, error, status, run_id in zip(
+                names, errors, failed.get("status", []), failed.get("run_id", []), strict=False
+            )
+        ],
+        "planned": int(tag("workbench.planned_pairs") or 0),
+        "claims_sha": claims_room.claims_sha(claims) if claims else "",
+        "window_is_epoch": bool(len(is_epoch)) and bool((is_epoch == "true").all()),
+        "notes": [],
+    }
+
+
+def _minutes(parent: pd.Series, runs: pd.DataFrame) -> float:
+    ends = runs["end_time"].dropna() if "end_time" in runs else []
+    if not len(ends):
+        return 0.0
+    return round((max(ends) - parent["start_time"]).total_seconds() / 60, 1)

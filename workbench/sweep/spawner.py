@@ -1,0 +1,225 @@
+"""How a child starts: as a fresh interpreter, or forked from a server that imported TensorFlow but never ran it.
+
+A fresh interpreter imports TensorFlow for some seconds; a fork does not. A TensorFlow that has run an operation
+must not be forked, so the server only imports. Forked children share the server's memory layout, so a sweep starts
+a new server for each block: the layout then belongs to the block, as the seed does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+CHANNEL = "WORKBENCH_CHANNEL"
+MODULE = "workbench.run"
+PRELOADED = (
+    "workbench.run",
+    "workbench.data.pipeline",
+    "workbench.data.shards",
+    "workbench.training",
+    "workbench.model",
+    "workbench.measure.timing",
+    "workbench.measure.device",
+    "workbench.measure.graph",
+    "workbench.measure.memory",
+    "workbench.probes.invariance",
+)
+_REQUEST = 1 << 20
+
+
+class Child(Protocol):
+    """A started child."""
+
+    def wait(self) -> int:
+        """Its exit code, negative where a signal ended it; waits for it."""
+
+    def kill(self) -> None:
+        """End it and its children at once, and wait until it is gone."""
+
+
+class Spawner(Protocol):
+    """Starts children one after another; `reads` and `writes` are the child's ends of its channel."""
+
+    name: str
+
+    def start(
+        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+    ) -> Child:
+        """Start `python -m workbench.run ARGUMENTS` with stdout and stderr going to the descriptor `log`."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Fresh:
+    """A fresh interpreter for every child."""
+
+    name = "fresh"
+
+    def __init__(self, module: str = MODULE) -> None:
+        self._module = module
+
+    def start(
+        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+    ) -> Child:
+        """See `Spawner`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", self._module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(reads, writes),
+            start_new_session=True,
+            env={**os.environ, **environment, CHANNEL: f"{reads},{writes}"},
+        )
+        return _Fresh(process)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Fresh:
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def kill(self) -> None:
+        _kill_group(self._process.pid)
+        self._process.wait()
+
+
+class ForkServer:
+    """Children forked from one server process; use it as a context, or close it."""
+
+    name = "fork"
+
+    def __init__(
+        self,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        module: str = MODULE,
+        preloaded: Sequence[str] = PRELOADED,
+    ) -> None:
+        self._log, self._module = log, module
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with open(log, "ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workbench.sweep.spawner", str(theirs.fileno()), *preloaded],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
+            )
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(
+        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+    ) -> Child:
+        """See `Spawner`."""
+        request = json.dumps(
+            {"module": self._module, "arguments": list(arguments), "environment": dict(environment)}
+        ).encode()
+        with contextlib.suppress(BrokenPipeError):
+            socket.send_fds(self._socket, [request], [log, reads, writes])
+        answer = self._answer()
+        return _Forked(int(answer["pid"]), self._answer)
+
+    def close(self) -> None:
+        """End the server."""
+        self._socket.close()
+        _kill_group(self._process.pid)
+        self._process.wait()
+
+    def _answer(self) -> dict[str, int]:
+        data = self._socket.recv(_REQUEST)
+        if not data:
+            raise ChildProcessError(
+                f"the fork server is gone ({self._log} says why); start jobs afresh with workbench.start=fresh"
+            )
+        return dict(json.loads(data))
+
+
+class _Forked:
+    def __init__(self, pid: int, answer: Callable[[], dict[str, int]]) -> None:
+        self._pid, self._answer = pid, answer
+        self._code: int | None = None
+
+    def wait(self) -> int:
+        if self._code is None:
+            self._code = int(self._answer()["code"])
+        return self._code
+
+    def kill(self) -> None:
+        _kill_group(self._pid)
+        with contextlib.suppress(ChildProcessError):
+            self.wait()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def serve(listening: socket.socket, preloaded: Sequence[str]) -> None:
+    """The server: import, then fork a child for each request, one at a time, and say how it ended."""
+    from workbench.sweep.channel import die_with_parent
+
+    die_with_parent()
+    for name in preloaded:
+        importlib.import_module(name)
+    while True:
+        request, fds, _, _ = socket.recv_fds(listening, _REQUEST, 3)
+        if not request:
+            return
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            listening.close()
+            _become(json.loads(request), *fds)
+        for fd in fds:
+            os.close(fd)
+        listening.send(json.dumps({"pid": pid}).encode())
+        _, status = os.waitpid(pid, 0)
+        listening.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _become(request: dict, log: int, reads: int, writes: int) -> None:
+    """Turn this fork into the child; never returns."""
+    code = 70
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ.update(request["environment"])
+        os.environ[CHANNEL] = f"{reads},{writes}"
+        code = importlib.import_module(request["module"]).main(request["arguments"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
