@@ -151,12 +151,12 @@ def load(path: str | Path) -> list[Claim]:
         known = say.checked(one, CLAIM_FIELDS, where, "a claim")
         if len(say.problems) == before:
             for name, complaint in contradictions(known):
-                say.add((*where, name), complaint)
+                say.add((*where, *name.split(".", 1)), complaint)
         if len(say.problems) == before:
             own = {".".join(map(str, at[2:])): line for at, line in lines.items() if at[:2] == where}
             claims.append(Claim(**known, file=str(path), line=lines[where], lines=own))
     for name, complaint in too_few_pairs(table.get("pairs"), [claim.kind for claim in claims]):
-        say.add((name,), complaint)
+        say.add(tuple(name.split(".", 1)), complaint)
     say.duplicates(claims)
     if say.problems:
         raise ClaimError("\n".join(say.problems))
@@ -257,7 +257,7 @@ class _Complaints:
     problems: list[str] = field(default_factory=list)
 
     def add(self, at: At, complaint: str) -> None:
-        claim_or_table = at[2:] if at[:1] == ("claims",) else at
+        claim_or_table = at[2:] if at[:1] == ("claims",) and len(at) > 1 else at
         while at and at not in self.lines:
             at = at[:-1]
         name = ".".join(map(str, claim_or_table))

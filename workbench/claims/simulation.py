@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike
 
 from workbench.claims import statistics
 from workbench.claims.statistics import REGIONS, Floats
@@ -184,10 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(one.kept for one in measured) else 1
 
 
-def _rate(what: str, happened: ArrayLike, least: float = 0.0, most: float = 1.0) -> Rate:
+def _rate(what: str, happened: object, least: float = 0.0, most: float = 1.0) -> Rate:
     """The share, with a standard error that does not vanish where nothing happened in n tables."""
-    n = np.size(happened)
-    share = float(np.mean(happened))
+    events = np.asarray(happened, dtype=np.float64)
+    n, share = events.size, float(events.mean())
     smoothed = (share * n + 1) / (n + 2)
     return Rate(what, share, math.sqrt(smoothed * (1 - smoothed) / n), least, most)
 

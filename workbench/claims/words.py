@@ -79,10 +79,10 @@ def finding(verdict: Verdict, interval: Interval | None, claim: Claim) -> str:
             if verdict.direction == "same"
             else f"{word}: no difference"
         )
-    return (
-        f"{word}: {compared}: {verdict.effect:.4g}{unit} "
-        f"({100 * claim.confidence:.3g}% interval {low:.4g} to {high:.4g}, {count}; worth the name: {verdict.smallest:g})"
-    )
+    digits = "#.4g" if verdict.scale == "ratio" else ".4g"  # 1.000 times, but a difference of 0
+    span = f"{100 * claim.confidence:.4g}% interval {low:{digits}} to {high:{digits}}"
+    worth = f"worth the name: {verdict.smallest:g}"
+    return f"{word}: {compared}: {verdict.effect:{digits}}{unit} ({span}, {count}; {worth})"
 
 
 def failure(pair: Pair) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def read_with_lines(text: str) -> tuple[Any, dict[At, int]]:
     A key that stands twice in one mapping is refused: YAML would silently keep the last.
     """
     lines: dict[At, int] = {}
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         return (None if node is None else _plain(loader, node, (), lines)), lines
     except yaml.MarkedYAMLError as error:
@@ -37,8 +37,6 @@ def read_with_lines(text: str) -> tuple[Any, dict[At, int]]:
         raise YamlError(mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise YamlError(1, f"not YAML: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def _plain(loader: _Loader, node: yaml.Node, at: At, lines: dict[At, int]) -> Any:
