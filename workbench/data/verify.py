@@ -6,6 +6,7 @@ Every fault is a DataError that names the file, the field, the value and the rem
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -170,7 +171,7 @@ def read_shard(path: Path, manifest: Manifest) -> Records:
             records.extend(block.numpy().tolist())
     except tf.errors.OpError as error:
         raise DataError(
-            path, f"record {len(records)} or later", error.message, f"unreadable: {_AGAIN}"
+            path, f"record {len(records)} or later", _reason(error), f"unreadable: {_AGAIN}"
         ) from None
     lengths = [np.zeros(0, np.int64)]
     label_counts = np.zeros(len(manifest.labels), np.int64)
@@ -199,7 +200,7 @@ def _check(path: Path, first: int, records: list[bytes], manifest: Manifest) -> 
         raise DataError(
             path,
             f"examples {first} to {first + len(records) - 1}",
-            error.message,
+            _reason(error),
             "write them as the manifest says",
         ) from None
     lengths = singles[names["length"]].numpy()
@@ -259,6 +260,11 @@ def _in_range(
         example = int(np.searchsorted(ends, np.argmax(wrong), side="right"))
         start = ends[example - 1] if example else 0
         check_range(values[start : ends[example]], size, f"{path}: example {first + example}", field, of, low)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the names of its nodes."""
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", error.message)
 
 
 def sha256(path: Path) -> str:

@@ -1,0 +1,157 @@
+"""Every padding of the table, fed by it: what must hold however batches are made."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.data.padding import PADDINGS
+from workbench.data.pipeline import batches, check_batch, example_order, plan_batches
+from workbench.data.shards import open_dataset, prepare
+from workbench.lengths import predict
+
+SIZES = [{"batch_size": 7}, {"batch_size": 1}, {"token_budget": 60}, {"token_budget": 1}]
+lengths_ = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(np.array)
+every_padding = pytest.mark.parametrize("padding", PADDINGS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    options = {"lengths": "geometric", "mean": 9, "minimum": 0, "examples": 120}
+    return prepare("synthetic", options, cache_dir=tmp_path_factory.mktemp("cache"), shards=3)
+
+
+@st.composite
+def cases(draw):
+    lengths = draw(lengths_)
+    size = draw(
+        st.one_of(
+            st.fixed_dictionaries({"batch_size": st.integers(1, 20)}),
+            st.fixed_dictionaries({"token_budget": st.integers(1, 200)}),
+        )
+    )
+    boundaries = sorted(draw(st.sets(st.integers(0, 45), min_size=1, max_size=5)))
+    return (
+        lengths,
+        example_order(len(lengths), draw(st.integers(0, 9)), 0),
+        size,
+        boundaries,
+        draw(st.booleans()),
+    )
+
+
+@every_padding
+@given(case=cases())
+@settings(max_examples=80, deadline=None)
+def test_plans(padding, case):
+    lengths, order, size, boundaries, to_boundary = case
+    plan = PADDINGS[padding](
+        lengths, order, **size, boundaries=boundaries, pad_to_boundary=to_boundary, longest=50
+    )
+    given_out = np.concatenate([batch.indices for batch in plan])
+    assert sorted(given_out.tolist()) == list(range(len(lengths))), "each example exactly once"
+    for batch in plan:
+        assert batch.padded_length >= max(1, lengths[batch.indices].max()), "nothing is cut off"
+        assert batch.padded_length <= 50
+        if "token_budget" in size:
+            within = len(batch.indices) * batch.padded_length <= size["token_budget"]
+            assert within or len(batch.indices) == 1, "over the budget only alone"
+        else:
+            assert len(batch.indices) <= size["batch_size"]
+        if padding == "bucket":
+            buckets = np.searchsorted(boundaries, lengths[batch.indices])
+            assert len(set(buckets.tolist())) == 1, "buckets do not mix"
+
+
+@every_padding
+@pytest.mark.parametrize("size", SIZES)
+def test_an_epoch_gives_each_example_once_and_as_it_is(folder, padding, size):
+    manifest = open_dataset(folder)
+    stored = {}
+    for batch in batches(folder, "train", batch_size=1, shuffle=False):
+        stored[int(batch["index"][0])] = (batch["inputs"][0].numpy(), batch["labels"][0].numpy())
+    seen = Counter()
+    dataset = batches(folder, "train", padding=padding, **size, seed=3)
+    check_batch(dataset.element_spec, manifest)
+    for batch in dataset:
+        check_batch(batch, manifest)
+        for index, length, inputs, labels in zip(
+            *(batch[k].numpy() for k in ("index", "length", "inputs", "labels")), strict=True
+        ):
+            seen[int(index)] += 1
+            np.testing.assert_array_equal(inputs[:length], stored[int(index)][0][:length])
+            np.testing.assert_array_equal(labels[:length], stored[int(index)][1][:length])
+    assert seen == Counter(range(manifest.splits["train"].examples))
+
+
+@every_padding
+@pytest.mark.parametrize("size", SIZES)
+def test_the_guides_parsing_gives_equal_batches(folder, padding, size):
+    arguments = {"padding": padding, **size, "seed": 1, "boundaries": [4, 12], "pad_to_boundary": True}
+    pairs = zip(
+        batches(folder, "validation", **arguments),
+        batches(folder, "validation", **arguments, parse="one"),
+        strict=True,
+    )
+    for fast, slow in pairs:
+        for name in fast:
+            np.testing.assert_array_equal(fast[name], slow[name], err_msg=name)
+
+
+@every_padding
+def test_seed_and_epoch_make_the_order_and_nothing_else_does(folder, padding):
+    def indices(**arguments):
+        return [
+            batch.indices.tolist() for batch in plan_batches(folder, "train", padding=padding, **arguments)
+        ]
+
+    def served(**arguments):
+        return [
+            batch["index"].numpy().tolist()
+            for batch in batches(folder, "train", padding=padding, **arguments)
+        ]
+
+    assert indices(seed=1) == indices(seed=1) == served(seed=1) == served(seed=1, parse="one")
+    assert indices(seed=1) != indices(seed=2)
+    assert indices(seed=1, epoch=1) != indices(seed=1)
+    assert indices(seed=1, shuffle=False) == indices(seed=2, epoch=4, shuffle=False)
+    first = np.concatenate(indices(seed=1, max_examples=10))
+    assert sorted(first.tolist()) == list(range(10))
+
+
+def test_global_and_batch_have_the_same_batches(folder):
+    """The arms of a pair see the same examples in the same batches; only T differs."""
+    one, other = (
+        plan_batches(folder, "train", padding=name, batch_size=7, seed=5) for name in ("global", "batch")
+    )
+    assert [batch.indices.tolist() for batch in one] == [batch.indices.tolist() for batch in other]
+
+
+@every_padding
+@pytest.mark.parametrize("size", [{"batch_size": 7}, {"token_budget": 60}])
+def test_the_histogram_predicts_the_padding(folder, padding, size):
+    manifest = open_dataset(folder)
+    areas = []
+    for epoch in range(60):
+        plan = plan_batches(folder, "train", padding=padding, **size, epoch=epoch)
+        areas.append(sum(len(batch.indices) * batch.padded_length for batch in plan))
+    predicted = predict(manifest.splits["train"].histogram, padding, **size, longest=manifest.longest)
+    assert predicted.padded_tokens == pytest.approx(
+        np.mean(areas), abs=6 * np.std(areas) / np.sqrt(60) + 1e-9
+    )
+
+
+@every_padding
+def test_refusals(padding):
+    lengths, order = np.array([3, 5]), np.arange(2)
+    plan = PADDINGS[padding]
+    with pytest.raises(ValueError, match="give exactly one of the two"):
+        plan(lengths, order, boundaries=[4])
+    with pytest.raises(ValueError, match="give exactly one of the two"):
+        plan(lengths, order, boundaries=[4], batch_size=2, token_budget=9)
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        plan(lengths, order, boundaries=[4], batch_size=0)
+    with pytest.raises(ValueError, match="longest = 4: an example has 5 tokens"):
+        plan(lengths, order, boundaries=[4], batch_size=2, longest=4)

@@ -1,0 +1,90 @@
+"""Batches as a training step sees them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.data.errors import DataError
+from workbench.data.pipeline import batches, check_batch
+from workbench.data.shards import open_dataset, prepare, write_dataset
+from workbench.data.sources import Example
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return prepare(
+        "synthetic", {"examples": 100, "mean": 8}, cache_dir=tmp_path_factory.mktemp("cache"), shards=3
+    )
+
+
+@pytest.mark.parametrize("padding", ["global", "batch", "bucket"])
+def test_a_step_is_traced_once(folder, padding):
+    traces = []
+
+    def step(batch):
+        traces.append(batch["inputs"].shape)
+        return tf.reduce_sum(batch["inputs"])
+
+    dataset = batches(folder, "train", padding=padding, batch_size=8)
+    compiled = tf.function(step, input_signature=[dataset.element_spec])
+    for epoch in range(2):
+        for batch in batches(folder, "train", padding=padding, batch_size=8, epoch=epoch):
+            compiled(batch)
+    longest = open_dataset(folder).longest
+    assert [shape.as_list() for shape in traces] == [[None, longest if padding == "global" else None]]
+
+
+def test_number_of_shards_does_not_change_a_batch(tmp_path):
+    options = {"examples": 60, "mean": 6}
+    one, four = (prepare("synthetic", options, cache_dir=tmp_path, shards=shards) for shards in (1, 4))
+    for a, b in zip(batches(one, "train", seed=4), batches(four, "train", seed=4), strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_cardinality_and_longest(folder):
+    assert len(batches(folder, "train", batch_size=7)) == 13
+    [batch] = batches(folder, "validation", padding="global", batch_size=10, longest=300)
+    assert batch["inputs"].shape == (10, 300)
+    with pytest.raises(ValueError, match="longest = 3: an example has"):
+        batches(folder, "validation", padding="global", longest=3)
+
+
+def test_refusals(folder):
+    with pytest.raises(ValueError, match="padding = 'bucked': must be one of global, batch, bucket"):
+        batches(folder, "train", padding="bucked")
+    with pytest.raises(ValueError, match="parse = 'two'"):
+        batches(folder, "train", parse="two")
+    with pytest.raises(ValueError, match="max_examples = 0"):
+        batches(folder, "train", max_examples=0)
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+@pytest.mark.parametrize("features", [0, 3])
+@pytest.mark.parametrize("parse", ["vectorised", "one"])
+def test_types_and_shapes(tmp_path, task, features, parse):
+    folder = prepare("synthetic", {"examples": 20, "features": features}, cache_dir=tmp_path, task=task)
+    manifest = open_dataset(folder)
+    dataset = batches(folder, "train", batch_size=5, parse=parse)
+    check_batch(dataset.element_spec, manifest)
+    for batch in dataset:
+        check_batch(batch, manifest)
+        assert batch["index"].dtype == tf.int64
+
+
+def test_check_batch_names_what_is_wrong(tmp_path):
+    manifest = write_dataset([Example([1, 2], [0, 1]), Example([3], [1])], tmp_path / "x", name="x")
+    good = next(iter(batches(tmp_path / "x", "train", batch_size=2, shuffle=False)))
+    check_batch(good, manifest)
+    for change, message in [
+        ({"labels": None}, "labels = missing"),
+        ({"length": tf.constant([2, 1], tf.int64)}, "length.dtype = <dtype: 'int64'>"),
+        ({"inputs": tf.zeros([2], tf.int32)}, r"inputs.shape = \(2,\)"),
+        ({"length": tf.constant([2, 3])}, r"length = \[2, 3\]: must be 0 to 2"),
+        ({"labels": tf.constant([[0, 2], [1, 0]])}, "labels = 0 to 2: must be 0 to 1"),
+        ({"inputs": tf.constant([[1, 2], [9, 0]])}, "inputs = 1 to 9: must be 0 to 3"),
+        ({"inputs": tf.constant([[1, 2], [3, 3]])}, "inputs = not 0 past an example's end"),
+    ]:
+        bad = {name: value for name, value in {**good, **change}.items() if value is not None}
+        with pytest.raises(DataError, match=message):
+            check_batch(bad, manifest)
