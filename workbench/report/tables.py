@@ -1,0 +1,444 @@
+"""Verdicts and runs as tables: for the terminal (rich), for a page (Markdown), for a spreadsheet (CSV)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from workbench.claims import Verdict
+from workbench.record import METRICS
+from workbench.report import arms
+
+STYLES = {
+    "reproduced": "bold green",
+    "contradicted": "bold red",
+    "inconclusive": "bold yellow",
+    "instrument ok": "bold green",
+    "watch": "bold yellow",
+    "instrument failed": "bold red",
+}
+# What a line of the table of runs shows, where it was measured.
+MAIN_METRICS = {
+    "speed/valid_tokens_per_s": "speed",
+    "data/padding_share": "padding",
+    "loss/validation_per_token": "validation loss",
+    "accuracy/validation_per_token": "accuracy",
+    "memory/rss_growth_mb": "memory growth",
+    "speed/graph_build_s": "graph build",
+}
+_SHARES = ("data/padding_share", "accuracy/validation_per_token")  # shown in percent
+NOTHING = "–"
+_CLAIM_WIDTH = 26
+_CSV = [
+    one.name for one in fields(Verdict) if one.name not in ("interval", "decision_interval", "by_condition")
+]
+_CSV[1:1] = ["label"]
+_CSV += ["interval_low", "interval_high", "decision_low", "decision_high"]
+
+
+# -- verdicts
+
+
+def verdict_table(verdicts: Sequence[Verdict], title: str = "Verdicts") -> Table:
+    """The verdicts for a terminal of 100 columns: claim, verdict, effect with its interval, pairs, finding."""
+    table = Table(title=title, caption=instrument_line(verdicts), expand=False, show_lines=True)
+    table.title_justify = table.caption_justify = "left"
+    table.add_column("claim", width=_CLAIM_WIDTH, overflow="fold")
+    table.add_column("verdict", width=12)
+    table.add_column(f"effect\n[{_level(verdicts)} interval]", width=20, overflow="fold")
+    table.add_column("pairs", width=7)
+    table.add_column("finding", width=19, overflow="fold")
+    for one in claimed(verdicts):
+        table.add_row(
+            Text.assemble((broken(one.claim, _CLAIM_WIDTH), "bold"), _below(one.statement)),
+            Text(one.label, STYLES.get(one.verdict, "")),
+            Text.assemble(_short(effect_words(one), 20), _below(broken(one.metric, 20))),
+            pairs_words(one),
+            Text.assemble(finding_word(one), *(_below(reason) for reason in one.reasons)),
+        )
+    return table
+
+
+def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
+    """The same for a page, with the whole finding; ends without a newline."""
+    rows = [
+        (
+            f"`{one.claim}`" + (f": {one.statement}" if one.statement else ""),
+            f"**{one.label}**",
+            effect_words(one),
+            pairs_words(one),
+            "; ".join((one.finding, *one.reasons)),
+        )
+        for one in claimed(verdicts)
+    ]
+    if not rows:
+        return "No claim was judged."
+    return markdown(["claim", "verdict", f"effect [{_level(verdicts)} interval]", "pairs", "finding"], rows)
+
+
+def verdict_csv(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts, A/A included, as CSV text: a line each, every field flat, numbers as computed."""
+    frame = pd.DataFrame([_flat(one) for one in verdicts], columns=_CSV)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def instrument_line(verdicts: Sequence[Verdict]) -> str:
+    """What the A/A arm says: the control, run once more, against itself."""
+    rows = [one for one in verdicts if one.kind == "instrument"]
+    if not rows:
+        return "A/A: the sweep has no control that was run again; the instrument is unchecked."
+    row = rows[0]
+    line = (
+        f"A/A: {row.label}: {row.metric} of the control run once more is {effect_words(row)} of the control"
+    )
+    if row.scale != "ratio":
+        line = f"A/A: {row.label}: {row.metric} of the control run once more is off by {effect_words(row)}"
+    return "; ".join((f"{line} ({pairs_words(row)} pairs)", *row.reasons))
+
+
+def breakdown_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Each claim by its conditions. "Not judged": a condition picked after the runs is not a claim.
+
+    Empty where no claim has more than one condition.
+    """
+    rows = []
+    for one in claimed(verdicts):
+        for part in one.by_condition:
+            condition = ", ".join(f"{name}={value}" for name, value in part["condition"].items())
+            judged = "judged (every condition must hold)" if part.get("judged") else "not judged"
+            size = sized(part["effect"], part["interval"], one)
+            rows.append((f"`{one.claim}`", condition, size, str(part["pairs"]), judged))
+    if not rows:
+        return ""
+    return markdown(["claim", "condition", f"effect [{_level(verdicts)} interval]", "pairs", ""], rows)
+
+
+def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts on claims: all but the A/A row."""
+    return [one for one in verdicts if one.kind != "instrument"]
+
+
+# -- runs
+
+
+def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Table:
+    """A line an arm: mean and standard deviation of the main metrics over its blocks, units in the head."""
+    summary, names, metrics = summarised(runs, varying)
+    table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left")
+    table.add_column(" / ".join(one.rpartition(".")[0] or one for one in names) or "arm", overflow="fold")
+    table.add_column("n", justify="right")
+    for metric in metrics:
+        table.add_column(_head(metric, "\n"), justify="right", overflow="fold")
+    for arm, count, cells in summary:
+        table.add_row(Text(arm), str(count), *(one.replace(" ± ", "\n± ") for one in cells))
+    if not summary:
+        table.caption = "no run finished"
+    return table
+
+
+def runs_markdown(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> str:
+    """The same as Markdown."""
+    summary, names, metrics = summarised(runs, varying)
+    if not summary:
+        return "No run finished."
+    head = [" / ".join(names) or "arm", "n", *(_head(metric, ", ") for metric in metrics)]
+    return markdown(head, [(arm, str(count), *cells) for arm, count, cells in summary])
+
+
+Summary = list[tuple[str, int, list[str]]]
+
+
+def summarised(
+    runs: pd.DataFrame, varying: Sequence[str] | None = None
+) -> tuple[Summary, list[str], list[str]]:
+    """For each arm: its name, its number of runs, a cell for each main metric that any run has."""
+    runs = arms.counted(runs)
+    if runs.empty:
+        return [], [], []
+    names = arms.telling(runs, arms.varying_parameters(runs) if varying is None else varying)
+    metrics = [one for one in MAIN_METRICS if arms.values(runs, one).notna().any()]
+    table = []
+    for arm, group in runs.groupby(arms.labels(runs, names), sort=True):
+        table.append(
+            (str(arm), len(group), [_mean(arms.values(group, one), len(group), one) for one in metrics])
+        )
+    return table, names, metrics
+
+
+def skipped_markdown(skipped: Sequence[tuple[Any, str]]) -> str:
+    """The combinations that a sweep left out, each with its reason."""
+    if not skipped:
+        return "None."
+    return markdown(["combination", "why it was skipped"], [(_overrides(one), why) for one, why in skipped])
+
+
+def failures_markdown(failures: Sequence[Sequence[Any]]) -> str:
+    """The jobs that failed, each with its reason and its run."""
+    if not failures:
+        return "None."
+    return markdown(["job", "why it failed", "run"], [tuple(map(str, one)) for one in failures])
+
+
+# -- one run
+
+
+def summary_lines(
+    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
+) -> list[tuple[str, str]]:
+    """A single run in a few (heading, words): what ran, speed, loss, accuracy, how wrong without lengths, where.
+
+    What was not measured is left out; nothing is made up for it.
+    """
+
+    def has(name: str) -> bool:
+        return isinstance(metrics.get(name), int | float)
+
+    def said(name: str) -> str:
+        return number(metrics[name]) + _spaced(name)
+
+    ran = [f"{label} {params[name]}" for name, label in _RAN.items() if params.get(name) not in (None, "")]
+    lines = [("ran", ", ".join(ran) or NOTHING)]
+    if has("speed/valid_tokens_per_s"):
+        words = said("speed/valid_tokens_per_s") + " (valid)"
+        if has("speed/padded_tokens_per_s"):
+            words += f", {said('speed/padded_tokens_per_s')} with padding"
+        if has("speed/step_p50_ms"):
+            words += f", median step {said('speed/step_p50_ms')}"
+        lines.append(("speed", words))
+    if has("data/padding_share"):
+        words = f"{percent(metrics['data/padding_share'])} of positions"
+        if has("data/predicted_padding_share"):
+            words += f" (predicted {percent(metrics['data/predicted_padding_share'])})"
+        lines.append(("padding", words))
+    for group in ("loss", "accuracy"):
+        show = said if group == "loss" else lambda name: percent(metrics[name])
+        parts = [
+            f"{split} {show(name)}"
+            for split in ("validation", "train")
+            if has(name := f"{group}/{split}_per_token")
+        ]
+        if parts:
+            lines.append((group, f"{', '.join(parts)} (per token)"))
+    wrong = [
+        f"{thing} {number(metrics[without])}"
+        + (f" (with lengths {number(metrics[given])})" if has(given) else "")
+        for what, thing in (("output", "outputs"), ("state", "final states"))
+        if has(without := f"correctness/max_abs_error_{what}_without_lengths")
+        for given in (f"correctness/max_abs_error_{what}_with_lengths",)
+    ]
+    if wrong:
+        lines.append(("off without lengths", f"at most: {', '.join(wrong)}"))
+    lines.append(("recorded", f"run {run_id} at {where}"))
+    return lines
+
+
+def summary_of_run(
+    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
+) -> RenderableType:
+    """`summary_lines` for a terminal."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for heading, words in summary_lines(params, metrics, run_id, where):
+        grid.add_row(heading, Text(words))
+    return Panel(Group(grid), title="run", title_align="left", expand=False)
+
+
+def summary_of_run_plain(
+    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
+) -> str:
+    """`summary_lines` where there is no terminal."""
+    return "\n".join(f"{head}: {words}" for head, words in summary_lines(params, metrics, run_id, where))
+
+
+_RAN = {
+    "data.name": "data",
+    "padding.name": "padding",
+    "data.batch_size": "batches of",
+    "rnn.unroll": "rnn",
+    "rnn.direction": "direction",
+    "cell.name": "cell",
+    "cell.units": "units",
+    "loss.mask": "loss mask",
+    "loss.average": "average per",
+    "seed": "seed",
+}
+
+
+# -- numbers and words
+
+
+def number(value: float | None) -> str:
+    """A number as a reader wants it: three or four digits, thousands apart; says what is not a number.
+
+    >>> [number(one) for one in (0.0, 1.0349, 0.000012, 23456.7, 123456789.0, math.nan, -math.inf, None)]
+    ['0', '1.035', '1.2e-05', '23,457', '1.235e+08', 'not a number', '-infinite', '–']
+    """
+    if value is None:
+        return NOTHING
+    if math.isnan(value):
+        return "not a number"
+    if abs(value) >= arms.LARGEST:
+        return "infinite" if value > 0 else "-infinite"
+    if 1000 <= abs(value) < 1e8:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.7251)
+    '72.5%'
+    """
+    return f"{value:.1%}" if math.isfinite(value) else number(value)
+
+
+def effect_words(verdict: Verdict) -> str:
+    """The effect and its interval: "3.53x [3.47, 3.60]", "-73 MB [-90, -56]"."""
+    return sized(verdict.effect, verdict.interval, verdict)
+
+
+def sized(effect: float | None, interval: Sequence[float | None] | None, verdict: Verdict) -> str:
+    """An effect and an interval of a verdict's scale, to the digits that the interval's width supports."""
+    if effect is None:
+        return NOTHING
+    ends = [one for one in interval or () if one is not None and abs(one) < arms.LARGEST]
+    digits = _decimals(ends[1] - ends[0]) if len(ends) == 2 else None
+    if digits is not None and verdict.scale == "ratio" and abs(effect) < 100:
+        digits = max(2, digits)
+    unit = "x" if verdict.scale == "ratio" else "" if verdict.unit in ("", "1") else f" {verdict.unit}"
+    sign = "+" if verdict.scale != "ratio" and effect > 0 else ""
+    words = f"{sign}{_rounded(effect, digits)}{unit if abs(effect) < arms.LARGEST else ''}"
+    if interval is None:
+        return words
+    return f"{words} [{', '.join(_rounded(one, digits) for one in interval)}]"
+
+
+def _rounded(value: float | None, digits: int | None) -> str:
+    if value is None or digits is None or not abs(value) < arms.LARGEST:
+        return number(value)
+    return f"{value:,.{digits}f}" if abs(value) < 1e9 else number(value)
+
+
+def _decimals(width: float) -> int | None:
+    """Decimals that leave two digits of a width; None where there is no width to go by."""
+    if not (math.isfinite(width) and width > 0):
+        return None
+    return min(12, max(0, 1 - math.floor(math.log10(width))))
+
+
+def pairs_words(verdict: Verdict) -> str:
+    """How many of the planned pairs are complete."""
+    return f"{verdict.pairs} of {verdict.planned}"
+
+
+def finding_word(verdict: Verdict) -> str:
+    """The finding without what stands in columns of its own: metric, arms and numbers."""
+    word, found, _ = verdict.finding.partition(f": {verdict.metric}")
+    return word if found else "" if word.startswith(verdict.metric) else word
+
+
+def broken(name: str, width: int) -> str:
+    """A long name over several lines, at its underscores, dots and slashes, so that it stays readable.
+
+    >>> print(broken("speed/valid_tokens_per_s", 14))
+    speed/valid_
+    tokens_per_s
+    """
+    lines, line = [], ""
+    for part in _parts(name):
+        if line and len(line) + len(part) > width:
+            lines.append(line)
+            line = ""
+        line += part
+    return "\n".join([*lines, line])
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars and line ends inside cells cannot break it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(one) for one in line)} |" for line in lines)
+
+
+def _parts(name: str) -> list[str]:
+    parts, part = [], ""
+    for letter in name:
+        part += letter
+        if letter in "_/.":
+            parts.append(part)
+            part = ""
+    return [*parts, part] if part else parts
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _short(effect: str, width: int) -> str:
+    return effect if len(effect) <= width else effect.replace(" [", "\n[")
+
+
+def _below(text: str) -> tuple[str, str]:
+    return (f"\n{text}" if text else "", "dim")
+
+
+def _level(verdicts: Iterable[Verdict]) -> str:
+    """The confidence of the rows' own intervals, which the A/A row names."""
+    named = [one.decided_at for one in verdicts if one.kind == "instrument" and one.decided_at]
+    return f"{100 * named[0]:.3g}%" if named else "95%"
+
+
+def _head(metric: str, between: str) -> str:
+    unit = "%" if metric in _SHARES else METRICS[metric].unit
+    return MAIN_METRICS[metric] + (f"{between}{unit}" if unit != "1" else "")
+
+
+def _mean(values: pd.Series, runs: int, metric: str) -> str:
+    known = values.dropna()
+    if known.empty:
+        return NOTHING
+    share = metric in _SHARES
+    known = 100 * known if share else known
+    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    digits = _decimals(spread)
+    words = _rounded(float(known.mean()), digits)
+    if math.isfinite(spread):
+        words += f" ± {_rounded(spread, digits)}"
+    return words + (f" (n {len(known)})" if len(known) < runs else "")
+
+
+def _spaced(metric: str) -> str:
+    unit = METRICS[metric].unit if metric in METRICS else "1"
+    return "" if unit == "1" else f" {unit}"
+
+
+def _overrides(one: Any) -> str:
+    if isinstance(one, str):
+        return one
+    if isinstance(one, Mapping):
+        return ", ".join(f"{name}={value}" for name, value in one.items())
+    return ", ".join(map(str, one))
+
+
+def _flat(one: Verdict) -> dict[str, Any]:
+    low, high = one.interval or (None, None)
+    thin_low, thin_high = one.decision_interval or (None, None)
+    return {
+        **one.to_json(),
+        "interval_low": low,
+        "interval_high": high,
+        "decision_low": thin_low,
+        "decision_high": thin_high,
+        "failed": len(one.failed),
+        "reasons": "; ".join(one.reasons),
+        "flags": "; ".join(one.flags),
+    }
