@@ -57,14 +57,21 @@ def sweep() -> Callable[..., pd.DataFrame]:
         for block in range(max(len(values) for _, values in arms)):
             for params, values in arms:
                 if block < len(values):
-                    rows.append(_row(start + len(rows), params, block + first, metric, values[block]) | columns)
+                    rows.append(
+                        _row(start + len(rows), params, block + first, metric, values[block]) | columns
+                    )
         return pd.DataFrame(rows)
 
     return make
 
 
-def _row(number: int, params: Mapping[str, Any], block: int, metric: str, value: float | None) -> dict[str, Any]:
-    own = {(name if name.startswith(("tags.", "metrics.")) else f"params.{name}"): one for name, one in params.items()}
+def _row(
+    number: int, params: Mapping[str, Any], block: int, metric: str, value: float | None
+) -> dict[str, Any]:
+    own = {
+        (name if name.startswith(("tags.", "metrics.")) else f"params.{name}"): one
+        for name, one in params.items()
+    }
     return {
         "run_id": f"run{number:03d}",
         "status": "FINISHED" if value is not None else "FAILED",

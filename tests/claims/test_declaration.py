@@ -11,8 +11,19 @@ from workbench.claims import ClaimError, ClaimSet, check_against, claims_sha, lo
 
 def test_a_file_is_read_with_its_defaults_and_its_table(written):
     (claim,) = load(written())
-    assert (claim.name, claim.smallest, claim.kind, claim.scale) == ("batch_is_faster", 1.2, "measured", "ratio")
-    assert (claim.over, claim.scope, claim.where, claim.elsewhere, claim.tolerance) == ({}, "average", (), None, 0)
+    assert (claim.name, claim.smallest, claim.kind, claim.scale) == (
+        "batch_is_faster",
+        1.2,
+        "measured",
+        "ratio",
+    )
+    assert (claim.over, claim.scope, claim.where, claim.elsewhere, claim.tolerance) == (
+        {},
+        "average",
+        (),
+        None,
+        0,
+    )
     assert (claim.confidence, claim.pairs, claim.block, claim.control_again) == (0.95, 10, "seed", True)
     assert list(claim.equal) == ["data.fingerprint", "device", "threads"]
     assert (claim.line, claim.at("smallest").endswith("claims.yaml:12")) == (5, True)
@@ -41,7 +52,11 @@ COMPLAINTS = [
     (("name: batch_is_faster", "name: batch is faster"), 5, "name: 'batch is faster' is no name"),
     (("name: batch_is_faster", "name: control_again"), 5, "is the name of the A/A row"),
     (("statement: Padding within the batch trains faster.", "statement: ''"), 6, "statement: '' is no text"),
-    (("direction: higher", "direction: hihger"), 11, "'hihger' is none of higher, lower, not_lower, not_higher, same"),
+    (
+        ("direction: higher", "direction: hihger"),
+        11,
+        "'hihger' is none of higher, lower, not_lower,",
+    ),
     (("direction: higher", "direction: hihger"), 11, "did you mean higher?"),
     (("smallest: 1.20", "smallest: 0.8"), 12, "smallest: 0.8 is below 1; a ratio says by which factor"),
     (("smallest: 1.20", "smallest: -1"), 12, "smallest: -1 is out of range; 0 or more"),
@@ -50,24 +65,56 @@ COMPLAINTS = [
     (("smallest: 1.20", "smallest: 1.2\n  kind: exakt"), 13, "kind: 'exakt' is none of measured, exact"),
     (("smallest: 1.20", "smallest: 1.2\n  scale: log"), 13, "scale: 'log' is none of ratio, difference"),
     (("smallest: 1.20", "smallest: 1.2\n  scope: every"), 13, "scope: `every` needs conditions"),
-    (("smallest: 1.20", "smallest: 1.2\n  elsewhere: same"), 13, "elsewhere: there is no elsewhere without `where`"),
+    (
+        ("smallest: 1.20", "smallest: 1.2\n  elsewhere: same"),
+        13,
+        "there is no elsewhere without",
+    ),
     (("smallest: 1.20", "smallest: 1.2\n  over: [lstm]"), 13, "over: ['lstm'] is no mapping"),
     (("smallest: 1.20", "smallest: 1.2\n  over: {cell.name: lstm}"), 13, "cell.name: 'lstm' is no list"),
     (("smallest: 1.20", "smallest: 1.2\n  over: {data.max_length: [1, 1.0]}"), 13, "a value stands twice"),
     (("smallest: 1.20", "smallest: 1.2\n  over: {padding.name: [batch]}"), 13, "named by an arm too"),
-    (("smallest: 1.20", "smallest: 1.2\n  where: [data/padding_share = 1]"), 13, "is not `name operator value`"),
-    (("smallest: 1.20", "smallest: 1.2\n  where: [data/paddin_share > 1]"), 13, "did you mean data/padding_share?"),
+    (
+        ("smallest: 1.20", "smallest: 1.2\n  where: [data/padding_share = 1]"),
+        13,
+        "is not `name operator value`",
+    ),
+    (
+        ("smallest: 1.20", "smallest: 1.2\n  where: [data/paddin_share > 1]"),
+        13,
+        "did you mean data/padding_share?",
+    ),
     (("smallest: 1.20", "smallest: 1.2\n  where: [data/padding_share > x]"), 13, "which is no number"),
     (("smallest: 1.20", "smallest: 1.2\n  where: data"), 13, "where: 'data' is no list of conditions"),
     (("treatment: {padding.name: batch}", "treatment: batch"), 9, "treatment: 'batch' is no arm"),
     (("treatment: {padding.name: batch}", "treatment: {seed: 1}"), 9, "seed cannot tell arms apart"),
-    (("treatment: {padding.name: batch}", "treatment: {padding: {name: batch}}"), 9, "write the dotted name out"),
+    (
+        ("treatment: {padding.name: batch}", "treatment: {padding: {name: batch}}"),
+        9,
+        "write the dotted name out",
+    ),
     (("treatment: {padding.name: batch}", "treatment: {value: 1}"), 9, "only a control can be a plain value"),
-    (("control: {padding.name: global}", "control: {padding.name: batch}"), 10, "control: the arms do not differ"),
-    (("control: {padding.name: global}", "control: {cell.name: lstm}"), 10, "control: the arms do not differ"),
-    (("control: {padding.name: global}", "control: {value: 0}"), 10, "a plain value as control is for `kind: exact`"),
+    (
+        ("control: {padding.name: global}", "control: {padding.name: batch}"),
+        10,
+        "control: the arms do not differ",
+    ),
+    (
+        ("control: {padding.name: global}", "control: {cell.name: lstm}"),
+        10,
+        "control: the arms do not differ",
+    ),
+    (
+        ("control: {padding.name: global}", "control: {value: 0}"),
+        10,
+        "a plain value as control is for",
+    ),
     (("metric: speed/valid_tokens_per_s", "metric: data/padding_share"), 8, "write `scale: difference`"),
-    (("direction: higher\n  smallest: 1.20", "direction: same\n  smallest: 1"), 12, "no measurement can show exactly"),
+    (
+        ("direction: higher\n  smallest: 1.20", "direction: same\n  smallest: 1"),
+        12,
+        "no measurement can show",
+    ),
 ]
 
 
@@ -76,10 +123,15 @@ def test_each_mistake_is_named_with_its_line(written, change, line, words):
     path = written(change)
     with pytest.raises(ClaimError) as raised:
         load(path)
-    assert any(one.startswith(f"{path}:{line}: ") and words in one for one in raised.value.problems), raised.value
+    assert any(one.startswith(f"{path}:{line}: ") and words in one for one in raised.value.problems), (
+        raised.value
+    )
 
 
-EXACT = ("direction: higher\n  smallest: 1.20", "direction: same\n  smallest: 0\n  kind: exact\n  scale: difference")
+EXACT = (
+    "direction: higher\n  smallest: 1.20",
+    "direction: same\n  smallest: 0\n  kind: exact\n  scale: difference",
+)
 
 
 def test_exact_claims_take_a_value_a_tolerance_and_few_pairs(written):
@@ -105,7 +157,9 @@ def test_a_value_as_control_is_checked(written, control, scale, words):
 
 
 def test_all_mistakes_of_a_file_are_named_at_once(written):
-    path = written(("pairs: 10", "pairs: 3.5"), ("direction: higher", "direction: up"), ("source: ours", "sauce: ours"))
+    path = written(
+        ("pairs: 10", "pairs: 3.5"), ("direction: higher", "direction: up"), ("source: ours", "sauce: ours")
+    )
     with pytest.raises(ClaimError) as raised:
         load(path)
     lines = sorted(int(re.match(r".*?yaml:(\d+):", one)[1]) for one in raised.value.problems)
@@ -114,7 +168,9 @@ def test_all_mistakes_of_a_file_are_named_at_once(written):
 
 def test_a_name_stands_for_one_claim(written):
     again = written().read_text().split("claims:\n")[1].splitlines()
-    with pytest.raises(ClaimError, match=r"claims.yaml:14: name: batch_is_faster is taken by the claim of line 5"):
+    with pytest.raises(
+        ClaimError, match=r"claims.yaml:14: name: batch_is_faster is taken by the claim of line 5"
+    ):
         load(written(more=again))
 
 
@@ -147,7 +203,9 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path):
 
 def test_the_hash_is_of_what_is_declared_not_of_where_it_stands(written):
     (one,) = load(written())
-    (moved,) = load(written(("schema: 1\n", "\n\n# a word\nschema: 1\n"), ("smallest: 1.20", "smallest: 1.2")))
+    (moved,) = load(
+        written(("schema: 1\n", "\n\n# a word\nschema: 1\n"), ("smallest: 1.20", "smallest: 1.2"))
+    )
     assert (one.sha, one.line) == (moved.sha, moved.line - 3)
     for change in (("smallest: 1.20", "smallest: 1.21"), ("pairs: 10", "pairs: 11"), ("less is", "less was")):
         assert load(written(change))[0].sha != one.sha
@@ -162,7 +220,9 @@ def test_planned_takes_the_number_of_the_scale(claim):
     assert planned([claim(pairs=8)], "quick") == 8
     claims = [claim(pairs={"quick": 6, "full": 12}, file="x/claims.yaml")]
     assert (planned(claims, "quick"), planned(claims, "full")) == (6, 12)
-    with pytest.raises(ClaimError, match="x/claims.yaml: pairs: no number for scale 'huge'; it has full, quick"):
+    with pytest.raises(
+        ClaimError, match=r"x/claims\.yaml: pairs: no number for scale 'huge'; it has full, quick"
+    ):
         planned(claims, "huge")
 
 

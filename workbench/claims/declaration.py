@@ -110,7 +110,7 @@ class ClaimSet:
         for name in FILE_FIELDS:
             if name != "claims" and len({_sha(getattr(claim, name)) for claim in self.claims}) > 1:
                 raise ClaimError(
-                    [f"claims of two tables in one call: their `{name}` differs; judge each table"]
+                    f"claims of two tables in one call: their `{name}` differs; judge each table"
                 )
         names = [claim.name for claim in self.claims]
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -181,7 +181,7 @@ def planned(claims: Sequence[Claim], scale: str) -> int:
         if scale not in pairs:
             there = ", ".join(sorted(pairs))
             raise ClaimError(
-                [f"{claims[0].file or 'claims'}: pairs: no number for scale {scale!r}; it has {there}"]
+                f"{claims[0].file or 'claims'}: pairs: no number for scale {scale!r}; it has {there}"
             )
         return pairs[scale]
     return pairs

@@ -51,7 +51,7 @@ def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
     """Later attempts and A/A runs of a pair's own runs that give another value."""
     metric, tolerance = row.claim.metric, _tolerance(row)
     used = {run.run_id: run for pair in row.pairs.pairs for run in (pair.treatment, pair.control) if run}
-    for first in sorted(used.values(), key=lambda run: run.run_id):
+    for first in used.values():
         for run in runs:
             same = run.key == first.key and run.run_id not in used
             if same and not run.failure(metric) and not first.failure(metric):

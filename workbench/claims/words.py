@@ -102,7 +102,7 @@ def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
         yield "runs not used: " + ", ".join(f"{number} {why}" for why, number in sorted(pairs.unused.items()))
     failed = sorted({one.block for one in pairs.pairs if one.failure})
     if failed:
-        runs = sorted({run for one in pairs.pairs if one.failure for run in one.run_ids})
+        runs = dict.fromkeys(run for one in pairs.pairs if one.failure for run in one.run_ids)
         whys = sorted({f"{one.failed_arm} {one.failure}" for one in pairs.pairs if one.failure})
         yield (
             f"{len(pairs.complete)} of {pairs.planned} blocks complete; failed: {', '.join(whys)}"

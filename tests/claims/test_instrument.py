@@ -1,0 +1,135 @@
+"""The A/A arm: what it says, and what it does to the table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from workbench.claims import judge, judge_table
+
+BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
+AGAIN = {**GLOBAL, "tags.workbench.repeat": "1", "repeat": 1}
+CONTROL = np.array([100.0, 104.0, 96.0, 101.0, 99.0, 103.0])
+NOISE = np.array([0.02, -0.01, 0.03, -0.02, 0.01, -0.03])
+FAST = list(CONTROL * 1.5 * np.exp(NOISE[::-1]))
+
+
+def with_bias(bias):
+    return list(CONTROL * bias * np.exp(NOISE))
+
+
+@pytest.mark.parametrize(
+    ("bias", "says", "claimed"),
+    [
+        (1.0, "instrument ok", "reproduced"),
+        (1.1, "watch", "reproduced"),
+        (1.3, "instrument failed", "inconclusive"),
+        (0.7, "instrument failed", "inconclusive"),
+    ],
+)
+def test_a_biased_instrument_voids_the_table(claim, sweep, bias, says, claimed):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(bias)))
+    verdict, instrument = judge_table([claim(control_again=True)], runs)
+    assert (instrument.claim, instrument.kind, instrument.verdict) == ("control_again", "instrument", says)
+    y = np.log(bias) + NOISE
+    expected = stats.ttest_1samp(y, 0).confidence_interval(0.95)
+    assert instrument.effect == pytest.approx(bias)
+    assert instrument.interval == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    low, high = (
+        stats.ttest_1samp(y, sign * np.log(1.2), alternative=side).pvalue
+        for sign, side in ((-1, "greater"), (1, "less"))
+    )
+    assert instrument.p_reproduced == pytest.approx(max(low, high))
+    assert (instrument.pairs, instrument.planned, instrument.smallest) == (6, 6, pytest.approx(1.2))
+    assert verdict.verdict == claimed
+    if claimed == "inconclusive":
+        assert verdict.reasons[0].startswith("the instrument failed")
+        assert verdict.effect == pytest.approx(1.5)  # what was found is still shown
+
+
+def test_the_smallest_margin_of_the_table_is_its_margin(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(1.15)))
+    strict = claim(name="strict", direction="not_lower", smallest=1.05, control_again=True)
+    anything = claim(name="any_gain", smallest=1.0, control_again=True)
+    assert judge_table([claim(control_again=True), strict], runs)[-1].verdict == "instrument failed"
+    assert judge_table([claim(control_again=True), anything], runs)[-1].verdict == "watch"
+    # without any margin above nothing it can only warn
+    assert judge_table([anything], runs)[-1].verdict == "watch"
+
+
+def test_an_arm_that_was_declared_and_never_run_is_said(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)))
+    (verdict,) = judge_table([claim(control_again=True)], runs)
+    assert (verdict.verdict, verdict.flags[-1]) == (
+        "reproduced",
+        "control_again is declared, but the sweep has no such runs: no A/A check",
+    )
+
+
+def test_too_few_pairs_of_it_say_nothing(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, [*with_bias(1.5)[:4], None]))
+    verdict, instrument = judge_table([claim(control_again=True)], runs)
+    assert (instrument.verdict, instrument.pairs) == ("inconclusive", 4)
+    assert [one["why"] for one in instrument.failed] == ["status FAILED", "no run"]
+    assert instrument.reasons == ("4 complete A/A pairs; at least 6 are needed",)
+    assert verdict.verdict == "reproduced"
+
+
+def test_repeats_are_used_for_nothing_else(claim, sweep):
+    plain = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)))
+    again = sweep((AGAIN, with_bias(1.0)), start=60)
+    assert judge(claim(), pd.concat([plain, again])).interval == judge(claim(), plain).interval
+
+
+def test_exact_claims_outlive_a_failed_instrument(claim, sweep):
+    fields = {"kind": "exact", "metric": "data/longest", "direction": "same", "smallest": 1}
+    runs = sweep(
+        (BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(1.5)), **{"metrics.data/longest": 7.0}
+    )
+    claims = [claim(control_again=True), claim(name="exact", control_again=True, **fields)]
+    assert [one.verdict for one in judge_table(claims, runs)] == [
+        "inconclusive",
+        "reproduced",
+        "instrument failed",
+    ]
+    assert [one.verdict for one in judge_table(claims[1:], runs)] == ["reproduced"]
+
+
+def test_another_noisy_metric_fails_it_too(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(1.0)))
+    runs["metrics.memory/peak_rss_mb"] = [
+        value * (1.5 if repeat == "1" else 1) + int(block)
+        for value, repeat, block in zip(
+            [100.0] * 18, runs["tags.workbench.repeat"], runs["tags.workbench.block"], strict=True
+        )
+    ]
+    memory = claim(name="memory", metric="memory/peak_rss_mb", direction="same", control_again=True)
+    *verdicts, instrument = judge_table([claim(control_again=True), memory], runs)
+    assert instrument.verdict == "instrument failed"
+    assert instrument.reasons[0].startswith("memory/peak_rss_mb: higher: ")
+    assert [one.verdict for one in verdicts] == ["inconclusive", "inconclusive"]
+
+
+def test_what_no_clock_measures_must_be_equal_to_the_last_bit(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(1.0)))
+    runs["metrics.loss/validation_per_token"] = 2.0
+    loss = claim(name="loss", metric="loss/validation_per_token", direction="same", control_again=True)
+    claims = [claim(control_again=True), loss]
+    assert judge_table(claims, runs)[-1].flags == judge_table(claims[:1], runs)[-1].flags
+    runs.loc[8, "metrics.loss/validation_per_token"] += 1e-9  # block 3, the control again
+    assert judge_table(claims, runs)[-1].flags[-1] == (
+        "not bit-identical: loss/validation_per_token of the control and the control again in block 103 "
+        "(runs run008, run007)"
+    )
+
+
+def test_a_table_without_noise_shows_an_instrument_without_noise(claim, sweep):
+    runs = sweep(
+        (BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, list(CONTROL)), metric="loss/validation_per_token"
+    )
+    *_, instrument = judge_table([claim(metric="loss/validation_per_token", control_again=True)], runs)
+    assert (instrument.verdict, instrument.effect, instrument.interval) == ("instrument ok", 1.0, (1.0, 1.0))

@@ -1,0 +1,308 @@
+"""What may be compared with what, and every refusal."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.claims import PairingError, judge, normalise
+
+BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
+FAST, SLOW = [150.0, 151.0, 149.0, 152.0, 148.0, 153.0], [100.0, 101.0, 99.0, 101.5, 99.5, 100.5]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, "1"),
+        (1, "1.0"),
+        (1e-3, "0.001"),
+        ("1e3", 1000),
+        (True, "True"),
+        ("true", "True"),
+        ("None", "null"),
+        ([1, 2], "[1, 2]"),
+        (["lstm", "gru"], "['lstm', 'gru']"),
+        (["a"], "[a]"),
+        (-0.5, "-.5"),
+        (10**20, str(10**20)),
+        (" batch ", "batch"),
+        ((1.0, None), "[1, None]"),
+    ],
+)
+def test_values_that_are_equal_are_equal_as_text(one, other):
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "01a"), ("batch", "Batch"), ("True", "1"), ("None", ""), ("[1]", "1"), ("nan", "null")],
+)
+def test_values_that_differ_differ_as_text(one, other):
+    assert normalise(one) != normalise(other)
+
+
+@pytest.mark.parametrize("absent", [None, math.nan, np.float64("nan"), pd.NaT])
+def test_what_is_not_there_is_none(absent):
+    assert normalise(absent) is None
+
+
+def refused(words, claim, runs, **options):
+    with pytest.raises(PairingError, match=re.escape(words)):
+        judge(claim, runs, **options)
+
+
+def test_runs_of_two_sweeps_are_not_mixed(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs.loc[runs.index[-1], "tags.workbench.sweep"] = "sweep-b"
+    refused('2 sweeps are mixed: sweep-a, sweep-b; keep one, for instance runs[runs["tags.', claim(), runs)
+    runs.loc[runs.index[-1], "tags.workbench.sweep"] = None
+    refused("(none), sweep-a", claim(), runs)
+
+
+def test_a_factor_that_is_not_named_is_refused_with_its_values(claim, sweep):
+    arms = [
+        ({**arm, "cell.name": cell}, values)
+        for cell in ("lstm", "gru")
+        for arm, values in ((BATCH, FAST), (GLOBAL, SLOW))
+    ]
+    refused(
+        "claim batch_is_faster: the treatment has 2 runs in block 101, because cell.name varies (lstm, gru); "
+        "name it in `over`, or fix it in both arms",
+        claim(),
+        sweep(*arms),
+    )
+    fixed = claim(treatment={**BATCH, "cell.name": "gru"}, control={**GLOBAL, "cell.name": "gru"})
+    assert judge(fixed, sweep(*arms)).pairs == 6
+
+
+def test_other_values_of_over_are_not_used(claim, sweep):
+    arms = [
+        ({**arm, "cell.units": size}, values)
+        for size in ("64", "128.0")
+        for arm, values in ((BATCH, FAST), (GLOBAL, SLOW))
+    ]
+    found = judge(claim(over={"cell.units": [128]}), sweep(*arms))
+    assert (found.pairs, found.unused) == (6, 12)
+    assert "runs not used: 12 other values of `over`" in found.flags
+
+
+def test_arms_that_differ_in_more_than_they_name_are_refused(claim, sweep):
+    runs = sweep(({**BATCH, "training.epochs": 2}, FAST), ({**GLOBAL, "training.epochs": 1}, SLOW))
+    refused(
+        "in block 101 the arms differ in more than they name: training.epochs (2 against 1) (runs run000, run001)",
+        claim(),
+        runs,
+    )
+    missing = sweep(({**BATCH, "rnn.unroll_steps": 2}, FAST), (GLOBAL, SLOW))
+    refused("rnn.unroll_steps (2 against not recorded)", claim(), missing)
+
+
+def test_the_group_that_the_arms_name_may_differ_otherwise(claim, sweep):
+    runs = sweep(
+        ({**BATCH, "padding.boundaries": "[8, 16]"}, FAST), ({**GLOBAL, "padding.boundaries": None}, SLOW)
+    )
+    assert judge(claim(), runs).verdict == "reproduced"
+
+
+def test_a_group_that_both_arms_fix_alike_may_not_differ_otherwise(claim, sweep):
+    runs = sweep(
+        ({**BATCH, "rnn.unroll": "static", "rnn.steps": 1}, FAST),
+        ({**GLOBAL, "rnn.unroll": "static", "rnn.steps": 2}, SLOW),
+    )
+    both = claim(treatment={**BATCH, "rnn.unroll": "static"}, control={**GLOBAL, "rnn.unroll": "static"})
+    refused("rnn.steps (1 against 2)", both, runs)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tracking.uri", "workbench.quiet", "hydra.job", "sweep.blocks", "name", "scale.name", "data.cache_dir"],
+)
+def test_how_a_run_was_run_is_no_part_of_the_key(claim, sweep, name):
+    assert judge(claim(), sweep(({**BATCH, name: "a"}, FAST), ({**GLOBAL, name: "b"}, SLOW))).pairs == 6
+
+
+def test_arms_may_differ_by_label_alone(claim, sweep):
+    """The negative control: two configs that differ only in a label."""
+    runs = sweep(({"label": "a"}, [value * 1.001 for value in SLOW[::-1]]), ({"label": "b"}, SLOW))
+    found = judge(claim(treatment={"label": "a"}, control={"label": "b"}), runs)
+    assert (found.verdict, found.finding.split(":")[0]) == ("contradicted", "no difference")
+
+
+@pytest.mark.parametrize(
+    "kind", ["params.device", "tags.device", "tags.workbench.device", "metrics.speed/valid_tokens"]
+)
+def test_what_must_be_equal_is_found_wherever_it_is_recorded(claim, sweep, kind):
+    name = "speed/valid_tokens" if kind.startswith("metrics") else "device"
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs[kind] = [1.0, 1.0] * 5 + [1.0, 2.0]
+    refused(
+        f"claim batch_is_faster: in block 106 {name} must be equal in both arms and is 1 in the treatment "
+        "(run run010) and 2 in the control (run run011)",
+        claim(equal=[name]),
+        runs,
+    )
+    runs[kind] = [1.0, 1.0, 2.0, 2.0, 1.0, 1.0] * 2
+    assert judge(claim(equal=[name]), runs).verdict == "reproduced"
+
+
+def test_what_one_arm_alone_records_is_not_equal(claim, sweep):
+    runs = sweep(({**BATCH, "threads": 2}, FAST), (GLOBAL, SLOW))
+    refused("threads must be equal in both arms and is 2 in the treatment", claim(equal=["threads"]), runs)
+
+
+def test_what_no_run_records_is_said(claim, sweep):
+    found = judge(claim(equal=["threads"]), sweep((BATCH, FAST), (GLOBAL, SLOW)))
+    assert "not checked to be equal, as no run records it: threads" in found.flags
+
+
+def test_a_failed_pair_is_not_refused_for_what_it_could_not_record(claim, sweep):
+    runs = sweep((BATCH, [None, *FAST[1:]]), (GLOBAL, SLOW), **{"params.device": "CPU"})
+    runs.loc[0, "params.device"] = None
+    assert judge(claim(equal=["device"]), runs).pairs == 5
+
+
+def test_the_fingerprint_of_the_data_is_refused_by_name(claim, sweep):
+    runs = sweep(({**BATCH, "data.fingerprint": "aa"}, FAST), ({**GLOBAL, "data.fingerprint": "bb"}, SLOW))
+    refused("data.fingerprint must be equal in both arms and is aa", claim(equal=["data.fingerprint"]), runs)
+    assert judge(claim(), runs).pairs == 6
+
+
+def test_a_condition_is_fixed_before_the_arm(claim, sweep):
+    share = "metrics.data/padding_share"
+    runs = sweep(({**BATCH, share: 0.2}, FAST), ({**GLOBAL, share: 0.9}, SLOW))
+    refused(
+        "data/padding_share differs between the arms in block 101 (0.2 and 0.9); `where` needs what is fixed",
+        claim(where=["data/padding_share > 0.5"]),
+        runs,
+    )
+
+
+def test_a_condition_divides_conditions_not_blocks(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs["metrics.data/padding_share"] = [0.6] * 6 + [0.4] * 6
+    refused(
+        "`where` holds in block 101 and not in block 104; put the bound where it divides conditions",
+        claim(where=["data/padding_share > 0.5"]),
+        runs,
+    )
+
+
+@pytest.mark.parametrize(
+    "condition", ["data.name == ud", "data.name != code", "data.size >= 3", "data.size < 4"]
+)
+def test_conditions_on_params(claim, sweep, condition):
+    arms = [
+        ({**arm, "data.name": name, "data.size": size}, values)
+        for name, size in (("ud", 3), ("code", 3 if ">=" in condition or "<" in condition else 9))
+        for arm, values in ((BATCH, FAST), (GLOBAL, SLOW))
+    ]
+    over = {"data.name": ["ud", "code"]} if "name" in condition else {"data.name": ["ud"]}
+    assert judge(claim(over=over, where=[condition]), sweep(*arms)).pairs == 6
+
+
+def test_the_parent_and_the_throw_away_block_are_no_data(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    parent = {
+        "run_id": "parent",
+        "status": "RUNNING",
+        "tags.workbench.kind": "sweep",
+        "tags.workbench.sweep": "other",
+    }
+    thrown = sweep((BATCH, [1.0]), (GLOBAL, [1000.0]), first=0, start=70)
+    assert judge(claim(), pd.concat([pd.DataFrame([parent]), thrown, runs])) == judge(claim(), runs)
+
+
+def test_the_first_finished_attempt_counts(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    died = sweep((BATCH, [None] * 6), start=80, **{"tags.workbench.attempt": "0"})
+    later = sweep((BATCH, [900.0] * 6), start=90, **{"tags.workbench.attempt": "2"})
+    found = judge(claim(), pd.concat([later, died, runs]))
+    expected = judge(claim(), runs)
+    assert (found.effect, found.interval, found.unused) == (expected.effect, expected.interval, 12)
+    assert "runs not used: 12 later attempts" in found.flags
+
+
+def test_attempts_without_a_number_are_in_order_of_start(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    later = sweep((BATCH, [900.0] * 6), start=90)
+    both = pd.concat([later, runs]).drop(columns="tags.workbench.attempt")
+    assert judge(claim(), both).effect == judge(claim(), runs).effect
+
+
+def test_a_diverged_attempt_is_a_result_that_no_other_replaces(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs.loc[0, "tags.workbench.diverged"] = "true"
+    later = sweep((BATCH, FAST), start=90, **{"tags.workbench.attempt": "2"})
+    assert judge(claim(), pd.concat([runs, later])).pairs == 5
+
+
+def test_an_attempt_that_the_gate_set_aside_does_not_count(claim, sweep):
+    gated = sweep((BATCH, [1.0] * 6), **{"tags.workbench.requeued": "true"})
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW), start=50, **{"tags.workbench.attempt": "2"})
+    assert judge(claim(), pd.concat([gated, runs])).effect == judge(claim(), runs).effect
+
+
+def test_the_first_blocks_count_by_number_whatever_their_seeds(claim, sweep):
+    runs = sweep((BATCH, [*FAST, 1.0]), (GLOBAL, [*SLOW, 1.0]))
+    runs["params.seed"] = [str(900 - int(block)) for block in runs["tags.workbench.block"]]
+    assert judge(claim(), runs).effect == judge(claim(), sweep((BATCH, FAST), (GLOBAL, SLOW))).effect
+    gap = runs[runs["tags.workbench.block"] != "3"]  # block 7 does not stand in for block 3
+    assert (judge(claim(), gap).pairs, judge(claim(), gap).unused) == (5, 2)
+
+
+def test_without_numbers_seeds_count_in_their_order(claim, sweep):
+    runs = sweep((BATCH, [*FAST, 1.0]), (GLOBAL, [*SLOW, 1.0])).drop(columns="tags.workbench.block")
+    assert judge(claim(), runs).effect == judge(claim(), sweep((BATCH, FAST), (GLOBAL, SLOW))).effect
+
+
+def test_another_replicate_than_the_seed(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs["params.day"] = runs["params.seed"]
+    runs["params.seed"] = "1"
+    assert judge(claim(block="day"), runs).pairs == 6
+    refused(
+        "block 1 has two values of week: a and b; judge one sweep",
+        claim(block="week"),
+        runs.assign(**{"params.week": list("abcd" * 3)}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda runs: runs.drop(columns="run_id"), "the runs have no column run_id"),
+        (lambda runs: runs.drop(columns="status"), "the runs have no column status"),
+        (lambda runs: runs.drop(columns="params.seed"), "run run000 has no param seed, which is the block"),
+        (lambda runs: pd.concat([runs, runs]), "a run_id stands twice"),
+        (
+            lambda runs: runs.assign(**{"params.seed": [*"111222333444"]}),
+            "block 2 has two values of seed: 1 and 2",
+        ),
+        (
+            lambda runs: runs.assign(**{"tags.workbench.planned_pairs": ["6", "7"] * 6}),
+            "the runs disagree on workbench.planned_pairs: 6, 7",
+        ),
+    ],
+)
+def test_frames_that_are_no_sweep_are_refused(claim, sweep, change, words):
+    refused(words, claim(), change(sweep((BATCH, FAST), (GLOBAL, SLOW))))
+
+
+def test_a_number_for_each_scale_needs_the_runs_scale(claim, sweep):
+    refused(
+        "pairs is given for each scale (full, quick) and the runs say none; pass planned=",
+        claim(pairs={"quick": 6, "full": 12}),
+        sweep((BATCH, FAST), (GLOBAL, SLOW)),
+    )
+
+
+def test_no_runs_at_all(claim, sweep):
+    found = judge(claim(), sweep((BATCH, FAST), (GLOBAL, SLOW)).iloc[:0])
+    assert (found.verdict, found.pairs, found.planned) == ("inconclusive", 0, 6)
+    assert found.reasons[0].startswith("no runs of the treatment padding.name=batch; no run records it")
+    refused("no column run_id", claim(), pd.DataFrame())
