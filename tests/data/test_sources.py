@@ -187,7 +187,7 @@ def test_words_of_a_treebank(tmp_path):
     assert corpus.labels == UPOS
     assert corpus.info["multiword_tokens"] == corpus.info["empty_nodes"] == 5
     assert corpus.info["checksums"].startswith("other")
-    _, splits = read("ud_english_ewt", path=tmp_path / "tb", lower=False, test=True)
+    _, splits = read("ud_english_ewt", path=tmp_path / "tb", lowercase=False, test=True)
     assert [example.inputs for example in splits["test"]] == [["do", "n't", "Go0"]]
 
 

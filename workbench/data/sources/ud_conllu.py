@@ -117,7 +117,7 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
         parts["test"] = blocks["test"]
     for split, sentences in parts.items():
         order = sorted(range(len(sentences)), key=lambda i: digest(seed, split, i))
-        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options["lower"])
+        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options["lowercase"])
     return corpus
 
 
@@ -166,7 +166,7 @@ SOURCE = Source(
     name="ud_english_ewt",
     defaults={
         "path": None,  # folder or file(s)
-        "lower": True,  # words in lower case
+        "lowercase": True,  # words in lower case
         "min_count": 2,  # words rarer than this in the training split become <unk>
         "test": False,  # read the test file too, as the split "test"
     },
