@@ -71,9 +71,9 @@ def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, *, loss: s
     return LOSSES[loss](logits, targets, MASKS[mask](targets, lengths))
 
 
-def mean_loss(parts: Any) -> tf.Tensor:
-    """sum / denominator, and 0 (with gradient 0) where nothing counts."""
-    return tf.math.divide_no_nan(parts.sum, tf.cast(parts.denominator, parts.sum.dtype))
+def counted(parts: Any) -> tf.Tensor:
+    """The denominator by which a batch weighs among others: 0 where nothing counts (LossParts has 1 there)."""
+    return tf.where(parts.valid_tokens > 0, parts.denominator, tf.zeros([], parts.denominator.dtype))
 
 
 class PerLength:
@@ -139,12 +139,14 @@ class TrainStep:
             with tf.GradientTape() as tape:
                 logits = model(batch, training=True)
                 parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
-                value = mean_loss(parts)
-            gradients = tape.gradient(value, variables)
+                value = parts.sum / parts.denominator
+            # An embedding's gradient comes as rows, one for each token. Made dense, a token that is there twice
+            # counts by its sum: in the norm, and in Keras' optimizers, which square each row on its own.
+            gradients = [tf.convert_to_tensor(slope) for slope in tape.gradient(value, variables)]
             if clip_norm is not None:
                 gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
             optimizer.apply(gradients, variables)
-            return value, tf.cast(parts.denominator, value.dtype)
+            return value, counted(parts)
 
         self._run = PerLength(model, step)
 
@@ -340,7 +342,7 @@ class Evaluator:
             parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
             scores, targets, lengths = aligned(logits, batch, model.task)
             right = tf.equal(tf.argmax(scores, axis=-1, output_type=targets.dtype), targets)
-            return cross_entropy(scores, targets), right, lengths, parts.sum, parts.denominator
+            return cross_entropy(scores, targets), right, lengths, parts.sum, counted(parts)
 
         self._run = PerLength(model, forward)
 

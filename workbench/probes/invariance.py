@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from workbench.model import SequenceModel
 from workbench.seeds import seed_for
-from workbench.training import batch_loss, mean_loss
+from workbench.training import batch_loss
 
 Batch = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -94,7 +94,8 @@ class _Probe:
 
         def gradient(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                value = mean_loss(batch_loss(model, batch, model(batch), loss=loss, mask=mask))
+                parts = batch_loss(model, batch, model(batch), loss=loss, mask=mask)
+                value = parts.sum / parts.denominator
             slopes = tape.gradient(
                 value, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.model import SequenceModel, build_model
+from workbench.training import (
+    OPTIMIZERS,
+    TrainResult,
+    evaluate,
+    make_optimizer,
+    make_train_step,
+    train,
+    weights_digest,
+)
+
+Batch = dict[str, np.ndarray]
+Toy = Callable[..., list[Batch]]
+
+
+def model_of(**given: Any) -> SequenceModel:
+    small: dict[str, Any] = {
+        "task": "tag",
+        "classes": 2,
+        "vocabulary_size": 10,
+        "embedding_size": 4,
+        "units": 4,
+    }
+    return build_model(**{**small, "cell": "basic_rnn", **given})
+
+
+def trained(model: SequenceModel, batches: Callable[[int], Any], **given: Any) -> TrainResult:
+    arguments: dict[str, Any] = {"optimizer": make_optimizer("adam", 0.05), "epochs": 1, **given}
+    return train(model, batches, **arguments)
+
+
+# ------------------------------------------------------------------ train
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_training_learns_a_toy_set(toy: Toy, task: str) -> None:
+    model = model_of(task=task, direction="both")
+    before = evaluate(model, toy(task=task))
+    result = trained(model, lambda epoch: toy(epoch, task=task), epochs=12)
+    after = evaluate(model, toy(99, task=task))
+    assert after.loss_per_token < before.loss_per_token / 3
+    assert after.accuracy_per_token > 0.95
+    assert result.losses[-1] < result.losses[0] / 3
+    assert len(result.losses) == result.batches == 48
+    assert not result.diverged
+
+
+def test_what_was_fed_is_counted_exactly(toy: Toy) -> None:
+    fed = [batch for epoch in range(2) for batch in toy(epoch)]
+    result = trained(model_of(), toy, epochs=2)
+    assert result.batches == len(fed) == 8
+    assert result.examples == 48
+    assert result.valid_tokens == sum(int(batch["length"].sum()) for batch in fed)
+    assert result.padded_tokens == sum(batch["inputs"].size for batch in fed)
+    assert result.largest_batch_bytes == 6 * 8 * 4 * 2 + 6 * 4 + 6 * 8  # inputs and labels, length, index
+    assert (
+        result.order_sha256
+        == hashlib.sha256(b"".join(b["index"].astype("<i8").tobytes() for b in fed)).hexdigest()
+    )
+    assert result.losses_sha256 == hashlib.sha256(np.array(result.losses, "<f8").tobytes()).hexdigest()
+
+
+def test_tensors_of_a_data_set_count_as_arrays_do(toy: Toy) -> None:
+    arrays = trained(model_of(), toy)
+    tensors = trained(
+        model_of(), lambda epoch: [{k: tf.constant(v) for k, v in b.items()} for b in toy(epoch)]
+    )
+    for name in (
+        "losses",
+        "order_sha256",
+        "valid_tokens",
+        "padded_tokens",
+        "examples",
+        "largest_batch_bytes",
+    ):
+        assert getattr(tensors, name) == getattr(arrays, name)
+
+
+def test_one_seed_gives_one_result_and_another_another(toy: Toy) -> None:
+    def run(seed: int) -> tuple[str, str]:
+        model = model_of(seed=seed, dropout=0.3)
+        result = trained(model, toy, epochs=2)
+        return result.losses_sha256, weights_digest(model)
+
+    first = run(0)
+    assert run(0) == first
+    assert set(run(1)).isdisjoint(first)
+
+
+def test_the_first_loss_is_that_of_the_weights_before_the_update(toy: Toy) -> None:
+    model = model_of()
+    expected = evaluate(model, toy()[:1]).loss_per_token
+    result = trained(model, toy, max_steps=1)
+    assert result.batches == 1
+    assert result.losses[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_last_epochs_objective_weighs_batches_by_their_denominators(toy: Toy) -> None:
+    result = trained(model_of(), toy, epochs=2)
+    tokens = np.array([batch["length"].sum() for batch in toy(1)])
+    assert result.objective_last_epoch == pytest.approx(
+        (result.losses[4:] * tokens).sum() / tokens.sum(), rel=1e-12
+    )
+
+
+def test_it_stops_where_the_loss_is_no_number_and_says_at_which_step(toy: Toy) -> None:
+    model = model_of()
+    given = toy()
+
+    def batches(epoch: int) -> Any:
+        yield given[0]
+        yield given[1]
+        model.head.bias.assign([np.nan, 0.0])
+        yield given[2]
+        raise AssertionError("training went on after a loss of NaN")
+
+    result = trained(model, batches, epochs=3)
+    assert result.diverged
+    assert result.diverged_at == 3
+    assert np.isfinite(result.losses[:2]).all()
+    assert np.isnan(result.losses[2])
+
+
+def test_log_is_called_every_so_often_and_at_the_end(toy: Toy) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+    result = trained(
+        model_of(), toy, epochs=2, max_steps=7, log=lambda step, v: seen.append((step, v)), log_every=3
+    )
+    assert [step for step, _ in seen] == [3, 6, 7]
+    assert [values["loss/step"] for _, values in seen] == [result.losses[i] for i in (2, 5, 6)]
+    assert [values["epoch"] for _, values in seen] == [0, 1, 1]
+    assert seen[-1][1]["data/valid_tokens"] == result.valid_tokens
+
+
+def test_the_time_of_logging_is_left_out(toy: Toy) -> None:
+    import time
+
+    begin = time.perf_counter()
+    result = trained(model_of(), toy, log=lambda *_: time.sleep(0.2), log_every=1)
+    assert result.seconds < time.perf_counter() - begin - 4 * 0.2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"loss": "sum"}, "loss is 'sum': must be one of example, token"),
+        ({"mask": "bool"}, "mask is 'bool': must be one of length, none, sign"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0: must be above 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(toy: Toy, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trained(model_of(), toy, **given)
+
+
+def test_no_batches_is_an_error() -> None:
+    with pytest.raises(ValueError, match="training got no batches"):
+        trained(model_of(), lambda epoch: [])
+
+
+# ------------------------------------------------------------------ the step
+def test_a_dynamic_step_is_one_graph_for_all_lengths_and_sizes(toy: Toy) -> None:
+    model = model_of()
+    step = make_train_step(model, make_optimizer("sgd", 0.1))
+    first = toy(size=3, longest=5)[0]
+    assert step.would_trace(first)
+    for batch in (first, *toy(size=5, longest=9), *toy(size=2, longest=3)):
+        step(batch)
+    assert step.traces == 1
+    assert not step.would_trace(toy(size=7, longest=40)[0])
+
+
+def test_a_static_step_is_one_graph_for_each_length_whatever_the_batch_size(toy: Toy) -> None:
+    model = model_of(rnn="static")
+    step = make_train_step(model, make_optimizer("sgd", 0.1))
+    for size in (3, 5):
+        for longest in (4, 2):
+            step(toy(size=size, longest=longest)[0])
+    assert step.traces == 2
+    assert step.would_trace(toy(longest=3)[0])
+
+
+def test_both_runners_train_alike(toy: Toy) -> None:
+    models = [model_of(rnn=rnn, dtype="float64") for rnn in ("static", "dynamic")]
+    results = [trained(model, lambda epoch: toy(epoch, longest=4)) for model in models]
+    np.testing.assert_allclose(results[0].losses, results[1].losses, rtol=1e-9)
+
+
+def test_a_step_traced_before_is_used_and_not_made_again(toy: Toy) -> None:
+    model, optimizer = model_of(), make_optimizer("adam", 0.05)
+    step = make_train_step(model, optimizer, "token", "length", None)
+    step.trace(toy()[0])
+    result = train(model, toy, optimizer=optimizer, epochs=1, step=step)
+    assert result.traces == step.traces == 1
+    assert result.losses == trained(model_of(), toy).losses
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, None])
+def test_clipping_bounds_the_norm_of_the_whole_gradient(toy: Toy, clip_norm: float | None) -> None:
+    model = model_of(dtype="float64")
+    before = [weight.numpy() for weight in model.trainable_variables]
+    make_train_step(model, make_optimizer("sgd", 1.0), clip_norm=clip_norm)(toy()[0])
+    moved = [weight.numpy() - was for weight, was in zip(model.trainable_variables, before, strict=True)]
+    norm = np.sqrt(
+        sum((change**2).sum() for change in moved)
+    )  # of the dense gradient, the embedding's included
+    if clip_norm is None:
+        assert norm > 0.1
+    else:
+        assert norm == pytest.approx(clip_norm, rel=1e-9)
+
+
+def test_a_token_that_is_there_twice_moves_by_its_summed_gradient() -> None:
+    # Adam's first step moves every weight that has a gradient by the learning rate, whatever its size.
+    # Keras' Adam does not on an embedding's rows as they come: it squares each row of a repeated id apart.
+    model = model_of(dtype="float64")
+    before = model.embedding.embeddings.numpy()
+    ids = np.array([[3, 3, 3, 5], [3, 5, 3, 7]], np.int32)
+    batch = {"inputs": ids, "labels": ids % 2, "length": np.array([4, 4], np.int32)}
+    make_train_step(model, make_optimizer("adam", 0.01))(batch)
+    moved = np.abs(model.embedding.embeddings.numpy() - before)
+    expected = np.zeros_like(moved)
+    expected[[3, 5, 7]] = 0.01
+    np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_every_optimizer_takes_a_step_downhill(toy: Toy, name: str) -> None:
+    model, batch = model_of(), toy()[0]
+    step = make_train_step(model, make_optimizer(name, 0.01))
+    losses = [float(step(batch)) for _ in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_an_optimizer_takes_its_own_options() -> None:
+    assert make_optimizer("momentum", 0.1).momentum == 0.9
+    assert make_optimizer("momentum", 0.1, momentum=0.5).momentum == 0.5
+    assert make_optimizer("adamw", 0.1, weight_decay=0.3).weight_decay == 0.3
+    with pytest.raises(ValueError, match="optimizer is 'lion2': must be one of adagrad, adam"):
+        make_optimizer("lion2", 0.1)
+
+
+def _other_padding(batch: Batch) -> Batch:
+    """The same examples; what lies past their ends is another label."""
+    past = np.arange(batch["labels"].shape[1]) >= batch["length"][:, np.newaxis]
+    return {**batch, "labels": np.where(past, 1, batch["labels"]).astype(np.int32)}
+
+
+@pytest.mark.parametrize(("mask", "sees_padding"), [("length", False), ("none", True), ("sign", True)])
+@pytest.mark.parametrize("loss", ["token", "example"])
+def test_only_the_length_mask_is_blind_to_padded_labels(
+    toy: Toy, loss: str, mask: str, sees_padding: bool
+) -> None:
+    model = model_of()
+    model.head.bias.assign([0.3, -0.3])  # past the end outputs are 0 and logits the bias alone
+    first, other = (
+        float(make_train_step(model, make_optimizer("sgd", 1e-9), loss, mask)(batch))
+        for batch in (toy()[0], _other_padding(toy()[0]))
+    )
+    assert (abs(first - other) > 1e-3) == sees_padding
+
+
+def test_a_batch_of_empty_sequences_alone_costs_and_moves_nothing() -> None:
+    model = model_of()
+    before = weights_digest(model)
+    empty = {
+        "inputs": np.zeros((2, 3), np.int32),
+        "labels": np.zeros((2, 3), np.int32),
+        "length": np.zeros(2, np.int32),
+    }
+    assert float(make_train_step(model, make_optimizer("sgd", 1.0), clip_norm=1.0)(empty)) == 0
+    assert weights_digest(model) == before
+
+
+# ------------------------------------------------------------------ evaluate
+def _by_hand(model: SequenceModel, batches: list[Batch]) -> dict[str, float]:
+    """Loss and accuracy from the logits, one example and one token at a time."""
+    losses, hits = [], []
+    for batch in batches:
+        for row, logits in enumerate(np.asarray(model(batch), np.float64)):
+            if model.task == "classify":
+                cells = [(logits, batch["labels"][row])] if batch["length"][row] else []
+            else:
+                cells = [(logits[t], batch["labels"][row, t]) for t in range(batch["length"][row])]
+            if cells:
+                losses.append([np.log(np.exp(scores).sum()) - scores[label] for scores, label in cells])
+                hits.append([float(scores.argmax() == label) for scores, label in cells])
+    return {
+        "loss_per_token": np.mean(sum(losses, [])),
+        "loss_per_example": np.mean([np.mean(example) for example in losses]),
+        "accuracy_per_token": np.mean(sum(hits, [])),
+        "accuracy_per_example": np.mean([np.mean(example) for example in hits]),
+    }
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_evaluation_equals_the_numbers_by_hand(toy: Toy, task: str) -> None:
+    model, batches = model_of(task=task, dtype="float64"), toy(task=task)
+    found = evaluate(model, batches)
+    for name, value in _by_hand(model, batches).items():
+        assert getattr(found, name) == pytest.approx(value, rel=1e-12), name
+    assert found.objective == pytest.approx(found.loss_per_token, rel=1e-12)
+    lengths = np.concatenate([batch["length"] for batch in batches])
+    assert found.examples == 24
+    assert found.counted_examples == (lengths > 0).sum() < 24
+    assert found.valid_tokens == (lengths.sum() if task == "tag" else (lengths > 0).sum())
+
+
+@pytest.mark.parametrize("loss", ["token", "example"])
+def test_how_examples_are_batched_does_not_matter(toy: Toy, loss: str) -> None:
+    model, batches = model_of(dtype="float64"), toy()
+    rows = [{k: v[i : i + 1] for k, v in batch.items()} for batch in batches for i in range(6)]
+    alone = [
+        {**row, **{k: row[k][:, : max(1, row["length"][0])] for k in ("inputs", "labels")}} for row in rows
+    ]
+    together, apart = (evaluate(model, given, loss=loss) for given in (batches, alone[::-1]))
+    for name in vars(together):
+        assert getattr(together, name) == pytest.approx(getattr(apart, name), rel=1e-12), name
+    assert together.objective == pytest.approx(getattr(together, f"loss_per_{loss}"), rel=1e-12)
+
+
+def test_the_objective_counts_what_its_mask_counts(toy: Toy) -> None:
+    model, batch = model_of(dtype="float64"), toy()[0]
+    logits = np.asarray(model(batch))
+    entropy = (
+        np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, batch["labels"][..., None], -1)[..., 0]
+    )
+    found = {mask: evaluate(model, [batch], mask=mask) for mask in ("length", "sign", "none")}
+    assert found["none"].objective == pytest.approx(entropy.mean(), rel=1e-12)
+    assert found["sign"].objective == pytest.approx(entropy[batch["labels"] > 0].mean(), rel=1e-12)
+    assert len({evaluation.loss_per_token for evaluation in found.values()}) == 1
+
+
+def test_a_split_with_nothing_to_count_has_no_mean() -> None:
+    empty = {
+        "inputs": np.zeros((2, 1), np.int32),
+        "labels": np.zeros((2, 1), np.int32),
+        "length": np.zeros(2, np.int32),
+    }
+    for batches in ([], [empty]):
+        found = evaluate(model_of(), batches)
+        assert np.isnan([found.loss_per_token, found.loss_per_example, found.accuracy_per_token]).all()
+
+
+def test_metrics_bear_names_of_the_table(toy: Toy) -> None:
+    from workbench.record import METRICS
+
+    for split in ("train", "validation"):
+        assert set(evaluate(model_of(), toy()[:1]).metrics(split)) <= set(METRICS)
+
+
+# ------------------------------------------------------------------ two processes
+CHILD = """
+import json, sys, numpy as np
+from workbench.training import *
+from workbench.model import build_model
+set_determinism(0, True)
+random = np.random.default_rng(0)
+def batches(epoch):
+    for _ in range(8):
+        ids = np.minimum(random.zipf(1.5, (64, 40)) + 1, 90).astype(np.int32)
+        length = random.integers(0, 41, 64).astype(np.int32)
+        yield {"inputs": ids, "labels": ids % 5, "length": length}
+model = build_model(task="tag", classes=5, vocabulary_size=100, units=64, direction="both", dropout=0.2)
+result = train(model, batches, optimizer=make_optimizer("sgd", 0.1), epochs=1, clip_norm=1.0)
+print(json.dumps([result.losses_sha256, weights_digest(model)]))
+"""
+
+
+@pytest.mark.command
+def test_two_processes_with_determinism_end_in_the_same_bits() -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    children = [
+        subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    printed = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    first, second = (json.loads(text.splitlines()[-1]) for text in printed)
+    assert first == second
