@@ -19,8 +19,9 @@ AGAIN = {**GLOBAL, "tags.workbench.repeat": "1", "repeat": 1}
 def test_the_verdict_survives_the_tracking_store(claim, sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     noise = np.array([0.02, -0.01, 0.03, -0.02, 0.01, -0.03])
+    fields = {"control_again": True, "equal": ["threads", "speed/valid_tokens"]}
     claims = [
-        claim(control_again=True, equal=["threads", "speed/valid_tokens"]),
+        claim(**fields),
         claim(name="other", direction="same", smallest=1.05, **fields),
     ]
     runs = sweep(
