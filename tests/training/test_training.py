@@ -299,9 +299,9 @@ def _by_hand(model: SequenceModel, batches: list[Batch]) -> dict[str, float]:
                 losses.append([np.log(np.exp(scores).sum()) - scores[label] for scores, label in cells])
                 hits.append([float(scores.argmax() == label) for scores, label in cells])
     return {
-        "loss_per_token": np.mean(sum(losses, [])),
+        "loss_per_token": np.mean(np.concatenate(losses)),
         "loss_per_example": np.mean([np.mean(example) for example in losses]),
-        "accuracy_per_token": np.mean(sum(hits, [])),
+        "accuracy_per_token": np.mean(np.concatenate(hits)),
         "accuracy_per_example": np.mean([np.mean(example) for example in hits]),
     }
 

@@ -23,6 +23,8 @@ Step = Callable[[Batch], Any]
 WARMUP_LIMIT = 2000
 """Steps after which a step that still makes new graphs is called what it is: one that never settles."""
 
+NO_BATCHES = "the timed window got no batches: is the data set (or its training split) empty?"
+
 
 class TimingError(RuntimeError):
     """A window that cannot be timed as asked; the message says what to change."""
@@ -152,6 +154,8 @@ def timed_window(
             f"tokens) were {counts}. Give a function that makes the same data set each time (same epoch and seed)"
         )
     number, examples, valid, padded = counts[0]
+    if not number:
+        raise TimingError(NO_BATCHES)
     seconds = np.array([one.seconds for one in timed])  # [passes, batches]
     waits = np.array([one.waits for one in timed])
     medians = np.median(seconds, axis=0)
@@ -226,9 +230,7 @@ def _warm_up(
                     "few lengths (padding bucket or global), or use a runner that takes any length"
                 )
         if done == at_start:
-            raise TimingError(
-                "the timed window got no batches: is the data set (or its training split) empty?"
-            )
+            raise TimingError(NO_BATCHES)
     if would_trace is not None:
         for batch in batches():
             if would_trace(batch):
