@@ -132,7 +132,7 @@ def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
 def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Table:
     """A line an arm: mean and standard deviation of the main metrics over its blocks, units in the head."""
     summary, names, metrics = summarised(runs, varying)
-    table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left")
+    table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left", min_width=46)
     table.add_column(" / ".join(one.rpartition(".")[0] or one for one in names) or "arm", overflow="fold")
     table.add_column("n", justify="right")
     for metric in metrics:

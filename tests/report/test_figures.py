@@ -1,0 +1,86 @@
+"""What the figures hold: read off the drawn artists, not off pixels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from dataclasses import replace
+
+import matplotlib
+import pytest
+
+from workbench.report import figures
+
+
+def test_no_global_state_is_touched(tmp_path, verdicts, sweep_runs):
+    before = dict(matplotlib.rcParams)
+    figures.write_figures(tmp_path, verdicts, sweep_runs)
+    assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_no_date_in_an_svg(tmp_path, verdicts, sweep_runs):
+    figures.write_figures(tmp_path, verdicts, sweep_runs)
+    for one in tmp_path.glob("*.svg"):
+        assert "<dc:date>" not in one.read_text(encoding="utf-8")
+
+
+def test_ratios_share_a_logarithmic_axis_and_differences_stand_apart(verdicts):
+    figure = figures.effects(verdicts)
+    assert [axis.get_xscale() for axis in figure.axes] == ["log", "log", "linear"]
+    gains, ratio, difference = figure.axes
+    assert len(gains.get_yticks()) == 2
+    assert len(ratio.get_yticks()) == 2  # a claim and the A/A row; the exact claim has no interval
+    assert "(MB)" in difference.get_xlabel()
+    words = [one.get_text().splitlines()[0] for one in (*gains.texts, *ratio.texts)]
+    assert words == ["reproduced", "contradicted", "inconclusive", "instrument ok"]
+
+
+def test_the_intervals_and_the_claimed_region_are_where_they_should_be(verdicts):
+    axis = figures.effects(verdicts[:1]).axes[0]
+    lines = {
+        tuple(line.get_xdata()): line.get_linewidth() for line in axis.lines if len(line.get_xdata()) == 2
+    }
+    assert lines[verdicts[0].interval] > lines[verdicts[0].decision_interval]
+    region = axis.collections[0].get_datalim(axis.transData)
+    assert region.x0 == pytest.approx(1.2)
+    assert region.x1 == pytest.approx(axis.get_xlim()[1])
+
+
+def test_the_blocks_of_a_verdict_are_drawn_where_it_brings_them(verdicts):
+    condition = [part["effect"] for part in verdicts[0].by_condition]
+    axis = figures.effects(verdicts[:1]).axes[0]
+    assert any(list(line.get_xdata()) == condition for line in axis.lines)
+
+
+def test_a_wide_decision_interval_does_not_hide_the_rest(verdicts):
+    wide = replace(verdicts[0], decision_interval=(1e-80, 1e80))
+    low, high = figures.effects([wide]).axes[0].get_xlim()
+    assert high / low < 100
+
+
+def test_each_block_is_a_line(verdicts, sweep_runs):
+    axis = figures.block_by_block(verdicts, sweep_runs).axes[0]
+    assert sum(len(line.get_xdata()) == 6 for line in axis.lines) == 8 + 1  # and the means
+    assert "tokens/s" in axis.get_ylabel()
+    assert axis.get_title(loc="left") == "python_source"
+
+
+def test_padding_is_in_percent(verdicts, sweep_runs):
+    axis = figures.padding(verdicts, sweep_runs).axes[0]
+    predicted = [
+        line.get_xdata()[0] for line in axis.lines if line.get_marker() == "D" and len(line.get_xdata())
+    ]
+    assert sorted(predicted) == pytest.approx([9, 61, 86])
+    assert "%" in axis.get_xlabel()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.95, 1.05), (0.5, 2), (0.9, 8), (0.99, 1.01), (0.01, 100)])
+def test_ticks_read_well(low, high):
+    ticks = figures._ratio_ticks(low, high)
+    assert 1.0 in ticks
+    assert 3 <= len(ticks) <= 11
+    apart = [math.log(b / a) for a, b in itertools.pairwise(ticks)]
+    assert min(apart) >= math.log(high / low) / 10

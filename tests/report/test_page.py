@@ -1,0 +1,132 @@
+"""The folder of a report: complete, byte-identical for equal input, true about what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from workbench.report import figures, page
+
+
+def contents(folder):
+    return {
+        str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()
+    }
+
+
+def test_equal_input_gives_equal_bytes(tmp_path, verdicts, sweep_runs, facts):
+    written = page.write_report(tmp_path / "a", verdicts, sweep_runs, facts)
+    shuffled = sweep_runs.sample(frac=1, random_state=5)
+    page.write_report(tmp_path / "b", verdicts, shuffled, dict(reversed(facts.items())))
+    first = contents(tmp_path / "a")
+    assert first == contents(tmp_path / "b")
+    assert sorted(first) == sorted(str(one.relative_to(tmp_path / "a")) for one in written)
+    assert set(first) == {"verdicts.json", "verdicts.csv", "report.md"} | {
+        f"figures/{name}.{kind}" for name in figures.FIGURES for kind in ("svg", "png")
+    }
+
+
+def test_the_json_is_the_verdicts(tmp_path, verdicts, sweep_runs, facts):
+    page.write_report(tmp_path, verdicts, sweep_runs, facts)
+    text = (tmp_path / "verdicts.json").read_text(encoding="utf-8")
+    assert json.loads(text) == [json.loads(json.dumps(one.to_json())) for one in verdicts]
+
+
+def test_the_answer_stands_first(verdicts, sweep_runs, facts):
+    text = page.page_markdown(verdicts, sweep_runs, facts | {"question": "What does padding cost?"})
+    head = text[: text.index("## Verdicts")]
+    assert "What does padding cost?" in head
+    assert "Of 5 claims: 3 reproduced, 1 contradicted, 1 inconclusive." in head
+    assert "longest of the data set. **reproduced** (3.53x [3.47, 3.60], 8 of 8 pairs)" in head
+    for words in (
+        "A/A: instrument ok",
+        "](figures/effects.svg)",
+        "not judged",
+        "rnn.allow_retrace=true asks for it",
+        "| gru-batch-3 | killed: out of memory | abc123 |",
+        "residual beyond 5 MAD",
+        "Some CPU, 2 cores, 8 GB",
+        "python 3.11.9, tensorflow 2.21.0",
+        "dbab1c5 (with changes not committed)",
+        "7.4 minutes",
+        "the second block was queued again",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("batches", "is_epoch", "warned"),
+    [(62, False, True), (62, True, False), (200, False, False), (None, False, False)],
+)
+def test_a_short_window_is_said(sweep_runs, facts, batches, is_epoch, warned):
+    runs = sweep_runs.assign(**{"metrics.speed/batches": batches})
+    text = page.page_markdown([], runs, facts | {"window_is_epoch": is_epoch})
+    assert ("neither a whole epoch nor 200 batches" in text) is warned
+
+
+def test_nothing_to_say_is_said(tmp_path, verdicts, sweep_runs, facts):
+    page.write_report(tmp_path, verdicts, sweep_runs, facts)
+    written = page.write_report(tmp_path, [], pd.DataFrame(), {})
+    assert [one.name for one in written] == ["verdicts.json", "verdicts.csv", "report.md"]
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "No claim was judged." in text
+    assert "No run finished." in text
+    assert "![" not in text
+    assert list((tmp_path / "figures").iterdir()) == []  # those of the first report are gone
+
+
+def test_all_failed(tmp_path, verdicts, sweep_runs, facts):
+    dead = [
+        replace(
+            one,
+            effect=None,
+            interval=None,
+            decision_interval=None,
+            verdict="inconclusive",
+            pairs=0,
+            by_condition=(),
+        )
+        for one in verdicts
+    ]
+    runs = sweep_runs.assign(status="FAILED")
+    written = page.write_report(tmp_path, dead, runs, facts)
+    assert all(one.parent.name != "figures" for one in written)
+    assert "Of 5 claims: 5 inconclusive." in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_numbers_that_are_none(tmp_path, verdicts, sweep_runs, facts):
+    odd = [
+        replace(
+            verdicts[0], effect=math.inf, interval=(1.0, math.inf), decision_interval=(math.nan, math.inf)
+        ),
+        replace(verdicts[1], effect=math.nan, interval=None, decision_interval=None),
+        replace(verdicts[2], interval=(0.9, math.inf), decision_interval=(0.0, 1e200)),
+        replace(verdicts[3], effect=0.0, interval=(0.0, 0.0), decision_interval=(0.0, 0.0), smallest=0.0),
+    ]
+    page.write_report(tmp_path, odd, sweep_runs, facts)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "infinite [1, infinite]" in text
+    assert "not a number" in text
+    assert json.loads((tmp_path / "verdicts.json").read_text())[0]["effect"] is None
+
+
+def test_foreign_and_long_words(tmp_path, verdicts, sweep_runs, facts):
+    odd = [
+        replace(verdicts[0], claim="更快_" + "long_" * 40, statement="naïve $x$ | y\nz " * 40),
+        *verdicts[1:],
+    ]
+    page.write_report(tmp_path, odd, sweep_runs, facts)
+    table = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "更快" in table
+    assert (tmp_path / "figures" / "effects.png").stat().st_size > 10_000
+
+
+def test_one_metric_missing(verdicts, sweep_runs):
+    runs = sweep_runs.drop(
+        columns=["metrics.speed/valid_tokens_per_s", "metrics.data/predicted_padding_share"]
+    )
+    assert figures.drawn(verdicts, runs) == ["effects", "padding"]

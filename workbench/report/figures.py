@@ -1,0 +1,325 @@
+"""Figures of a report: effects against what was claimed, the main metric block by block, padding as predicted.
+
+Drawn without pyplot and without a clock, so equal input gives equal bytes, as SVG and as PNG.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from workbench.claims import Verdict
+from workbench.claims.statistics import REGIONS
+from workbench.record import METRICS
+from workbench.report import arms, tables
+
+# Okabe and Ito's colours, told apart by every kind of eye.
+COLOURS = {
+    "reproduced": "#009E73",
+    "contradicted": "#D55E00",
+    "inconclusive": "#666666",
+    "instrument ok": "#0072B2",
+    "watch": "#B07700",
+    "instrument failed": "#D55E00",
+}
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+CLAIMED = "#CFE8F7"
+INK = "#333333"
+MAIN_METRIC = "speed/valid_tokens_per_s"
+SIZES = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "svg.hashsalt": "workbench",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],
+}
+
+
+def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: pd.DataFrame) -> list[Path]:
+    """Draw every figure that there is data for into `folder`; the files written, SVG before PNG."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, draw in FIGURES.items():
+        with matplotlib.rc_context(SIZES):
+            figure = draw(verdicts, runs)
+            if figure is not None:
+                written += [_save(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
+    return written
+
+
+def drawn(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> list[str]:
+    """The names of the figures that there is data for."""
+    with matplotlib.rc_context(SIZES):
+        return [name for name, draw in FIGURES.items() if draw(verdicts, runs) is not None]
+
+
+def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Figure | None:
+    """A line a claim: thick its own interval, thin the one it was decided by, shaded what it claims.
+
+    Ratios on logarithmic axes, claims of a gain apart from claims of no difference, which are far smaller;
+    differences each on an axis of their own, since units differ. Grey points are the blocks where a verdict
+    brings them (`by_block`), else its conditions.
+    """
+    drawn = [one for one in verdicts if one.effect is not None and abs(one.effect) < arms.LARGEST]
+    drawn = [one for one in drawn if one.kind != "exact"]
+    ratios = [one for one in drawn if one.scale == "ratio" and one.effect and one.effect > 0]
+    gains = [one for one in ratios if one.direction in ("higher", "lower")]
+    panels = [panel for panel in (gains, [one for one in ratios if one not in gains]) if panel]
+    panels += [[one] for one in drawn if one.scale != "ratio"]
+    if not panels:
+        return None
+    heights = [len(panel) + 0.9 for panel in panels]
+    figure = _figure(9.5, 0.62 * sum(heights) + 0.75)
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for panel, axis in zip(panels, axes, strict=True):
+        (_ratio_axis if panel[0].scale == "ratio" else _difference_axis)(axis, panel)
+        for row, one in enumerate(panel):
+            _forest_row(axis, len(panel) - 1 - row, one)
+        axis.set_ylim(-0.6, len(panel) - 0.4)
+        axis.set_yticks(
+            range(len(panel) - 1, -1, -1), [tables.broken(_clipped(one.claim), 30) for one in panel]
+        )
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+    points = "its blocks" if any(getattr(one, "by_block", ()) for one in drawn) else "its conditions"
+    grey = any(getattr(one, "by_block", ()) or one.by_condition for one in drawn)
+    axes[0].set_title(
+        "thick: interval of the row   thin: interval that decided it   shaded: what is claimed"
+        + (f"   grey: {points}" if grey else ""),
+        loc="left",
+        color=INK,
+        fontsize=8.5,
+    )
+    return figure
+
+
+def block_by_block(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
+    """The main metric of every arm, a line a block: what a pair shares shows as parallel lines."""
+    runs = arms.counted(runs)
+    if runs.empty:
+        return None
+    shown = arms.values(runs, MAIN_METRIC)
+    if not shown.notna().any():
+        return None
+    names, panels = _panels(runs.assign(shown=shown).dropna(subset="shown"))
+    widths = [panel["arm"].nunique() + 0.6 for _, panel in panels]
+    figure = _figure(max(5.0, min(14.0, 1.15 * sum(widths) + 1.2)), 4.2)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)[0]
+    for (title, panel), axis in zip(panels, axes, strict=True):
+        order = list(panel.groupby("arm")["shown"].mean().sort_values(kind="stable").index)
+        for _, block in panel.groupby("block"):
+            line = block.drop_duplicates("arm").set_index("arm")["shown"].reindex(order)
+            axis.plot(
+                range(len(order)), line.to_numpy(), color=PALETTE[0], alpha=0.45, marker="o", ms=3.5, lw=1
+            )
+        means = panel.groupby("arm")["shown"].mean().reindex(order)
+        axis.plot(range(len(order)), means.to_numpy(), "_", color=INK, ms=22, mew=2, zorder=3)
+        axis.set_xticks(
+            range(len(order)), [tables.broken(one.replace(", ", "\n"), 16) for one in order], fontsize=8
+        )
+        axis.set_xlim(-0.5, len(order) - 0.5)
+        axis.set_ylim(bottom=0)
+        axis.set_title(title, loc="left")
+        axis.grid(axis="y", color="#E5E5E5", lw=0.7)
+        axis.set_axisbelow(True)
+    blocks = int(runs["block"].nunique())
+    axes[0].set_ylabel(f"{MAIN_METRIC} ({METRICS[MAIN_METRIC].unit})")
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    figure.supxlabel(
+        f"{', '.join(names) or 'all runs'}: a line is one of {blocks} blocks, a bar the mean", fontsize=8.5
+    )
+    return figure
+
+
+def padding(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
+    """The share of padding as the length histogram predicts it and as the runs met it, by padding."""
+    runs = arms.counted(runs)
+    if runs.empty:
+        return None
+    runs = runs.assign(
+        realised=arms.values(runs, "data/padding_share"),
+        predicted=arms.values(runs, "data/predicted_padding_share"),
+    )
+    runs = runs[runs["realised"].notna() | runs["predicted"].notna()]
+    if runs.empty:
+        return None
+    varying = set(arms.varying_parameters(runs))
+    known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
+    names = arms.telling(runs, known)
+    grouped = list(runs.groupby(arms.labels(runs, names), sort=True))
+    figure = _figure(7.5, 0.36 * len(grouped) + 1.5)
+    axis = figure.subplots()
+    for row, (_, group) in enumerate(reversed(grouped)):
+        predicted, realised = 100 * group["predicted"].dropna(), 100 * group["realised"].dropna()
+        for value in realised:
+            axis.plot(value, row, "o", color=PALETTE[0], alpha=0.5, ms=5, mew=0)
+        if len(predicted):
+            axis.plot(predicted.mean(), row, "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=10)
+    axis.plot([], [], "o", color=PALETTE[0], alpha=0.7, ms=5, mew=0, label="realised (a point a run)")
+    axis.plot([], [], "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=9, label="predicted from the lengths")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
+    axis.set_yticks(range(len(grouped)), [_clipped(str(label)) for label, _ in reversed(grouped)])
+    axis.set_ylim(-0.6, len(grouped) - 0.4)
+    axis.set_xlim(0, 100)
+    axis.set_xlabel("share of positions that were padding (%)")
+    axis.set_ylabel(", ".join(names))
+    axis.grid(axis="x", color="#E5E5E5", lw=0.7)
+    axis.set_axisbelow(True)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Sequence[Verdict], pd.DataFrame], Figure | None]] = {
+    "effects": effects,
+    "block_by_block": block_by_block,
+    "padding": padding,
+}
+CAPTIONS = {
+    "effects": "Effects with their intervals, against what was claimed (shaded) and no effect (dashed)",
+    "block_by_block": "Valid tokens a second by arm; each line is a block",
+    "padding": "Share of padding, predicted from the length histogram and met in the runs",
+}
+
+
+def _ratio_axis(axis: Any, panel: Sequence[Verdict]) -> None:
+    values = [one for v in panel for one in _extent(v) if one > 0]
+    low, high = min([*values, 1 / 1.02]), max([*values, 1.02])
+    room = (high / low) ** 0.06
+    axis.set_xscale("log")
+    axis.set_xlim(low / room, high * room)
+    decades = math.log10(high / low)
+    if decades < 1.5:
+        ticks = _ratio_ticks(low / room, high * room)
+        axis.set_xticks(ticks, [f"{one:g}x" for one in ticks])
+        axis.xaxis.set_minor_locator(LogLocator(subs=()))
+    else:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.axvline(1, color=INK, lw=1, ls="--", zorder=1)
+    axis.set_xlabel("treatment as a multiple of the control (log scale; 1x is no effect)")
+
+
+def _difference_axis(axis: Any, panel: Sequence[Verdict]) -> None:
+    values = [0.0, *(one for v in panel for one in _extent(v))]
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or 1.0
+    axis.set_xlim(low - room, high + room)
+    axis.axvline(0, color=INK, lw=1, ls="--", zorder=1)
+    unit = "" if panel[0].unit in ("", "1") else f" ({panel[0].unit})"
+    axis.set_xlabel(f"{panel[0].metric}: treatment less control{unit}")
+
+
+def _forest_row(axis: Any, row: int, one: Verdict) -> None:
+    colour = COLOURS.get(one.verdict, INK)
+    left, right = axis.get_xlim()
+    low, high = _region(one)
+    axis.fill_betweenx(
+        [row - 0.38, row + 0.38], max(low, left), min(high, right), color=CLAIMED, lw=0, zorder=0
+    )
+    points = [part["effect"] for part in getattr(one, "by_block", ()) or one.by_condition]
+    points = [value for value in points if isinstance(value, float) and left <= value <= right]
+    axis.plot(points, [row - 0.2] * len(points), "o", color=INK, alpha=0.35, ms=3, mew=0, zorder=2)
+    for interval, width in ((one.decision_interval, 1.2), (one.interval, 4.0)):
+        ends = _finite(interval)
+        if len(ends) == 2:
+            axis.plot(ends, [row, row], color=colour, lw=width, solid_capstyle="butt", zorder=3)
+    axis.plot([one.effect], [row], "o", color="white", mec=colour, mew=1.6, ms=6, zorder=4)
+    axis.annotate(
+        f"{one.label}\n{tables.effect_words(one)}",
+        (1.01, row),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        ha="left",
+        color=colour,
+        fontsize=8.5,
+        annotation_clip=False,
+    )
+
+
+def _region(one: Verdict) -> tuple[float, float]:
+    """What the row claims, on the scale of its effect."""
+    if one.scale == "ratio":
+        low, high = REGIONS[one.direction](math.log(one.smallest))
+        return math.exp(low), math.exp(high)
+    return REGIONS[one.direction](one.smallest)
+
+
+def _extent(one: Verdict) -> list[float]:
+    bounds = [bound for bound in _region(one) if math.isfinite(bound)]
+    inner = [one.effect] if one.effect is not None else []
+    values = [*inner, *_finite(one.interval), *bounds]
+    # an interval decided at a strict level may be very wide: it is cut rather than shrink all the rest
+    low, high = (
+        (max(min(values), 1e-300), max(values)) if one.scale == "ratio" else (min(values), max(values))
+    )
+    ends = [value for value in _finite(one.decision_interval) if one.scale != "ratio" or value > 0]
+    if one.scale == "ratio":
+        widest = 4 * max(math.log(high / low), 0.01)
+        return [*values, *(end for end in ends if low * math.exp(-widest) < end < high * math.exp(widest))]
+    widest = 4 * (high - low) or math.inf
+    return [*values, *(end for end in ends if low - widest < end < high + widest)]
+
+
+def _finite(interval: Sequence[float | None] | None) -> list[float]:
+    return [one for one in interval or () if one is not None and abs(one) < arms.LARGEST]
+
+
+def _ratio_ticks(low: float, high: float) -> list[float]:
+    """Ratios that read well between two bounds, about ten of them, no effect (1) among them.
+
+    >>> _ratio_ticks(0.95, 4.0)
+    [1.0, 1.2, 1.5, 2.0, 2.4, 3.0, 4.0]
+    """
+    apart = math.log(high / low) / 10
+    coarse = [1, 10, 100, 0.1, 0.01, 2, 0.5, 5, 0.2, 20, 50, 0.05, 3, 4, 1.5, 0.7, 6, 8, 0.3, 30, 1.2, 0.8]
+    fine = [round(1 + sign * step, 3) for step in (0.1, 0.05, 0.02, 0.01, 0.005) for sign in (1, -1)]
+    finer = [round(0.5 + 0.1 * step, 2) for step in range(21)] + [round(0.8 + 0.02 * s, 2) for s in range(26)]
+    chosen: list[float] = []
+    for one in map(float, [*coarse, *fine, *finer]):
+        if low <= one <= high and all(abs(math.log(one / other)) >= apart for other in chosen):
+            chosen.append(one)
+    return sorted(chosen)
+
+
+def _panels(runs: pd.DataFrame) -> tuple[list[str], list[tuple[str, pd.DataFrame]]]:
+    """A panel a data set, arms within it named by what differs there."""
+    sets = "params.data.name"
+    parts = list(runs.groupby(runs[sets].fillna(""))) if sets in runs else [("", runs)]
+    panels, names = [], []
+    for title, part in parts:
+        telling = arms.telling(part, arms.varying_parameters(part))
+        names += [one for one in telling if one not in names]
+        panels.append((_clipped(str(title)), part.assign(arm=arms.labels(part, telling))))
+    return names, panels
+
+
+def _clipped(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box; the tables have it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=160, metadata=metadata)
+    return path

@@ -1,0 +1,172 @@
+"""The page of a sweep (Markdown) and the folder it lies in; equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench.claims import Verdict
+from workbench.report import arms, figures, tables
+
+FEWEST_BATCHES = 200  # VALIDITY: a timed window is an epoch, or at least so many batches
+
+METHOD = """\
+1. A replicate is a block (a seed); the arms of a pair share it and all else but what the claim names.
+2. The effect is the mean over blocks of the paired difference (of logarithms for ratios), with its t interval.
+3. The interval is held against the smallest effect worth the name, declared before the first run: wholly inside
+   what is claimed is reproduced, wholly outside contradicted, else inconclusive.
+4. Holm's correction keeps the chance of any false verdict in the whole table at its level; failed pairs count
+   against a claim, and nothing is dropped as an outlier.
+5. The number of pairs was fixed before; order inside a block is random and balanced; the control is run once more
+   (A/A), and where it differs from itself no measured verdict stands."""
+
+
+def write_report(
+    folder: str | Path, verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]
+) -> list[Path]:
+    """Write verdicts.json, verdicts.csv, report.md and figures/ into `folder`; the files written.
+
+    The folder may be there already; a figure that there is no longer data for is taken away.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "verdicts.json": verdicts_json(verdicts),
+        "verdicts.csv": tables.verdict_csv(verdicts),
+        "report.md": page_markdown(verdicts, runs, facts),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    drawn = figures.write_figures(folder / "figures", verdicts, runs)
+    for name in figures.FIGURES:
+        for kind in ("svg", "png"):
+            stale = folder / "figures" / f"{name}.{kind}"
+            if stale not in drawn:
+                stale.unlink(missing_ok=True)
+    return [*(folder / name for name in texts), *drawn]
+
+
+def verdicts_json(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as JSON text, keys sorted, numbers as computed."""
+    rows = [one.to_json() for one in verdicts]
+    return json.dumps(rows, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """The page: answers first, then the evidence, what is missing from it, the method, and the facts."""
+    sections = [
+        ("", _opening(verdicts, runs, facts)),
+        ("Verdicts", f"{tables.verdict_markdown(verdicts)}\n\n{tables.instrument_line(verdicts)}"),
+        ("Runs", _arms(runs)),
+        ("Figures", _figures(verdicts, runs)),
+        ("By condition (not judged)", _breakdown(verdicts)),
+        ("To be known beside the verdicts", _flags(verdicts)),
+        ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
+        ("Failures", tables.failures_markdown(facts.get("failures") or ())),
+        ("Method", METHOD),
+        ("Facts", _facts(facts)),
+    ]
+    parts = [f"## {title}\n\n{text}" if title else text for title, text in sections if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def short_window(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """What to warn of where the timed window was shorter than VALIDITY asks; empty where it was not."""
+    if facts.get("window_is_epoch"):
+        return ""
+    batches = arms.values(arms.counted(runs), "speed/batches").dropna()
+    if batches.empty or batches.min() >= FEWEST_BATCHES:
+        return ""
+    return (
+        f"The timed window was {batches.min():.0f} batches in the shortest arm, neither a whole epoch nor "
+        f"{FEWEST_BATCHES} batches: which batches fell into it adds noise to the speeds. Use scale=full for more."
+    )
+
+
+def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    lines = [f"# {facts.get('name') or 'Sweep'}: what was found", ""]
+    if facts.get("question"):
+        lines += [str(facts["question"]), ""]
+    lines.append(_count(verdicts))
+    for one in tables.claimed(verdicts):
+        size = f" ({tables.effect_words(one)}, {tables.pairs_words(one)} pairs)" if one.pairs else ""
+        lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}")
+    if len(lines) > 3 and lines[-1].startswith("- "):
+        lines.insert(lines.index(_count(verdicts)) + 1, "")
+    warnings = [short_window(runs, facts), *map(str, facts.get("notes") or ())]
+    warnings += (
+        [f"{len(facts['failures'])} jobs failed; they are named below."] if facts.get("failures") else []
+    )
+    for warning in filter(None, warnings):
+        lines += ["", f"> **Note.** {_line(warning)}"]
+    return "\n".join(lines)
+
+
+def _count(verdicts: Sequence[Verdict]) -> str:
+    rows = tables.claimed(verdicts)
+    if not rows:
+        return "No claim was judged."
+    counts = Counter(one.verdict for one in rows)
+    words = [f"{number} {word}" for word, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    return f"Of {len(rows)} claims: {', '.join(words)}."
+
+
+def _arms(runs: pd.DataFrame) -> str:
+    return f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
+
+
+def _figures(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
+    drawn = figures.drawn(verdicts, runs)
+    return "\n\n".join(f"![{figures.CAPTIONS[name]}](figures/{name}.svg)" for name in drawn)
+
+
+def _breakdown(verdicts: Sequence[Verdict]) -> str:
+    table = tables.breakdown_markdown(verdicts)
+    return table and f"A condition picked after the runs is not a claim.\n\n{table}"
+
+
+def _flags(verdicts: Sequence[Verdict]) -> str:
+    """Each flag once, with the rows that it stands beside."""
+    beside: dict[str, list[str]] = {}
+    for one in verdicts:
+        for flag in one.flags:
+            beside.setdefault(flag, []).append(one.claim)
+    return "\n".join(
+        f"- {_line(flag)} ({'all rows' if len(names) == len(verdicts) > 1 else ', '.join(names)})"
+        for flag, names in beside.items()
+    )
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = [(label, text) for label, text in _fact_rows(facts) if text]
+    return tables.markdown(["", ""], rows) if rows else ""
+
+
+def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def text(name: str) -> str:
+        value = facts.get(name)
+        return "" if value is None else str(value)
+
+    commit = text("commit")
+    yield "sweep", text("sweep")
+    yield "command", f"`{text('command')}`" if text("command") else ""
+    yield "started", text("started")
+    yield "took", f"{text('minutes')} minutes" if text("minutes") else ""
+    yield "scale", text("scale")
+    yield "planned pairs", text("planned")
+    yield "machine", text("machine")
+    yield (
+        "versions",
+        ", ".join(f"{name} {which}" for name, which in sorted((facts.get("versions") or {}).items())),
+    )
+    yield "commit", commit and f"{commit}{' (with changes not committed)' if facts.get('dirty') else ''}"
+    yield "claims (SHA-256)", text("claims_sha")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
