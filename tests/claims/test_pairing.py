@@ -46,7 +46,7 @@ def test_values_that_differ_differ_as_text(one, other):
     assert normalise(one) != normalise(other)
 
 
-@pytest.mark.parametrize("absent", [None, math.nan, np.float64("nan"), pd.NaT])
+@pytest.mark.parametrize("absent", [None, math.nan, np.float64("nan"), pd.NaT, pd.NA])
 def test_what_is_not_there_is_none(absent):
     assert normalise(absent) is None
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from workbench.claims import judge, judge_table
+from workbench.claims.statistics import REGIONS
 
 BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
 MIRROR = {
@@ -113,3 +115,35 @@ def test_contrary_claims_are_never_both_reproduced(claim, sweep, values, smalles
     if verdicts["higher"] == "reproduced":
         assert verdicts["not_lower"] == "reproduced"
         assert verdicts["not_higher"] == "contradicted"
+
+
+@quick
+@given(
+    values=st.lists(effects.map(lambda values: values[:6]), min_size=2, max_size=4),
+    direction=directions,
+    smallest=margins,
+)
+def test_every_condition_stands_only_where_each_does(claim, sweep, values, direction, smallest):
+    """Judged against scipy, condition by condition; judge asserts that its interval agrees with its verdict."""
+    cells = [f"cell{number}" for number in range(len(values))]
+    both = [
+        ({**params, "cell.name": cell}, column)
+        for cell, one in zip(cells, values, strict=True)
+        for params, column in arms(one)
+    ]
+    every = claim(direction=direction, smallest=smallest, over={"cell.name": cells}, scope="every")
+    found = judge(every, sweep(*both))
+    if any(np.ptp(one) < 1e-9 for one in values):
+        assert found.verdict == "inconclusive"
+        return
+    bounds = [bound for bound in REGIONS[direction](np.log(smallest)) if np.isfinite(bound)]
+    sides = {"same": ["greater", "less"], "higher": ["greater"], "not_lower": ["greater"]}
+    worst = max(
+        stats.ttest_1samp(one, bound, alternative=side).pvalue
+        for one in values
+        for bound, side in zip(bounds, sides.get(direction, ["less"]), strict=True)
+    )
+    np.testing.assert_allclose(found.p_reproduced, worst, atol=1e-9)
+    level = 0.05 / (1 + len(bounds))
+    if abs(worst - level) > 1e-9:
+        assert (found.verdict == "reproduced") == (worst <= level)

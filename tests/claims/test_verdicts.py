@@ -367,6 +367,18 @@ def test_an_exact_claim_between_arms_with_a_factor_as_tolerance(claim, sweep):
     assert judge(exact(claim, **fields, tolerance=0.002), runs, planned=2).verdict == "reproduced"
 
 
+def test_an_exact_ratio_with_a_zero_in_one_arm_is_a_counter_example(claim, sweep):
+    runs = sweep((BATCH, [0.0, 0.0, 1.0]), (GLOBAL, [0.0, 2.0, 0.0]), metric="loss/validation_per_token")
+    fields = {"metric": "loss/validation_per_token", "control": GLOBAL, "scale": "ratio", "smallest": 1}
+    found = judge(exact(claim, **fields), runs, planned=3)
+    assert (found.verdict, found.agree) == ("contradicted", 1)  # zero against zero is equal
+    assert (
+        "block 102: loss/validation_per_token is 0.0 in the treatment and 2.0 in the control"
+        in found.reasons[0]
+    )
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
 def test_a_repeat_that_differs_contradicts_an_exact_claim(claim, sweep):
     first = sweep((BATCH, [0.0] * 2), metric=PAST_END)
     again = sweep((BATCH, [0.0, 0.5]), metric=PAST_END, start=50, **{"tags.workbench.repeat": "1"})

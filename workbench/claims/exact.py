@@ -22,7 +22,8 @@ def judge_exact(row: Row, runs: Sequence[Run]) -> Verdict:
     At least 2 blocks; `tolerance` widens the region (for a ratio as a factor of 1 + tolerance). Failed blocks
     count against it as section 2.6 says. Exact claims have no error rate and stay out of Holm's family.
     """
-    made = describe(row, row.pairs.effects().mean(axis=1))
+    with np.errstate(invalid="ignore"):  # infinite ratios of both signs in one block
+        made = describe(row, row.pairs.effects().mean(axis=1))
     complete_pairs = [one for one in row.pairs.pairs if not one.failure]
     holding = sum(_holds(row, one.y) for one in complete_pairs)
     made = replace(

@@ -43,7 +43,7 @@ def normalise(value: Any) -> str | None:
     >>> normalise([1.0, "a"]) == normalise("['1', 'a']") == normalise("[1, a]")
     True
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, list | tuple):
         return json.dumps([normalise("None" if one is None else one) for one in value])

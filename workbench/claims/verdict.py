@@ -165,7 +165,7 @@ def describe(row: Row, y: Floats) -> Verdict:
         smallest=float(claim.smallest),
         treatment=words.arm(claim.treatment),
         control=words.arm(claim.control),
-        effect=_natural(claim, (float(y.mean()),) * 2)[0] if len(y) else None,
+        effect=_natural(claim, (_mean(y),) * 2)[0] if len(y) else None,
         interval=thick and _natural(claim, thick),
         pairs=len(y),
         planned=pairs.planned,
@@ -212,7 +212,7 @@ def _not_forgiven(row: Row, y: Floats, verdict: str, rejected: Sequence[bool]) -
 
 def _agree(verdict: str, thin: Interval, region: Region) -> bool:
     """Whether the interval says what the verdict says, up to rounding."""
-    rounding = 1e-7 * (thin[1] - thin[0])
+    rounding = 1e-7 * (thin[1] - thin[0]) + 1e-15 * (abs(thin[0]) + abs(thin[1]))
     inside = region[0] <= thin[0] + rounding and thin[1] - rounding <= region[1]
     outside = thin[1] - rounding <= region[0] or region[1] <= thin[0] + rounding
     strictly = region[0] + rounding < thin[0] and thin[1] < region[1] - rounding
@@ -247,6 +247,11 @@ def _natural(claim: Claim, values: Interval) -> Interval:
 
 def _exp(value: float) -> float:
     return math.exp(value) if value < 700 else math.inf
+
+
+def _mean(y: Floats) -> float:
+    with np.errstate(invalid="ignore"):  # an exact claim may meet an infinite ratio
+        return float(y.mean())
 
 
 def _plain(value: Any) -> Any:
