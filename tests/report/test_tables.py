@@ -147,6 +147,14 @@ def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
     assert "tokens/s" in text
 
 
+def test_an_arm_with_a_long_name_breaks_between_its_values(sweep_runs):
+    other = sweep_runs.assign(**{"params.data.name": "synthetic"})
+    other["run_id"] = "other-" + other["run_id"]
+    text = text_of(tables.runs_table(pd.concat([sweep_runs, other], ignore_index=True)))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "python_source," in text
+
+
 def test_missing_metrics_and_infinite_ones_stay_out_of_means(sweep_runs):
     runs = sweep_runs.drop(columns=["metrics.memory/rss_growth_mb"])
     runs.loc[runs["run_id"] == "lstm-global-0-3", "metrics.loss/validation_per_token"] = 1.8e308

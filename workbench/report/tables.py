@@ -133,7 +133,9 @@ def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Tabl
     """A line an arm: mean and standard deviation of the main metrics over its blocks, units in the head."""
     summary, names, metrics = summarised(runs, varying)
     table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left", min_width=46)
-    table.add_column(" / ".join(one.rpartition(".")[0] or one for one in names) or "arm", overflow="fold")
+    longest = max((len(part) + 1 for arm, _, _ in summary for part in arm.split(", ")), default=3)
+    head = " / ".join(one.rpartition(".")[0] or one for one in names) or "arm"
+    table.add_column(head, overflow="fold", min_width=min(longest, 20))
     table.add_column("n", justify="right")
     for metric in metrics:
         table.add_column(_head(metric, "\n"), justify="right", overflow="fold")
