@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,20 @@ def counted(parts: Any) -> tf.Tensor:
     return tf.where(parts.valid_tokens > 0, parts.denominator, tf.zeros([], parts.denominator.dtype))
 
 
+def dense_gradients(tape: tf.GradientTape, value: tf.Tensor, variables: Sequence[Any]) -> list[tf.Tensor]:
+    """The gradient of each variable, of the variable's shape; zeros where `value` does not depend on it.
+
+    An embedding's gradient comes as rows, one for each token (IndexedSlices). Made dense, a token that is there
+    twice counts by its sum, as it must in the norm that clipping takes, and in the optimizers of Keras, which
+    square each row on its own.
+    """
+    slopes = tape.gradient(value, variables)
+    return [
+        tf.zeros(variable.shape, variable.dtype) if slope is None else tf.convert_to_tensor(slope)
+        for slope, variable in zip(slopes, variables, strict=True)
+    ]
+
+
 class PerLength:
     """A function of a batch as a `tf.function` whose graph serves batches of any size.
 
@@ -140,9 +154,7 @@ class TrainStep:
                 logits = model(batch, training=True)
                 parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
                 value = parts.sum / parts.denominator
-            # An embedding's gradient comes as rows, one for each token. Made dense, a token that is there twice
-            # counts by its sum: in the norm, and in Keras' optimizers, which square each row on its own.
-            gradients = [tf.convert_to_tensor(slope) for slope in tape.gradient(value, variables)]
+            gradients = dense_gradients(tape, value, variables)
             if clip_norm is not None:
                 gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
             optimizer.apply(gradients, variables)

@@ -35,17 +35,17 @@ def test_a_section_that_fails_is_measured_too() -> None:
 def test_where_the_peak_cannot_be_reset_the_record_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peaks = iter([500_000_000, 500_000_000, 500_000_000, 900_000_000])
+    peaks = iter([50_000_000_000, 50_000_000_000, 50_000_000_000, 90_000_000_000])
     monkeypatch.setattr(room, "_peak_of_life", lambda: next(peaks))
     with peak_memory(proc=tmp_path / "missing") as memory:
         pass
     assert memory.method == WHOLE_LIFE
-    assert memory.peak_rss_mb == 500
+    assert memory.peak_rss_mb == 50_000
     assert memory.rss_growth_mb is None  # the peak may be an earlier section's
     with peak_memory(proc=tmp_path / "missing") as memory:
         pass
-    assert memory.peak_rss_mb == 900
-    assert memory.rss_growth_mb == pytest.approx(900 - memory.before_rss_mb)
+    assert memory.peak_rss_mb == 90_000
+    assert memory.rss_growth_mb == pytest.approx(90_000 - memory.before_rss_mb)
 
 
 def test_the_gpus_peak_is_its_allocators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from workbench.model import SequenceModel
 from workbench.seeds import seed_for
-from workbench.training import batch_loss
+from workbench.training import batch_loss, dense_gradients
 
 Batch = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -96,10 +96,9 @@ class _Probe:
             with tf.GradientTape() as tape:
                 parts = batch_loss(model, batch, model(batch), loss=loss, mask=mask)
                 value = parts.sum / parts.denominator
-            slopes = tape.gradient(
-                value, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            flat = [tf.reshape(tf.convert_to_tensor(slope), [-1]) for slope in slopes]
+            flat = [
+                tf.reshape(slope, [-1]) for slope in dense_gradients(tape, value, model.trainable_variables)
+            ]
             return value, tf.concat(flat, axis=0)
 
         def graph(function: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
