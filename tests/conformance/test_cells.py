@@ -14,6 +14,24 @@ pytestmark = pytest.mark.filterwarnings(
 # What is tried beside a cell's defaults; a cell that is not here is tried with units=5 alone.
 VARIANTS = {
     "gru": [{}, {"reset_after": True}],
+    "coupled_lstm": [{}, {"use_peepholes": True, "num_proj": 3, "proj_clip": 0.2}],
+    "time_freq_lstm": [
+        {},
+        {"units": 3, "feature_size": 2, "frequency_skip": 2, "use_peepholes": True, "cell_clip": 0.4},
+        {"units": 3, "feature_size": 3, "frequency_skip": 1},
+    ],
+    "grid_lstm": [
+        {},
+        {"units": 3, "feature_size": 2, "use_peepholes": True, "cell_clip": 0.4},
+        {"units": 3, "feature_size": 2, "use_peepholes": True, "share_weights": True, "couple_gates": True},
+        {"units": 3, "feature_size": 2, "frequency_skip": 1, "groups": [[0, 4], [2, 6]]},
+    ],
+    "bidirectional_grid_lstm": [
+        {},
+        {"units": 2, "feature_size": 2, "backward_slice_offset": 1, "use_peepholes": True},
+        {"units": 2, "feature_size": 2, "backward_slice_offset": -1},
+    ],
+    "nas": [{}, {"use_bias": True, "num_proj": 3}],
     "lstm": [
         {},
         {"use_peepholes": True, "cell_clip": 0.3, "num_proj": 4, "proj_clip": 0.3, "forget_bias": 0.5},

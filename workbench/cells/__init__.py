@@ -2,14 +2,27 @@
 
 from workbench.cells.base import Cell, StepCell, StepWeights
 from workbench.cells.basic_rnn import BasicRNNCell
+from workbench.cells.coupled_lstm import CoupledLSTMCell
+from workbench.cells.grid_lstm import BidirectionalGridLSTMCell, GridLSTMCell
 from workbench.cells.gru import GRUCell
+from workbench.cells.layer_norm_lstm import LayerNormLSTMCell
 from workbench.cells.lstm import LSTMCell
+from workbench.cells.nas import NASCell
 from workbench.cells.tf1_weights import load_tf1_weights, tf1_states, tf1_variables, weight_paths
+from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
+from workbench.cells.ugrnn import UGRNNCell
 
 CELLS: dict[str, type[Cell]] = {
     "basic_rnn": BasicRNNCell,
     "gru": GRUCell,
     "lstm": LSTMCell,
+    "coupled_lstm": CoupledLSTMCell,
+    "layer_norm_lstm": LayerNormLSTMCell,
+    "time_freq_lstm": TimeFreqLSTMCell,
+    "grid_lstm": GridLSTMCell,
+    "bidirectional_grid_lstm": BidirectionalGridLSTMCell,
+    "nas": NASCell,
+    "ugrnn": UGRNNCell,
 }
 
 __all__ = [

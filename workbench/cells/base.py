@@ -3,14 +3,15 @@
     h, [h] = cell.step(projected, [h], weights, product)
 
 `projected` [B, K] is the step's slice of x @ kernel + bias, which a runner makes for all steps in one
-product. `product(i, operand, plus=None)` is operand @ recurrent[i] (+ plus). All else in a step is
-elementwise or acts on each row alone, with `weights`, the cell's small per-unit vectors. So a runner may drop
-finished examples, save what the backward pass needs, and form each matrix's gradient in one product, and
-never asks which cell it has.
+product. `product(i, operand, plus=None)` is operand @ recurrent[i] (+ plus); a step makes each of them once.
+All else in a step is elementwise or acts on each row alone, with `weights`, the cell's small per-unit
+vectors. So a runner may drop finished examples, save what the backward pass needs, and form each matrix's
+gradient in one product, and never asks which cell it has.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import keras
 import tensorflow as tf
 
 Product = Callable[..., tf.Tensor]
+Stepper = Callable[[Any, Any], tuple[Any, Any]]
 register = keras.saving.register_keras_serializable(package="workbench")
 
 
@@ -40,36 +42,51 @@ class StepWeights(NamedTuple):
 
 
 class Cell(keras.layers.Layer):
-    """What every cell here is: a Keras cell whose options are kept for `get_config`.
+    """What every cell here is: a Keras cell, whose options are attributes of the same names.
 
-    A subclass sets `state_size` (an int, or a list of them) and `output_size`, and writes
+    A subclass sets `state_size` (an int, or a list of them, nested) and `output_size`, and writes `stepper`, or
     `call(inputs [B, D], states, training=False) -> (output [B, output_size], new_states)`. States are a list.
-    `options` are the subclass's own arguments; initialisers, activations and cells are serialised as Keras
-    does.
     """
 
     state_size: Any
-    output_size: int
+    output_size: Any
 
-    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._options = options
+    def stepper(self, training: bool = False) -> Stepper:
+        """`(inputs, states) -> (output, new_states)` for all steps of one run.
+
+        What is the same at every step is made here once: weights joined, a dropout mask drawn.
+        """
+        return lambda inputs, states: self.call(inputs, states, training=training)
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
+        """One step, as Keras calls a cell."""
+        return self.stepper(training)(inputs, states)
 
     def get_initial_state(self, batch_size: Any = None) -> Any:
         """Zeros in the structure of `state_size`, [batch_size, n] each."""
-        sizes = [self.state_size] if isinstance(self.state_size, int) else self.state_size
-        return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], self.compute_dtype), list(sizes))
+        return zero_states(self, batch_size)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this cell again."""
-        return {**super().get_config(), **{k: _serialised(v) for k, v in self._options.items()}}
+        """The arguments that make this cell again: those of its class's `__init__` and of its parents'."""
+        options = [
+            name
+            for kind in reversed(type(self).__mro__)
+            if issubclass(kind, Cell) and "__init__" in vars(kind)
+            for name, parameter in inspect.signature(kind.__init__).parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        return {**super().get_config(), **{name: _serialised(getattr(self, name)) for name in options}}
+
+    def read(self, variable: Any) -> tf.Tensor:
+        """A variable as a tensor of the compute dtype, inside or outside `call`."""
+        return tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
 
 
 class StepCell(Cell):
     """A cell that is written as one step; `call` is made from it.
 
-    A subclass sets `projection_width` (K), `state_size` and `output_size` in `__init__`, makes its variables
-    in `build`, gives them their roles in `step_weights`, and writes `step`.
+    A subclass sets `projection_width` (K), `state_size` and `output_size`, makes its variables in `build`,
+    gives them their roles in `step_weights`, and writes `step`.
     """
 
     projection_width: int
@@ -77,7 +94,6 @@ class StepCell(Cell):
     def __init__(
         self,
         units: int,
-        options: dict[str, Any],
         *,
         activation: Any = "tanh",
         kernel_initializer: Any = "glorot_uniform",
@@ -85,20 +101,13 @@ class StepCell(Cell):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
+        super().__init__(**kwargs)
         check_positive("units", units)
+        self.units = units
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        common = {
-            "units": units,
-            "activation": self.activation,
-            "kernel_initializer": self.kernel_initializer,
-            "recurrent_initializer": self.recurrent_initializer,
-            "bias_initializer": self.bias_initializer,
-        }
-        super().__init__({**common, **options}, **kwargs)
-        self.units = units
 
     def step(
         self,
@@ -114,31 +123,65 @@ class StepCell(Cell):
         """The variables in their roles, read once before a loop."""
         raise NotImplementedError(f"{type(self).__name__} has no step_weights()")
 
-    def call(
-        self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
-    ) -> tuple[tf.Tensor, list]:
-        """One step from inputs [B, D], as Keras calls a cell."""
-        weights = self.step_weights()
-        return self.step(weights.project(inputs), list(states), weights.small, weights.product)
+    def has_step(self, training: bool) -> bool:
+        """Whether `step` is all there is to a step; not where something random acts inside it."""
+        return True
 
-    def read(self, variable: Any) -> tf.Tensor:
-        """A variable as a tensor of the compute dtype, inside or outside `call`."""
-        return tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
+    def stepper(self, training: bool = False) -> Stepper:
+        """`step` on inputs that are not projected yet."""
+        weights = self.step_weights()
+
+        def run(inputs: tf.Tensor, states: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            return self.step(weights.project(inputs), list(states), weights.small, weights.product)
+
+        return run
 
     def add_kernel(self, name: str, rows: int, columns: int) -> Any:
         """A matrix [rows, columns] that starts by `kernel_initializer`."""
-        return self.add_weight(shape=(rows, columns), name=name, initializer=_again(self.kernel_initializer))
+        return self.add_weight(shape=(rows, columns), name=name, initializer=again(self.kernel_initializer))
 
     def add_recurrent(self, name: str, rows: int, columns: int) -> Any:
         """A matrix [rows, columns] that starts by `recurrent_initializer`."""
         return self.add_weight(
-            shape=(rows, columns), name=name, initializer=_again(self.recurrent_initializer)
+            shape=(rows, columns), name=name, initializer=again(self.recurrent_initializer)
         )
 
     def add_vector(self, name: str, size: int, initializer: Any = None) -> Any:
         """A vector [size] that starts by `bias_initializer`, or the one given."""
         initializer = self.bias_initializer if initializer is None else initializer
-        return self.add_weight(shape=(size,), name=name, initializer=_again(initializer))
+        return self.add_weight(shape=(size,), name=name, initializer=again(initializer))
+
+    def raised(self, bias: Any, *by: float) -> tf.Tensor:
+        """A bias of several gates with a constant added to each gate's part: `raised(b, 0, forget_bias)`."""
+        constant = tf.repeat(tf.constant(by, self.compute_dtype), self.units)
+        return self.read(bias) + constant
+
+
+def stepper(cell: Any, training: bool) -> Stepper:
+    """The stepper of any cell, ours or Keras'."""
+    if isinstance(cell, Cell):
+        return cell.stepper(training)
+    options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
+    return lambda inputs, states: cell(inputs, states, **options)
+
+
+def zero_states(cell: Any, batch_size: Any) -> Any:
+    """Zeros in the structure of any cell's `state_size`; a single state comes as a list of one."""
+    sizes = [cell.state_size] if isinstance(cell.state_size, int) else list(cell.state_size)
+    dtype = getattr(cell, "compute_dtype", None) or keras.config.floatx()
+    return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), sizes)
+
+
+def initial_states(cell: Any, batch_size: Any) -> Any:
+    """What any cell starts from, by its own `get_initial_state` where it has one."""
+    own = getattr(cell, "get_initial_state", None)
+    return zero_states(cell, batch_size) if own is None else own(batch_size=batch_size)
+
+
+def output_size(cell: Any) -> Any:
+    """A cell's `output_size`; without one, Keras' contract is that the first state is the output."""
+    size = getattr(cell, "output_size", None)
+    return tf.nest.flatten(cell.state_size)[0] if size is None else size
 
 
 def gates(joint: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -161,11 +204,9 @@ def check_positive(name: str, value: Any, *, whole: bool = True, optional: bool 
         raise ValueError(f"{name} must be a positive {kind}{' or None' if optional else ''}, not {value!r}.")
 
 
-def _again(initializer: Any) -> Any:
+def again(initializer: Any) -> Any:
     """A fresh copy, since an initialiser object gives the same numbers each time it is called."""
-    if isinstance(initializer, keras.initializers.Initializer):
-        return initializer.clone()
-    return initializer
+    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
 
 
 def _serialised(value: Any) -> Any:
@@ -173,6 +214,6 @@ def _serialised(value: Any) -> Any:
         return keras.initializers.serialize(value)
     if isinstance(value, keras.layers.Layer):
         return keras.saving.serialize_keras_object(value)
-    if callable(value):
-        return keras.activations.serialize(value)
-    return value
+    if isinstance(value, (list, tuple)):
+        return [_serialised(item) for item in value]
+    return keras.activations.serialize(value) if callable(value) else value

@@ -18,7 +18,7 @@ class BasicRNNCell(StepCell):
     """
 
     def __init__(self, units: int, **kwargs: Any) -> None:
-        super().__init__(units, {}, **kwargs)
+        super().__init__(units, **kwargs)
         self.projection_width = self.state_size = self.output_size = units
 
     def build(self, input_shape: Any) -> None:

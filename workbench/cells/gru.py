@@ -28,7 +28,7 @@ class GRUCell(StepCell):
     def __init__(
         self, units: int, *, reset_after: bool = False, gate_bias: float = 0.0, **kwargs: Any
     ) -> None:
-        super().__init__(units, {"reset_after": reset_after, "gate_bias": gate_bias}, **kwargs)
+        super().__init__(units, **kwargs)
         self.reset_after, self.gate_bias = reset_after, gate_bias
         self.projection_width = 3 * units
         self.state_size = self.output_size = units

@@ -43,21 +43,9 @@ class LSTMCell(StepCell):
         forget_bias: float = 1.0,
         **kwargs: Any,
     ) -> None:
+        super().__init__(units, **kwargs)
         check_positive("cell_clip", cell_clip, whole=False, optional=True)
-        check_positive("num_proj", num_proj, optional=True)
-        check_positive("proj_clip", proj_clip, whole=False, optional=True)
-        if proj_clip is not None and num_proj is None:
-            raise ValueError(
-                f"proj_clip={proj_clip!r} clips a projection, but num_proj is None: set num_proj too."
-            )
-        options = {
-            "use_peepholes": use_peepholes,
-            "cell_clip": cell_clip,
-            "num_proj": num_proj,
-            "proj_clip": proj_clip,
-            "forget_bias": forget_bias,
-        }
-        super().__init__(units, options, **kwargs)
+        check_projection(num_proj, proj_clip)
         self.use_peepholes, self.cell_clip = use_peepholes, cell_clip
         self.num_proj, self.proj_clip, self.forget_bias = num_proj, proj_clip, forget_bias
         self.projection_width = 4 * units
@@ -83,13 +71,8 @@ class LSTMCell(StepCell):
         if self.num_proj:
             recurrent.append(self.read(self.projection_kernel))
         peepholes = (self.peephole_i, self.peephole_f, self.peephole_o) if self.use_peepholes else ()
-        raised = tf.repeat(
-            tf.constant([0.0, self.forget_bias, 0.0], self.compute_dtype),
-            [self.units, self.units, 2 * self.units],
-        )
-        return StepWeights(
-            self.read(self.kernel), self.read(self.bias) + raised, recurrent, [*map(self.read, peepholes)]
-        )
+        bias = self.raised(self.bias, 0, self.forget_bias, 0, 0)
+        return StepWeights(self.read(self.kernel), bias, recurrent, [*map(self.read, peepholes)])
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above."""
@@ -105,3 +88,13 @@ class LSTMCell(StepCell):
         if self.num_proj:
             h = clip(product(1, h), self.proj_clip)
         return h, [h, c]
+
+
+def check_projection(num_proj: int | None, proj_clip: float | None) -> None:
+    """Refuses a projection of no units, and a clip of a projection that is not there."""
+    check_positive("num_proj", num_proj, optional=True)
+    check_positive("proj_clip", proj_clip, whole=False, optional=True)
+    if proj_clip is not None and num_proj is None:
+        raise ValueError(
+            f"proj_clip={proj_clip!r} clips a projection, but num_proj is None: set num_proj too."
+        )

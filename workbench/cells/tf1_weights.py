@@ -16,8 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.cells.basic_rnn import BasicRNNCell
+from workbench.cells.coupled_lstm import CoupledLSTMCell
+from workbench.cells.grid_lstm import BidirectionalGridLSTMCell, GridLSTMCell
 from workbench.cells.gru import GRUCell
+from workbench.cells.layer_norm_lstm import LayerNormLSTMCell
 from workbench.cells.lstm import LSTMCell
+from workbench.cells.nas import NASCell
+from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
+from workbench.cells.ugrnn import UGRNNCell
 
 
 class Variable(NamedTuple):
@@ -45,11 +51,11 @@ class Child(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a cell is in TF 1.15: its variables, the cells inside, and our states' numbers in its order."""
+    """What a cell is in TF 1.15: its variables, the cells inside, and its own states from ours."""
 
     variables: Sequence[Variable] = ()
     children: Sequence[Child] = ()
-    states: tuple[int, ...] | None = None
+    states: Callable[[Any], list[Any]] = tf.nest.flatten
 
 
 def load_tf1_weights(
@@ -96,15 +102,13 @@ def tf1_variables(
 def tf1_states(cell: Any, states: Any) -> list[Any]:
     """A cell's states, flat, in the order in which TF 1.15 flattens them."""
     layout = _layout(cell)
-    order = range(len(states)) if layout.states is None else layout.states
+    if not layout.children:
+        return layout.states(states)
     inner = {child.state: child.cell for child in layout.children}
-    if None in inner:
+    if None in inner:  # the wrapper adds no state
         return tf1_states(inner[None], states)
-    return [
-        s
-        for i in order
-        for s in (tf1_states(inner[i], states[i]) if i in inner else tf.nest.flatten(states[i]))
-    ]
+    parts = (tf1_states(inner[i], s) if i in inner else tf.nest.flatten(s) for i, s in enumerate(states))
+    return [state for part in parts for state in part]
 
 
 def weight_paths(cell: Any) -> dict[str, Any]:
@@ -120,6 +124,11 @@ def weight_paths(cell: Any) -> dict[str, Any]:
 # ------------------------------------------------------------ what each cell is in TF 1.15
 I_C_F_O = ((0, 2, 1, 3), 4)
 KERNELS = ("kernel", "recurrent_kernel")
+
+
+def _c_h(states: Any) -> list[Any]:
+    h, c = states
+    return [c, h]
 
 
 def _basic_rnn(cell: Any) -> Layout:
@@ -148,10 +157,78 @@ def _lstm(cell: Any) -> Layout:
         variables += [Variable(f"w_{gate}_diag", (f"peephole_{gate}",)) for gate in "ifo"]
     if cell.num_proj:
         variables.append(Variable("projection/kernel", ("projection_kernel",)))
-    return Layout(variables, states=(1, 0))
+    return Layout(variables, states=_c_h)
 
 
-LAYOUTS: dict[type, Callable[[Any], Layout]] = {BasicRNNCell: _basic_rnn, GRUCell: _gru, LSTMCell: _lstm}
+def _coupled_lstm(cell: Any) -> Layout:
+    c_f_o = ((1, 0, 2), 3)
+    variables = [Variable("W_0", KERNELS, *c_f_o), Variable("B", ("bias",), *c_f_o)]
+    if cell.use_peepholes:
+        variables += [Variable(f"W_{gate.upper()}_diag", (f"peephole_{gate}",)) for gate in "fo"]
+    if cell.num_proj:
+        variables.append(Variable("W_P_0", ("projection_kernel",)))
+    return Layout(variables, states=_c_h)
+
+
+def _layer_norm_lstm(cell: Any) -> Layout:
+    scopes = {"input": "i", "transform": "c", "forget": "f", "output": "o", "state": "state"}
+    norms = [
+        Variable(f"{scope}/{k}", (f"{k}_{ours}",))
+        for scope, ours in scopes.items()
+        for k in ("gamma", "beta")
+    ]
+    return Layout([Variable("kernel", KERNELS, *I_C_F_O), *norms], states=_c_h)
+
+
+def _nas(cell: Any) -> Layout:
+    variables = [Variable(name, (name,)) for name in KERNELS]
+    if cell.use_bias:
+        variables.append(Variable("bias", ("bias",)))
+    if cell.num_proj:
+        variables.append(Variable("projection_weights", ("projection_kernel",)))
+    return Layout(variables, states=_c_h)
+
+
+def _blocks_c_h(states: Any, units: int) -> list[Any]:
+    h, c = ([*tf.split(s, s.shape[-1] // units, axis=-1)] for s in states)
+    return [part for pair in zip(c, h, strict=True) for part in pair]
+
+
+def _time_freq_lstm(cell: Any) -> Layout:
+    variables = [Variable("W_0", KERNELS, *I_C_F_O), Variable("B", ("bias",), *I_C_F_O)]
+    if cell.use_peepholes:
+        variables += [Variable(f"W_{gate.upper()}_diag", (f"peephole_{gate}",)) for gate in "ifo"]
+    return Layout(variables, states=lambda states: [tf.concat(_blocks_c_h(states, cell.units), -1)])
+
+
+def _grid_lstm(cell: Any) -> Layout:
+    order = ((0, 1, 2), 3) if cell.couple_gates else I_C_F_O
+    variables = []
+    for part, _ in cell.parts():
+        way, _, n = part.rpartition("_")
+        scope = f"{way}/" if way else ""
+        for lstm in cell.lstms:
+            kernels = tuple(f"{lstm}_{name}_{part}" for name in KERNELS)
+            variables.append(Variable(f"{scope}W_{lstm[0]}_{n}_0", kernels, *order))
+            variables.append(Variable(f"{scope}B_{lstm[0]}_{n}", (f"{lstm}_bias_{part}",), *order))
+        for name in cell.peepholes(part) if cell.use_peepholes else []:
+            lstm, _, gate, memory = name.removesuffix(f"_{part}").split("_")
+            variables.append(Variable(f"{scope}W_{gate.upper()}_diag_{lstm}{memory[0]}_{n}", (name,)))
+    return Layout(variables, states=lambda states: _blocks_c_h(states, cell.units))
+
+
+LAYOUTS: dict[type, Callable[[Any], Layout]] = {
+    BasicRNNCell: _basic_rnn,
+    GRUCell: _gru,
+    LSTMCell: _lstm,
+    CoupledLSTMCell: _coupled_lstm,
+    LayerNormLSTMCell: _layer_norm_lstm,
+    NASCell: _nas,
+    UGRNNCell: _basic_rnn,
+    TimeFreqLSTMCell: _time_freq_lstm,
+    GridLSTMCell: _grid_lstm,
+    BidirectionalGridLSTMCell: _grid_lstm,
+}
 
 
 def _layout(cell: Any) -> Layout:

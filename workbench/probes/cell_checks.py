@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from workbench.rnn import RNNS
 
-LENGTHS = (5, 2, 0, 3)
+LENGTHS = (3, 1, 0, 2)
 
 
 class CellError(AssertionError):
@@ -166,12 +166,12 @@ def check_alone(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
 
 
 def check_padding(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
-    """Longer padding, and padding of NaN and infinity, change nothing."""
+    """Longer padding, and padding of NaN or of large numbers, change nothing."""
     base = _run(batch, rnn, batch.inputs, batch.lengths)
     longer = tf.nest.map_structure(lambda x: np.pad(x, [(0, 0), (0, 3), (0, 0)]), batch.inputs)
     other = _run(batch, rnn, longer, batch.lengths)
     _same_run(batch, name, "with longer padding", base, other)
-    for content in (np.nan, np.inf, 1e4):
+    for content in (np.nan, 1e4):
         filled = tf.nest.map_structure(np.copy, longer)
         for array in tf.nest.flatten(filled):
             for i, length in enumerate(LENGTHS):

@@ -5,14 +5,12 @@ A runner prepares a `Sequence`, calls `advance` once a step, and gives the stack
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell
+from workbench.cells.base import StepCell, Stepper, initial_states, output_size, stepper
 from workbench.masking import copy_state, zero_past_end
 
 
@@ -22,7 +20,7 @@ class Sequence(NamedTuple):
     inputs: Any  # [steps, B, ...], nested; projected already where the cell is in one-step form
     states: Any  # the initial states
     zeros: Any  # an output of zeros, [B, ...]
-    run: Callable[[Any, Any], tuple[Any, Any]]  # (inputs of a step, states) -> (output, new states)
+    run: Stepper  # (inputs of a step, states) -> (output, new states)
     sequence_length: tf.Tensor | None  # [B] int32
     steps: Any  # how many steps to compute: the batch's longest example, or T
     max_length: Any  # T
@@ -61,21 +59,21 @@ def prepare(
     if length is not None:
         inputs = tf.nest.map_structure(lambda x: swap_time(zero_past_end(swap_time(x), length)), inputs)
 
+    inputs = tf.nest.map_structure(lambda x: _computed(cell, x), inputs)
     build(cell, tf.nest.map_structure(lambda x: tuple(x.shape[1:]), inputs))
     batch = tf.shape(first)[1 - time_axis] if batch is None else batch
-    states, zeros = _initial_states(cell, initial_state, batch), _zero_output(cell, batch)
-    if isinstance(cell, StepCell):
+    states = initial_states(cell, batch) if initial_state is None else _given(cell, initial_state)
+    zeros = tf.nest.map_structure(lambda n: tf.zeros([batch, n], _dtype(cell)), output_size(cell))
+    if isinstance(cell, StepCell) and cell.has_step(training):
         weights = cell.step_weights()
-        inputs = weights.project(tf.cast(inputs, cell.compute_dtype))
+        inputs = weights.project(inputs)
 
-        def run(inputs: Any, states: Any) -> tuple[Any, Any]:
-            return cell.step(inputs, states, weights.small, weights.product)
+        def step(projected: Any, states: Any) -> tuple[Any, Any]:
+            return cell.step(projected, states, weights.small, weights.product)
+
+        run: Stepper = step
     else:
-        options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
-
-        def run(inputs: Any, states: Any) -> tuple[Any, Any]:
-            return cell(inputs, states, **options)
-
+        run = stepper(cell, training)
     return Sequence(inputs, states, zeros, run, length, steps, max_length)
 
 
@@ -129,25 +127,16 @@ def build(cell: Any, step_shape: Any) -> None:
         cell.build(step_shape)
 
 
-def _initial_states(cell: Any, initial_state: Any, batch: Any) -> Any:
-    dtype = _compute_dtype(cell)
-    if initial_state is not None:
-        states = tf.nest.map_structure(tf.convert_to_tensor, initial_state)
-        return tf.nest.map_structure(lambda s: tf.cast(s, dtype) if s.dtype.is_floating else s, states)
-    if hasattr(cell, "get_initial_state"):
-        return cell.get_initial_state(batch_size=batch)
-    sizes = [cell.state_size] if isinstance(cell.state_size, int) else cell.state_size
-    return tf.nest.map_structure(lambda n: tf.zeros([batch, n], dtype), sizes)
+def _given(cell: Any, initial_state: Any) -> Any:
+    return tf.nest.map_structure(lambda s: _computed(cell, tf.convert_to_tensor(s)), initial_state)
 
 
-def _zero_output(cell: Any, batch: Any) -> Any:
-    """By `output_size`; without one, by Keras' contract that the first state is the output."""
-    size = getattr(cell, "output_size", None)
-    size = tf.nest.flatten(cell.state_size)[0] if size is None else size
-    return tf.nest.map_structure(lambda n: tf.zeros([batch, n], _compute_dtype(cell)), size)
+def _computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
+    """In the cell's compute dtype; integers stay what they are."""
+    return tf.cast(tensor, _dtype(cell)) if tensor.dtype.is_floating else tensor
 
 
-def _compute_dtype(cell: Any) -> tf.DType:
+def _dtype(cell: Any) -> tf.DType:
     return tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
 
 
