@@ -49,7 +49,7 @@ def test_every_number_of_a_row_by_hand(claim, sweep):
     [
         ("higher", 1.2, 1.5, "reproduced", "higher: "),
         ("higher", 1.2, 1.21, "inconclusive", "higher, size open: "),
-        ("higher", 1.2, 1.1, "contradicted", "higher, but less than worth the name: no difference: "),
+        ("higher", 1.2, 1.1, "contradicted", "higher, but less than worth the name: "),
         ("higher", 1.2, 1.0, "contradicted", "no difference: "),
         ("higher", 1.2, 0.7, "contradicted", "lower: "),
         ("lower", 1.2, 1 / 1.5, "reproduced", "lower: "),
@@ -232,6 +232,14 @@ def test_failures_count_against_a_verdict(claim, sweep, blocks, failures, verdic
         assert "too few" in found.reasons[0]
 
 
+def test_a_pair_of_which_both_runs_failed_says_so(claim, sweep):
+    runs = sweep((BATCH, [*times(1.5)[:5], None]), (GLOBAL, [*CONTROL[:5], None]))
+    runs.loc[10, "tags.workbench.diverged"] = "true"
+    (failed,) = judge(claim(), runs).failed
+    assert (failed["arm"], failed["why"]) == ("both", "diverged and status FAILED")
+    assert (failed["block"], failed["runs"]) == ("106", ["run010", "run011"])
+
+
 def test_failures_count_against_a_contradiction_too(claim, sweep):
     control = [100.0 + number for number in range(8)]
     treatment = [*times(1.0, TEN[:7], control[:7]), None]
@@ -263,6 +271,7 @@ def test_what_is_not_finished_has_failed(claim, sweep, column, value, why):
     found = judge(claim(metric="loss/validation_per_token"), runs)
     assert found.pairs == 5
     assert [one["why"] for one in found.failed] == [why]
+    assert found.failed[0]["runs"] == (["run010", "run011"] if why.startswith("no ratio") else ["run010"])
     counted = "treatment 1 of 6, control 0 of 6" if why == "diverged" else "treatment 0 of 6, control 0 of 6"
     assert f"diverged runs: {counted}" in found.flags
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -88,9 +89,7 @@ class Claim:
     @property
     def margin(self) -> float:
         """`smallest` on the scale of the statistic."""
-        from math import log
-
-        return log(self.smallest) if self.scale == "ratio" else float(self.smallest)
+        return math.log(self.smallest) if self.scale == "ratio" else float(self.smallest)
 
     def at(self, name: str) -> str:
         """`file:line` of one of the claim's fields, for a message; of the claim where the field is not written."""

@@ -128,7 +128,7 @@ def _pairs(claim: Claim, runs: Sequence[Run], planned: int) -> Pairs:
 
 
 def _pair(claim: Claim, block: str, again: Run | None, first: Run | None) -> Pair:
-    for run, arm in ((again, NAME), (first, "control")):
+    for run, arm in ((again, "treatment"), (first, "control")):
         failure = run.failure(claim.metric) if run else "no run"
         if failure:
             return Pair(block, (), again, first, math.nan, failure, arm)
@@ -136,7 +136,7 @@ def _pair(claim: Claim, block: str, again: Run | None, first: Run | None) -> Pai
     assert first is not None
     y = effect(claim.scale, again.metrics[claim.metric], first.metrics[claim.metric])
     failure = "" if math.isfinite(y) else "no ratio"
-    return Pair(block, (), again, first, y, failure, NAME if failure else "")
+    return Pair(block, (), again, first, y, failure, "both" if failure else "")
 
 
 def _one_a_block(pairs: Sequence[Pair]) -> list[Pair]:

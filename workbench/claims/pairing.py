@@ -31,7 +31,7 @@ OPERATORS |= {"==": operator.eq, "!=": operator.ne}
 class Pair:
     """Treatment and control of one block and condition; `y` is the effect, NaN with the reason in `failure`.
 
-    `control` is None, and so is a missing run; `failed` is the arm and the run at fault.
+    A run that is not there is None; so is the control of an exact claim that is held against a value.
     """
 
     block: str
@@ -46,6 +46,13 @@ class Pair:
     def run_ids(self) -> tuple[str, ...]:
         """The ids of the runs that there are, treatment first."""
         return tuple(run.run_id for run in (self.treatment, self.control) if run)
+
+    @property
+    def failed_ids(self) -> tuple[str, ...]:
+        """The ids of the runs at fault."""
+        at_fault = {"treatment": (self.treatment,), "control": (self.control,)}
+        runs = at_fault.get(self.failed_arm, (self.treatment, self.control))
+        return tuple(run.run_id for run in runs if run)
 
 
 @dataclass(frozen=True)
@@ -159,10 +166,11 @@ def _pair(
         if not treatment.failure(claim.metric) and not control.failure(claim.metric):
             _refuse_unequal(claim, block, treatment, control, notes)
     made = Pair(block, condition, treatment, control, math.nan)
-    for arm, run in found.items():
-        failure = run.failure(claim.metric) if run else "no run"
-        if failure:
-            return replace(made, failure=failure, failed_arm=arm)
+    failures = {arm: run.failure(claim.metric) if run else "no run" for arm, run in found.items()}
+    failed = {arm: failure for arm, failure in failures.items() if failure}
+    if failed:
+        arm = next(iter(failed)) if len(failed) == 1 else "both"
+        return replace(made, failure=" and ".join(dict.fromkeys(failed.values())), failed_arm=arm)
     against = control.metrics[claim.metric] if control else float(claim.control["value"])
     assert treatment is not None
     y = effect(claim.scale, treatment.metrics[claim.metric], against)

@@ -73,12 +73,13 @@ def finding(verdict: Verdict, interval: Interval | None, claim: Claim) -> str:
         return f"{compared}: {verdict.effect:.4g}{unit} ({count})"
     margin, (low, high) = claim.margin, verdict.interval
     word = effect_word(interval, margin, verdict.direction)
-    if -margin < interval[0] and interval[1] < margin and word != "no difference":
-        word = (
-            f"no difference worth the name ({word})"
-            if verdict.direction == "same"
-            else f"{word}: no difference"
-        )
+    if (
+        verdict.direction == "same"
+        and -margin < interval[0]
+        and interval[1] < margin
+        and word != "no difference"
+    ):
+        word = f"no difference worth the name ({word})"
     digits = "#.4g" if verdict.scale == "ratio" else ".4g"  # 1.000 times, but a difference of 0
     span = f"{100 * claim.confidence:.4g}% interval {low:{digits}} to {high:{digits}}"
     worth = f"worth the name: {verdict.smallest:g}"
@@ -91,7 +92,7 @@ def failure(pair: Pair) -> dict[str, Any]:
         "block": pair.block,
         "condition": dict(pair.condition),
         "arm": pair.failed_arm,
-        "runs": list(pair.run_ids),
+        "runs": list(pair.failed_ids),
         "why": pair.failure,
     }
 
@@ -102,7 +103,7 @@ def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
         yield "runs not used: " + ", ".join(f"{number} {why}" for why, number in sorted(pairs.unused.items()))
     failed = sorted({one.block for one in pairs.pairs if one.failure})
     if failed:
-        runs = dict.fromkeys(run for one in pairs.pairs if one.failure for run in one.run_ids)
+        runs = dict.fromkeys(run for one in pairs.pairs if one.failure for run in one.failed_ids)
         whys = sorted({f"{one.failed_arm} {one.failure}" for one in pairs.pairs if one.failure})
         yield (
             f"{len(pairs.complete)} of {pairs.planned} blocks complete; failed: {', '.join(whys)}"
