@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -314,22 +313,6 @@ def _log(log: Log, result: TrainResult, epoch: int) -> float:
     values = {"loss/step": result.losses[-1], "data/valid_tokens": float(result.valid_tokens)}
     log(result.batches, values | {"epoch": float(epoch)})
     return time.perf_counter() - start
-
-
-@contextmanager
-def kept(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Put back, at the end, all that training steps inside have changed: weights, optimizer, dropout's draws.
-
-    For steps that are measured and not meant: a timed window trains, and must leave the run as it was.
-    """
-    optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *optimizer.variables]
-    copies = [tf.identity(tf.convert_to_tensor(variable)) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, copy in zip(variables, copies, strict=True):
-            variable.assign(copy)
 
 
 @dataclass(frozen=True)

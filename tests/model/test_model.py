@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from workbench.cells import CELLS
 from workbench.model import PaddingFreeDropout, SequenceModel, build_model
 
 Make = Callable[..., dict[str, np.ndarray]]
@@ -221,3 +222,18 @@ class TestDropout:
 def test_what_cannot_be_built_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_of(**given)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_every_cell_stands_in_the_model_and_padding_changes_nothing(
+    batch_of: Make, cell: str, direction: str
+) -> None:
+    model = model_of(cell=cell, direction=direction, units=4, layers=2)
+    again = type(model).from_config(model.get_config())
+    short, long = batch_of([3, 0, 1]), batch_of([3, 0, 1], longest=5)
+    ran, padded = model.run(short), again.run(long)
+    assert ran.outputs.shape == (3, 3, model.output_size)
+    np.testing.assert_allclose(ran.logits, padded.logits[:, :3], rtol=0, atol=1e-12)
+    for state, other in zip(ran.state, padded.state, strict=True):
+        np.testing.assert_allclose(state, other, rtol=0, atol=1e-12)
