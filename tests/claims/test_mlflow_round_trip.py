@@ -10,6 +10,7 @@ import pytest
 from workbench.claims import claims_sha, judge_table
 
 mlflow = pytest.importorskip("mlflow")
+Metric, Param, RunTag = mlflow.entities.Metric, mlflow.entities.Param, mlflow.entities.RunTag
 
 BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
 AGAIN = {**GLOBAL, "tags.workbench.repeat": "1", "repeat": 1}
@@ -36,16 +37,19 @@ def test_the_verdict_survives_the_tracking_store(claim, sweep, tmp_path, monkeyp
     for row in runs.to_dict("records"):
         run = client.create_run(experiment, start_time=int(row["start_time"].timestamp() * 1000))
         row["run_id"] = run.info.run_id
-        for column, value in row.items():
-            kind, _, name = column.partition(".")
-            if value is None or value != value:
-                continue
-            if kind == "params":
-                client.log_param(run.info.run_id, name, value)
-            elif kind == "metrics":
-                client.log_metric(run.info.run_id, name, value)
-            elif kind == "tags":
-                client.set_tag(run.info.run_id, name, value)
+        there = {column: value for column, value in row.items() if value is not None and value == value}
+        kinds = {"params": Param, "metrics": lambda name, value: Metric(name, value, 0, 0), "tags": RunTag}
+        client.log_batch(
+            run.info.run_id,
+            **{
+                kind: [
+                    make(column[len(kind) + 1 :], there[column])
+                    for column in there
+                    if column.startswith(kind)
+                ]
+                for kind, make in kinds.items()
+            },
+        )
         client.set_terminated(run.info.run_id, row["status"])
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)

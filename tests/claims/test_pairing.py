@@ -40,7 +40,7 @@ def test_values_that_are_equal_are_equal_as_text(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", "01a"), ("batch", "Batch"), ("True", "1"), ("None", ""), ("[1]", "1"), ("nan", "null")],
+    [("1", "01a"), ("batch", "Batch"), ("True", "1"), ("None", "none"), ("[1]", "1"), ("nan", "null")],
 )
 def test_values_that_differ_differ_as_text(one, other):
     assert normalise(one) != normalise(other)
@@ -306,3 +306,33 @@ def test_no_runs_at_all(claim, sweep):
     assert (found.verdict, found.pairs, found.planned) == ("inconclusive", 0, 6)
     assert found.reasons[0].startswith("no runs of the treatment padding.name=batch; no run records it")
     refused("no column run_id", claim(), pd.DataFrame())
+
+
+def test_values_that_are_there_and_never_together_are_no_runs(claim, sweep):
+    runs = sweep(({**BATCH, "cell.name": "gru"}, FAST), ({**GLOBAL, "cell.name": "lstm"}, SLOW))
+    found = judge(
+        claim(treatment={**BATCH, "cell.name": "lstm"}, control={**GLOBAL, "cell.name": "lstm"}), runs
+    )
+    assert found.reasons == ("no runs of the treatment padding.name=batch, cell.name=lstm",)
+
+
+def test_a_condition_unknown_for_a_failed_pair_is_known_from_its_other_blocks(claim, sweep):
+    runs = sweep((BATCH, [*FAST[:5], None]), (GLOBAL, [*SLOW[:5], None]))
+    runs["metrics.data/padding_share"] = [0.6] * 10 + [math.nan] * 2
+    found = judge(claim(where=["data/padding_share > 0.5"]), runs)
+    assert (found.pairs, [one["block"] for one in found.failed]) == (5, ["106"])
+    assert judge(claim(where=["data/padding_share < 0.5"]), runs).unused == 12
+
+
+def test_blocks_named_by_words_are_in_the_order_of_the_words(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW)).drop(columns="tags.workbench.block")
+    runs["params.day"] = [day for day in "fedcba" for _ in range(2)]
+    runs["params.seed"] = "1"
+    found = judge(claim(block="day"), runs, planned=4)
+    assert (found.pairs, found.unused) == (4, 4)
+    assert found.effect == pytest.approx(np.exp(np.mean(np.log(FAST[2:]) - np.log(SLOW[2:]))))
+
+
+def test_a_negative_value_has_no_ratio(claim, sweep):
+    found = judge(claim(), sweep((BATCH, [*FAST[:5], -1.0]), (GLOBAL, SLOW)))
+    assert [one["why"] for one in found.failed] == ["no ratio of -1 to 100.5"]

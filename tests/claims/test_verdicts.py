@@ -204,9 +204,9 @@ def test_an_arm_without_runs_is_inconclusive_and_names_what_there_is(claim, swee
     runs = sweep((BATCH, times(1.5)), (GLOBAL, CONTROL))
     found = judge(claim(treatment={"padding.name": "bukcet"}, control=GLOBAL), runs)
     assert (found.verdict, found.pairs, found.effect) == ("inconclusive", 0, None)
-    assert found.reasons[0].startswith(
-        "no runs of the treatment padding.name=bukcet; the runs have batch, global"
-    )
+    assert found.reasons == ("no runs of the treatment padding.name=bukcet; the runs have batch, global",)
+    near = judge(claim(treatment={"padding.name": "globl"}, control=BATCH), runs)
+    assert near.reasons[0].endswith("the runs have batch, global; did you mean global?")
     assert len(found.failed) == 6
 
 
@@ -374,6 +374,21 @@ def test_an_exact_claim_between_arms_with_a_factor_as_tolerance(claim, sweep):
     fields = {"metric": "loss/validation_per_token", "control": GLOBAL, "scale": "ratio", "smallest": 1}
     assert judge(exact(claim, **fields), runs, planned=2).verdict == "contradicted"
     assert judge(exact(claim, **fields, tolerance=0.002), runs, planned=2).verdict == "reproduced"
+
+
+def test_an_exact_claim_without_runs_is_inconclusive(claim, sweep):
+    found = judge(
+        exact(claim, treatment={"padding.name": "none"}), sweep((BATCH, [0.0] * 6), metric=PAST_END)
+    )
+    assert (found.verdict, found.effect) == ("inconclusive", None)
+    assert found.reasons == ("no runs of the treatment padding.name=none; the runs have batch",)
+
+
+def test_an_exact_claim_on_a_loss_counts_the_diverged_runs_of_its_one_arm(claim, sweep):
+    runs = sweep((BATCH, [2.0] * 6), metric="loss/validation_per_token")
+    runs["tags.workbench.diverged"] = ["true"] + ["false"] * 5
+    found = judge(exact(claim, metric="loss/validation_per_token", control={"value": 2}), runs)
+    assert "diverged runs: treatment 1 of 6" in found.flags
 
 
 def test_an_exact_ratio_with_a_zero_in_one_arm_is_a_counter_example(claim, sweep):

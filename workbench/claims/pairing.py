@@ -272,10 +272,10 @@ def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[R
         there = sorted({run.params[name] for run in runs if name in run.params})
         wanted = str(normalise(one))
         if wanted not in there:
+            near = did_you_mean(wanted, there)
+            guess = near if "did you mean" in near else ""
             seen = f"the runs have {', '.join(there)}" if there else "no run records it"
-            return (
-                f"no runs of the {arm} {name}={wanted}; {seen}{did_you_mean(wanted, there) if there else ''}"
-            )
+            return f"no runs of the {arm} {name}={wanted}; {seen}{guess}"
     return f"no runs of the {arm} {', '.join(f'{name}={one}' for name, one in values.items())}"
 
 

@@ -25,6 +25,11 @@ NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", 
 """Where the data lay does not matter, and what a run finds out about it only a finished run records; what the
 data was is held equal by `equal`, which names it in its refusal."""
 
+WORDS = {
+    "True": "true",
+    "False": "false",
+    "None": "null",
+}  # as Python writes them; `none` is a name (loss=none)
 LARGEST = 1e300  # MLflow stores +inf as 1.8e308
 
 
@@ -53,8 +58,8 @@ def normalise(value: Any) -> str | None:
     if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
         number = float(text)
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    if text.lower() in ("true", "false", "none", "null"):
-        return text.lower().replace("none", "null")
+    if text in WORDS:
+        return WORDS[text]
     if text[:1] == "[" and text[-1:] == "]":
         try:
             return normalise(list(ast.literal_eval(text)))
