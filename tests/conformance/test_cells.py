@@ -14,6 +14,7 @@ pytestmark = pytest.mark.filterwarnings(
 # What is tried beside a cell's defaults; a cell that is not here is tried with units=5 alone.
 VARIANTS = {
     "gru": [{}, {"reset_after": True}],
+    "lstm_block": [{}, {"use_peepholes": True, "cell_clip": 2.0}],
     "coupled_lstm": [{}, {"use_peepholes": True, "num_proj": 3, "proj_clip": 0.2}],
     "time_freq_lstm": [
         {},
@@ -37,7 +38,7 @@ VARIANTS = {
         {"use_peepholes": True, "cell_clip": 0.3, "num_proj": 4, "proj_clip": 0.3, "forget_bias": 0.5},
     ],
 }
-DTYPES = {}  # where float64 cannot be
+DTYPES = {"lstm_block": "float32", "gru_block": "float32"}  # where float64 cannot be
 CASES = {
     f"{name}-{i}": (name, options) for name in CELLS for i, options in enumerate(VARIANTS.get(name, [{}]))
 }

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, load_tf1_weights, tf1_states, tf1_variables, weight_paths
-from workbench.rnn import bidirectional_rnn, dynamic_rnn, static_rnn
+from workbench.rnn import bidirectional_rnn, dynamic_rnn, fused_rnn, static_rnn
 
 FOLDER = Path(os.environ.get("WORKBENCH_GOLDEN_DIR", Path(__file__).parent / "data"))
 CASES = sorted(path.stem for path in FOLDER.glob("*__*.npz"))
@@ -18,8 +18,6 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 # A cell of TF 1.15 that is not here yet. A case that passes while its cell is listed fails the last test.
 EXEMPT = {
     "attention",
-    "gru_block",
-    "lstm_block",
     "multi",
     "residual",
 }
@@ -77,7 +75,7 @@ class Case:
 
     def run(self, inputs):
         """Our outputs and states, flat, in TF 1.15's order."""
-        runner = {"static": static_rnn, "dynamic": dynamic_rnn}.get(self.meta["runner"])
+        runner = {"static": static_rnn, "dynamic": dynamic_rnn, "fused": fused_rnn}.get(self.meta["runner"])
         if runner is not None:
             outputs, state = runner(self.cells[0], inputs, self.lengths)
             return tf.nest.flatten(outputs), tf1_states(self.cells[0], state)

@@ -5,8 +5,10 @@ from workbench.cells.basic_rnn import BasicRNNCell
 from workbench.cells.coupled_lstm import CoupledLSTMCell
 from workbench.cells.grid_lstm import BidirectionalGridLSTMCell, GridLSTMCell
 from workbench.cells.gru import GRUCell
+from workbench.cells.gru_block import GRUBlockCell
 from workbench.cells.layer_norm_lstm import LayerNormLSTMCell
 from workbench.cells.lstm import LSTMCell
+from workbench.cells.lstm_block import LSTMBlockCell
 from workbench.cells.nas import NASCell
 from workbench.cells.tf1_weights import load_tf1_weights, tf1_states, tf1_variables, weight_paths
 from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
@@ -16,6 +18,8 @@ CELLS: dict[str, type[Cell]] = {
     "basic_rnn": BasicRNNCell,
     "gru": GRUCell,
     "lstm": LSTMCell,
+    "lstm_block": LSTMBlockCell,
+    "gru_block": GRUBlockCell,
     "coupled_lstm": CoupledLSTMCell,
     "layer_norm_lstm": LayerNormLSTMCell,
     "time_freq_lstm": TimeFreqLSTMCell,

@@ -1,0 +1,36 @@
+"""What the block cells share: what their ops cannot do, refused in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
+    """Refuses dtypes that the op has no kernel for, and options that it cannot honour."""
+    kind = type(cell).__name__
+    if cell.compute_dtype not in dtypes:
+        raise ValueError(f"{kind} computes in {' or '.join(dtypes)} only, not in {cell.compute_dtype}.")
+    for option, value in fixed.items():
+        found = getattr(cell, option)
+        if found != value:
+            shown = getattr(value, "__name__", value)
+            raise ValueError(f"{kind} is one op and has {option}={shown} only, not {found!r}.")
+
+
+def once_only(gradient: Callable[..., Any], plain: str) -> Callable[..., Any]:
+    """A gradient made of ops without a gradient of their own, which says so when it is differentiated."""
+
+    @tf.custom_gradient
+    def guarded(*tensors: tf.Tensor) -> Any:
+        def refuse(*_: Any) -> None:
+            raise NotImplementedError(
+                "a block cell has no second derivatives: its gradient is an op that TensorFlow cannot "
+                f'differentiate. Use cell "{plain}", whose numbers are the same, to differentiate twice.'
+            )
+
+        return gradient(*map(tf.stop_gradient, tensors)), refuse
+
+    return guarded
