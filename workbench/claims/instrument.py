@@ -112,14 +112,13 @@ def _pairs(claim: Claim, runs: Sequence[Run], planned: int) -> Pairs:
     again: dict[object, list[Run]] = {}
     for run in runs:
         (again if run.repeat else first).setdefault(run.key, []).append(run)
-    pairs, conditions = [], set()
+    pairs = []
     for key, attempts in again.items():
         block = attempts[0].value(claim.block)
         lowest = min(run.repeat for run in attempts)
         repeat = counted([run for run in attempts if run.repeat == lowest], claim.metric)
         if block in blocks:
             pairs.append(_pair(claim, str(block), repeat, counted(first.get(key, []), claim.metric)))
-            conditions.add(pairs[-1].condition)
     there = {one.block for one in pairs}
     pairs += [
         Pair(block, (), None, None, math.nan, "no run", "A/A") for block in blocks if block not in there
