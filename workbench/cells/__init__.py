@@ -13,6 +13,7 @@ from workbench.cells.nas import NASCell
 from workbench.cells.tf1_weights import load_tf1_weights, tf1_states, tf1_variables, weight_paths
 from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
 from workbench.cells.ugrnn import UGRNNCell
+from workbench.cells.wrappers import WRAPPERS
 
 CELLS: dict[str, type[Cell]] = {
     "basic_rnn": BasicRNNCell,
@@ -31,6 +32,7 @@ CELLS: dict[str, type[Cell]] = {
 
 __all__ = [
     "CELLS",
+    "WRAPPERS",
     "Cell",
     "StepCell",
     "StepWeights",

@@ -50,6 +50,11 @@ class Cell(keras.layers.Layer):
 
     state_size: Any
     output_size: Any
+    memory_states: Any = ()  # numbers of the states that state dropout leaves alone: an LSTM's c
+
+    def draws_once(self, training: bool) -> bool:
+        """Whether a stepper draws at random what all its steps share."""
+        return False
 
     def stepper(self, training: bool = False) -> Stepper:
         """`(inputs, states) -> (output, new_states)` for all steps of one run.
@@ -60,6 +65,11 @@ class Cell(keras.layers.Layer):
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
         """One step, as Keras calls a cell."""
+        if self.draws_once(training):
+            raise NotImplementedError(
+                f"{type(self).__name__} draws one dropout mask for all steps of a run, but keras.layers.RNN calls "
+                "it step by step and cannot say where a run begins: use a runner of workbench.rnn.RNNS."
+            )
         return self.stepper(training)(inputs, states)
 
     def get_initial_state(self, batch_size: Any = None) -> Any:
@@ -165,11 +175,21 @@ def stepper(cell: Any, training: bool) -> Stepper:
     return lambda inputs, states: cell(inputs, states, **options)
 
 
+def build(cell: Any, input_shape: Any) -> None:
+    """Makes a cell's variables for inputs of that shape, if they are not there."""
+    if isinstance(cell, keras.layers.Layer) and not cell.built:
+        cell.build(input_shape)
+
+
+def state_sizes(cell: Any) -> list[Any]:
+    """A cell's `state_size` as a list, of one where it is a number."""
+    return [cell.state_size] if isinstance(cell.state_size, int) else list(cell.state_size)
+
+
 def zero_states(cell: Any, batch_size: Any) -> Any:
     """Zeros in the structure of any cell's `state_size`; a single state comes as a list of one."""
-    sizes = [cell.state_size] if isinstance(cell.state_size, int) else list(cell.state_size)
     dtype = getattr(cell, "compute_dtype", None) or keras.config.floatx()
-    return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), sizes)
+    return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), state_sizes(cell))
 
 
 def initial_states(cell: Any, batch_size: Any) -> Any:

@@ -26,6 +26,8 @@ class CoupledLSTMCell(StepCell):
     contrib CoupledInputForgetGateLSTMCell (without its layer normalisation).
     """
 
+    memory_states = (1,)
+
     def __init__(
         self,
         units: int,

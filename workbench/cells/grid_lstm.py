@@ -40,6 +40,8 @@ class GridLSTMCell(StepCell):
 
     directions: ClassVar[tuple[str, ...]] = ("",)
 
+    memory_states = (1,)
+
     def __init__(
         self,
         units: int,

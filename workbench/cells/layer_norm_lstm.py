@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, Stepper, StepWeights, gates, register
+from workbench.cells.dropout import check_keep_prob, keep_mask
 
 NORMALISED = ("i", "f", "c", "o", "state")
 
@@ -29,6 +30,8 @@ class LayerNormLSTMCell(StepCell):
     Source: Ba et al., https://arxiv.org/abs/1607.06450; dropout: Semeniuta et al.,
     https://arxiv.org/abs/1603.05118; TF 1.15's contrib LayerNormBasicLSTMCell.
     """
+
+    memory_states = (1,)
 
     def __init__(
         self,
@@ -108,15 +111,3 @@ class LayerNormLSTMCell(StepCell):
         centred = wide - tf.reduce_mean(wide, -1, keepdims=True)
         variance = tf.reduce_mean(centred**2, -1, keepdims=True)
         return tf.cast(centred * tf.math.rsqrt(variance + self.epsilon), value.dtype) * gamma + beta
-
-
-def check_keep_prob(name: str, value: Any) -> None:
-    """Refuses what is no probability of keeping something."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ValueError(f"{name} must be over 0 and at most 1, not {value!r}.")
-
-
-def keep_mask(shape: Any, dtype: Any, keep_prob: float, seed: Any) -> tf.Tensor:
-    """Zero where something is dropped, 1 / keep_prob elsewhere, so that the mean is one."""
-    kept = tf.floor(keep_prob + tf.random.stateless_uniform(shape, tf.cast(seed, tf.int32)))
-    return tf.cast(kept / keep_prob, dtype)

@@ -32,6 +32,8 @@ class LSTMCell(StepCell):
     TF 1.15's LSTMCell and BasicLSTMCell.
     """
 
+    memory_states = (1,)
+
     def __init__(
         self,
         units: int,

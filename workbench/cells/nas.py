@@ -26,6 +26,8 @@ class NASCell(StepCell):
     Source: Zoph and Le, https://arxiv.org/abs/1611.01578; TF 1.15's contrib NASCell.
     """
 
+    memory_states = (1,)
+
     def __init__(
         self, units: int, *, num_proj: int | None = None, use_bias: bool = False, **kwargs: Any
     ) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.base import state_sizes
 from workbench.cells.basic_rnn import BasicRNNCell
 from workbench.cells.coupled_lstm import CoupledLSTMCell
 from workbench.cells.grid_lstm import BidirectionalGridLSTMCell, GridLSTMCell
@@ -24,6 +25,7 @@ from workbench.cells.lstm import LSTMCell
 from workbench.cells.nas import NASCell
 from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
 from workbench.cells.ugrnn import UGRNNCell
+from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
 
 
 class Variable(NamedTuple):
@@ -217,6 +219,36 @@ def _grid_lstm(cell: Any) -> Layout:
     return Layout(variables, states=lambda states: _blocks_c_h(states, cell.units))
 
 
+def _multi(cell: Any) -> Layout:
+    """A shared cell's variables are in the scope of the first layer that has it."""
+    first = [next(j for j, other in enumerate(cell.cells) if other is one) for one in cell.cells]
+    return Layout(children=[Child(c, f"cells/{i}/", f"cell_{first[i]}", i) for i, c in enumerate(cell.cells)])
+
+
+def _wrapped(cell: Any) -> Layout:
+    return Layout(children=[Child(cell.cell, "cell/")])
+
+
+def _attention(cell: Any) -> Layout:
+    numbers = iter(cell.query_names)
+    sizes = state_sizes(cell.cell)
+    order = tf1_states(cell.cell, tf.nest.map_structure(lambda _: next(numbers), sizes))
+    rows, columns = cell.past_kernel.shape
+    return Layout(
+        [
+            Variable("kernel", ("input_kernel",)),
+            Variable("bias", ("input_bias",)),
+            Variable("attention/attn_w", ("past_kernel",), shape=(1, 1, rows, columns)),
+            Variable("attention/attn_v", ("score_vector",)),
+            Variable("attention/kernel", tuple(order)),
+            Variable("attention/bias", ("query_bias",)),
+            Variable("attn_output_projection/kernel", ("output_kernel",)),
+            Variable("attn_output_projection/bias", ("output_bias",)),
+        ],
+        [Child(cell.cell, "cell/", state=0)],
+    )
+
+
 LAYOUTS: dict[type, Callable[[Any], Layout]] = {
     BasicRNNCell: _basic_rnn,
     GRUCell: _gru,
@@ -228,6 +260,10 @@ LAYOUTS: dict[type, Callable[[Any], Layout]] = {
     TimeFreqLSTMCell: _time_freq_lstm,
     GridLSTMCell: _grid_lstm,
     BidirectionalGridLSTMCell: _grid_lstm,
+    MultiRNNCell: _multi,
+    DropoutWrapper: _wrapped,
+    ResidualWrapper: _wrapped,
+    AttentionWrapper: _attention,
 }
 
 

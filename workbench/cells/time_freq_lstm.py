@@ -30,6 +30,8 @@ class TimeFreqLSTMCell(StepCell):
     LVCSR Tasks", https://doi.org/10.21437/Interspeech.2016-84; TF 1.15's contrib TimeFreqLSTMCell.
     """
 
+    memory_states = (1,)
+
     def __init__(
         self,
         units: int,

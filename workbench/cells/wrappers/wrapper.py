@@ -1,0 +1,56 @@
+"""What the wrappers of one cell share: states, dtype, building and serialising are the wrapped cell's."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import keras
+
+from workbench.cells.base import Cell, build, initial_states, output_size, state_sizes
+
+
+class WrapperCell(Cell):
+    """A cell around another, `cell`, which may be Keras'. A subclass writes `stepper`."""
+
+    def __init__(self, cell: Any, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
+        self.cell = cell
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The wrapped cell's."""
+        return state_sizes(self.cell)
+
+    @property
+    def output_size(self) -> Any:
+        """The wrapped cell's."""
+        return output_size(self.cell)
+
+    @property
+    def memory_states(self) -> tuple[int, ...]:
+        """The wrapped cell's."""
+        return memory_states(self.cell)
+
+    def draws_once(self, training: bool) -> bool:
+        """Whether the wrapped cell does."""
+        return isinstance(self.cell, Cell) and self.cell.draws_once(training)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the wrapped cell for the same inputs."""
+        build(self.cell, input_shape)
+
+    def get_initial_state(self, batch_size: Any = None) -> Any:
+        """The wrapped cell's."""
+        return initial_states(self.cell, batch_size)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the wrapped cell first."""
+        return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
+
+
+def memory_states(cell: Any) -> tuple[int, ...]:
+    """The numbers of a cell's states that state dropout leaves alone; Keras' LSTM does not say so itself."""
+    if isinstance(cell, keras.layers.LSTMCell):
+        return (1,)
+    return getattr(cell, "memory_states", ())
