@@ -10,6 +10,7 @@ Exit code 0: all went well; 1: a run failed; 2: the input is wrong and nothing w
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    console, errors = Console(), Console(stderr=True, soft_wrap=True)
+    console, errors = _console(), Console(stderr=True, soft_wrap=True)
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
         if given.shows:
@@ -66,6 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted; what had finished is recorded", style="red")
         return 130
+
+
+def _console() -> Console:
+    """The terminal; where there is none, lines of 100 characters unless COLUMNS says otherwise."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 100
+    return console
 
 
 def parse(arguments: Sequence[str]) -> Arguments:

@@ -103,7 +103,9 @@ METRICS: dict[str, Metric] = {
     "speed/graph_nodes": Metric(
         "nodes", "nodes of the first training graph, bodies of its functions included", "lower"
     ),
-    "speed/first_step_s": Metric("s", "first training step, tracing included", "lower", noisy=True),
+    "speed/first_step_s": Metric(
+        "s", "first training step, its graph being traced already", "lower", noisy=True
+    ),
     "speed/input_wait_share": Metric(
         "1", "share of the timed window spent waiting for a batch", "lower", noisy=True
     ),

@@ -37,7 +37,7 @@ def run(config: Config, channel: Channel) -> RunRecord:
 
     record = RunRecord()
     training = config.training
-    device = configure(training.device, tf32=training.tf32, threads=training.threads)
+    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads)
     set_determinism(config.seed, training.deterministic)
     data = _Data(config)
     model = _model(config, data)
@@ -46,7 +46,7 @@ def run(config: Config, channel: Channel) -> RunRecord:
     )
 
     channel.note("tracing")
-    graph = build_graph(step.trace, next(iter(data.train(0))))
+    graph = build_graph(step.trace, next(iter(data.window())))
     record.add({"speed/graph_build_s": graph.seconds, "speed/graph_nodes": graph.nodes})
 
     channel.note("training")
@@ -85,8 +85,7 @@ def run(config: Config, channel: Channel) -> RunRecord:
     record.facts |= {
         "device": device["device"],
         "threads": _threads(device),
-        "data.longest": data.longest,
-        "data.task": data.manifest.task,
+        "task": data.manifest.task,
     }
     return record
 
@@ -100,9 +99,10 @@ def prepare(config: Config) -> Path:
     return shards.prepare(
         config.data.name,
         options,
+        task=options.pop("task", "tag"),
         cache_dir=config.data.cache_dir,
         max_length=config.data.max_length,
-        over_length=config.data.over_length,
+        over_length=_chosen(config.data.over_length),
         max_examples=config.data.max_examples,
         validation_share=config.data.validation_share,
         shards=config.data.shards,
@@ -156,7 +156,7 @@ class _Data:
             pad_to_boundary=isinstance(padding, Bucket) and padding.pad_to_boundary,
             longest=self.longest,
             seed=seed_for(self._config.seed, "order"),
-            parse=data.parse,
+            parse=_chosen(data.parse),
             **options,
         )
 
@@ -171,6 +171,7 @@ class _Data:
             batch_size=None if padding.token_budget else size,
             token_budget=padding.token_budget,
             boundaries=self.boundaries,
+            pad_to_boundary=isinstance(padding, Bucket) and padding.pad_to_boundary,
             longest=self.longest,
         )
         random = predict(self.histogram, "batch", batch_size=size)
@@ -195,7 +196,7 @@ def _model(config: Config, data: _Data) -> Any:
     manifest, cell, rnn = data.manifest, dataclasses.asdict(config.cell), dataclasses.asdict(config.rnn)
     ids = manifest.inputs == "ids"
     return build_model(
-        task=manifest.task,
+        task=_chosen(manifest.task),
         classes=len(manifest.labels),
         vocabulary_size=len(manifest.vocabulary or ()) if ids else None,
         feature_size=None if ids else manifest.feature_size,
@@ -296,6 +297,11 @@ def _timed(config: Config, step: Any, data: _Data, channel: Channel, record: Run
     record.tags["window.lock_waited_s"] = f"{waited:.3f}"
     record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
     return window.metrics()
+
+
+def _chosen(value: str) -> Any:
+    """A text of which the schema's choices are the room's literals."""
+    return value
 
 
 def _threads(device: Mapping[str, Any]) -> int:

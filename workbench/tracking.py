@@ -1,7 +1,7 @@
 """Records in MLflow: the only importer of mlflow.
 
-A new SQLite database is made in one process under a file lock, since MLflow's migrations are not locked and two
-processes that make one at once destroy it.
+A new SQLite database is made in one process under a file lock, since MLflow's migrations are not locked and
+two processes that make one at once destroy it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Tracker:
                 self._client.log_batch(run_id, params=entries[at : at + 100])
 
     def log(self, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
-        """Log rows of (step, values) in as few calls as there can be; values that are not finite are left out."""
+        """Log rows of (step, values) in as few calls as can be; values that are not finite are left out."""
         now = int(time.time() * 1000)
         entries = [
             Metric(name, float(value), now, step)
@@ -182,7 +182,7 @@ def _resolved(uri: str) -> tuple[str, Path | None]:
     if urlparse(uri).scheme in ("http", "https", "postgresql", "postgresql+psycopg2", "mysql"):
         return uri, None
     raise TrackingError(
-        f"tracking.uri={uri}: must be sqlite:///FILE, an http(s) address of an MLflow server, or a database URI"
+        f"tracking.uri={uri}: must be sqlite:///FILE, an http(s) address of a server, or a database URI"
     )
 
 
@@ -232,8 +232,8 @@ def _explained(uri: str) -> Iterator[None]:
         where = f"tracking.uri={_without_password(uri)}"
         if "out-of-date database schema" in message or "Can't locate revision" in message:
             raise TrackingError(
-                f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); "
-                f"copy it, then `mlflow db upgrade {_without_password(uri)}`, or give another tracking.uri. "
+                f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); copy "
+                f"it, then `mlflow db upgrade {_without_password(uri)}`, or give another tracking.uri. "
                 f"MLflow says: {message}"
             ) from error
         raise TrackingError(f"{where}: {message}") from error

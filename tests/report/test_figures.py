@@ -50,9 +50,10 @@ def test_the_intervals_and_the_claimed_region_are_where_they_should_be(verdicts)
 
 
 def test_the_blocks_of_a_verdict_are_drawn_where_it_brings_them(verdicts):
-    condition = [part["effect"] for part in verdicts[0].by_condition]
+    blocks = [part["effect"] for part in verdicts[0].by_block]
+    assert len(blocks) == verdicts[0].pairs
     axis = figures.effects(verdicts[:1]).axes[0]
-    assert any(list(line.get_xdata()) == condition for line in axis.lines)
+    assert any(list(line.get_xdata()) == blocks for line in axis.lines)
 
 
 def test_a_wide_decision_interval_does_not_hide_the_rest(verdicts):

@@ -48,6 +48,7 @@ class Verdict:
     effect: float | None = None
     interval: Interval | None = None
     decision_interval: Interval | None = None
+    confidence: float = 0.95
     decided_at: float | None = None
     p_reproduced: float | None = None
     p_contradicted: float | None = None
@@ -57,6 +58,7 @@ class Verdict:
     exact_p: float | None = None
     failed: tuple[dict[str, Any], ...] = ()
     unused: int = 0
+    by_block: tuple[dict[str, Any], ...] = ()
     by_condition: tuple[dict[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -167,12 +169,14 @@ def describe(row: Row, y: Floats) -> Verdict:
         control=words.arm(claim.control),
         effect=_natural(claim, (_mean(y),) * 2)[0] if len(y) else None,
         interval=thick and _natural(claim, thick),
+        confidence=claim.confidence,
         pairs=len(y),
         planned=pairs.planned,
         agree=statistics.agreeing(y, row.region),
         exact_p=statistics.exact_p(y, row.region) if measured else None,
         failed=tuple(words.failure(one) for one in pairs.pairs if one.failure),
         unused=sum(pairs.unused.values()),
+        by_block=_by_block(row, y),
         by_condition=_by_condition(row) if measured else (),
         flags=tuple(words.flags(claim, pairs)),
         statement=claim.statement,
@@ -218,6 +222,14 @@ def _agree(verdict: str, thin: Interval, region: Region) -> bool:
     strictly = region[0] + rounding < thin[0] and thin[1] < region[1] - rounding
     strictly_out = thin[1] + rounding < region[0] or region[1] < thin[0] - rounding
     return {"reproduced": inside, "contradicted": outside}.get(verdict, not strictly and not strictly_out)
+
+
+def _by_block(row: Row, y: Floats) -> tuple[dict[str, Any], ...]:
+    """The effect in each complete block, in the claim's own scale."""
+    return tuple(
+        {"block": block, "effect": _natural(row.claim, (float(value),) * 2)[0]}
+        for block, value in zip(row.pairs.complete, y, strict=bool(row.pairs.conditions))
+    )
 
 
 def _by_condition(row: Row) -> tuple[dict[str, Any], ...]:

@@ -141,7 +141,7 @@ def _group(group: str, schemas: Mapping[str, type], tree: Any) -> tuple[dict[str
         remedy = f"this group is missing; choose one of {', '.join(schemas)}"
         return {}, [Problem(group, tree, remedy)]
     variant = tree.get(key)
-    if variant not in schemas:
+    if not isinstance(variant, str) or variant not in schemas:
         return dict(tree), [Problem(f"{group}.{key}", variant, not_among(variant, schemas))]
     return check(schemas[variant], tree, group)
 

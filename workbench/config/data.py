@@ -31,6 +31,9 @@ class PythonSource(Data):
     """Logical lines of Python source as characters, each labelled with its token class."""
 
     package: str = option("stdlib", "`stdlib`, or the name of any installed package")
+    lines_per_file: int | None = option(
+        100, "logical lines taken from one file, so that a small data set sees many; null: all", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Synthetic(Data):
     examples: int = option(2000, "examples made, both splits together", low=2)
     vocabulary: int = option(50, "different tokens", low=2)
     classes: int = option(8, "different labels", low=2)
+    task: str = option("tag", "a label for each token, or one for the whole", choices=["tag", "classify"])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Bucket(Padding):
     """Examples of like length together."""
 
     boundaries: list[int] | None = option(
-        None, "first length of each bucket but the first; null: quantiles", low=1
+        None, "upper limit of each bucket but the last, included; null: quantiles", low=1
     )
     buckets: int = option(8, "buckets, where their boundaries come from quantiles", low=2)
     pad_to_boundary: bool = option(False, "pad to the bucket's boundary, not to the batch's longest")

@@ -35,7 +35,7 @@ class Report:
     def show(self, console: Console, *, quiet: bool = False) -> None:
         """Print the verdict table, and what failed."""
         if not quiet:
-            console.print(tables.runs_table(self.runs, varying(self.runs)))
+            console.print(tables.runs_table(self.runs))
         if self.verdicts:
             console.print(tables.verdict_table(self.verdicts))
         console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
@@ -70,8 +70,16 @@ def report(
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
     facts = _facts(parent, children, frozen, claims)
     page.write_report(folder, verdicts, children, facts)
+    (folder / "runs.csv").write_text(published(children))
     tracker.artifact(parent["run_id"], folder)
     return Report(folder, verdicts, children, facts)
+
+
+def published(runs: pd.DataFrame) -> str:
+    """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
+    hidden = ("artifact_uri", "experiment_id", "params.data.path", "tags.mlflow.")
+    kept = runs[sorted(column for column in map(str, runs.columns) if not column.startswith(hidden))]
+    return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
 
 
 def latest_sweep(tracker: Tracker, experiment: str) -> str:
@@ -90,15 +98,6 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
     return str(sweeps.sort_values("start_time").iloc[-1]["tags.workbench.sweep"])
 
 
-def varying(runs: pd.DataFrame) -> list[str]:
-    """Parameters that the arms of a sweep differ in, seeds and repeats apart."""
-    if runs.empty:
-        return []
-    skipped = {"params.seed", "params.repeat", "params.data.fingerprint", "params.data.longest"}
-    columns = [column for column in runs if column.startswith("params.") and column not in skipped]
-    return [c.removeprefix("params.") for c in columns if runs[c].fillna("").nunique() > 1]
-
-
 def _facts(
     parent: pd.Series, runs: pd.DataFrame, frozen: dict[str, Any], claims: Sequence[Claim] | None
 ) -> dict[str, Any]:
@@ -107,8 +106,7 @@ def _facts(
         return value if isinstance(value, str) else ""
 
     failed = runs[runs["status"] != "FINISHED"] if not runs.empty else runs
-    errors = failed["tags.workbench.error"] if "tags.workbench.error" in failed else [""] * len(failed)
-    names = failed.get("tags.mlflow.runName", [])
+    failures = failed.reindex(columns=["tags.mlflow.runName", "tags.workbench.error", "status", "run_id"])
     is_epoch = runs.get("tags.window.is_epoch", pd.Series(dtype=str)).dropna()
     return {
         "name": str(parent.get("params.name")),
@@ -128,9 +126,7 @@ def _facts(
         "skipped": [(one["arm"], one["reason"]) for one in frozen["skipped"]],
         "failures": [
             (name, error if isinstance(error, str) else status, run_id)
-            for name, error, status, run_id in zip(
-                names, errors, failed.get("status", []), failed.get("run_id", []), strict=False
-            )
+            for name, error, status, run_id in failures.itertuples(index=False)
         ],
         "planned": int(tag("workbench.planned_pairs") or 0),
         "claims_sha": claims_room.claims_sha(claims) if claims else "",
@@ -140,7 +136,5 @@ def _facts(
 
 
 def _minutes(parent: pd.Series, runs: pd.DataFrame) -> float:
-    ends = runs["end_time"].dropna() if "end_time" in runs else []
-    if not len(ends):
-        return 0.0
-    return round((max(ends) - parent["start_time"]).total_seconds() / 60, 1)
+    ends = runs.get("end_time", pd.Series(dtype=object)).dropna()
+    return round((max(ends) - parent["start_time"]).total_seconds() / 60, 1) if len(ends) else 0.0

@@ -95,8 +95,8 @@ def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Fi
         )
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-    points = "its blocks" if any(getattr(one, "by_block", ()) for one in drawn) else "its conditions"
-    grey = any(getattr(one, "by_block", ()) or one.by_condition for one in drawn)
+    points = "its blocks" if any(one.by_block for one in drawn) else "its conditions"
+    grey = any(one.by_block or one.by_condition for one in drawn)
     axes[0].set_title(
         "thick: interval of the row   thin: interval that decided it   shaded: what is claimed"
         + (f"   grey: {points}" if grey else ""),
@@ -230,7 +230,7 @@ def _forest_row(axis: Any, row: int, one: Verdict) -> None:
     axis.fill_betweenx(
         [row - 0.38, row + 0.38], max(low, left), min(high, right), color=CLAIMED, lw=0, zorder=0
     )
-    points = [part["effect"] for part in getattr(one, "by_block", ()) or one.by_condition]
+    points = [part["effect"] for part in one.by_block or one.by_condition]
     points = [value for value in points if isinstance(value, float) and left <= value <= right]
     axis.plot(points, [row - 0.2] * len(points), "o", color=INK, alpha=0.35, ms=3, mew=0, zorder=2)
     for interval, width in ((one.decision_interval, 1.2), (one.interval, 4.0)):

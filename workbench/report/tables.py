@@ -394,9 +394,8 @@ def _below(text: str) -> tuple[str, str]:
 
 
 def _level(verdicts: Iterable[Verdict]) -> str:
-    """The confidence of the rows' own intervals, which the A/A row names."""
-    named = [one.decided_at for one in verdicts if one.kind == "instrument" and one.decided_at]
-    return f"{100 * named[0]:.3g}%" if named else "95%"
+    """The confidence of the rows' own intervals."""
+    return f"{100 * next((one.confidence for one in verdicts), 0.95):.3g}%"
 
 
 def _head(metric: str, between: str) -> str:

@@ -20,8 +20,10 @@ class Channel:
 
     def __init__(self) -> None:
         fds = os.environ.pop(CHANNEL, None)
-        self._reads, self._writes = map(int, fds.split(",")) if fds else (None, None)
+        self._reads: int | None = None
+        self._writes: int | None = None
         if fds:
+            self._reads, self._writes = map(int, fds.split(","))
             die_with_parent()
 
     def send(self, kind: str, **values: Any) -> None:

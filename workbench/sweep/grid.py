@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.claims import normalise
 from workbench.config import ConfigError, Problem, flatten, load
 from workbench.sweep.compose import Composer, split_sweeps
 
@@ -72,8 +73,11 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
     arms: dict[str, Tree] = {}
     skipped: dict[str, Skipped] = {}
     for grid in full.get("sweep", {}).get("grids") or [{}]:
-        for combination in _combinations({**params, **grid}, plain, swept):
-            arm = " ".join(combination) or "defaults"
+        axes = _axes({**params, **grid}, plain, swept)
+        for combination in map(list, itertools.product(*axes.values())):
+            arm = _title(combination, axes)
+            if arm in arms or arm in skipped:
+                arm = " ".join(combination)
             tree, wrong = load(compose([*plain, *combination]))
             fatal += [problem for problem in wrong if not problem.skip and problem not in fatal]
             if wrong:
@@ -103,7 +107,7 @@ def plan(
         random.Random(order_seed + 1).shuffle(first)
         rows.append((0, _unused_seed(seeds), first))
     rows += [(k + 1, seed, order[k]) for k, seed in enumerate(seeds)]
-    jobs = []
+    jobs: list[Job] = []
     for block, seed, row in rows:
         for position in row:
             arm, repeat = places[position]
@@ -138,7 +142,7 @@ def matching_arm(grid: Grid, wanted: Mapping[str, Any]) -> str | None:
     """The first arm whose dotted values are all as wanted."""
     for arm, tree in grid.arms.items():
         flat = flatten(tree)
-        if all(flat.get(key) == value for key, value in wanted.items()):
+        if all(normalise(flat.get(key)) == normalise(value) for key, value in wanted.items()):
             return arm
     return None
 
@@ -157,18 +161,23 @@ def _seeds(overrides: Iterable[str] | None) -> list[int] | None:
     return seeds
 
 
-def _combinations(
+def _axes(
     grid: Mapping[str, Any], plain: Sequence[str], swept: Mapping[str, Sequence[str]]
-) -> list[list[str]]:
-    """The products of a grid; what the command line gives replaces the grid's own."""
+) -> dict[str, list[str]]:
+    """The axes of a grid, each a list of overrides; what the command line gives replaces the grid's own."""
     given = {text.lstrip("+~").partition("=")[0] for text in plain}
-    axes: dict[str, list[str]] = {}
-    for key, values in grid.items():
-        if key in given:
-            continue
-        axes[key] = _values(key, values)
-    axes |= {key: list(values) for key, values in swept.items()}
-    return [list(combination) for combination in itertools.product(*axes.values())]
+    axes = {key: _values(key, values) for key, values in grid.items() if key not in given}
+    return axes | {key: list(values) for key, values in swept.items()}
+
+
+def _title(combination: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:
+    """What tells a combination from others of its grid, which groups it takes, how its RNN runs; no more."""
+    kept = [
+        text
+        for (key, values), text in zip(axes.items(), combination, strict=True)
+        if len(values) > 1 or "." not in key or key.startswith("rnn.")
+    ]
+    return " ".join(kept) or "defaults"
 
 
 def _values(key: str, values: Any) -> list[str]:

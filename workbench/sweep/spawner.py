@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from workbench.places import IS_SHIPPED, PACKAGE
+
 CHANNEL = "WORKBENCH_CHANNEL"
 MODULE = "workbench.run"
 PRELOADED = (
@@ -80,7 +82,7 @@ class Fresh:
             stderr=subprocess.STDOUT,
             pass_fds=(reads, writes),
             start_new_session=True,
-            env={**os.environ, **environment, CHANNEL: f"{reads},{writes}"},
+            env={**_environment(environment), CHANNEL: f"{reads},{writes}"},
         )
         return _Fresh(process)
 
@@ -123,7 +125,7 @@ class ForkServer:
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env=_environment(environment or {}),
             )
         theirs.close()
 
@@ -154,10 +156,14 @@ class ForkServer:
         self._process.wait()
 
     def _answer(self) -> dict[str, int]:
-        data = self._socket.recv(_REQUEST)
+        data = b""
+        with contextlib.suppress(ConnectionResetError):
+            data = self._socket.recv(_REQUEST)
         if not data:
+            last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
             raise ChildProcessError(
-                f"the fork server is gone ({self._log} says why); start jobs afresh with workbench.start=fresh"
+                f"the fork server is gone: {''.join(last) or 'it said nothing'} ({self._log}); "
+                "workbench.start=fresh starts jobs without it"
             )
         return dict(json.loads(data))
 
@@ -176,6 +182,15 @@ class _Forked:
         _kill_group(self._pid)
         with contextlib.suppress(ChildProcessError):
             self.wait()
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment and more; a checkout's children find its package wherever they are started."""
+    found = {**os.environ, **more}
+    if not IS_SHIPPED:
+        paths = [str(PACKAGE.parent), *filter(None, [found.get("PYTHONPATH")])]
+        found["PYTHONPATH"] = os.pathsep.join(paths)
+    return found
 
 
 def _kill_group(pid: int) -> None:

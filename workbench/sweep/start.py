@@ -140,19 +140,25 @@ def _claims(config: Config) -> list[Claim] | None:
 def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
     blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
     if declared:
-        wrong = [p for tree in grid.arms.values() for p in claims_room.check_against(declared, flatten(tree))]
-        wrong = list(dict.fromkeys(wrong))
+        known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
+        wrong = claims_room.check_against(declared, known)
         if wrong:
             raise claims_room.ClaimError("\n".join(wrong))
         blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
         throw_away = config.sweep.throw_away is not False
-        if declared[0].control_again:
-            first = declared[0]
-            condition = {key: values[0] for key, values in first.over.items()}
-            control = matching_arm(grid, {**condition, **first.control})
+        control = _control(grid, declared) if declared[0].control_again else None
     return plan(
         grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
     )
+
+
+def _control(grid: Grid, declared: list[Claim]) -> str | None:
+    """The arm of the first control that is an arm, in its first condition."""
+    for claim in declared:
+        if "value" not in claim.control:
+            condition = {key: values[0] for key, values in claim.over.items()}
+            return matching_arm(grid, {**condition, **claim.control})
+    return None
 
 
 def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | None) -> dict[str, str]:

@@ -1,0 +1,235 @@
+"""The command that a person types, and what it leaves in MLflow; every exit code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from workbench.__main__ import main
+from workbench.record import METRICS
+from workbench.tracking import Tracker
+
+CLAIMS = """
+schema: 1
+pairs: 2
+equal: [data.fingerprint, device, threads, speed/valid_tokens]
+claims:
+- name: padding_changes_no_result
+  kind: exact
+  statement: How far a batch is padded does not change what is learnt.
+  source: "guide, passing sequence_length"
+  metric: loss/validation_per_token
+  scale: difference
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: same
+  smallest: 0
+  tolerance: 0.00001
+  why_smallest: only the order of sums may differ
+- name: batch_padding_pads_as_much
+  kind: exact
+  statement: A claim that is wrong.
+  source: "nobody"
+  metric: data/padding_share
+  scale: difference
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: same
+  smallest: 0
+  why_smallest: it is wrong
+"""
+EXPERIMENT = """
+# @package _global_
+name: tiny
+sweep:
+  claims: {claims}
+  grids: [{{padding: [global, batch], rnn: [dynamic, static]}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, type_in, small):
+    """A whole sweep with claims, typed once."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "claims.yaml").write_text(CLAIMS)
+    (folder / "mine" / "experiment").mkdir(parents=True)
+    (folder / "mine" / "experiment" / "tiny.yaml").write_text(
+        EXPERIMENT.format(claims=folder / "claims.yaml")
+    )
+    words = ["+experiment=tiny", "--config-dir", "mine", "-m", *small, "rnn=dynamic"]
+    return folder, type_in(folder, *words)
+
+
+@pytest.mark.command
+class TestSweep:
+    def test_ends_well_and_shows_its_verdicts(self, swept) -> None:
+        _, done = swept
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "8 jobs in 2 blocks after a throw-away block, 2 claims" in done.stdout
+        assert "reproduced" in done.stdout
+        assert "contradicted" in done.stdout
+
+    def test_parent_and_children_are_in_mlflow(self, swept) -> None:
+        folder, _ = swept
+        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        assert set(runs["status"]) == {"FINISHED"}
+        parent = runs[runs["tags.workbench.kind"] == "sweep"]
+        children = runs[runs["tags.workbench.kind"] == "run"]
+        assert (len(parent), len(children)) == (1, 8)
+        assert set(children["tags.mlflow.parentRunId"]) == set(parent["run_id"])
+        assert len(set(children["tags.workbench.identity"])) == 8
+        assert children["tags.workbench.block"].value_counts().to_dict() == {"0": 2, "1": 3, "2": 3}
+        assert set(children["params.device"]) <= {"cpu", "gpu"}
+        recorded = {c.removeprefix("metrics.") for c in children if c.startswith("metrics.")}
+        assert recorded - {"epoch"} <= set(METRICS)
+        for name in ("speed/valid_tokens_per_s", "memory/peak_rss_mb", "loss/validation_per_token"):
+            assert children[f"metrics.{name}"].notna().all()
+
+    def test_the_frozen_grid_and_the_claims_lie_with_the_parent(self, swept) -> None:
+        folder, _ = swept
+        tracker = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db")
+        runs = tracker.runs("tiny")
+        (parent,) = runs[runs["tags.workbench.kind"] == "sweep"]["run_id"]
+        frozen = json.loads(tracker.read_text(parent, "grid.json"))
+        assert [job["block"] for job in frozen["jobs"]] == [0, 0, 1, 1, 1, 2, 2, 2]
+        assert tracker.read_text(parent, "claims.yaml") == CLAIMS
+        verdicts = json.loads(tracker.read_text(parent, "verdicts.json"))
+        assert [v["verdict"] for v in verdicts[:2]] == ["reproduced", "contradicted"]
+
+    def test_the_control_again_is_bit_identical_to_the_control(self, swept) -> None:
+        folder, _ = swept
+        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        control = runs[
+            (runs["params.padding.name"] == "global") & (runs["tags.workbench.block"].isin(["1", "2"]))
+        ]
+        for _, pair in control.groupby("params.seed"):
+            assert sorted(pair["params.repeat"]) == ["0", "1"]
+            for digest in ("losses", "weights", "order"):
+                assert pair[f"tags.digest.{digest}"].nunique() == 1
+        assert control["tags.digest.losses"].nunique() == 2
+
+    def test_the_arms_of_a_block_see_the_same_examples_in_the_same_order(self, swept) -> None:
+        folder, _ = swept
+        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        children = runs[runs["tags.workbench.kind"] == "run"]
+        assert (children.groupby("params.seed")["tags.digest.order"].nunique() == 1).all()
+
+    def test_report_gives_the_same_bytes_again_and_runs_nothing(self, swept, type_in) -> None:
+        folder, _ = swept
+        (first,) = folder.glob("mlruns/hydra/tiny/*/report/verdicts.json")
+        again = type_in(
+            folder, "tiny", "--claims", "claims.yaml", "--out", "again", module="workbench.report"
+        )
+        assert again.returncode == 0, again.stderr
+        for name in ("verdicts.json", "verdicts.csv", "report.md", "runs.csv"):
+            assert (folder / "again" / name).read_bytes() == first.with_name(name).read_bytes()
+        assert len(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")) == 9
+
+    def test_the_published_runs_judge_alike_and_name_no_place(self, swept) -> None:
+        from workbench.claims import judge_table, load
+
+        folder, _ = swept
+        (path,) = folder.glob("mlruns/hydra/tiny/*/report/runs.csv")
+        assert str(folder) not in path.read_text()
+        verdicts = judge_table(load(folder / "claims.yaml"), pd.read_csv(path, dtype={"params.seed": str}))
+        assert [v.verdict for v in verdicts[:2]] == ["reproduced", "contradicted"]
+
+
+@pytest.mark.command
+def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, small) -> None:
+    digests = []
+    for start in ("fork", "fresh"):
+        done = type_in(tmp_path, *small, f"workbench.start={start}", "name=one", "measure=off")
+        assert done.returncode == 0, done.stdout + done.stderr
+        for word in ("ran", "loss", "accuracy", "recorded"):
+            assert word in done.stdout
+    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("one")
+    assert sorted(runs["tags.workbench.start"]) == ["fork", "fresh"]
+    digests = [runs[f"tags.digest.{name}"].nunique() for name in ("losses", "weights", "order")]
+    assert digests == [1, 1, 1]
+
+
+@pytest.mark.command
+def test_a_job_that_fails_costs_no_other_and_the_exit_code_says_so(tmp_path: Path, type_in, small) -> None:
+    done = type_in(tmp_path, "-m", *small, "measure=off", "name=failing", "training.threads=1,100000000")
+    assert done.returncode == 1
+    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("failing")
+    children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.training.threads")
+    assert children.loc["1", "status"] == "FINISHED"
+    assert children.loc["100000000", "status"] in ("FAILED", "KILLED")
+    assert children.loc["100000000", "run_id"] in done.stdout
+
+
+REFUSED = [
+    (["training.epoch=3"], "did you mean training.epochs?"),
+    (["+experiment=padding_ablatoin", "-m"], "padding_ablatoin"),
+    (["seed=1,2"], "several values make a sweep: add -m"),
+    (["--multirunn"], "no such flag"),
+    (["--config-dir", "nowhere"], "is not a folder"),
+    (["tracking.uri=http://127.0.0.1:9"], "nothing answers there"),
+    (["tracking.uri=mlruns"], "must be sqlite:///FILE"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_bad_input_is_refused_before_anything_is_recorded(
+    tmp_path: Path, monkeypatch, capsys, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.command
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=ud_english_ewt"], "give data.path"),
+        (["data=tfrecord", "data.path=nowhere"], "nowhere"),
+    ],
+)
+def test_data_that_is_not_there_is_refused_before_a_run_is_recorded(
+    tmp_path: Path, type_in, words: list[str], message: str
+) -> None:
+    done = type_in(tmp_path, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as connection:
+        assert connection.execute("select count(*) from runs").fetchone() == (0,)
+
+
+def test_a_misspelt_metric_in_claims_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch, capsys, small
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "claims.yaml").write_text(CLAIMS.replace("data/padding_share", "data/paddin_share"))
+    assert main(["-m", *small, "padding=global,batch", "sweep.claims=claims.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "claims.yaml:" in said
+    assert "data/padding_share" in said
+
+
+def test_a_dry_run_lists_and_stops(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "+experiment=padding_ablation", "workbench.dry_run=true"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "6 blocks after a throw-away block" in said
+    assert "skipped: data=python_source padding=batch rnn=static" in said
+    assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.command
+def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
+    (tmp_path / "look.py").write_text(
+        "import sys\nfrom workbench.__main__ import main\ncode = main(['workbench.dry_run=true'])\n"
+        "print(code, sorted(m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'keras')))\n"
+    )
+    done = type_in(tmp_path, module="look")
+    assert done.stdout.strip().endswith("0 []")
