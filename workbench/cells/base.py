@@ -12,7 +12,7 @@ gradient in one product, and never asks which cell it has.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -179,6 +179,15 @@ def build(cell: Any, input_shape: Any) -> None:
     """Makes a cell's variables for inputs of that shape, if they are not there."""
     if isinstance(cell, keras.layers.Layer) and not cell.built:
         cell.build(input_shape)
+
+
+def innermost(cell: Any) -> Iterator[Any]:
+    """The cells that a cell is made of: itself, or those that it wraps (`cell`) or stacks (`cells`)."""
+    inside = getattr(cell, "cells", None) or ([cell.cell] if hasattr(cell, "cell") else None)
+    if inside is None:
+        yield cell
+    for inner in inside or ():
+        yield from innermost(inner)
 
 
 def state_sizes(cell: Any) -> list[Any]:

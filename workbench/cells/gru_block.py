@@ -64,6 +64,7 @@ class GRUBlockCell(GRUCell):
                 d_w_c = tf.matmul(tf.concat([x, h_prev * saved["r"]], 1), d_c, transpose_a=True)
                 return out.d_x, out.d_h_prev, d_w_ru, d_w_c, tf.reduce_sum(d_ru, 0), tf.reduce_sum(d_c, 0)
 
-            return h, lambda d_h: once_only(gradient, "gru")(d_h, *tensors, r, u, c)
+            saved = [*map(tf.stop_gradient, (r, u, c))]
+            return h, lambda d_h: once_only(gradient, "gru")(d_h, *tensors, *saved)
 
         return op(*tensors)

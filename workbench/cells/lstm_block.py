@@ -83,7 +83,7 @@ class LSTMBlockCell(LSTMCell):
                 d_w = tf.matmul(tf.concat([x, h], 1), dicfo, transpose_a=True)
                 return d_x, c_prev, d_h, d_w, *peepholes, tf.reduce_sum(dicfo, 0)
 
-            saved = (out.i, out.cs, out.f, out.o, out.ci, out.co)
+            saved = [*map(tf.stop_gradient, (out.i, out.cs, out.f, out.o, out.ci, out.co))]
             return (out.h, out.cs), lambda dh, dc: once_only(gradient, "lstm")(dh, dc, *tensors, *saved)
 
         return op(*tensors)

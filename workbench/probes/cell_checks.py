@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.base import initial_states, output_size
 from workbench.rnn import RNNS
 
 LENGTHS = (3, 1, 0, 2)
@@ -87,10 +88,9 @@ def check_contract(batch: Batch) -> None:
     """One call: the output is of `output_size`, the new states are nested and shaped as the initial ones."""
     cell = batch.cell
     inputs = tf.nest.map_structure(lambda x: tf.constant(x[:, 0]), batch.inputs)
-    states = cell.get_initial_state(batch_size=len(LENGTHS))
+    states = initial_states(cell, len(LENGTHS))
     output, new_states = cell(inputs, states)
-    sizes = getattr(cell, "output_size", None)
-    sizes = tf.nest.flatten(cell.state_size)[:1] if sizes is None else tf.nest.flatten(sizes)
+    sizes = tf.nest.flatten(output_size(cell))
     shapes = [tuple(o.shape) for o in tf.nest.flatten(output)]
     if shapes != [(len(LENGTHS), size) for size in sizes]:
         raise CellError(f"{batch.name()}: outputs have shapes {shapes}, but output_size is {sizes}.")
@@ -108,9 +108,12 @@ def check_config(batch: Batch) -> None:
     if again.get_config() != cell.get_config():
         raise CellError(f"{batch.name()}: {cell.get_config()} comes back as {again.get_config()}.")
     again.build(tf.nest.map_structure(lambda n: (None, n), batch.input_size))
+    shapes, shapes_again = ([w.shape for w in one.weights] for one in (cell, again))
+    if shapes != shapes_again:
+        raise CellError(f"{batch.name()}: weights {shapes} come back from the config as {shapes_again}.")
     again.set_weights(cell.get_weights())
     inputs = tf.nest.map_structure(lambda x: tf.constant(x[:, 0]), batch.inputs)
-    states = cell.get_initial_state(batch_size=len(LENGTHS))
+    states = initial_states(cell, len(LENGTHS))
     _compare(batch, "get_config", "a cell made from its config", cell(inputs, states), again(inputs, states))
 
 
@@ -125,7 +128,9 @@ def check_saving(batch: Batch) -> None:
     )
     cell.set_weights(batch.cell.get_weights())
     expected = np.stack([_alone(batch, i, None)[0][0] for i in range(len(LENGTHS))])
-    _compare(batch, "keras.layers.RNN", "outputs", expected, model(batch.inputs))
+    _compare(
+        batch, "keras.layers.RNN", "outputs of examples among others and alone", expected, model(batch.inputs)
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
@@ -254,7 +259,7 @@ def _run(batch: Batch, rnn: Callable[..., Any], inputs: Any, lengths: Any, rows:
 def _alone(batch: Batch, row: int, length: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """A plain loop over one example's valid part: outputs [length, ...], last states."""
     cell, steps = batch.cell, max(LENGTHS) if length is None else length
-    states = cell.get_initial_state(batch_size=1)
+    states = initial_states(cell, 1)
     collected = []
     for t in range(steps):
         step = tf.nest.map_structure(lambda x, t=t: tf.constant(x[row : row + 1, t]), batch.inputs)

@@ -43,7 +43,7 @@ def dynamic_rnn(
         time, states, arrays = _loop(sequence, time, states, arrays, unroll_steps)
     _, states, arrays = _loop(sequence, time, states, arrays, 1)
     outputs = tf.nest.map_structure(lambda a: _padded(a.stack(), sequence), arrays)
-    return finish(outputs, time_major), states
+    return finish(sequence, outputs, time_major), states
 
 
 def _loop(sequence: Sequence, time: Any, states: Any, arrays: Any, steps: int) -> tuple[Any, Any, Any]:

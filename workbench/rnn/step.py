@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, Stepper, initial_states, output_size, stepper
+from workbench.cells.base import StepCell, Stepper, build, initial_states, output_size, stepper
 from workbench.masking import copy_state, zero_past_end
+from workbench.rnn.keras_dropout import draw_masks, forget_masks
 
 
 class Sequence(NamedTuple):
     """What a runner walks over, time first, and how."""
 
+    cell: Any
     inputs: Any  # [steps, B, ...], nested; projected already where the cell is in one-step form
     states: Any  # the initial states
     zeros: Any  # an output of zeros, [B, ...]
@@ -52,13 +54,15 @@ def prepare(
     length = check_sequence_length(sequence_length, batch, max_length)
     steps = max_length if length is None else tf.reduce_max(tf.concat([length, [0]], 0))
 
-    if not time_major:
-        inputs = tf.nest.map_structure(swap_time, inputs)
-    if cut and length is not None:
-        inputs = tf.nest.map_structure(lambda x: x[:steps], inputs)
-    if length is not None:
-        inputs = tf.nest.map_structure(lambda x: swap_time(zero_past_end(swap_time(x), length)), inputs)
+    def arrange(tensor: tf.Tensor) -> tf.Tensor:
+        """Time first, padding zero; cut as soon as can be, so that nothing is done to what is cut."""
+        tensor = swap_time(tensor) if time_major and length is not None else tensor
+        if length is not None:
+            tensor = zero_past_end(tensor[:, :steps] if cut else tensor, length)
+            return swap_time(tensor)
+        return tensor if time_major else swap_time(tensor)
 
+    inputs = tf.nest.map_structure(arrange, inputs)
     inputs = tf.nest.map_structure(lambda x: _computed(cell, x), inputs)
     build(cell, tf.nest.map_structure(lambda x: tuple(x.shape[1:]), inputs))
     batch = tf.shape(first)[1 - time_axis] if batch is None else batch
@@ -73,8 +77,9 @@ def prepare(
 
         run: Stepper = step
     else:
+        draw_masks(cell, batch, training)
         run = stepper(cell, training)
-    return Sequence(inputs, states, zeros, run, length, steps, max_length)
+    return Sequence(cell, inputs, states, zeros, run, length, steps, max_length)
 
 
 def advance(sequence: Sequence, time: Any, inputs: Any, states: Any) -> tuple[Any, Any]:
@@ -87,8 +92,9 @@ def advance(sequence: Sequence, time: Any, inputs: Any, states: Any) -> tuple[An
     return copy_state(running, output, sequence.zeros), copy_state(running, new_states, states)
 
 
-def finish(outputs: Any, time_major: bool) -> Any:
-    """Stacked outputs [T, B, ...] in the caller's layout."""
+def finish(sequence: Sequence, outputs: Any, time_major: bool) -> Any:
+    """Stacked outputs [T, B, ...] in the caller's layout, after the last step."""
+    forget_masks(sequence.cell)
     return outputs if time_major else tf.nest.map_structure(swap_time, outputs)
 
 
@@ -119,12 +125,6 @@ def check_sequence_length(sequence_length: Any, batch: int | None, max_length: A
     ]
     with tf.control_dependencies([check for check in within if check is not None]):
         return tf.identity(length)
-
-
-def build(cell: Any, step_shape: Any) -> None:
-    """Makes a Keras cell's variables before the loop, where they belong."""
-    if isinstance(cell, keras.layers.Layer) and not cell.built:
-        cell.build(step_shape)
 
 
 def _given(cell: Any, initial_state: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -12,6 +12,7 @@ from workbench.cells.base import (
     Stepper,
     build,
     initial_states,
+    innermost,
     output_size,
     register,
     state_sizes,
@@ -39,7 +40,7 @@ class MultiRNNCell(Cell):
         cells = list(cells)
         if not cells:
             raise ValueError("cells is empty: a stack needs at least one cell.")
-        within = [cell for outer in cells for cell in _innermost(outer)]
+        within = [cell for outer in cells for cell in innermost(outer)]
         if not share_weights and len({id(cell) for cell in within}) < len(within):
             raise ValueError(
                 f"cells holds one cell more than once ({len(within)} layers, "
@@ -103,13 +104,6 @@ class MultiRNNCell(Cell):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the cells first, a shared one once."""
         config = dict(config)
+        order = config.pop("order")
         made = [keras.saving.deserialize_keras_object(cell) for cell in config["cells"]]
-        return cls(**{**config, "cells": [made[i] for i in config.pop("order")]})
-
-
-def _innermost(cell: Any) -> Iterator[Any]:
-    inner = getattr(cell, "cells", None) or ([cell.cell] if hasattr(cell, "cell") else None)
-    if inner is None:
-        yield cell
-    for one in inner or []:
-        yield from _innermost(one)
+        return cls(**{**config, "cells": [made[i] for i in order]})

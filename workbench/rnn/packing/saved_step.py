@@ -1,0 +1,204 @@
+"""One step of a cell, forward and backward, with the products made once.
+
+Forward makes each product `operand @ recurrent[i]`; its value is saved. Backward lets the tape differentiate the
+same step with the products replaced by their saved values, so that `dz @ recurrent[i]^T` is all that it
+multiplies. The gradient of recurrent[i] is `operand^T @ dz` over all steps at once, which the caller makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from workbench.cells.base import StepCell, state_sizes
+
+Tensors = list[tf.Tensor]
+
+
+class Forward(NamedTuple):
+    """A step's results, and each product's value z (with what was added) and operand."""
+
+    output: tf.Tensor
+    states: Tensors
+    products: Tensors
+    operands: Tensors
+
+
+class Backward(NamedTuple):
+    """Gradients of a step: of its projected inputs, products, states, and small weights."""
+
+    projected: tf.Tensor
+    products: Tensors
+    states: Tensors
+    small: Tensors
+
+
+def step_forward(
+    cell: StepCell, projected: tf.Tensor, states: Tensors, recurrent: Tensors, small: Tensors
+) -> Forward:
+    """One step. `projected` [B, K], `states` [B, n] each."""
+    products: dict[int, tf.Tensor] = {}
+    operands: dict[int, tf.Tensor] = {}
+
+    def product(i: int, operand: tf.Tensor, plus: tf.Tensor | None = None) -> tf.Tensor:
+        if i in products:
+            raise ValueError(f"{_name(cell)}.step makes product {i} twice; it may make each of them once.")
+        made = tf.matmul(operand, recurrent[i])
+        products[i], operands[i] = (made if plus is None else made + plus), operand
+        return products[i]
+
+    output, new_states = cell.step(projected, states, small, product)
+    missing = set(range(len(recurrent))) - set(products)
+    if missing:
+        raise ValueError(f"{_name(cell)}.step never makes product {min(missing)}, but its weights have it.")
+    order = range(len(recurrent))
+    return Forward(output, list(new_states), [products[i] for i in order], [operands[i] for i in order])
+
+
+def step_backward(
+    cell: StepCell,
+    projected: tf.Tensor,
+    products: Tensors,
+    states: Tensors,
+    transposed: Tensors,
+    small: Tensors,
+    d_output: tf.Tensor,
+    d_states: Tensors,
+) -> Backward:
+    """The gradient of `step_forward`, from its saved products; `transposed` are the recurrent matrices'."""
+    d_products = [tf.zeros_like(z) for z in products]
+
+    def product(i: int, operand: tf.Tensor, plus: tf.Tensor | None = None) -> tf.Tensor:
+        @tf.custom_gradient
+        def saved(operand: tf.Tensor, *plus: tf.Tensor) -> Any:
+            def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                d_products[i] = dz
+                return tf.matmul(dz, transposed[i]), *(dz for _ in plus)
+
+            return tf.identity(products[i]), gradient
+
+        return saved(operand) if plus is None else saved(operand, plus)
+
+    with tf.GradientTape() as tape:
+        tape.watch([projected, states, small])
+        output, new_states = cell.step(projected, states, small, product)
+    d_projected, d_states, d_small = tape.gradient(
+        [output, *new_states],
+        [projected, states, small],
+        output_gradients=[d_output, *d_states],
+        unconnected_gradients="zero",
+    )
+    return Backward(d_projected, d_products, d_states, d_small)
+
+
+class Saved:
+    """What a loop must keep of each step for its gradient; found by tracing one step of the cell.
+
+    Kept are, in this order: the products; those operands that are no state themselves; the states that the
+    gradient reads. `projected` says whether it reads the projected inputs too.
+    """
+
+    def __init__(self, cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) -> None:
+        traced = _trace(cell, recurrent, small, dtype)
+        reached = _ancestors([traced.back.projected, *traced.back.products, *traced.back.states, *traced.back.small])
+        given = {id(state): n for n, state in enumerate(traced.states)}
+        own = [given.get(id(operand)) for operand in traced.forward.operands]
+        self.projected = id(traced.projected) in reached
+        self.states = [n for n, s in enumerate(traced.states) if id(s) in reached or n in own]
+        self.operands = [i for i, state in enumerate(own) if state is None]
+        self.product_widths = [z.shape[1] for z in traced.forward.products]
+        count = len(own)
+        self.operand_at = [
+            count + self.operands.index(i)
+            if state is None
+            else count + len(self.operands) + self.states.index(state)
+            for i, state in enumerate(own)
+        ]
+        self.state_widths = [state.shape[1] for state in traced.states]
+        self.widths = [
+            *self.product_widths,
+            *(traced.forward.operands[i].shape[1] for i in self.operands),
+            *(self.state_widths[n] for n in self.states),
+        ]
+        same = [i for i, dz in enumerate(traced.back.products) if dz is traced.back.projected]
+        self.same = same[0] if same else None  # the product whose gradient is the projected inputs', too
+        self.gradient_widths = self.product_widths + ([] if same else [cell.projection_width])
+
+    def keep(self, step: Forward, states: Tensors) -> Tensors:
+        """A step's tensors to keep, [B, width] each, in the order of `widths`."""
+        return [*step.products, *(step.operands[i] for i in self.operands), *(states[n] for n in self.states)]
+
+    def restore(self, kept: Tensors) -> tuple[Tensors, Tensors]:
+        """(products, states) of a step from what was kept; a state that nothing reads is zeros."""
+        rows = tf.shape(kept[0])[0]
+        first = len(self.product_widths) + len(self.operands)
+        found = dict(zip(self.states, kept[first:], strict=True))
+        states = [
+            found[n] if n in found else tf.zeros([rows, width], kept[0].dtype)
+            for n, width in enumerate(self.state_widths)
+        ]
+        return kept[: len(self.product_widths)], states
+
+    def gradients(self, step: Backward) -> Tensors:
+        """A step's gradients to keep, in the order of `gradient_widths`."""
+        return step.products + ([step.projected] if self.same is None else [])
+
+    def d_projected(self, gradients: Tensors) -> tf.Tensor:
+        """The projected inputs' gradient among what `gradients` kept."""
+        return gradients[-1 if self.same is None else self.same]
+
+
+class _Traced(NamedTuple):
+    projected: tf.Tensor
+    states: Tensors
+    forward: Forward
+    back: Backward
+
+
+def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) -> _Traced:
+    """One step and its gradient as symbolic tensors."""
+    sizes, found = state_sizes(cell), []
+
+    def one(projected: Any, states: Any, recurrent: Any, small: Any, products: Any, d_output: Any) -> None:
+        forward = step_forward(cell, projected, states, recurrent, small)
+        products = [tf.ensure_shape(p, [None, z.shape[1]]) for p, z in zip(products, forward.products, strict=True)]
+        transposed = [tf.transpose(matrix) for matrix in recurrent]
+        d_states = [tf.ones_like(state) for state in states]
+        d_output = tf.ensure_shape(d_output, forward.output.shape)
+        back = step_backward(cell, projected, products, states, transposed, small, d_output, d_states)
+        found.append(_Traced(projected, states, forward, back))
+
+    def rows(width: int | None) -> tf.TensorSpec:
+        return tf.TensorSpec([None, width], dtype)
+
+    def alike(tensors: Tensors) -> list[tf.TensorSpec]:
+        return [tf.TensorSpec(t.shape, dtype) for t in tensors]
+
+    tf.function(one, autograph=False).get_concrete_function(
+        rows(cell.projection_width),
+        [rows(n) for n in sizes],
+        alike(recurrent),
+        alike(small),
+        [rows(None) for _ in recurrent],
+        rows(None),
+    )
+    return found[0]
+
+
+def _ancestors(tensors: Tensors) -> set[int]:
+    """Ids of all tensors from which these are computed."""
+    reached, todo = set(), list(tensors)
+    while todo:
+        tensor = todo.pop()
+        if id(tensor) in reached:
+            continue
+        reached.add(id(tensor))
+        op = tensor.op  # an IdentityN, made by custom_gradient, passes each input on by itself
+        todo += [op.inputs[tensor.value_index]] if op.type == "IdentityN" else op.inputs
+    return reached
+
+
+def _name(cell: Any) -> str:
+    return type(cell).__name__

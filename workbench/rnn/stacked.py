@@ -1,0 +1,56 @@
+"""Several bidirectional layers, each reading both directions of the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.rnn.bidirectional import bidirectional_rnn
+
+
+def stacked_bidirectional_rnn(
+    cells_fw: Sequence[Any],
+    cells_bw: Sequence[Any],
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    initial_states_fw: Sequence[Any] | None = None,
+    initial_states_bw: Sequence[Any] | None = None,
+    **options: Any,
+) -> tuple[tf.Tensor, tuple[list[Any], list[Any]]]:
+    """Runs a pair of cells a layer over a batch; what a layer reads is what both directions below put out.
+
+        for cell_fw, cell_bw in zip(cells_fw, cells_bw):
+            inputs = concat(bidirectional_rnn(cell_fw, cell_bw, inputs))
+
+    Further options (`rnn`, `training`, `time_major`, ...) are `bidirectional_rnn`'s. Returns `(outputs [B, T, both
+    sizes], (states_fw, states_bw))` of the last layer's outputs and every layer's states, a list for each way.
+
+    Raises ValueError where the two lists are not of one length, or hold one cell twice.
+
+    Source: TF 1.15's contrib stack_bidirectional_dynamic_rnn.
+    """
+    layers = len(cells_fw)
+    if layers == 0 or len(cells_bw) != layers:
+        raise ValueError(
+            f"a layer needs two cells, but cells_fw has {layers} and cells_bw {len(cells_bw)}: give as many."
+        )
+    if len({id(cell) for cell in [*cells_fw, *cells_bw]}) < 2 * layers:
+        raise ValueError("one cell is given twice, so layers would share its weights: make a cell for each.")
+    states_fw, states_bw = [], []
+    for layer, (cell_fw, cell_bw) in enumerate(zip(cells_fw, cells_bw, strict=True)):
+        outputs, (state_fw, state_bw) = bidirectional_rnn(
+            cell_fw,
+            cell_bw,
+            inputs,
+            sequence_length,
+            initial_state_fw=None if initial_states_fw is None else initial_states_fw[layer],
+            initial_state_bw=None if initial_states_bw is None else initial_states_bw[layer],
+            **options,
+        )
+        inputs = tf.concat(outputs, axis=-1)
+        states_fw.append(state_fw)
+        states_bw.append(state_bw)
+    return inputs, (states_fw, states_bw)
