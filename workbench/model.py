@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from workbench.cells import CELLS
+from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
 from workbench.masking import last_valid, reverse_valid
 from workbench.rnn import RNNS
 from workbench.rnn.bidirectional import bidirectional_rnn
@@ -44,13 +45,15 @@ def build_model(
     rnn_options: Mapping[str, Any] | None = None,
     direction: Direction = "forward",
     pass_lengths: bool = True,
+    wrapping: Mapping[str, Any] | None = None,
     dropout: float = 0.0,
     seed: int = 0,
     dtype: str = "float32",
 ) -> SequenceModel:
     """Build a `SequenceModel` with its weights.
 
-    `cell` and `rnn` are names in CELLS and RNNS; `cell_options` and `rnn_options` go to them as they are.
+    `cell` and `rnn` are names in CELLS (or `custom`) and RNNS; `cell_options` and `rnn_options` go to them as
+    they are; `wrapping` are the fields of `Wrapping`, what stands around each cell.
     Weights are drawn by (seed, which weight): models that differ in runner, direction's other half or
     `pass_lengths` share them. Give `vocabulary_size` for inputs that are ids [B, T], `feature_size` for
     inputs that are features [B, T, D].
@@ -69,6 +72,7 @@ def build_model(
         rnn_options=dict(rnn_options or {}),
         direction=direction,
         pass_lengths=pass_lengths,
+        wrapping=dict(wrapping or {}),
         dropout=dropout,
         seed=seed,
         dtype=dtype,
@@ -109,6 +113,7 @@ class SequenceModel(keras.Model):
         rnn_options: dict[str, Any],
         direction: Direction,
         pass_lengths: bool,
+        wrapping: dict[str, Any],
         dropout: float,
         seed: int,
         dtype: Any,
@@ -140,13 +145,21 @@ class SequenceModel(keras.Model):
             direction, [self.cells_forward, self.cells_backward]
         )
         self.dropouts = []
-        make: Callable[..., Any] = CELLS[cell]
+        around = Wrapping(**wrapping)
         for layer in range(layers):
             output_size = 0
             for cells in ways:
                 way = "forward" if cells is self.cells_forward else "backward"
                 with initialisation(seed, f"rnn/{layer}/{way}"):
-                    made = make(units, **cell_options, dtype=policy, name=f"{cell}_{layer}_{way}")
+                    made = compose_cell(
+                        cell,
+                        units,
+                        cell_options,
+                        around,
+                        seed=seed_for(seed, f"cell dropout/{layer}/{way}"),
+                        dtype=policy,
+                        name=f"{cell}_{layer}_{way}",
+                    )
                     made.build((None, width))
                 cells.append(made)
                 output_size += made.output_size
@@ -313,7 +326,7 @@ class PaddingFreeDropout(keras.layers.Layer):
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    for field, table in (("cell", CELLS), ("rnn", RNNS)):
+    for field, table in (("cell", [*CELLS, CUSTOM]), ("rnn", RNNS)):
         if given[field] not in table:
             raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(sorted(table))}")
     for field, allowed in (("task", ("tag", "classify")), ("direction", ("forward", "backward", "both"))):

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from workbench.config import Config
+from workbench.config.cell import Custom
 from workbench.config.data import Data
 from workbench.config.padding import Bucket
 from workbench.provenance import environment
@@ -190,10 +191,14 @@ def _boundaries(config: Config, histogram: Mapping[int, int]) -> list[int] | Non
 
 
 def _model(config: Config, data: _Data) -> Any:
+    from workbench.cells.composition import Wrapping
     from workbench.model import build_model
     from workbench.seeds import seed_for
 
     manifest, cell, rnn = data.manifest, dataclasses.asdict(config.cell), dataclasses.asdict(config.rnn)
+    wrapping = {field.name: cell.pop(field.name) for field in dataclasses.fields(Wrapping)}
+    if isinstance(config.cell, Custom):
+        cell |= cell.pop("options")
     ids = manifest.inputs == "ids"
     return build_model(
         task=_chosen(manifest.task),
@@ -204,6 +209,7 @@ def _model(config: Config, data: _Data) -> Any:
         cell=cell.pop("name"),
         units=cell.pop("units"),
         cell_options=cell,
+        wrapping=wrapping,
         layers=config.model.layers,
         rnn=rnn.pop("unroll"),
         direction=rnn.pop("direction"),

@@ -41,7 +41,12 @@ def test_a_conf_file_shows_every_option_of_its_schema_and_its_default(group: str
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])
 def test_every_variant_composes_with_the_defaults(compose: Composer, group: str, name: str) -> None:
-    more = {"tfrecord": ["data.path=somewhere"], "static": ["padding=global"], "sign": ["data.first_class=1"]}
+    more = {
+        "tfrecord": ["data.path=somewhere"],
+        "custom": ["cell.target=keras.layers:GRUCell"],
+        "static": ["padding=global"],
+        "sign": ["data.first_class=1"],
+    }
     assert problems(compose([f"{group}={name}", *more.get(name, [])])) == []
 
 
@@ -125,3 +130,15 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
     plain, swept = split_sweeps(["a=1,2", "b=[1,2]", "c='x,y'", "+d=choice(3,4)"])
     assert plain == ["b=[1,2]", "c='x,y'"]
     assert swept == {"a": ["a=1", "a=2"], "d": ["+d=3", "+d=4"]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["cell=custom"], "cell.target=null: cell=custom needs module:Class"),
+        (["cell.attention_size=4"], "cell.attention_size=4: is of no use without cell.attention_length"),
+        (["cell=lstm_block", "model.dtype=float64"], "has no float64 kernel; take float32, or cell=lstm"),
+    ],
+)
+def test_combinations_of_cells_are_checked(compose: Composer, overrides: list[str], words: str) -> None:
+    assert any(words in str(problem) for problem in problems(compose(overrides)))

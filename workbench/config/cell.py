@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.config.schema import option
 
@@ -13,6 +14,17 @@ class Cell:
 
     name: str = option(help="a name in workbench.cells.CELLS")
     units: int = option(64, "units of the cell", low=1)
+    layers: int = option(1, "such cells on top of each other, all in one loop (MultiRNN)", low=1)
+    input_keep_prob: float = option(1.0, "dropout: share of the inputs kept in training", above=0, high=1)
+    state_keep_prob: float = option(1.0, "dropout: share of the state kept in training", above=0, high=1)
+    output_keep_prob: float = option(1.0, "dropout: share of the outputs kept in training", above=0, high=1)
+    variational: bool = option(False, "dropout: one mask for all steps of a sequence")
+    residual: bool = option(False, "add each layer's inputs to its outputs; both of one size")
+    attention_length: int | None = option(None, "attend to so many last states; null: no attention", low=1)
+    attention_size: int | None = option(None, "size of an attention vector; null: the output's", low=1)
+    attention_vector_size: int | None = option(
+        None, "size of the attention's hidden layer; null: as above", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -42,4 +54,107 @@ class LSTM(Cell):
     forget_bias: float = option(1.0, "added to the forget gate")
 
 
-SCHEMAS: dict[str, type[Cell]] = {"basic_rnn": BasicRNN, "gru": GRU, "lstm": LSTM}
+@dataclass(frozen=True)
+class LSTMBlock(Cell):
+    """The LSTM step as one fused op."""
+
+    use_peepholes: bool = option(False, "gates see the cell state")
+    cell_clip: float | None = option(None, "bound of the cell state", above=0)
+    forget_bias: float = option(1.0, "added to the forget gate")
+
+
+@dataclass(frozen=True)
+class GRUBlock(Cell):
+    """The GRU step as one fused op."""
+
+
+@dataclass(frozen=True)
+class CoupledLSTM(Cell):
+    """LSTM whose input gate is one minus its forget gate."""
+
+    use_peepholes: bool = option(False, "gates see the cell state")
+    num_proj: int | None = option(None, "units of the projected output", low=1)
+    proj_clip: float | None = option(None, "bound of the projected output", above=0)
+    forget_bias: float = option(1.0, "added to the forget gate")
+
+
+@dataclass(frozen=True)
+class LayerNormLSTM(Cell):
+    """LSTM with layer normalisation of its gates and its cell state."""
+
+    forget_bias: float = option(1.0, "added to the forget gate")
+    norm_gain: float = option(1.0, "first value of the normalisation's gain")
+    norm_shift: float = option(0.0, "first value of the normalisation's shift")
+    epsilon: float = option(1e-12, "added to the variance; TF 1.15's value", above=0)
+    dropout_keep_prob: float = option(1.0, "share of the candidate kept in training", above=0, high=1)
+
+
+@dataclass(frozen=True)
+class FrequencyCell(Cell):
+    """What a cell over frequency blocks of its inputs has."""
+
+    feature_size: int | None = option(None, "inputs a frequency block has; null: all", low=1)
+    frequency_skip: int | None = option(None, "inputs from one block to the next; null: feature_size", low=1)
+    use_peepholes: bool = option(False, "gates see the cell states")
+    cell_clip: float | None = option(None, "bound of the cell states", above=0)
+    forget_bias: float = option(1.0, "added to the forget gates")
+
+
+@dataclass(frozen=True)
+class TimeFreqLSTM(FrequencyCell):
+    """LSTM over time and, within a step, over frequency blocks."""
+
+
+@dataclass(frozen=True)
+class GridLSTM(FrequencyCell):
+    """Grid LSTM: an LSTM in time and one in frequency for each block."""
+
+    share_weights: bool = option(False, "time and frequency share their weights")
+    couple_gates: bool = option(False, "input gate is one minus forget gate")
+
+
+@dataclass(frozen=True)
+class BidirectionalGridLSTM(GridLSTM):
+    """Grid LSTM that walks the frequency blocks both ways."""
+
+    backward_slice_offset: int = option(0, "shift of the blocks on the way back", low=0)
+
+
+@dataclass(frozen=True)
+class NAS(Cell):
+    """The cell that neural architecture search found."""
+
+    num_proj: int | None = option(None, "units of the projected output", low=1)
+    use_bias: bool = option(False, "")
+
+
+@dataclass(frozen=True)
+class UGRNN(Cell):
+    """Update gate RNN."""
+
+    forget_bias: float = option(1.0, "added to the gate")
+
+
+@dataclass(frozen=True)
+class Custom(Cell):
+    """Anyone's class with Keras' cell contract: `Class(units, **options, dtype=..., name=...)`."""
+
+    target: str | None = option(None, "module:Class")
+    options: dict[str, Any] = option({}, "passed to the class")
+
+
+SCHEMAS: dict[str, type[Cell]] = {
+    "basic_rnn": BasicRNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "lstm_block": LSTMBlock,
+    "gru_block": GRUBlock,
+    "coupled_lstm": CoupledLSTM,
+    "layer_norm_lstm": LayerNormLSTM,
+    "time_freq_lstm": TimeFreqLSTM,
+    "grid_lstm": GridLSTM,
+    "bidirectional_grid_lstm": BidirectionalGridLSTM,
+    "nas": NAS,
+    "ugrnn": UGRNN,
+    "custom": Custom,
+}

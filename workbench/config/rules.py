@@ -44,6 +44,34 @@ def _projection(tree: Mapping[str, Any]) -> list[Problem]:
     return [Problem("cell.proj_clip", cell["proj_clip"], "clips a projection; set cell.num_proj too")]
 
 
+def _custom_cell(tree: Mapping[str, Any]) -> list[Problem]:
+    cell = tree["cell"]
+    target = cell.get("target")
+    if cell["name"] != "custom" or (target and ":" in target):
+        return []
+    return [Problem("cell.target", target, "cell=custom needs module:Class, as mycells:MyLSTMCell")]
+
+
+def _attention(tree: Mapping[str, Any]) -> list[Problem]:
+    cell = tree["cell"]
+    if cell["attention_length"] is not None:
+        return []
+    return [
+        Problem(f"cell.{key}", cell[key], "is of no use without cell.attention_length")
+        for key in ("attention_size", "attention_vector_size")
+        if cell[key] is not None
+    ]
+
+
+def _block_dtype(tree: Mapping[str, Any]) -> list[Problem]:
+    name, dtype = tree["cell"]["name"], tree["model"]["dtype"]
+    if name not in ("lstm_block", "gru_block") or dtype == "float32":
+        return []
+    other = name.removesuffix("_block")
+    remedy = f"the fused op of cell={name} has no {dtype} kernel; take float32, or cell={other}"
+    return [Problem("model.dtype", dtype, remedy, skip=True)]
+
+
 def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     given = tree["padding"].get("boundaries")
     if given is None:
@@ -68,4 +96,14 @@ def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-RULES = (_static_graph, _sign_mask, _projection, _boundaries, _path, _lengths)
+RULES = (
+    _static_graph,
+    _sign_mask,
+    _projection,
+    _custom_cell,
+    _attention,
+    _block_dtype,
+    _boundaries,
+    _path,
+    _lengths,
+)
