@@ -57,7 +57,7 @@ def test_constant_weights_by_hand():
     z = 0.5 * x + 0.5 * h
     output, _ = call(CELLS["basic_rnn"](1, **half), h)
     assert float(output[0, 0]) == pytest.approx(np.tanh(z), rel=1e-12)
-    output, _ = call(CELLS["gru"](1, **half), h)
+    output, _ = call(CELLS["gru"](1, gate_bias=0.0, **half), h)
     gate, candidate = sigmoid(z), np.tanh(0.5 * x + 0.5 * sigmoid(z) * h)
     assert float(output[0, 0]) == pytest.approx(gate * h + (1 - gate) * candidate, rel=1e-12)
     output, (h_new, c_new) = call(CELLS["lstm"](1, **half), h, c)
@@ -66,11 +66,11 @@ def test_constant_weights_by_hand():
     assert float(output[0, 0]) == float(h_new[0, 0]) == pytest.approx(sigmoid(z) * np.tanh(memory), rel=1e-12)
 
 
-def test_gru_gate_bias_starts_tf1s_gates_at_one():
-    cell = CELLS["gru"](2, gate_bias=1.0)
+def test_gru_gates_start_at_one_as_in_tf1():
+    cell = CELLS["gru"](2)
     cell.build((None, 3))
     np.testing.assert_array_equal(cell.bias, [1, 1, 1, 1, 0, 0])
-    cell = CELLS["gru"](2, gate_bias=1.0, reset_after=True)
+    cell = CELLS["gru"](2, reset_after=True)
     cell.build((None, 3))
     np.testing.assert_array_equal(cell.bias, [[1, 1, 1, 1, 0, 0], [0] * 6])
 

@@ -19,14 +19,14 @@ class GRUCell(StepCell):
         h'   = z * h + (1 - z) * n
 
     Weights as Keras' GRUCell: kernel [D, 3H], recurrent_kernel [H, 3H] in the order z, r, n; bias [3H], or
-    [2, 3H] (of x and of h) with reset_after. TF 1.15 starts the gates' biases at 1, Keras at 0: `gate_bias`
-    is their value at the start. States: [h].
+    [2, 3H] (of x and of h) with reset_after. `gate_bias` is what the biases of z and r start from: 1, as in
+    TF 1.15; Keras starts at 0. States: [h].
 
     Source: Cho et al., https://arxiv.org/abs/1406.1078; TF 1.15's GRUCell.
     """
 
     def __init__(
-        self, units: int, *, reset_after: bool = False, gate_bias: float = 0.0, **kwargs: Any
+        self, units: int, *, reset_after: bool = False, gate_bias: float = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(units, **kwargs)
         self.reset_after, self.gate_bias = reset_after, gate_bias

@@ -34,26 +34,35 @@ def dynamic_rnn(
     if isinstance(unroll_steps, bool) or not isinstance(unroll_steps, int) or unroll_steps < 1:
         raise ValueError(f"unroll_steps must be an integer of at least 1, not {unroll_steps!r}.")
     sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=True)
+    # In arrays, not indexed: an index's gradient is as large as all steps together.
+    inputs = tf.nest.map_structure(_unstacked, sequence.inputs)
     arrays = tf.nest.map_structure(
         lambda zero: tf.TensorArray(zero.dtype, sequence.steps + 1, element_shape=zero.shape), sequence.zeros
     )
     arrays = tf.nest.map_structure(lambda a, zero: a.write(sequence.steps, zero), arrays, sequence.zeros)
     time, states = tf.constant(0), sequence.states
     if unroll_steps > 1:
-        time, states, arrays = _loop(sequence, time, states, arrays, unroll_steps)
-    _, states, arrays = _loop(sequence, time, states, arrays, 1)
+        time, states, arrays = _loop(sequence, inputs, time, states, arrays, unroll_steps)
+    _, states, arrays = _loop(sequence, inputs, time, states, arrays, 1)
     outputs = tf.nest.map_structure(lambda a: _padded(a.stack(), sequence), arrays)
     return finish(sequence, outputs, time_major), states
 
 
-def _loop(sequence: Sequence, time: Any, states: Any, arrays: Any, steps: int) -> tuple[Any, Any, Any]:
+def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
+    """[steps, B, ...] as an array of steps."""
+    array = tf.TensorArray(tensor.dtype, tf.shape(tensor)[0], element_shape=tensor.shape[1:])
+    return array.unstack(tensor)
+
+
+def _loop(
+    sequence: Sequence, inputs: Any, time: Any, states: Any, arrays: Any, steps: int
+) -> tuple[Any, Any, Any]:
     """Takes `steps` steps an iteration while so many are left."""
 
     def body(time: Any, states: Any, arrays: Any) -> tuple[Any, Any, Any]:
         for _ in range(steps):
-            output, states = advance(
-                sequence, time, tf.nest.map_structure(lambda x, t=time: x[t], sequence.inputs), states
-            )
+            read = tf.nest.map_structure(lambda array, t=time: array.read(t), inputs)
+            output, states = advance(sequence, time, read, states)
             arrays = tf.nest.map_structure(lambda a, o, t=time: a.write(t, o), arrays, output)
             time = time + 1
         return time, states, arrays

@@ -38,8 +38,11 @@ def static_rnn(
             "(unknown while tracing): pad to one length, or use dynamic_rnn."
         )
     outputs, states = [], sequence.states
-    for time in range(sequence.max_length):
-        output, states = _advance_or_stop(sequence, time, states)
+    # Unstacked, not indexed: an index's gradient is as large as all steps together.
+    steps = [tf.unstack(tensor, sequence.max_length) for tensor in tf.nest.flatten(sequence.inputs)]
+    for time, flat in enumerate(zip(*steps, strict=True)):
+        inputs = tf.nest.pack_sequence_as(sequence.inputs, flat)
+        output, states = _advance_or_stop(sequence, time, inputs, states)
         outputs.append(output)
     if outputs:
         stacked = tf.nest.map_structure(lambda *steps: tf.stack(steps), *outputs)
@@ -48,11 +51,11 @@ def static_rnn(
     return finish(sequence, stacked, time_major), states
 
 
-def _advance_or_stop(sequence: Sequence, time: int, states: Any) -> tuple[Any, Any]:
+def _advance_or_stop(sequence: Sequence, time: int, inputs: Any, states: Any) -> tuple[Any, Any]:
     """A step while the batch's longest example runs; after it zeros, and the states as they are."""
 
     def step() -> tuple[Any, Any]:
-        return advance(sequence, time, tf.nest.map_structure(lambda x: x[time], sequence.inputs), states)
+        return advance(sequence, time, inputs, states)
 
     if sequence.sequence_length is None:
         return step()
