@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.cells import CELLS, load_tf1_weights, tf1_states, tf1_variables
+from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_states, tf1_variables
 
 RANDOM = np.random.default_rng(0)
 LSTM = {
@@ -91,6 +91,13 @@ def test_scope_picks_one_of_two_cells():
     cell = lstm()
     load_tf1_weights(cell, both, scope="other")
     np.testing.assert_array_equal(cell.bias[:4], 2 * LSTM["rnn/lstm_cell/bias"][:4])
+
+
+def test_attention_over_a_cell_whose_states_are_cut_otherwise():
+    cell = WRAPPERS["attention"](CELLS["grid_lstm"](2, feature_size=1), 2)
+    cell.build((None, 3))
+    with pytest.raises(ValueError, match=r"attention over GridLSTMCell is not known"):
+        load_tf1_weights(cell, {})
 
 
 def test_refusals():

@@ -10,7 +10,8 @@ from workbench.cells.layer_norm_lstm import LayerNormLSTMCell
 from workbench.cells.lstm import LSTMCell
 from workbench.cells.lstm_block import LSTMBlockCell
 from workbench.cells.nas import NASCell
-from workbench.cells.tf1_weights import load_tf1_weights, tf1_states, tf1_variables, weight_paths
+from workbench.cells.tf1_layouts import tf1_states
+from workbench.cells.tf1_weights import load_tf1_weights, tf1_variables, weight_paths
 from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
 from workbench.cells.ugrnn import UGRNNCell
 from workbench.cells.wrappers import WRAPPERS
@@ -33,9 +34,21 @@ CELLS: dict[str, type[Cell]] = {
 __all__ = [
     "CELLS",
     "WRAPPERS",
+    "BasicRNNCell",
+    "BidirectionalGridLSTMCell",
     "Cell",
+    "CoupledLSTMCell",
+    "GRUBlockCell",
+    "GRUCell",
+    "GridLSTMCell",
+    "LSTMBlockCell",
+    "LSTMCell",
+    "LayerNormLSTMCell",
+    "NASCell",
     "StepCell",
     "StepWeights",
+    "TimeFreqLSTMCell",
+    "UGRNNCell",
     "load_tf1_weights",
     "tf1_states",
     "tf1_variables",
