@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_states, tf1_variables
+from workbench.cells.tf1_layouts import layout_of
 
 RANDOM = np.random.default_rng(0)
 LSTM = {
@@ -91,6 +92,26 @@ def test_scope_picks_one_of_two_cells():
     cell = lstm()
     load_tf1_weights(cell, both, scope="other")
     np.testing.assert_array_equal(cell.bias[:4], 2 * LSTM["rnn/lstm_cell/bias"][:4])
+
+
+OPTIONS = {
+    "grid_lstm": {"feature_size": 1, "groups": [[0, 2], [1, 3]], "use_peepholes": True},
+    "bidirectional_grid_lstm": {"feature_size": 1, "use_peepholes": True, "couple_gates": True},
+    "nas": {"num_proj": 2, "use_bias": True},
+    "coupled_lstm": {"num_proj": 2, "use_peepholes": True},
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cells_variables_come_out_as_they_went_in(name):
+    cell = CELLS[name](4, **OPTIONS.get(name, {}))
+    cell.build((None, 3))
+    names = [f"rnn/some_scope/{variable.name}" for variable in layout_of(cell).variables]
+    given = {n: RANDOM.normal(size=v.shape).astype("float32") for n, v in tf1_variables(cell, names).items()}
+    assert sum(v.size for v in given.values()) == cell.count_params()
+    load_tf1_weights(cell, given)
+    for variable, value in tf1_variables(cell, names).items():
+        np.testing.assert_array_equal(value, given[variable])
 
 
 def test_attention_over_a_cell_whose_states_are_cut_otherwise():

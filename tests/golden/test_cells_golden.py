@@ -32,15 +32,18 @@ OPTIONS = {
     "use_peephole": "use_peepholes",
     "share_time_frequency_weights": "share_weights",
     "couple_input_forget_gates": "couple_gates",
+    "use_biases": "use_bias",
 }
-IMPLIED = {"num_frequency_blocks"}  # by our cell, from the inputs
+GROUPS = ("start_freqindex_list", "end_freqindex_list")
+IMPLIED = {"num_frequency_blocks", "state_is_tuple", *GROUPS}  # by our cell
 
 
 def make_cell(spec, dtype):
     """One of our cells for a case's spec."""
-    options = {
-        OPTIONS.get(key, key): value for key, value in spec.get("kwargs", {}).items() if key not in IMPLIED
-    }
+    given = spec.get("kwargs", {})
+    options = {OPTIONS.get(key, key): value for key, value in given.items() if key not in IMPLIED}
+    if given.get(GROUPS[0]):
+        options["groups"] = list(zip(*(given[key] for key in GROUPS), strict=True))
     if "cells" in spec:
         return WRAPPERS[spec["cell"]]([make_cell(inner, dtype) for inner in spec["cells"]], **options)
     if "inner" in spec:

@@ -152,6 +152,14 @@ def test_unroll_steps_is_checked(steps):
         dynamic_rnn(Adder(), INPUTS, unroll_steps=steps)
 
 
+@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("lengths", [None, [0] * 4])
+def test_inputs_of_no_steps(rnn, lengths):
+    outputs, state = RNNS[rnn](Adder(), INPUTS[:, :0], lengths)
+    assert outputs.shape == (4, 0, 2)
+    assert not np.any(state[0])
+
+
 def test_the_guides_example():
     """L3: x [2, 10, 8], lengths [10, 6], 64 units, float64."""
     inputs = np.random.default_rng(0).normal(size=(2, 10, 8))

@@ -92,7 +92,9 @@ class DropoutWrapper(WrapperCell):
         def drop(nest: Any) -> Any:
             tensors = tf.nest.flatten(nest)
             drawn = masks or [self._mask(tf.shape(tensor), keep_prob) for tensor in tensors]
-            return tf.nest.pack_sequence_as(nest, [t * m for t, m in zip(tensors, drawn, strict=True)])
+            return tf.nest.pack_sequence_as(
+                nest, [t * m if t.dtype.is_floating else t for t, m in zip(tensors, drawn, strict=True)]
+            )
 
         return drop
 
