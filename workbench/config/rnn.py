@@ -30,4 +30,19 @@ class Dynamic(RNN):
     unroll_steps: int = option(1, "steps an iteration of the loop", low=1, high=64)
 
 
-SCHEMAS: dict[str, type[RNN]] = {"static": Static, "dynamic": Dynamic}
+@dataclass(frozen=True)
+class Packed(RNN):
+    """Sorted by length, each step on the examples that still run: no padded step is computed."""
+
+    kernel: str = option(
+        "auto",
+        "what computes; the run's record says what auto took",
+        choices=["auto", "xla", "plain", "autodiff", "masked"],
+    )
+    batch_size: int | None = option(
+        None, "most examples of a batch, to compile for; null: the batch's", low=1
+    )
+    chains: int = option(2, "independent parts of a batch, which run on as many cores", low=1, high=64)
+
+
+SCHEMAS: dict[str, type[RNN]] = {"static": Static, "dynamic": Dynamic, "packed": Packed}

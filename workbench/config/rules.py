@@ -72,6 +72,19 @@ def _block_dtype(tree: Mapping[str, Any]) -> list[Problem]:
     return [Problem("model.dtype", dtype, remedy, skip=True)]
 
 
+def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
+    cell, kernel = tree["cell"], tree["rnn"].get("kernel")
+    if kernel not in ("xla", "plain"):
+        return []
+    dropped = min(cell["input_keep_prob"], cell["state_keep_prob"], cell["output_keep_prob"]) < 1
+    wrapped = cell["layers"] > 1 or cell["residual"] or cell["attention_length"] is not None or dropped
+    if not wrapped and cell["name"] not in ("lstm_block", "gru_block", "custom"):
+        return []
+    what = "a wrapped cell" if wrapped else f"cell={cell['name']}"
+    remedy = f"{what} is not in one-step form, which this kernel needs; take rnn.kernel=auto or autodiff"
+    return [Problem("rnn.kernel", kernel, remedy, skip=True)]
+
+
 def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     given = tree["padding"].get("boundaries")
     if given is None:
@@ -103,6 +116,7 @@ RULES = (
     _custom_cell,
     _attention,
     _block_dtype,
+    _packed_kernel,
     _boundaries,
     _path,
     _lengths,

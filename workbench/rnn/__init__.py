@@ -3,8 +3,18 @@
 from workbench.rnn.bidirectional import bidirectional_rnn
 from workbench.rnn.dynamic import dynamic_rnn
 from workbench.rnn.fused import fused_rnn
+from workbench.rnn.packed import kernels_of, packed_rnn
 from workbench.rnn.stacked import stacked_bidirectional_rnn
 from workbench.rnn.static import static_rnn
 from workbench.rnn.table import RNNS
 
-__all__ = ["RNNS", "bidirectional_rnn", "dynamic_rnn", "fused_rnn", "stacked_bidirectional_rnn", "static_rnn"]
+__all__ = [
+    "RNNS",
+    "bidirectional_rnn",
+    "dynamic_rnn",
+    "fused_rnn",
+    "kernels_of",
+    "packed_rnn",
+    "stacked_bidirectional_rnn",
+    "static_rnn",
+]

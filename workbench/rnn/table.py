@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.rnn.dynamic import dynamic_rnn
+from workbench.rnn.packed import packed_rnn
 from workbench.rnn.static import static_rnn
 
 RNNS: dict[str, Callable[..., tuple[Any, Any]]] = {
     "static": static_rnn,
     "dynamic": dynamic_rnn,
+    "packed": packed_rnn,
 }

@@ -7,14 +7,15 @@ multiplies. The gradient of recurrent[i] is `operand^T @ dz` over all steps at o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, state_sizes
+from workbench.cells.base import StepCell, StepWeights, state_sizes
 
 Tensors = list[tf.Tensor]
+_SAVED: WeakKeyDictionary[StepCell, dict[str, Saved]] = WeakKeyDictionary()
 
 
 class Forward(NamedTuple):
@@ -94,15 +95,16 @@ def step_backward(
 
 
 class Saved:
-    """What a loop must keep of each step for its gradient; found by tracing one step of the cell.
+    """What a loop must keep of each step for its gradient; `saved_of` finds it by tracing one step of the cell.
 
     Kept are, in this order: the products; those operands that are no state themselves; the states that the
     gradient reads. `projected` says whether it reads the projected inputs too.
     """
 
-    def __init__(self, cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) -> None:
-        traced = _trace(cell, recurrent, small, dtype)
-        reached = _ancestors([traced.back.projected, *traced.back.products, *traced.back.states, *traced.back.small])
+    def __init__(self, traced: _Traced) -> None:
+        reached = _ancestors(
+            [traced.back.projected, *traced.back.products, *traced.back.states, *traced.back.small]
+        )
         given = {id(state): n for n, state in enumerate(traced.states)}
         own = [given.get(id(operand)) for operand in traced.forward.operands]
         self.projected = id(traced.projected) in reached
@@ -124,7 +126,7 @@ class Saved:
         ]
         same = [i for i, dz in enumerate(traced.back.products) if dz is traced.back.projected]
         self.same = same[0] if same else None  # the product whose gradient is the projected inputs', too
-        self.gradient_widths = self.product_widths + ([] if same else [cell.projection_width])
+        self.gradient_widths = self.product_widths + ([] if same else [traced.projected.shape[1]])
 
     def keep(self, step: Forward, states: Tensors) -> Tensors:
         """A step's tensors to keep, [B, width] each, in the order of `widths`."""
@@ -150,7 +152,18 @@ class Saved:
         return gradients[-1 if self.same is None else self.same]
 
 
+def saved_of(cell: StepCell, weights: StepWeights) -> Saved:
+    """What to keep of this cell's steps; traced once for each cell and dtype."""
+    known = _SAVED.setdefault(cell, {})
+    dtype = weights.kernel.dtype
+    if dtype.name not in known:
+        known[dtype.name] = Saved(_trace(cell, weights.recurrent, weights.small, dtype))
+    return known[dtype.name]
+
+
 class _Traced(NamedTuple):
+    """Symbolic tensors of one step and its gradient."""
+
     projected: tf.Tensor
     states: Tensors
     forward: Forward
@@ -158,32 +171,32 @@ class _Traced(NamedTuple):
 
 
 def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) -> _Traced:
-    """One step and its gradient as symbolic tensors."""
-    sizes, found = state_sizes(cell), []
+    """One step and its gradient as symbolic tensors.
 
-    def one(projected: Any, states: Any, recurrent: Any, small: Any, products: Any, d_output: Any) -> None:
-        forward = step_forward(cell, projected, states, recurrent, small)
-        products = [tf.ensure_shape(p, [None, z.shape[1]]) for p, z in zip(products, forward.products, strict=True)]
+    The rows are a known number, so that a gradient that asks for a tensor's shape alone does not seem to read it.
+    """
+    sizes, rows, found = state_sizes(cell), 4, []
+
+    def forward(projected: Any, states: Any, recurrent: Any, small: Any) -> Forward:
+        return step_forward(cell, projected, states, recurrent, small)
+
+    def both(projected: Any, states: Any, recurrent: Any, small: Any, products: Any, d_output: Any) -> None:
+        step = forward(projected, states, recurrent, small)
         transposed = [tf.transpose(matrix) for matrix in recurrent]
-        d_states = [tf.ones_like(state) for state in states]
-        d_output = tf.ensure_shape(d_output, forward.output.shape)
+        d_output, *d_states = d_output
         back = step_backward(cell, projected, products, states, transposed, small, d_output, d_states)
-        found.append(_Traced(projected, states, forward, back))
+        found.append(_Traced(projected, states, step, back))
 
-    def rows(width: int | None) -> tf.TensorSpec:
-        return tf.TensorSpec([None, width], dtype)
-
-    def alike(tensors: Tensors) -> list[tf.TensorSpec]:
-        return [tf.TensorSpec(t.shape, dtype) for t in tensors]
-
-    tf.function(one, autograph=False).get_concrete_function(
-        rows(cell.projection_width),
-        [rows(n) for n in sizes],
-        alike(recurrent),
-        alike(small),
-        [rows(None) for _ in recurrent],
-        rows(None),
+    given = (
+        tf.TensorSpec([rows, cell.projection_width], dtype),
+        [tf.TensorSpec([rows, n], dtype) for n in sizes],
+        [tf.TensorSpec(matrix.shape, dtype) for matrix in recurrent],
+        [tf.TensorSpec(vector.shape, dtype) for vector in small],
     )
+    alone = tf.function(forward, autograph=False).get_concrete_function(*given).structured_outputs
+    products = [tf.TensorSpec(z.shape, dtype) for z in alone.products]
+    results = [tf.TensorSpec(r.shape, dtype) for r in (alone.output, *alone.states)]
+    tf.function(both, autograph=False).get_concrete_function(*given, products, results)
     return found[0]
 
 

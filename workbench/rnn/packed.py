@@ -1,0 +1,74 @@
+"""The packed RNN: no padded step is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.rnn.packing.autodiff import run_autodiff
+from workbench.rnn.packing.compiled import run_compiled
+from workbench.rnn.packing.kernel import choose_kernel, keep_choice, kernels_of
+from workbench.rnn.packing.masked import run_masked
+from workbench.rnn.packing.plain import run_plain
+from workbench.rnn.packing.received import receive
+from workbench.rnn.step import swap_time
+
+__all__ = ["kernels_of", "packed_rnn"]
+
+
+def packed_rnn(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    initial_state: Any = None,
+    training: bool = False,
+    time_major: bool = False,
+    kernel: str = "auto",
+    batch_size: int | None = None,
+    chains: int = 2,
+    go_backwards: bool = False,
+) -> tuple[Any, Any]:
+    """Runs a cell over a batch sorted by length, each step on the examples that still run.
+
+        order = argsort(sequence_length), longest first
+        projected = valid inputs @ kernel + bias                      (one product)
+        for t in range(longest):
+            running = how many are longer than t
+            output[t], state[:running] = step(projected[t, :running], state[:running])
+
+    Arguments and results are `dynamic_rnn`'s, and so are the numbers. Beside them:
+
+    `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest; compiles for seconds once
+    for each cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only `call`),
+    "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one by the
+    rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
+    `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
+    the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
+    `chains`: independent parts of a batch in the "xla" kernel, which run on as many cores.
+    `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
+    of `bidirectional_rnn`'s backward cell do.
+
+    "xla" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
+    argument is wrong, or why a kernel cannot run this cell here.
+    """
+    _check_whole("chains", chains)
+    if batch_size is not None:
+        _check_whole("batch_size", batch_size)
+    chosen = choose_kernel(cell, kernel, training)
+    received = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
+    keep_choice(cell, chosen)
+    if chosen.kernel == "xla":
+        outputs, states = run_compiled(received, batch_size=batch_size, chains=chains)
+    else:
+        outputs, states = {"plain": run_plain, "autodiff": run_autodiff, "masked": run_masked}[chosen.kernel](
+            received
+        )
+    outputs, states = received.shaped(outputs, states)
+    return (tf.nest.map_structure(swap_time, outputs) if time_major else outputs), states
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}.")

@@ -1,0 +1,55 @@
+"""The packed loop for any cell: the tape differentiates its `call`, on the examples that still run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.cells.base import output_size, stepper
+from workbench.rnn.packing.keras_masks import masks_of_rows
+from workbench.rnn.packing.order import deal, gather_back, pack, take, unpack
+from workbench.rnn.packing.received import Received
+from workbench.rnn.packing.rows import join_rows, row_array
+
+
+def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """All steps of a batch, for any cell: `(outputs [B, T, ...], states)`, each in one row.
+
+    A step sees the rows of the examples that run, longest first, so fewer from step to step. What a cell draws
+    at random is drawn for those rows.
+    """
+    packing = pack(received.lengths, received.time, backwards=received.backwards)
+    (chain,) = packing.chains
+    packed = tf.nest.map_structure(
+        lambda x: take(tf.reshape(x, [-1, *x.shape[2:]]), chain.source, chain.valid), received.inputs
+    )
+    run = stepper(received.cell, received.training)
+    sizes = tf.nest.flatten(output_size(received.cell))
+    dtype = tf.nest.flatten(received.states)[0].dtype
+
+    def body(t: Any, states: list[tf.Tensor], outputs: list[tf.TensorArray]) -> tuple:
+        rows, at = chain.rows[t], chain.offset[t]
+        inputs = tf.nest.map_structure(lambda x: _known(x[at : at + rows], x), packed)
+        part = tf.nest.pack_sequence_as(received.states, [_known(state[:rows], state) for state in states])
+        output, new_states = run(inputs, part)
+        states = [
+            tf.ensure_shape(tf.concat([new, old[rows:]], 0), old.shape)
+            for new, old in zip(tf.nest.flatten(new_states), states, strict=True)
+        ]
+        outputs = [a.write(t, o) for a, o in zip(outputs, tf.nest.flatten(output), strict=True)]
+        return t + 1, states, outputs
+
+    arrays = [row_array(dtype, chain.steps, size) for size in sizes]
+    (states,) = deal(tf.nest.flatten(received.states), packing.chains)
+    with masks_of_rows(received.cell, received.batch, received.training):
+        _, states, arrays = tf.while_loop(lambda t, *_: t < chain.steps, body, (0, states, arrays))
+    outputs = [
+        unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)
+    ]
+    return outputs, gather_back([states], packing.place)
+
+
+def _known(rows: tf.Tensor, of: tf.Tensor) -> tf.Tensor:
+    """The shape but for the number of rows, which changes from step to step."""
+    return tf.ensure_shape(rows, [None, *of.shape[1:]])

@@ -1,0 +1,92 @@
+"""What a packed kernel starts from: everything checked, built, and in the cell's dtype."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from workbench.cells.base import build, initial_states, output_size
+from workbench.rnn.step import check_sequence_length, swap_time
+
+
+class Received(NamedTuple):
+    """A padded batch, batch first, and a cell that is built for it."""
+
+    cell: Any
+    inputs: Any  # [B, T, ...], nested; what the padding holds is unknown
+    lengths: tf.Tensor  # [B] int32
+    states: Any  # the initial states, [B, n], nested
+    training: bool
+    backwards: bool  # each example's valid part from its end
+
+    @property
+    def first(self) -> tf.Tensor:
+        """One tensor of the inputs."""
+        return tf.nest.flatten(self.inputs)[0]
+
+    @property
+    def batch(self) -> Any:
+        """B, a number where it is known while tracing."""
+        return _size(self.first, 0)
+
+    @property
+    def time(self) -> Any:
+        """T, a number where it is known while tracing."""
+        return _size(self.first, 1)
+
+    def shaped(self, outputs: Any, states: Any) -> tuple[Any, Any]:
+        """Results nested as the cell's, with all of their shape that is known while tracing."""
+        sizes = tf.nest.flatten(output_size(self.cell))
+        known = self.first.shape[:2]
+        flat = [tf.ensure_shape(o, [*known, n]) for o, n in zip(tf.nest.flatten(outputs), sizes, strict=True)]
+        states = [
+            tf.ensure_shape(new, old.shape)
+            for new, old in zip(tf.nest.flatten(states), tf.nest.flatten(self.states), strict=True)
+        ]
+        return (
+            tf.nest.pack_sequence_as(output_size(self.cell), flat),
+            tf.nest.pack_sequence_as(self.states, states),
+        )
+
+
+def receive(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any,
+    initial_state: Any,
+    training: bool,
+    time_major: bool,
+    backwards: bool,
+) -> Received:
+    """Checks what came in; ValueError names what is wrong with it."""
+    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    shape = tf.nest.flatten(inputs)[0].shape
+    if shape.rank is None or shape.rank < 2:
+        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
+        raise ValueError(f"inputs must be {layout}, not of shape {shape}.")
+    if time_major:
+        inputs = tf.nest.map_structure(swap_time, inputs)
+    inputs = tf.nest.map_structure(lambda x: _computed(cell, x), inputs)
+    first = tf.nest.flatten(inputs)[0]
+    lengths = check_sequence_length(sequence_length, first.shape[0], _size(first, 1))
+    if lengths is None:
+        lengths = tf.fill([_size(first, 0)], _size(first, 1))
+    build(cell, tf.nest.map_structure(lambda x: (x.shape[0], *x.shape[2:]), inputs))
+    if initial_state is None:
+        states = initial_states(cell, _size(first, 0))
+    else:
+        states = tf.nest.map_structure(lambda s: _computed(cell, tf.convert_to_tensor(s)), initial_state)
+    return Received(cell, inputs, lengths, states, training, backwards)
+
+
+def _size(tensor: tf.Tensor, axis: int) -> Any:
+    known = tensor.shape[axis]
+    return tf.shape(tensor)[axis] if known is None else known
+
+
+def _computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
+    """In the cell's compute dtype; integers stay what they are."""
+    dtype = tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
+    return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor

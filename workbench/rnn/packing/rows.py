@@ -1,0 +1,19 @@
+"""Arrays of packed rows: written a step or a window at a time, read back, and joined in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def row_array(dtype: tf.DType, size: Any, width: int) -> tf.TensorArray:
+    """`size` elements [rows, width], each with rows of its own number."""
+    return tf.TensorArray(dtype, size, clear_after_read=False, infer_shape=False, element_shape=[None, width])
+
+
+def join_rows(array: tf.TensorArray, width: int) -> tf.Tensor:
+    """All rows [N, width]; none, where the array has no element (which `concat` refuses outside a graph)."""
+    if tf.get_static_value(array.size()) == 0:
+        return tf.zeros([0, width], array.dtype)
+    return tf.ensure_shape(array.concat(), [None, width])

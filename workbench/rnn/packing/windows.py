@@ -1,0 +1,208 @@
+"""Windows: some hundred packed rows, forward or backward, in one XLA computation of static shape.
+
+A window holds a few loops in a row, one for each number of rows that a step may take: with 16 examples in a
+chain 16, 8, 4 and 1. Where one loop ends and the next begins is read from the sorted lengths at run time, so
+one compilation serves all lengths. It is traced once; XLA compiles it for each size of a chain.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from workbench.cells.base import StepCell, StepWeights, state_sizes
+from workbench.rnn.packing.saved_step import Saved, saved_of, step_backward, step_forward
+
+Tensors = list[tf.Tensor]
+_MOST_LOOPS = 4  # more of them only cost compile time
+_WINDOWS: weakref.WeakKeyDictionary[StepCell, dict[Any, Windows]] = weakref.WeakKeyDictionary()
+
+
+class Span(NamedTuple):
+    """The steps `begin` to `end` of a chain, whose examples have falling `lengths` [S]."""
+
+    lengths: tf.Tensor
+    begin: tf.Tensor
+    end: tf.Tensor
+
+
+class Segment(NamedTuple):
+    """The steps `start` to `stop`, each of so many `rows`, from packed row `at` of the window."""
+
+    rows: Any
+    start: tf.Tensor
+    stop: tf.Tensor
+    at: tf.Tensor
+
+
+def loop_count(examples: int | None) -> int:
+    """How many loops a window has for a chain of so many examples (None: not known while tracing).
+
+    >>> [loop_count(n) for n in (1, 2, 4, 8, 16, 64, None)]
+    [1, 1, 2, 3, 4, 4, 4]
+    """
+    return _MOST_LOOPS if examples is None else min(_MOST_LOOPS, max(1, examples.bit_length() - 1))
+
+
+def row_counts(examples: Any, loops: int) -> list[Any]:
+    """The numbers of rows that a step may take, falling: halves of all, and 1 in the end.
+
+    >>> row_counts(16, 4), row_counts(3, 1)
+    ([16, 8, 4, 1], [3])
+    """
+    halves = [(examples + 2**k - 1) // 2**k for k in range(max(1, loops - 1))]
+    return halves if loops == 1 else [*halves, 1]
+
+
+def rows_of_window(examples: Any) -> Any:
+    """Packed rows of a window: so many that what it costs to enter one is small, so few that memory is."""
+    if isinstance(examples, int):
+        return max(512, 16 * examples)
+    return tf.maximum(512, 16 * examples)
+
+
+def segments(span: Span, loops: int) -> Iterator[Segment]:
+    """The loops of a window; many may have no step."""
+    counts = row_counts(tf.shape(span.lengths)[0], loops)
+    at, start = tf.constant(0), span.begin
+    for k, rows in enumerate(counts):
+        ends = span.lengths[counts[k + 1]] if k + 1 < loops else span.lengths[0]
+        stop = tf.clip_by_value(ends, start, span.end)
+        yield Segment(rows, start, stop, at)
+        at, start = at + (stop - start) * rows, stop
+
+
+def windows_of(cell: StepCell, weights: StepWeights, features: int, loops: int) -> Windows:
+    """The windows of a cell, made once for each number of features and loops."""
+    known = _WINDOWS.setdefault(cell, {})
+    key = (weights.kernel.dtype.name, features, loops)
+    if key not in known:
+        known[key] = Windows(cell, weights, features, loops)
+    return known[key]
+
+
+class Windows:
+    """`forward` and `backward` of one window, compiled. R packed rows, S examples, D features.
+
+    forward(inputs [R, D], span, states [S, n], weights) -> (outputs [R, O], states, kept [R, width] each)
+    backward(d_outputs [R, O], span, d_states, kept, transposed, small) -> (d_states, gradients [R, width], d_small)
+    """
+
+    def __init__(self, cell: StepCell, weights: StepWeights, features: int, loops: int) -> None:
+        self.cell: Any = weakref.proxy(cell)  # what is compiled must not keep a cell alive
+        self.loops, self.dtype = loops, weights.kernel.dtype
+        self.saved: Saved = saved_of(cell, weights)
+        self.kept_widths = self.saved.widths + [cell.projection_width] * self.saved.projected
+        self.output_size = cell.output_size
+        rows = self._rows
+        span = Span(*(tf.TensorSpec(shape, tf.int32) for shape in ([None], [], [])))
+        states = [rows(n) for n in state_sizes(cell)]
+        like = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, self.dtype), weights)
+        transposed = [tf.TensorSpec(matrix.shape[::-1], self.dtype) for matrix in weights.recurrent]
+        kept = [rows(width) for width in self.kept_widths]
+        compiled = {"jit_compile": True, "autograph": False}
+        self.forward = tf.function(
+            self._forward, input_signature=[rows(features), span, states, like], **compiled
+        )
+        self.backward = tf.function(
+            self._backward,
+            input_signature=[rows(cell.output_size), span, states, kept, transposed, like.small],
+            **compiled,
+        )
+
+    def _rows(self, width: int) -> tf.TensorSpec:
+        return tf.TensorSpec([None, width], self.dtype)
+
+    def _forward(self, inputs: tf.Tensor, span: Span, states: Tensors, weights: StepWeights) -> tuple:
+        projected = weights.project(inputs)
+        size = tf.shape(inputs)[0]
+        buffers = [tf.zeros([size, width], self.dtype) for width in (self.output_size, *self.saved.widths)]
+        for segment in segments(span, self.loops):
+            states, buffers = self._forward_loop(segment, span, projected, states, buffers, weights)
+        outputs, *kept = buffers
+        return outputs, states, kept + [projected] * self.saved.projected
+
+    def _forward_loop(
+        self, segment: Segment, span: Span, projected: Any, states: Tensors, buffers: Tensors, weights: Any
+    ) -> tuple[Tensors, Tensors]:
+        """The steps of one segment, on its first rows: (states of all examples, buffers)."""
+        rows = segment.rows
+
+        def body(t: Any, at: Any, states: Tensors, buffers: Tensors) -> tuple:
+            step = step_forward(
+                self.cell, _read(projected, at, rows), states, weights.recurrent, weights.small
+            )
+            made = [step.output, *self.saved.keep(step, states)]
+            running = (t < span.lengths[:rows])[:, tf.newaxis]
+            states = [tf.where(running, new, old) for new, old in zip(step.states, states, strict=True)]
+            return t + 1, at + rows, states, [_write(b, at, v) for b, v in zip(buffers, made, strict=True)]
+
+        start = (segment.start, segment.at, [state[:rows] for state in states], buffers)
+        _, _, part, buffers = tf.while_loop(lambda t, *_: t < segment.stop, body, start)
+        return _over(part, states, rows), buffers
+
+    def _backward(
+        self, d_outputs: Any, span: Span, d_states: Tensors, kept: Tensors, transposed: Any, small: Any
+    ) -> tuple:
+        size = tf.shape(d_outputs)[0]
+        buffers = [tf.zeros([size, width], self.dtype) for width in self.saved.gradient_widths]
+        d_small = [tf.zeros_like(vector) for vector in small]
+        for segment in reversed([*segments(span, self.loops)]):
+            d_states, buffers, d_small = self._backward_loop(
+                segment, span, (d_outputs, kept, transposed, small), d_states, buffers, d_small
+            )
+        return d_states, buffers, d_small
+
+    def _backward_loop(
+        self,
+        segment: Segment,
+        span: Span,
+        given: tuple,
+        d_states: Tensors,
+        buffers: Tensors,
+        d_small: Tensors,
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        """The steps of one segment from its last: (d_states of all examples, buffers, d_small)."""
+        d_outputs, kept, transposed, small = given
+        rows = segment.rows
+
+        def body(t: Any, at: Any, d_states: Tensors, buffers: Tensors, d_small: Tensors) -> tuple:
+            values = [_read(buffer, at, rows) for buffer in kept]
+            projected = tf.zeros([rows, self.cell.projection_width], self.dtype)
+            if self.saved.projected:
+                *values, projected = values
+            products, states = self.saved.restore(values)
+            running = (t < span.lengths[:rows])[:, tf.newaxis]
+            d_output, *d_after = (
+                tf.where(running, d, tf.zeros([], self.dtype))
+                for d in (_read(d_outputs, at, rows), *d_states)
+            )
+            step = step_backward(self.cell, projected, products, states, transposed, small, d_output, d_after)
+            d_states = [tf.where(running, new, d) for new, d in zip(step.states, d_states, strict=True)]
+            made = self.saved.gradients(step)
+            buffers = [_write(b, at, v) for b, v in zip(buffers, made, strict=True)]
+            d_small = [total + d for total, d in zip(d_small, step.small, strict=True)]
+            return t - 1, at - rows, d_states, buffers, d_small
+
+        last = segment.at + (segment.stop - segment.start - 1) * rows
+        start = (segment.stop - 1, last, [d[:rows] for d in d_states], buffers, d_small)
+        _, _, part, buffers, d_small = tf.while_loop(lambda t, *_: t >= segment.start, body, start)
+        return _over(part, d_states, rows), buffers, d_small
+
+
+def _read(buffer: tf.Tensor, at: Any, rows: Any) -> tf.Tensor:
+    return tf.slice(buffer, [at, 0], [rows, buffer.shape[1]])
+
+
+def _write(buffer: tf.Tensor, at: Any, value: tf.Tensor) -> tf.Tensor:
+    """XLA sees that the rows are consecutive, and writes in place."""
+    rows = tf.range(tf.shape(value)[0])
+    return tf.tensor_scatter_nd_update(buffer, (at + rows)[:, tf.newaxis], value)
+
+
+def _over(part: Tensors, states: Tensors, rows: Any) -> Tensors:
+    """The first rows of `states` replaced."""
+    return [tf.concat([new, old[rows:]], 0) for new, old in zip(part, states, strict=True)]
