@@ -70,8 +70,12 @@ def per_example(logits: Any, targets: Any, mask: Any) -> LossParts:
 
 
 def _masked(logits: Any, targets: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Losses times mask, [B, T] each. What does not count is replaced first, so NaN there goes nowhere."""
+    """Losses times mask, [B, T] each. What does not count is replaced first, so NaN there goes nowhere.
+
+    In float32 at least: a half cannot count past 2,048 tokens.
+    """
     logits, targets = tf.convert_to_tensor(logits), tf.convert_to_tensor(targets)
+    logits = logits if logits.dtype.size > 2 else tf.cast(logits, tf.float32)
     mask = tf.cast(mask, logits.dtype)
     counts = mask != 0
     logits = tf.where(counts[..., tf.newaxis], logits, tf.zeros([], logits.dtype))

@@ -1,5 +1,7 @@
 """Every cell of CELLS and wrapper of WRAPPERS, in the variants below, through every check and every runner."""
 
+import functools
+
 import keras
 import pytest
 
@@ -52,9 +54,15 @@ CASES = {
 } | WRAPPED
 
 
+@functools.cache
+def batch_of(name):
+    """No check changes its batch, so one serves all."""
+    return Batch(CASES[name]())
+
+
 @pytest.fixture(params=CASES)
 def batch(request):
-    return Batch(CASES[request.param]())
+    return batch_of(request.param)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -74,7 +82,7 @@ TRACED = [*(f"{name}-0" for name in CELLS), "all"]
 
 @pytest.mark.parametrize(("name", "rnn"), [*((n, "dynamic") for n in TRACED), ("gru-0", "static")])
 def test_cell_in_a_graph(name, rnn):
-    RUNNER_CHECKS["graph"](Batch(CASES[name]()), rnn, RNNS[rnn])
+    RUNNER_CHECKS["graph"](batch_of(name), rnn, RNNS[rnn])
 
 
 def test_the_tables_are_covered():

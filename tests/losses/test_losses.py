@@ -94,5 +94,14 @@ def test_sign_mask_loses_class_zero():
 def test_inside_a_function_and_in_float16(kind):
     mask = MASKS["length"](TARGETS, LENGTHS)
     parts = tf.function(LOSSES[kind])(tf.constant(LOGITS, tf.float16), TARGETS, mask)
-    assert parts.sum.dtype == tf.float16
+    assert parts.sum.dtype == parts.denominator.dtype == tf.float32
     assert float(parts.sum / parts.denominator) == pytest.approx(loss(kind), rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_half_precision_counts_rightly(kind):
+    """4,099 tokens are no number of a half, and their losses together are over its largest."""
+    logits = tf.fill([1, 4099, 2], tf.constant(0, tf.float16)) + tf.constant([0, 30], tf.float16)
+    parts = LOSSES[kind](logits, tf.zeros([1, 4099], tf.int32), tf.ones([1, 4099]))
+    assert float(parts.sum / parts.denominator) == pytest.approx(30, rel=1e-3)
+    assert int(parts.valid_tokens) == 4099

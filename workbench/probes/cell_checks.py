@@ -70,13 +70,19 @@ class Batch:
             variable.assign(self.random.uniform(-0.6, 0.6, variable.shape))
         self.lengths = np.array(LENGTHS, "int32")
         self.inputs = self.draw(len(LENGTHS), max(LENGTHS))
-        self.cotangents = np.random.default_rng(seed + 1)
+        self._runs: dict[Any, Run] = {}
 
     def draw(self, *leading: int) -> Any:
         """Random inputs [*leading, D] in the cell's dtype."""
         return tf.nest.map_structure(
             lambda n: self.random.normal(size=(*leading, n)).astype(self.dtype), self.input_size
         )
+
+    def run(self, rnn: Callable[..., Any]) -> Run:
+        """The batch as it is, by a runner; kept, since most checks hold something against it."""
+        if rnn not in self._runs:
+            self._runs[rnn] = _run(self, rnn, self.inputs, self.lengths)
+        return self._runs[rnn]
 
     def name(self) -> str:
         """What an error calls the cell."""
@@ -140,7 +146,7 @@ def check_saving(batch: Batch) -> None:
 
 def check_gradients(batch: Batch) -> None:
     """Every trainable weight has a finite gradient."""
-    run = _run(batch, RNNS["dynamic"], batch.inputs, batch.lengths)
+    run = batch.run(RNNS["dynamic"])
     for variable, gradient in zip(batch.cell.trainable_variables, run.grad_weights, strict=True):
         if not np.all(np.isfinite(gradient)):
             raise CellError(f"{batch.name()}: the gradient of {variable.path} is not finite.")
@@ -151,7 +157,7 @@ def check_gradients(batch: Batch) -> None:
 # ------------------------------------------------------------ checks of the cell in a runner
 def check_alone(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
     """Outputs, states and gradients of a padded batch are those of each example alone, and zero past the end."""
-    run = _run(batch, rnn, batch.inputs, batch.lengths)
+    run = batch.run(rnn)
     for i, length in enumerate(LENGTHS):
         outputs, states = _alone(batch, i, length)
         what = f"example of length {length} among others and alone"
@@ -172,7 +178,7 @@ def check_alone(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
 
 def check_padding(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
     """Longer padding, and padding of NaN or of large numbers, change nothing."""
-    base = _run(batch, rnn, batch.inputs, batch.lengths)
+    base = batch.run(rnn)
     longer = tf.nest.map_structure(lambda x: np.pad(x, [(0, 0), (0, 3), (0, 0)]), batch.inputs)
     other = _run(batch, rnn, longer, batch.lengths)
     _same_run(batch, name, "with longer padding", base, other)
@@ -195,12 +201,12 @@ def check_order(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
         states=[s[back] for s in run.states],
         grad_inputs=[g[back] for g in run.grad_inputs],
     )
-    _same_run(batch, name, "permuted", _run(batch, rnn, batch.inputs, batch.lengths), undone)
+    _same_run(batch, name, "permuted", batch.run(rnn), undone)
 
 
 def check_graph(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:
     """Inside tf.function, with lengths that are not known while tracing, nothing changes."""
-    base = _run(batch, rnn, batch.inputs, batch.lengths)
+    base = batch.run(rnn)
     traced = tf.function(lambda x, n: _tensors(batch, rnn, x, n, range(len(LENGTHS))), autograph=False)
     tensors = traced(tf.nest.map_structure(tf.constant, batch.inputs), tf.constant(batch.lengths))
     _same_run(batch, name, "inside tf.function", base, Run(*tf.nest.map_structure(_array, tensors)))
