@@ -71,6 +71,16 @@ def test_groups_are_cells_of_their_own():
         np.testing.assert_allclose(h[n], state[0], rtol=1e-9)
 
 
+def test_without_a_feature_size_a_group_is_one_block():
+    cell = built("grid_lstm", groups=[[0, 2], [2, 6]])
+    outputs = dynamic_rnn(cell, INPUTS)[0]
+    changed = INPUTS.copy()
+    changed[..., 5] += 1
+    changes = np.split(dynamic_rnn(cell, changed)[0] - outputs, 2, -1)
+    assert not np.any(changes[0])
+    assert np.all(changes[1])
+
+
 @pytest.mark.parametrize("offset", [0, 1, -1])
 def test_bidirectional_grid_is_one_grid_up_and_one_down(offset):
     both = built("bidirectional_grid_lstm", feature_size=2, backward_slice_offset=offset)

@@ -78,13 +78,13 @@ class GridLSTMCell(StepCell):
         """The gates' order in the columns of a kernel."""
         return "ico" if self.couple_gates else "ifco"
 
-    def parts(self) -> list[tuple[str, list[int]]]:
-        """Each part that is walked apart: the suffix of its weights' names, and where its blocks begin."""
+    def parts(self) -> list[tuple[str, int, list[int]]]:
+        """Each part that is walked apart: the end of its weights' names, the size of its blocks, their starts."""
         result = []
         for direction in self.directions:
             for n, (start, end) in enumerate(self.groups or [[0, self.input_size]]):
-                _, starts = block_starts(end - start, self.feature_size, self.frequency_skip)
-                result.append((f"{direction}{n}", self._walk(direction, [start + s for s in starts])))
+                size, starts = block_starts(end - start, self.feature_size, self.frequency_skip)
+                result.append((f"{direction}{n}", size, self._walk(direction, [start + s for s in starts])))
         return result
 
     def _walk(self, direction: str, starts: list[int]) -> list[int]:
@@ -108,10 +108,9 @@ class GridLSTMCell(StepCell):
                 raise ValueError(
                     f"groups has [{start}, {end}], which is no part of the inputs' {self.input_size} features."
                 )
-        size = self.feature_size or min(end - start for start, end in self.groups or [[0, self.input_size]])
         width = len(self.gate_names) * H
         blocks = 0
-        for part, starts in self.parts():
+        for part, size, starts in self.parts():
             blocks += len(starts)
             for lstm in self.lstms:
                 for name, weight in (
@@ -130,7 +129,7 @@ class GridLSTMCell(StepCell):
         """Part by part, block by block: the kernels of both LSTMs side by side, spread over the blocks."""
         raise_f = [self.forget_bias if gate == "f" else 0.0 for gate in self.gate_names]
         kernels, biases, recurrent, small = [], [], [], []
-        for part, starts in self.parts():
+        for part, _, starts in self.parts():
             own = [f"{lstm}_{{}}_{part}" for lstm in self.lstms]
             joined = tf.concat([self.read(getattr(self, name.format("kernel"))) for name in own], 1)
             bias = tf.concat([self.raised(getattr(self, name.format("bias")), *raise_f) for name in own], 0)
@@ -143,10 +142,10 @@ class GridLSTMCell(StepCell):
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above."""
-        blocks = sum(len(starts) for _, starts in self.parts())
+        blocks = sum(len(starts) for *_, starts in self.parts())
         x, h, c = gates(projected, blocks), gates(states[0], blocks), gates(states[1], blocks)
         new, outputs, k, taken = [], [], 0, 0
-        for part, starts in self.parts():
+        for part, _, starts in self.parts():
             count = len(self.peepholes(part)) if self.use_peepholes else 0
             peepholes = list(weights[taken : taken + count])
             taken += count

@@ -152,7 +152,7 @@ def _time_freq_lstm(cell: Any) -> Layout:
 def _grid_lstm(cell: Any) -> Layout:
     order = ((0, 1, 2), 3) if cell.couple_gates else I_C_F_O
     variables = []
-    for part, _ in cell.parts():
+    for part, *_ in cell.parts():
         way, _, n = part.rpartition("_")
         scope = f"{way}/" if way else ""
         for lstm in cell.lstms:
