@@ -10,8 +10,16 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_states, tf1_variables, weight_paths
-from workbench.rnn import bidirectional_rnn, dynamic_rnn, fused_rnn, static_rnn
+from workbench.rnn import RNNS, bidirectional_rnn, fused_rnn
 
+# Ours for each of TF 1.15's.
+RUNNERS = {
+    "static": "static",
+    "dynamic": "dynamic",
+    "fused": "fused",
+    "bidirectional_dynamic": "dynamic",
+    "static_bidirectional": "static",
+}
 FOLDER = Path(os.environ.get("WORKBENCH_GOLDEN_DIR", Path(__file__).parent / "data"))
 CASES = sorted(path.stem for path in FOLDER.glob("*__*.npz"))
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
@@ -25,6 +33,17 @@ TRACED = {
     "gru__bidirectional_dynamic__len",
     "multi_residual__dynamic__len",
     "lstm_block_peephole__fused__len",
+}
+# Packed cases inside a graph, so by XLA: one of each family of cells in one-step form; each compiles for a second.
+COMPILED = {
+    "basic_rnn__dynamic__nolen",
+    "coupled_lstm_proj__dynamic__len",
+    "grid_lstm_peephole__dynamic__len",
+    "gru__bidirectional_dynamic__len",
+    "layer_norm_lstm__dynamic__len",
+    "lstm_full__dynamic__len",
+    "nas__dynamic__len",
+    "ugrnn__dynamic__len",
 }
 SAME_AS = {"basic_lstm": "lstm"}
 OPTIONS = {
@@ -63,13 +82,14 @@ def spec_of(case):
 
 
 class Case:
-    """A case's numbers, and ours for them."""
+    """A case's numbers, and ours for them, by the runner of the case or by another (`rnn`)."""
 
-    def __init__(self, name):
+    def __init__(self, name, rnn=None):
         with np.load(FOLDER / f"{name}.npz") as data:
             self.data = dict(data)
         self.meta = json.loads(str(self.data["meta"]))
         self.lengths = self.data["lengths"] if self.meta["sequence_length"] else None
+        self.rnn = rnn or RUNNERS[self.meta["runner"]]
         scopes = [None]
         if "bidirectional" in self.meta["runner"]:
             scopes = ["bidirectional_rnn/fw", "bidirectional_rnn/bw"]
@@ -89,12 +109,10 @@ class Case:
 
     def run(self, inputs):
         """Our outputs and states, flat, in TF 1.15's order."""
-        runner = {"static": static_rnn, "dynamic": dynamic_rnn, "fused": fused_rnn}.get(self.meta["runner"])
-        if runner is not None:
-            outputs, state = runner(self.cells[0], inputs, self.lengths)
+        if len(self.cells) == 1:
+            outputs, state = (RNNS | {"fused": fused_rnn})[self.rnn](self.cells[0], inputs, self.lengths)
             return tf.nest.flatten(outputs), tf1_states(self.cells[0], state)
-        rnn = {"bidirectional_dynamic": "dynamic", "static_bidirectional": "static"}[self.meta["runner"]]
-        outputs, states = bidirectional_rnn(*self.cells, inputs, self.lengths, rnn=rnn)
+        outputs, states = bidirectional_rnn(*self.cells, inputs, self.lengths, rnn=self.rnn)
         return list(outputs), [
             s for c, state in zip(self.cells, states, strict=True) for s in tf1_states(c, state)
         ]
@@ -102,7 +120,17 @@ class Case:
 
 @pytest.mark.parametrize("name", [c for c in CASES if not names_in(spec_of(c)) & EXEMPT])
 def test_case(name):
-    case = Case(name)
+    check_case(name, traced=name in TRACED)
+
+
+@pytest.mark.parametrize("rnn", sorted(set(RNNS) - set(RUNNERS.values())))
+@pytest.mark.parametrize("name", [c for c in CASES if "dynamic" in c and not names_in(spec_of(c)) & EXEMPT])
+def test_case_by_a_runner_that_tf1_did_not_have(name, rnn):
+    check_case(name, rnn, traced=name in COMPILED)
+
+
+def check_case(name, rnn=None, *, traced):
+    case = Case(name, rnn)
     variables = [{path: v.value for path, v in weight_paths(cell).items()} for cell in case.cells]
 
     def compute(inputs):
@@ -115,7 +143,7 @@ def test_case(name):
             )
         return outputs, states, tape.gradient(scalar, (inputs, variables))
 
-    if name in TRACED:
+    if traced:
         compute = tf.function(compute, autograph=False)
     outputs, states, (grad_inputs, grad_weights) = compute(tf.constant(case.data["inputs"]))
     near = {"rtol": TOLERANCE[case.meta["dtype"]], "atol": TOLERANCE[case.meta["dtype"]]}
@@ -141,3 +169,4 @@ def test_no_exemption_is_stale():
 
 def test_there_are_cases():
     assert len(CASES) > 0, f"{FOLDER} holds no case"
+    assert set(CASES) >= TRACED | COMPILED

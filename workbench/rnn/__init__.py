@@ -3,6 +3,7 @@
 from workbench.rnn.bidirectional import bidirectional_rnn
 from workbench.rnn.dynamic import dynamic_rnn
 from workbench.rnn.fused import fused_rnn
+from workbench.rnn.keras_layer import PackedRNN
 from workbench.rnn.packed import kernels_of, packed_rnn
 from workbench.rnn.stacked import stacked_bidirectional_rnn
 from workbench.rnn.static import static_rnn
@@ -10,6 +11,7 @@ from workbench.rnn.table import RNNS
 
 __all__ = [
     "RNNS",
+    "PackedRNN",
     "bidirectional_rnn",
     "dynamic_rnn",
     "fused_rnn",

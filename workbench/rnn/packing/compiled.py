@@ -124,10 +124,10 @@ class _Chains:
 
         def body(k: Any, states: Tensors, inputs: Any, outputs: Any, kept: Any) -> tuple:
             packed = self._take(flat, cuts, k)
-            made, states, values = windows.forward(packed, self._span(c, k), states, weights)
+            made, after, values = windows.forward(packed, self._span(c, k), states, weights)
             outputs = outputs.write(k, made[: cuts.row[k + 1] - cuts.row[k]])
             kept = [array.write(k, value) for array, value in zip(kept, values, strict=True)]
-            return k + 1, states, inputs.write(k, packed), outputs, kept
+            return k + 1, _alike(after, states), inputs.write(k, packed), outputs, kept
 
         size = windows.output_size
         inputs, outputs, *kept = self._arrays(c, [flat.shape[1], size, *windows.kept_widths])
@@ -158,7 +158,7 @@ class _Chains:
         ) -> tuple:
             rows = cuts.row[k + 1] - cuts.row[k]
             values = [array.read(k) for array in kept.steps[c]]
-            d_states, gradients, small = windows.backward(
+            d_before, gradients, small = windows.backward(
                 self._take(flat, cuts, k), self._span(c, k), d_states, values, transposed, weights.small
             )
             d_projected = windows.saved.d_projected(gradients)[:rows]
@@ -167,7 +167,7 @@ class _Chains:
             products = [tf.matmul(a[:rows], b[:rows], transpose_a=True) for a, b in pairs]
             return (
                 k - 1,
-                d_states,
+                _alike(d_before, d_states),
                 d_inputs.write(k, tf.matmul(d_projected, kernel_transposed)),
                 _added(d_matrices, products),
                 d_bias + tf.reduce_sum(d_projected, 0),
@@ -196,6 +196,11 @@ class _Chains:
     def _arrays(self, c: int, widths: Sequence[int]) -> list[tf.TensorArray]:
         """An element for each window of a chain."""
         return [row_array(self.windows.dtype, self.cuts[c].windows, width) for width in widths]
+
+
+def _alike(states: Tensors, as_before: Tensors) -> Tensors:
+    """With the shapes that are known outside a window."""
+    return [tf.ensure_shape(new, old.shape) for new, old in zip(states, as_before, strict=True)]
 
 
 def _added(totals: Tensors, more: Tensors) -> Tensors:
