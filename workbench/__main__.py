@@ -11,6 +11,7 @@ Exit code 0: all went well; 1: a run failed; 2: the input is wrong and nothing w
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     console, errors = _console(), Console(stderr=True, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
         if given.shows:

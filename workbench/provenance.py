@@ -7,13 +7,15 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from workbench.places import PACKAGE, ROOT
+from workbench.places import IS_SHIPPED, PACKAGE, ROOT
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "hydra-core", "mlflow")
 
@@ -37,9 +39,9 @@ def git() -> dict[str, str]:
     }
 
 
-def git_diff() -> str:
-    """The changes since the commit, as a patch; empty where there are none."""
-    return _git("diff", "HEAD") or ""
+def git_diff() -> bytes:
+    """The changes since the commit, as a patch that `git apply` takes; empty where there are none."""
+    return _git_bytes(["diff", "--binary", "HEAD"], ROOT) or b""
 
 
 def committed_at(path: Path) -> tuple[str, bool] | None:
@@ -119,15 +121,32 @@ def _read(path: str) -> str | None:
 
 
 def _git(*arguments: str, folder: Path = ROOT) -> str | None:
+    found = _git_bytes(arguments, folder)
+    return None if found is None else found.decode(errors="replace").strip()
+
+
+def _git_bytes(arguments: Sequence[str], folder: Path) -> bytes | None:
+    """What git prints; None where there is no git, or where this is a wheel in somebody's repository."""
+    if IS_SHIPPED and folder == ROOT:
+        return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def command() -> str:
-    """The command line as a person would type it."""
-    return " ".join(["python", "-m", "workbench", *sys.argv[1:]])
+    """The command line as a person would type it, without passwords."""
+    return without_passwords(" ".join(["python", "-m", "workbench", *sys.argv[1:]]))
+
+
+def without_passwords(text: str) -> str:
+    """The text with the user and password of every address in it hidden.
+
+    >>> without_passwords("tracking.uri=postgresql://me:secret@host/db")
+    'tracking.uri=postgresql://***@host/db'
+    """
+    return re.sub(r"(\w://)[^/@\s]+@", r"\1***@", text)

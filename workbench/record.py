@@ -171,6 +171,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
+NOT_FINITE = "workbench.not_finite"
+
+
 @dataclass
 class RunRecord:
     """What one run found: facts (text, for params), metrics by METRICS' names, and tags."""
@@ -182,14 +185,22 @@ class RunRecord:
     def add(self, values: Mapping[str, float | None]) -> None:
         """Take metrics in; None stands for 'not measured here' and leaves no trace.
 
+        A value that is not finite is no number to compare: its name goes into the tag `workbench.not_finite`,
+        and a claim on it counts the run as failed.
+
         Raises:
             KeyError: a name that METRICS does not declare.
         """
         for name, value in values.items():
             if name not in METRICS:
                 raise KeyError(f"{name} is no declared metric; declare it in workbench.record.METRICS")
-            if value is not None:
+            if value is None:
+                continue
+            if math.isfinite(value):
                 self.metrics[name] = float(value)
+            else:
+                known = self.tags.get(NOT_FINITE, "").split()
+                self.tags[NOT_FINITE] = " ".join([*known, name])
 
 
 _NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every"}

@@ -6,9 +6,9 @@ python -m workbench.run --prepare FROZEN.yaml    # make or open its data set onl
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
-import os
 import sys
 import tempfile
 import traceback
@@ -22,15 +22,22 @@ from workbench.config import Config
 from workbench.config.cell import Custom
 from workbench.config.data import Data
 from workbench.config.padding import Bucket
-from workbench.provenance import environment
+from workbench.provenance import code_version, environment, machine
 from workbench.record import RunRecord
 from workbench.sweep.channel import Channel
 
 Log = Callable[[int, Mapping[str, float]], None]
 
 
-def run(config: Config, channel: Channel) -> RunRecord:
-    """Train and measure as the configuration says; what it logs on the way goes through the channel."""
+CODE = code_version()
+"""Of the code that this process imported: in a fork server, when the server began."""
+
+
+def run(config: Config, channel: Channel, folder: Path | None = None) -> RunRecord:
+    """Train and measure as the configuration says; what it logs on the way goes through the channel.
+
+    `folder` is the prepared data set; without it, it is made or found here.
+    """
     from workbench.measure.device import configure
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
@@ -40,7 +47,7 @@ def run(config: Config, channel: Channel) -> RunRecord:
     training = config.training
     device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads)
     set_determinism(config.seed, training.deterministic)
-    data = _Data(config)
+    data = _Data(config, folder or prepare(config))
     model = _model(config, data)
     step = make_train_step(
         model, _optimizer(config), config.loss.average, config.loss.mask, config.optimizer.clip_norm
@@ -87,6 +94,7 @@ def run(config: Config, channel: Channel) -> RunRecord:
         "device": device["device"],
         "threads": _threads(device),
         "task": data.manifest.task,
+        "data.fingerprint": data.manifest.fingerprint,
     }
     return record
 
@@ -115,11 +123,11 @@ def prepare(config: Config) -> Path:
 class _Data:
     """The data set of a run: its manifest, and its batches as the configuration pads them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, folder: Path) -> None:
         from workbench.data.shards import open_dataset
 
         self._config = config
-        self.folder = prepare(config)
+        self.folder = folder
         self.manifest = open_dataset(self.folder)
         self.longest = max(split.longest for split in self.manifest.splits.values())
         self.histogram = self.manifest.splits["train"].histogram
@@ -311,7 +319,7 @@ def _chosen(value: str) -> Any:
 
 
 def _threads(device: Mapping[str, Any]) -> int:
-    return device["intra_threads"] or len(os.sched_getaffinity(0))
+    return device["intra_threads"] or int(machine()["machine.cores"])
 
 
 def _mean_length(histogram: Mapping[int, int]) -> float:
@@ -325,16 +333,26 @@ def _finite(value: float) -> float | None:
 def main(arguments: list[str]) -> int:
     """The child: read a frozen configuration, run it, send the record; the exit code."""
     channel = Channel()
-    only_prepare = arguments[:1] == ["--prepare"]
+    parser = argparse.ArgumentParser(prog="python -m workbench.run", description=__doc__)
+    parser.add_argument("frozen", type=Path, help="a frozen configuration")
+    parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
+    parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
+    parser.add_argument("--code", help="SHA-256 of the code that the run was planned with")
+    given = parser.parse_args(arguments)
     try:
-        config = Config.of(yaml.safe_load(Path(arguments[-1]).read_text()))
-        if only_prepare:
+        if given.code not in (None, CODE):
+            raise RuntimeError(
+                "the workbench's code has changed since this sweep was planned; its runs would not be of one "
+                "code: start the sweep again"
+            )
+        config = Config.of(yaml.safe_load(given.frozen.read_text()))
+        if given.prepare:
             from workbench.data.manifest import load_manifest
 
             folder = prepare(config)
             channel.send("result", folder=str(folder), fingerprint=load_manifest(folder).fingerprint)
         else:
-            record = run(config, channel)
+            record = run(config, channel, given.data)
             channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)
     except Exception as error:
         traceback.print_exc()

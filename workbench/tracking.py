@@ -10,6 +10,7 @@ import fcntl
 import logging
 import math
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -29,6 +30,8 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from workbench.provenance import without_passwords
+
 _SQLITE = "sqlite:///"
 _LONGEST_PARAM = 6000
 _BATCH = 900
@@ -45,8 +48,14 @@ class Tracker:
         TrackingError: nothing answers at the address, or the database is of another MLflow version.
     """
 
-    def __init__(self, uri: str, artifacts: str | None = None, *, wal: bool = True) -> None:
+    def __init__(
+        self, uri: str, artifacts: str | None = None, *, wal: bool = True, create: bool = True
+    ) -> None:
         self.uri, self._database = _resolved(uri)
+        if self._database and not create and not self._database.exists():
+            raise TrackingError(
+                f"tracking.uri={uri}: there is no database {self._database}; run something first"
+            )
         self._artifacts = Path(artifacts).resolve() if artifacts else None
         if self._database:
             with _explained(self.uri):
@@ -179,10 +188,11 @@ def _resolved(uri: str) -> tuple[str, Path | None]:
     if uri.startswith(_SQLITE):
         path = Path(uri[len(_SQLITE) :]).resolve()
         return f"{_SQLITE}{path}", path
-    if urlparse(uri).scheme in ("http", "https", "postgresql", "postgresql+psycopg2", "mysql"):
+    if re.fullmatch(r"https?|(postgresql|mysql|mssql)(\+\w+)?", urlparse(uri).scheme):
         return uri, None
     raise TrackingError(
-        f"tracking.uri={uri}: must be sqlite:///FILE, an http(s) address of a server, or a database URI"
+        f"tracking.uri={without_passwords(uri)}: must be sqlite:///FILE, an http(s) address of a server, or the "
+        "URI of a PostgreSQL, MySQL or SQL Server database"
     )
 
 
@@ -218,7 +228,7 @@ def _answers(uri: str) -> None:
         socket.create_connection((address.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise TrackingError(
-            f"tracking.uri={_without_password(uri)}: nothing answers there ({error}); start the server "
+            f"tracking.uri={without_passwords(uri)}: nothing answers there ({error}); start the server "
             "(`mlflow server --port ...`), or take tracking=sqlite"
         ) from error
 
@@ -229,14 +239,19 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         message = " ".join(str(error).split())
-        where = f"tracking.uri={_without_password(uri)}"
+        where = f"tracking.uri={without_passwords(uri)}"
         if "out-of-date database schema" in message or "Can't locate revision" in message:
             raise TrackingError(
                 f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); copy "
-                f"it, then `mlflow db upgrade {_without_password(uri)}`, or give another tracking.uri. "
+                f"it, then `mlflow db upgrade {without_passwords(uri)}`, or give another tracking.uri. "
                 f"MLflow says: {message}"
             ) from error
         raise TrackingError(f"{where}: {message}") from error
+    except ModuleNotFoundError as error:
+        raise TrackingError(
+            f"tracking.uri={without_passwords(uri)}: this kind of database needs the package {error.name}: "
+            "install it, or take tracking=sqlite"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise TrackingError(f"tracking.uri={uri}: not a usable SQLite database ({error})") from error
     except Exception as error:
@@ -247,13 +262,8 @@ def _explained(uri: str) -> Iterator[None]:
                 if "revision" in message
                 else "the database cannot be used; is it a whole SQLite file, and is the disk full?"
             )
-            raise TrackingError(f"tracking.uri={_without_password(uri)}: {hint}: {message[:400]}") from error
+            raise TrackingError(f"tracking.uri={without_passwords(uri)}: {hint}: {message[:400]}") from error
         raise
-
-
-def _without_password(uri: str) -> str:
-    address = urlparse(uri)
-    return uri.replace(f":{address.password}@", ":***@") if address.password else uri
 
 
 def _text(value: Any) -> str:

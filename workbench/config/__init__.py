@@ -53,7 +53,7 @@ class ConfigError(ValueError):
 class Top:
     """Keys that belong to no group."""
 
-    name: str = option("runs", "the experiment's name, also in MLflow")
+    name: str = option("runs", "the experiment's name, also in MLflow", pattern=r"[A-Za-z0-9_][\w.-]*")
     seed: int = option(1, "the run's seed; in a sweep that of its first block", low=0, high=2**31 - 1)
     repeat: int = option(0, "number of a planned repeat (the A/A arm)", low=0)
     label: str = option("", "names an arm where nothing else does (negative control)")

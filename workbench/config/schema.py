@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,12 +42,13 @@ def option(
     above: float | None = None,
     high: float | None = None,
     choices: Sequence[Any] | None = None,
+    pattern: str | None = None,
 ) -> Any:
     """A field of a schema: its default, its meaning, and the values it may have.
 
     `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range.
     """
-    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices}
+    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "pattern": pattern}
     if isinstance(default, list | dict):
         frozen = default
         return dataclasses.field(default_factory=lambda: type(frozen)(frozen), metadata=limits)
@@ -130,6 +132,9 @@ def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
     choices = limits.get("choices")
     if choices is not None and value not in choices:
         return [not_among(value, choices)]
+    pattern = limits.get("pattern")
+    if pattern is not None and not re.fullmatch(pattern, value):
+        return ["must be letters, digits, `_`, `-` and `.` only, and begin with none of the last two"]
     if isinstance(value, float) and not math.isfinite(value):
         return ["must be a finite number"]
     wrong = []

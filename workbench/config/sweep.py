@@ -17,7 +17,15 @@ class Sweep:
     )
     blocks: int | None = option(None, "seeds; null: as many pairs as claims.yaml declares, else one", low=1)
     throw_away: bool | None = option(None, "a first block that is never used; null: where there are claims")
-    claims: str | None = option(None, "claims.yaml; null: that of experiments/<name>/, where there is one")
+    claims: str | None = option(
+        None, "an experiment's name or a claims.yaml; null: that of experiments/<name>/, if any"
+    )
+    requeue: int = option(
+        0,
+        "times that a block may run again because the machine was disturbed while it was timed",
+        low=0,
+        high=2,
+    )
     order_seed: int = option(0, "seed of the order of the arms inside the blocks", low=0)
 
 

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path = given.claims or claims_file(given.name)
         claims = claims_room.load(path) if path else None
-        tracker = Tracker(given.uri)
+        tracker = Tracker(given.uri, create=False)
         sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
         folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
         found = assemble.report(tracker, given.name, sweep, claims, folder)
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         claims_room.PairingError,
         assemble.ReportError,
         TrackingError,
+        OSError,
     ) as error:
         console = Console(stderr=True, soft_wrap=True)
         console.print(str(error), style="red", highlight=False, markup=False)

@@ -43,9 +43,16 @@ class Report:
     def commit_results(self, name: str) -> Path:
         """Copy the report into experiments/NAME/results/, to be committed."""
         target = results_folder(name)
+        if self.folder.resolve() == target.resolve():
+            return target
+        beside, old = target.with_name("results.new"), target.with_name("results.old")
+        for left_over in (beside, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        shutil.copytree(self.folder, beside)
         if target.exists():
-            shutil.rmtree(target)
-        shutil.copytree(self.folder, target)
+            target.rename(old)
+        beside.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
         return target
 
 
@@ -89,7 +96,8 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
         ReportError: there is none.
     """
     runs = tracker.runs(experiment)
-    sweeps = runs[runs["tags.workbench.kind"] == "sweep"] if not runs.empty else runs
+    kinds = runs.get("tags.workbench.kind", pd.Series(index=runs.index, dtype=str))
+    sweeps = runs[kinds == "sweep"]
     if sweeps.empty:
         raise ReportError(
             f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: "

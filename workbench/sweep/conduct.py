@@ -13,17 +13,17 @@ from typing import Any
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
-from workbench.provenance import code_version, git_diff, provenance
+from workbench.provenance import code_version, provenance, without_passwords
 from workbench.record import identity
+from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job, Plan, Tree
+from workbench.sweep.journal import Journal, owner
 from workbench.sweep.progress import Watcher
 from workbench.sweep.spawner import ForkServer, Fresh, Spawner
 from workbench.sweep.worker import PADDING, Message, Outcome, random_environment, run_child
 from workbench.tracking import Tracker
 
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _NOT_PARAMS = ("sweep.", "workbench.", "tracking.")
-_ROWS = 500
 
 
 class PrepareError(RuntimeError):
@@ -52,17 +52,21 @@ class Conductor:
     """Runs jobs. `tags` go to every run; `parent` is the run of the sweep, where there is one."""
 
     tracker: Tracker
-    experiment: str
+    experiment_name: str
     folder: Path
     watcher: Watcher
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
     time_limit_s: float | None = None
     forks: bool = True
+    experiment: str = field(init=False)
     _prepared: dict[str, Prepared] = field(default_factory=dict)
     _server: ForkServer | None = None
     _server_block: int = -1
     _environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.experiment = self.tracker.experiment(self.experiment_name)
 
     def prepare(self, jobs: list[Job]) -> None:
         """Make or open each data set that the jobs need, once, before the first of them.
@@ -80,19 +84,23 @@ class Conductor:
                 ["--prepare", str(frozen)],
                 output=frozen.with_name("output.log"),
                 on_message=self._say,
-                spawner=self._spawner(0),
+                spawner=self._spawner(jobs[0].block),
             )
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self._prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
 
     def run(self, job: Job, *, attempt: int = 1) -> Ended:
-        """One job to its end, recorded whatever the end."""
-        folder = self.folder / f"{job.number:04d}"
+        """One job to its end, recorded whatever the end.
+
+        All that the child says is written to the run's folder first, so that a tracking server that fails
+        loses nothing: the job then counts as failed, and the error names the folder.
+        """
+        folder = self.folder / f"{job.number:04d}-{attempt}"
         frozen = _freeze(job.tree, folder)
+        prepared = self._prepared[_data_key(job.tree)]
         spawner = self._spawner(job.block)
         environment = {} if self.forks else random_environment()
-        prepared = self._prepared[_data_key(job.tree)]
         run_id = self.tracker.start(
             self.experiment,
             _run_name(job),
@@ -100,6 +108,7 @@ class Conductor:
             tags={
                 **provenance(),
                 **self.tags,
+                **owner(),
                 "workbench.kind": "run",
                 "workbench.arm": job.arm,
                 "workbench.block": str(job.block),
@@ -115,24 +124,39 @@ class Conductor:
             parent=self.parent,
         )
         self.watcher.began(job)
-        writer = _Writer(self.tracker, run_id, self.watcher, job)
-        try:
-            outcome = run_child(
-                [str(frozen)],
-                output=folder / "output.log",
-                on_message=writer.take,
-                environment=environment,
-                time_limit_s=self.time_limit_s,
-                spawner=spawner,
-            )
-        except BaseException:
-            writer.flush()
-            self.tracker.tag(run_id, {"workbench.error": "interrupted"})
-            self.tracker.finish(run_id, "KILLED")
-            raise
-        self._close(run_id, folder, writer, outcome)
+        with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
+            try:
+                outcome = run_child(
+                    [str(frozen), "--data", prepared.folder, "--code", code_version()],
+                    output=folder / "output.log",
+                    on_message=journal.take,
+                    environment=environment,
+                    time_limit_s=self.time_limit_s,
+                    spawner=spawner,
+                )
+            except BaseException:
+                journal.interrupted()
+                raise
+            outcome = journal.close_with(outcome)
+        if outcome.status == "killed":
+            self.close()  # the server may have died with its child
         self.watcher.ended(job, outcome)
         return Ended(job, run_id, outcome)
+
+    def set_aside(self, block: list[Ended]) -> bool:
+        """Tag the runs of a block as not to be judged where one of them was disturbed; whether it was.
+
+        Nothing is deleted. Only the calibration and other processes' CPU time are looked at, never a speed.
+        """
+        reasons = {e.run_id: disturbance(e.outcome.result.get("metrics", {})) for e in block}
+        found = [reason for reason in reasons.values() if reason]
+        if not found:
+            return False
+        self.watcher.say(f"block {block[0].job.block} is run again: {found[0]}")
+        for run_id, reason in reasons.items():
+            why = reason or "another run of its block was disturbed"
+            self.tracker.tag(run_id, {"workbench.requeued": "true", "workbench.disturbed": why})
+        return True
 
     def close(self) -> None:
         """End the fork server, where there is one."""
@@ -153,47 +177,9 @@ class Conductor:
             )
         return self._server
 
-    def _close(self, run_id: str, folder: Path, writer: _Writer, outcome: Outcome) -> None:
-        writer.flush()
-        if outcome.status == "finished":
-            result = outcome.result
-            self.tracker.params(run_id, result["facts"])
-            self.tracker.log(run_id, [(0, result["metrics"])])
-            self.tracker.tag(run_id, result["tags"])
-        else:
-            self.tracker.tag(run_id, {"workbench.error": outcome.error[:5000]})
-            (folder / "traceback.txt").write_text(outcome.trace or outcome.error)
-        if diff := git_diff():
-            (folder / "changes.patch").write_text(diff)
-        self.tracker.artifact(run_id, folder)
-        self.tracker.finish(run_id, _STATUS[outcome.status])
-
     def _say(self, message: Message) -> None:
         if message["kind"] == "note":
             self.watcher.say(f"  {message['text']}")
-
-
-class _Writer:
-    """Collects what a run logs and writes it in batches; all is down before a quiet time is granted."""
-
-    def __init__(self, tracker: Tracker, run_id: str, watcher: Watcher, job: Job) -> None:
-        self._tracker, self._run_id, self._watcher, self._job = tracker, run_id, watcher, job
-        self._rows: list[tuple[int, Mapping[str, float]]] = []
-
-    def take(self, message: Message) -> None:
-        if message["kind"] == "log":
-            self._rows.append((message["step"], message["values"]))
-        self._watcher.heard(self._job, message)
-        if message["kind"] == "quiet":
-            self.flush()
-            self._watcher.silent()
-        elif len(self._rows) >= _ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            self._tracker.log(self._run_id, self._rows)
-            self._rows = []
 
 
 def new_sweep_id() -> str:
@@ -204,7 +190,13 @@ def new_sweep_id() -> str:
 def plan_json(plan: Plan) -> str:
     """The frozen grid: every job with its whole config, and what was skipped and why."""
     jobs = [
-        {"number": j.number, "arm": j.arm, "block": j.block, "repeat": j.repeat, "config": j.tree}
+        {
+            "number": j.number,
+            "arm": j.arm,
+            "block": j.block,
+            "repeat": j.repeat,
+            "config": _publishable(j.tree),
+        }
         for j in plan.jobs
     ]
     skipped = [{"arm": s.arm, "reason": s.reason} for s in plan.skipped]
@@ -214,8 +206,13 @@ def plan_json(plan: Plan) -> str:
 def _freeze(tree: Tree, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    path.write_text(yaml.safe_dump(_publishable(tree), sort_keys=False))
     return path
+
+
+def _publishable(tree: Tree) -> Tree:
+    """The tree without passwords: the child needs none, since it does not talk to the tracking server."""
+    return {**tree, "tracking": {**tree["tracking"], "uri": without_passwords(tree["tracking"]["uri"])}}
 
 
 def _data_key(tree: Tree) -> str:

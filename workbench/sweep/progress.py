@@ -60,6 +60,7 @@ class Watcher:
 
     def heard(self, job: Job, message: Message) -> None:
         """A job says something."""
+        self._awake()
         if message["kind"] == "note":
             self._bar.update(self._task, description=f"{_title(job)}: {message['text']}")
         elif message["kind"] == "log" and "loss/step" in message["values"]:
@@ -69,11 +70,12 @@ class Watcher:
                 self.say(text)
 
     def silent(self) -> None:
-        """A job is about to be timed: draw nothing until it says something."""
-        self._bar.refresh()
+        """A job is about to be timed: draw nothing until it says something or ends."""
+        self._bar.stop()
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended; a failure is always shown."""
+        self._awake()
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         if outcome.status != "finished":
@@ -86,6 +88,10 @@ class Watcher:
             )
         elif not self._console.is_terminal and self._jobs > 1:
             self.say(f"[{self._done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
+
+    def _awake(self) -> None:
+        if not self._bar.live.is_started:
+            self._bar.start()
 
 
 def _title(job: Job) -> str:

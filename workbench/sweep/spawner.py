@@ -39,6 +39,10 @@ PRELOADED = (
 _REQUEST = 1 << 20
 
 
+class SpawnerGoneError(ChildProcessError):
+    """What starts the children has died; a new one can be made."""
+
+
 class Child(Protocol):
     """A started child."""
 
@@ -161,7 +165,7 @@ class ForkServer:
             data = self._socket.recv(_REQUEST)
         if not data:
             last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise ChildProcessError(
+            raise SpawnerGoneError(
                 f"the fork server is gone: {''.join(last) or 'it said nothing'} ({self._log}); "
                 "workbench.start=fresh starts jobs without it"
             )
@@ -180,7 +184,7 @@ class _Forked:
 
     def kill(self) -> None:
         _kill_group(self._pid)
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(SpawnerGoneError):
             self.wait()
 
 

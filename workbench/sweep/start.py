@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -13,15 +14,16 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem, flatten, load
-from workbench.places import IS_SHIPPED, claims_file
+from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command, committed_at, provenance
 from workbench.report import assemble
 from workbench.report.tables import summary_of_run
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id, plan_json
 from workbench.sweep.grid import Grid, Job, Plan, expand, matching_arm, plan
+from workbench.sweep.journal import close_dead, owner
 from workbench.sweep.progress import Watcher
-from workbench.tracking import Tracker
+from workbench.tracking import Tracker, TrackingError
 
 
 def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> int:
@@ -43,13 +45,14 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     with Watcher(console, 1, quiet=config.workbench.quiet) as watcher:
         conductor = Conductor(
             tracker,
-            tracker.experiment(config.name),
+            config.name,
             _folder(config, sweep_id),
             watcher,
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
         )
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
+        _close_dead(conductor)
         with closing(conductor):
             conductor.prepare([job])
             ended = conductor.run(job)
@@ -78,42 +81,66 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     sweep_id = new_sweep_id()
     folder = _folder(config, sweep_id)
     tags = _tags(sweep_id, config, planned, declared)
-    ended: list[Ended] = []
     with Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         watcher.say(_headline(planned, declared))
         conductor = Conductor(
             tracker,
-            tracker.experiment(config.name),
+            config.name,
             folder,
             watcher,
             tags,
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
         )
+        _close_dead(conductor)
         with closing(conductor):
             conductor.prepare(planned.jobs)
             conductor.parent = _open_parent(conductor, config, planned, declared, tags)
             status = "KILLED"
             try:
-                for job in planned.jobs:
-                    ended.append(conductor.run(job))
-                    if config.workbench.fail_fast and ended[-1].outcome.status != "finished":
-                        break
+                ended = _run_blocks(conductor, planned, config)
                 status = "FINISHED"
             finally:
                 tracker.finish(conductor.parent, status)
     failed = [one for one in ended if one.outcome.status != "finished"]
-    found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
-    found.show(console, quiet=config.workbench.quiet)
-    if config.workbench.commit_results:
-        found.commit_results(config.name)
     _say_failures(console, failed)
+    try:
+        found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
+        found.show(console, quiet=config.workbench.quiet)
+        if config.workbench.commit_results:
+            found.commit_results(config.name)
+    except (assemble.ReportError, claims_room.PairingError, TrackingError, OSError) as error:
+        console.print(
+            f"the runs are recorded (sweep {sweep_id}), but not judged: {error}",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return 1
     return 1 if failed else 0
 
 
 def _forks(config: Config) -> bool:
     start = config.workbench.start
     return start == "fork" or (start == "auto" and sys.platform == "linux")
+
+
+def _run_blocks(conductor: Conductor, planned: Plan, config: Config) -> list[Ended]:
+    """Every block to its end; one that the calibration gate finds disturbed is run again as a whole."""
+    ended: list[Ended] = []
+    for block, jobs in groupby(planned.jobs, key=lambda job: job.block):
+        again = list(jobs)
+        for attempt in range(1, (config.sweep.requeue if block else 0) + 2):
+            done: list[Ended] = []
+            for job in again:
+                done.append(conductor.run(job, attempt=attempt))
+                if config.workbench.fail_fast and done[-1].outcome.status != "finished":
+                    return ended + done
+            if attempt > config.sweep.requeue or not conductor.set_aside(done):
+                break
+        ended += done
+    return ended
 
 
 def _tracker(config: Config) -> Tracker:
@@ -132,8 +159,15 @@ def _folder(config: Config, sweep_id: str) -> Path:
     return folder
 
 
+def _close_dead(conductor: Conductor) -> None:
+    for run_id in close_dead(conductor.tracker, conductor.experiment_name):
+        conductor.watcher.say(f"run {run_id} was left running by a process that is gone: closed as KILLED")
+
+
 def _claims(config: Config) -> list[Claim] | None:
-    path = config.sweep.claims or claims_file(config.name)
+    """Claims by the name of an experiment or by a path; without either, those of the experiment itself."""
+    named = config.sweep.claims
+    path = claims_file(named or config.name) or named
     return None if path is None else claims_room.load(path)
 
 
@@ -172,7 +206,8 @@ def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | 
         tags["workbench.claims_sha"] = claims_room.claims_sha(declared)
         known = committed_at(Path(declared[0].file))
         tags["workbench.claims_commit"] = known[0] if known else ""
-        committed = "shipped" if IS_SHIPPED else str(bool(known and known[1])).lower()
+        shipped = IS_SHIPPED and Path(declared[0].file).is_relative_to(ROOT)
+        committed = "shipped" if shipped else str(bool(known and known[1])).lower()
         tags["workbench.claims_committed"] = committed
     return tags
 
@@ -193,6 +228,7 @@ def _open_parent(
         tags={
             **provenance(),
             **tags,
+            **owner(),
             "workbench.kind": "sweep",
             "workbench.started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },

@@ -13,11 +13,12 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.sweep.spawner import Fresh, Spawner
+from workbench.sweep.spawner import Fresh, Spawner, SpawnerGoneError
 
 Message = dict[str, Any]
 PADDING = "WORKBENCH_PADDING"
@@ -52,14 +53,14 @@ def run_child(
     from_child, child_writes = os.pipe()
     child_reads, to_child = os.pipe()
     result: Message = {}
-    with open(output, "ab") as log:
-        child = (spawner or Fresh()).start(
-            arguments, log.fileno(), child_reads, child_writes, environment or {}
-        )
-    os.close(child_writes)
-    os.close(child_reads)
     timed_out = False
+    child = None
     try:
+        with open(output, "ab") as log:
+            child = (spawner or Fresh()).start(
+                arguments, log.fileno(), child_reads, child_writes, environment or {}
+            )
+        child_reads, child_writes = _close(child_reads, child_writes)
         deadline = started + time_limit_s if time_limit_s else None
         for message in _messages(from_child, deadline):
             if message is None:
@@ -70,17 +71,28 @@ def run_child(
                 continue
             on_message(message)
             if message["kind"] == "quiet":
-                os.write(to_child, b"\n")
+                with suppress(BrokenPipeError):
+                    os.write(to_child, b"\n")
         if timed_out:
             child.kill()
         code = child.wait()
+    except SpawnerGoneError as error:
+        return Outcome("killed", error=str(error), trace=_tail(output), seconds=time.monotonic() - started)
     except BaseException:
-        child.kill()
+        if child is not None:
+            child.kill()
         raise
     finally:
-        os.close(from_child)
-        os.close(to_child)
+        _close(from_child, to_child, child_reads, child_writes)
     return _outcome(code, result, timed_out, time_limit_s, time.monotonic() - started, output)
+
+
+def _close(*descriptors: int) -> tuple[int, int]:
+    """Close those that are open; -1 is none."""
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return -1, -1
 
 
 def random_environment() -> dict[str, str]:

@@ -1,0 +1,156 @@
+"""What is recorded when things go wrong: a tracking server that fails, a server process that dies, dead runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from workbench.config import load
+from workbench.sweep import conduct, spawner
+from workbench.sweep.compose import Composer
+from workbench.sweep.conduct import Conductor, Prepared
+from workbench.sweep.gate import disturbance
+from workbench.sweep.grid import Job
+from workbench.sweep.journal import OWNER, close_dead, owner
+from workbench.sweep.progress import Watcher
+from workbench.tracking import Tracker, TrackingError
+
+CHILD = """
+import os, signal, sys
+from workbench.sweep.channel import Channel
+
+def main(arguments):
+    channel = Channel()
+    channel.log(1, {"loss/step": 2.0})
+    mode = open(os.path.join(os.path.dirname(__file__), "mode")).read()
+    if mode == "kill server":
+        os.kill(os.getppid(), signal.SIGKILL)
+    if mode == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    channel.quiet()
+    channel.send("result", facts={"device": "cpu"}, metrics={"data/batches": 3.0}, tags={"digest.losses": "x"})
+    return 0
+"""
+
+
+@pytest.fixture
+def job() -> Job:
+    tree, wrong = load(Composer()([]))
+    assert not wrong
+    return Job(0, "arm", 1, 0, tree)
+
+
+@pytest.fixture
+def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
+    """A conductor whose children are the script above, forked from a server that imports nothing."""
+    (tmp_path / "small_child.py").write_text(CHILD)
+    (tmp_path / "mode").write_text("finish")
+    paths = os.pathsep.join([str(tmp_path), str(Path(conduct.__file__).resolve().parents[2])])
+    monkeypatch.setenv("PYTHONPATH", paths)
+
+    def server(log, environment):
+        return spawner.ForkServer(log, environment, module="small_child", preloaded=[])
+
+    monkeypatch.setattr(conduct, "ForkServer", server)
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
+    made._prepared[conduct._data_key(job.tree)] = Prepared("nowhere", "f")
+    with closing(made):
+        yield made
+
+
+def test_a_job_is_recorded(conductor: Conductor, job: Job) -> None:
+    ended = conductor.run(job)
+    run = conductor.tracker.get(ended.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"loss/step": 2.0, "data/batches": 3.0}
+    assert run.data.params["data.fingerprint"] == "f"
+    assert run.data.tags["digest.losses"] == "x"
+
+
+def test_a_tracking_fault_loses_nothing_and_costs_no_other_job(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run_id: str, rows: object) -> None:
+        raise TrackingError("the server is gone")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(conductor.tracker, "log", broken)
+        ended = conductor.run(job)
+    assert ended.outcome.status == "failed"
+    assert "the server is gone" in ended.outcome.error
+    folder = conductor.folder / "0000-1"
+    assert json.loads((folder / "result.json").read_text())["metrics"] == {"data/batches": 3.0}
+    assert json.loads((folder / "log.jsonl").read_text())["values"] == {"loss/step": 2.0}
+    assert conductor.run(job, attempt=2).outcome.status == "finished"
+
+
+@pytest.mark.parametrize("mode", ["kill", "kill server"])
+def test_a_killed_child_or_server_is_one_killed_run_and_the_next_job_runs(
+    conductor: Conductor, job: Job, tmp_path: Path, mode: str
+) -> None:
+    (tmp_path / "mode").write_text(mode)
+    ended = conductor.run(job)
+    run = conductor.tracker.get(ended.run_id)
+    assert ended.outcome.status == "killed"
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["loss/step"] == 2.0
+    (tmp_path / "mode").write_text("finish")
+    assert conductor.run(job, attempt=2).outcome.status == "finished"
+
+
+def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor: Conductor) -> None:
+    tracker, experiment = conductor.tracker, conductor.experiment
+    mine = owner()[OWNER]
+    boot = mine.rsplit(":", 2)[0]
+    gone = tracker.start(experiment, "gone", params={}, tags={OWNER: f"{boot}:999999:1.00"})
+    reused = tracker.start(experiment, "reused", params={}, tags={OWNER: f"{boot}:{os.getpid()}:1.00"})
+    before = tracker.start(experiment, "before", params={}, tags={OWNER: f"{boot.split('/')[0]}/1:1:1.00"})
+    alive = tracker.start(experiment, "alive", params={}, tags={OWNER: mine})
+    elsewhere = tracker.start(experiment, "elsewhere", params={}, tags={OWNER: "another/1:1:1.00"})
+    assert set(close_dead(tracker, "x")) == {gone, reused, before}
+    assert tracker.get(gone).info.status == "KILLED"
+    assert {tracker.get(run).info.status for run in (alive, elsewhere)} == {"RUNNING"}
+
+
+def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Job) -> None:
+    quiet, loud = conductor.run(job), conductor.run(job, attempt=2)
+    assert not conductor.set_aside([quiet, loud])
+    loud.outcome.result["metrics"]["speed/foreign_cpu_share"] = 0.2
+    assert conductor.set_aside([quiet, loud])
+    tags = [conductor.tracker.get(one.run_id).data.tags for one in (quiet, loud)]
+    assert [tag["workbench.requeued"] for tag in tags] == ["true", "true"]
+    assert tags[1]["workbench.disturbed"] == "other processes took 20% of the CPU"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "disturbed"),
+    [
+        ({}, False),
+        ({"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 91.0}, False),
+        ({"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 89.0}, True),
+        ({"speed/calibration_before_gflops": 89.0, "speed/calibration_after_gflops": 100.0}, True),
+        ({"speed/foreign_cpu_share": 0.05}, False),
+        ({"speed/foreign_cpu_share": 0.06}, True),
+    ],
+)
+def test_the_gate(metrics: dict[str, float], disturbed: bool) -> None:
+    assert bool(disturbance(metrics)) is disturbed
+
+
+def test_passwords_are_in_no_frozen_file(conductor: Conductor, job: Job) -> None:
+    password = uuid.uuid4().hex
+    job.tree["tracking"]["uri"] = f"postgresql://me:{password}@host/db"
+    conductor.run(job)
+    written = [path for path in conductor.folder.rglob("*") if path.is_file()]
+    assert written
+    assert not any(password.encode() in path.read_bytes() for path in written)

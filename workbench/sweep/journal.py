@@ -1,0 +1,139 @@
+"""The book of one run: first in its folder, then in MLflow. What is in the folder is not lost with the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from workbench.provenance import git_diff
+from workbench.sweep.grid import Job
+from workbench.sweep.progress import Watcher
+from workbench.sweep.worker import Message, Outcome
+from workbench.tracking import Tracker, TrackingError
+
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
+_SECONDS = 5.0
+OWNER = "workbench.owner"
+
+
+class Journal:
+    """Writes down what a run says; everything is in MLflow before a quiet time is granted."""
+
+    def __init__(self, folder: Path, tracker: Tracker, run_id: str, watcher: Watcher, job: Job) -> None:
+        self._folder, self._tracker, self._run_id = folder, tracker, run_id
+        self._watcher, self._job = watcher, job
+        self._rows: list[tuple[int, Mapping[str, float]]] = []
+        self._flushed = time.monotonic()
+        self._lines = open(folder / "log.jsonl", "a", buffering=1)  # noqa: SIM115 closed on exit
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
+
+    def take(self, message: Message) -> None:
+        """A message of the child."""
+        if message["kind"] == "log":
+            self._lines.write(json.dumps(message) + "\n")
+            self._rows.append((message["step"], message["values"]))
+        self._watcher.heard(self._job, message)
+        quiet = message["kind"] == "quiet"
+        if quiet or time.monotonic() - self._flushed > _SECONDS:
+            with suppress(TrackingError):  # kept, and tried again at the end
+                self._flush()
+        if quiet:
+            self._watcher.silent()
+
+    def interrupted(self) -> None:
+        """The person or the system ended the sweep: the run is closed as killed, with what it had logged."""
+        try:
+            self._flush()
+            self._tracker.tag(self._run_id, {"workbench.error": "interrupted"})
+            self._tracker.finish(self._run_id, "KILLED")
+        except TrackingError as error:
+            self._watcher.say(f"not recorded: {error}; what was logged lies in {self._folder}")
+
+    def close_with(self, outcome: Outcome) -> Outcome:
+        """Write down how the run ended and close it; the outcome, or a failure if MLflow did not take it."""
+        (self._folder / "result.json").write_text(
+            json.dumps({"status": outcome.status, "error": outcome.error, **outcome.result}, indent=1)
+        )
+        if outcome.status != "finished":
+            (self._folder / "traceback.txt").write_text(outcome.trace or outcome.error)
+        if diff := git_diff():
+            (self._folder / "changes.patch").write_bytes(diff)
+        try:
+            self._record(outcome)
+        except (TrackingError, OSError) as error:
+            reason = f"ran, but was not recorded: {error}; its numbers lie in {self._folder / 'result.json'}"
+            return Outcome("failed", error=reason, seconds=outcome.seconds)
+        return outcome
+
+    def _record(self, outcome: Outcome) -> None:
+        self._flush()
+        if outcome.status == "finished":
+            self._tracker.params(self._run_id, outcome.result["facts"])
+            self._tracker.log(self._run_id, [(0, outcome.result["metrics"])])
+            self._tracker.tag(self._run_id, outcome.result["tags"])
+        else:
+            self._tracker.tag(self._run_id, {"workbench.error": outcome.error[:5000]})
+        self._tracker.artifact(self._run_id, self._folder)
+        self._tracker.finish(self._run_id, _STATUS[outcome.status])
+
+    def _flush(self) -> None:
+        self._flushed = time.monotonic()
+        if self._rows:
+            self._tracker.log(self._run_id, self._rows)
+            self._rows = []
+
+
+def owner() -> dict[str, str]:
+    """Which process owns a run: if it is gone and the run still RUNNING, the run is dead."""
+    process = psutil.Process()
+    return {OWNER: f"{_boot()}:{process.pid}:{process.create_time():.2f}"}
+
+
+def close_dead(tracker: Tracker, experiment: str) -> list[str]:
+    """Close as KILLED the runs of this host whose process is gone; their ids."""
+    runs = tracker.runs(experiment)
+    if runs.empty or f"tags.{OWNER}" not in runs:
+        return []
+    running = runs[runs["status"] == "RUNNING"]
+    dead = [
+        str(run_id)
+        for run_id, tag in zip(running["run_id"], running[f"tags.{OWNER}"], strict=True)
+        if isinstance(tag, str) and _is_dead(tag)
+    ]
+    for run_id in dead:
+        tracker.tag(run_id, {"workbench.error": "its process was gone"})
+        tracker.finish(run_id, "KILLED")
+    return dead
+
+
+def _is_dead(tag: str) -> bool:
+    """Whether an owner of this host is gone; of another host nothing is known."""
+    boot, pid, born = tag.rsplit(":", 2)
+    if boot.split("/")[0] != _boot().split("/")[0]:
+        return False
+    if boot != _boot():
+        return True
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(born)) > 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _boot() -> str:
+    """This host and its present life."""
+    return f"{os.uname().nodename}/{int(psutil.boot_time())}"
