@@ -23,7 +23,7 @@ ablation: $(READY) ## the padding ablation to its verdicts
 	$(BIN)/python -m workbench +experiment=padding_ablation -m
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
