@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from workbench.cells.base import output_size, stepper
 from workbench.rnn.packing.keras_masks import masks_of_rows
-from workbench.rnn.packing.order import deal, gather_back, pack, take, unpack
+from workbench.rnn.packing.order import pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
 
@@ -41,13 +41,23 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         return t + 1, states, outputs
 
     arrays = [row_array(dtype, chain.steps, size) for size in sizes]
-    (states,) = deal(tf.nest.flatten(received.states), packing.chains)
+    states = [_moved(state, chain.examples, packing.place) for state in tf.nest.flatten(received.states)]
     with masks_of_rows(received.cell, received.batch, received.training):
         _, states, arrays = tf.while_loop(lambda t, *_: t < chain.steps, body, (0, states, arrays))
     outputs = [
         unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)
     ]
-    return outputs, gather_back([states], packing.place)
+    return outputs, [_moved(state, packing.place, chain.examples) for state in states]
+
+
+def _moved(state: tf.Tensor, order: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+    """state[order], whose gradient is a gather too (TensorFlow's own would be IndexedSlices)."""
+
+    @tf.custom_gradient
+    def move(state: tf.Tensor) -> Any:
+        return tf.gather(state, order), lambda d_state: _moved(d_state, back, order)
+
+    return move(state)
 
 
 def _known(rows: tf.Tensor, of: tf.Tensor) -> tf.Tensor:

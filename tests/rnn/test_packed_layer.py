@@ -1,0 +1,166 @@
+"""PackedRNN in models of Keras': masks and lengths, training, saving, weights of Keras' own layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.cells import CELLS
+from workbench.rnn import PackedRNN, dynamic_rnn
+
+LENGTHS = np.array([3, 0, 5, 2], "int32")
+INPUTS = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
+MASK = np.arange(6) < LENGTHS[:, None]
+
+# Keras' own conversion of a variable to an array, with NumPy 2.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+
+def near(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def cell():
+    cell = CELLS["lstm"](3)
+    cell.build((None, 2))
+    return cell
+
+
+@pytest.fixture
+def expected(cell):
+    return dynamic_rnn(cell, INPUTS, LENGTHS)
+
+
+class TestCalls:
+    def test_by_lengths_and_by_a_mask(self, cell, expected):
+        layer = PackedRNN(cell, return_sequences=True)
+        near(layer(INPUTS, sequence_length=LENGTHS), expected[0])
+        near(layer(INPUTS, mask=MASK), expected[0])
+
+    def test_the_last_valid_output_and_the_state(self, cell, expected):
+        output, h, c = PackedRNN(cell, return_state=True)(INPUTS, sequence_length=LENGTHS)
+        near(output, expected[1][0])
+        near(h, expected[1][0])
+        near(c, expected[1][1])
+
+    def test_without_either_all_steps_count(self, cell):
+        outputs, (h, _) = dynamic_rnn(cell, INPUTS)
+        near(PackedRNN(cell, return_sequences=True)(INPUTS), outputs)
+        near(PackedRNN(cell)(INPUTS), h)
+
+    @pytest.mark.parametrize("lengths", [None, LENGTHS])
+    def test_backwards_ends_at_the_first_position(self, cell, lengths):
+        output, h, _ = PackedRNN(cell, return_state=True, go_backwards=True)(INPUTS, sequence_length=lengths)
+        near(output, h)
+
+    def test_initial_state(self, cell):
+        states = [np.ones([4, 3], "float32"), np.full([4, 3], 2, "float32")]
+        outputs, _ = dynamic_rnn(cell, INPUTS, LENGTHS, initial_state=states)
+        near(PackedRNN(cell, return_sequences=True)(INPUTS, LENGTHS, initial_state=states), outputs)
+
+    @pytest.mark.parametrize("wrong", [MASK[:, ::-1], MASK & (np.arange(6) != 1)], ids=["in front", "a hole"])
+    def test_a_mask_that_is_no_length_is_refused(self, cell, wrong):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="pad behind, not in front"):
+            PackedRNN(cell)(INPUTS, mask=wrong)
+
+    def test_what_ran_is_told(self, cell):
+        layer = PackedRNN(cell)
+        layer(INPUTS)
+        assert [choice.kernel for choice in layer.kernels] == ["plain"]
+
+
+def tagger(**options):
+    words = keras.Input([None], dtype="int32")
+    vectors = keras.layers.Embedding(11, 4, mask_zero=True)(words)
+    outputs = PackedRNN(CELLS["gru"](3, reset_after=True), return_sequences=True, **options)(vectors)
+    last = PackedRNN(keras.layers.SimpleRNNCell(3), name="last")(outputs)
+    return keras.Model(words, keras.layers.Dense(1)(last))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """By XLA, in batches of 8, 8, 4; the layer above gets its mask through the one below."""
+    draw = np.random.default_rng(0)
+    words = np.where(np.arange(9) < draw.integers(0, 10, 20)[:, None], draw.integers(1, 11, (20, 9)), 0)
+    targets = (words > 5).sum(1).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = tagger(batch_size=8)
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    history = model.fit(words, targets, batch_size=8, epochs=12, verbose=0)
+    return model, words, history.history["loss"]
+
+
+class TestInAModel:
+    def test_it_learns_by_the_kernel_that_compiles(self, trained):
+        model, _, losses = trained
+        assert losses[-1] < losses[0] / 3
+        assert model.layers[2].kernels[0].kernel == "xla"
+        assert model.get_layer("last").kernels[0].kernel == "autodiff"
+
+    def test_it_saves_and_loads(self, trained, tmp_path):
+        model, words, _ = trained
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert loaded.layers[2].get_config() == model.layers[2].get_config()
+        near(loaded(words), model(words))
+
+    def test_padding_changes_nothing(self, trained):
+        model, words, _ = trained
+        near(model(np.pad(words, [(0, 0), (0, 5)])), model(words))
+
+    def test_lengths_as_an_input(self, cell, expected):
+        inputs, lengths = keras.Input([None, 2]), keras.Input([], dtype="int32")
+        outputs = PackedRNN(cell, return_sequences=True, return_state=True)(inputs, sequence_length=lengths)
+        assert [tuple(o.shape) for o in outputs] == [(None, None, 3), (None, 3), (None, 3)]
+        for ours, theirs in zip(
+            keras.Model([inputs, lengths], outputs)([INPUTS, LENGTHS]),
+            [expected[0], *expected[1]],
+            strict=True,
+        ):
+            near(ours, theirs)
+
+
+KERAS = {
+    "LSTM": lambda **o: keras.layers.LSTM(3, return_sequences=True, bias_initializer="glorot_uniform", **o),
+    "GRU": lambda **o: keras.layers.GRU(3, return_sequences=True, bias_initializer="glorot_uniform", **o),
+    "GRU before": lambda **o: keras.layers.GRU(3, reset_after=False, return_state=True, **o),
+    "SimpleRNN": lambda **o: keras.layers.SimpleRNN(3, activation="relu", return_state=True, **o),
+}
+
+
+class TestFromKeras:
+    @pytest.mark.parametrize("name", KERAS)
+    def test_gives_the_same_numbers(self, name):
+        theirs = KERAS[name]()
+        expected = theirs(INPUTS)
+        ours = PackedRNN.from_keras(theirs)
+        assert ours.name == theirs.name
+        for one, other in zip(tf.nest.flatten(ours(INPUTS)), tf.nest.flatten(expected), strict=True):
+            near(one, other)
+
+    def test_under_a_mask(self):
+        theirs = keras.layers.LSTM(3, return_sequences=True, zero_output_for_mask=True)
+        near(theirs(INPUTS, mask=tf.constant(MASK)), PackedRNN.from_keras(theirs)(INPUTS, mask=MASK))
+
+    @pytest.mark.parametrize(
+        ("layer", "message"),
+        [
+            (keras.layers.Dense(3), "from_keras takes LSTM, GRU, SimpleRNN, not Dense"),
+            (keras.layers.LSTM(3, name="fresh"), "layer fresh has no weights yet: call it once"),
+        ],
+    )
+    def test_refuses_what_is_no_such_layer(self, layer, message):
+        with pytest.raises(ValueError, match=message):
+            PackedRNN.from_keras(layer)
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("recurrent_activation", "hard_sigmoid"), ("dropout", 0.5), ("use_bias", False)]
+    )
+    def test_refuses_other_options(self, option, value):
+        layer = keras.layers.GRU(3, name="theirs", **{option: value})
+        layer.build((None, None, 2))
+        with pytest.raises(ValueError, match=f"layer theirs has {option}={value!r}; the cells here have"):
+            PackedRNN.from_keras(layer)

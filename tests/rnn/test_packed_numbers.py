@@ -1,0 +1,201 @@
+"""The packed RNN by XLA against other ways to the same numbers; one compilation serves every test of a fixture."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.cells import CELLS
+from workbench.masking import reverse_valid
+from workbench.rnn import dynamic_rnn, packed_rnn
+from workbench.rnn.packing.windows import windows_of
+
+D, MOST = 3, 32
+SIGNATURE = [
+    tf.TensorSpec([None, None, D], tf.float64),
+    tf.TensorSpec([None], tf.int32),
+    [tf.TensorSpec([None, 4], tf.float64), tf.TensorSpec([None, 6], tf.float64)],
+]
+
+
+def cotangent(tensor, phase):
+    """Weighs results by step and unit, so that no two weigh the same, whatever the batch and its padding."""
+    steps = tf.range(tf.shape(tensor)[1] if tensor.shape.rank == 3 else 1)
+    units = tf.range(tf.shape(tensor)[-1])
+    weights = tf.cos(tf.cast(1 + steps[:, None] + 3 * units, tensor.dtype) + phase)
+    return weights if tensor.shape.rank == 3 else weights[0]
+
+
+class Runner:
+    """Outputs, final states, and gradients of inputs, initial states and weights, in one traced function."""
+
+    def __init__(self, rnn, cell, signature=SIGNATURE):
+        self.rnn, self.cell = rnn, cell
+        self.traced = tf.function(self.compute, input_signature=signature, autograph=False)
+
+    def compute(self, inputs, lengths, states):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, states])
+            outputs, final = self.rnn(self.cell, inputs, lengths, initial_state=states)
+            results = [outputs, *final]
+            total = tf.add_n([tf.reduce_sum(r * cotangent(r, i)) for i, r in enumerate(results)])
+        variables = [v.value for v in self.cell.trainable_variables]
+        return results, tape.gradient(total, [inputs, *states, *variables])
+
+    def __call__(self, *batch):
+        results, gradients = self.traced(*batch)
+        return [np.asarray(t) for t in [*results, *gradients]]
+
+
+def make_cell(dtype="float64", seed=0):
+    """Everything at once: two products, small weights, clipping."""
+    cell = CELLS["lstm"](6, use_peepholes=True, num_proj=4, proj_clip=0.4, cell_clip=0.8, dtype=dtype)
+    cell.build((None, D))
+    draw = np.random.default_rng(seed)
+    for variable in cell.trainable_variables:
+        variable.assign(draw.uniform(-0.7, 0.7, variable.shape))
+    return cell
+
+
+@pytest.fixture(scope="module")
+def cell():
+    return make_cell()
+
+
+@pytest.fixture(scope="module")
+def packed(cell):
+    return Runner(lambda *a, **k: packed_rnn(*a, kernel="xla", batch_size=MOST, **k), cell)
+
+
+@pytest.fixture(scope="module")
+def dynamic(cell):
+    return Runner(dynamic_rnn, cell)
+
+
+def make_batch(lengths, padding=0, seed=0, content=np.nan, dtype="float64"):
+    """Random inputs and initial states; whatever `content` in the padding."""
+    draw = np.random.default_rng(seed)
+    time = max([*lengths, 0]) + padding
+    inputs = np.full((len(lengths), time, D), content)
+    for row, length in enumerate(lengths):
+        inputs[row, :length] = draw.normal(size=(length, D))
+    states = [draw.normal(size=(len(lengths), n)) for n in (4, 6)]
+    as_tensor = lambda a: tf.constant(a, dtype)  # noqa: E731
+    return as_tensor(inputs), tf.constant(lengths, tf.int32), [*map(as_tensor, states)]
+
+
+def same(ours, theirs, near=1e-12):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=near, atol=near)
+
+
+def geometric(batch, seed=0, longest=70):
+    return np.minimum(np.random.default_rng(seed).geometric(0.05, batch), longest).tolist()
+
+
+EDGES = {
+    "windows, several": geometric(32),
+    "odd": geometric(19, 1),
+    "one example": [5],
+    "one step": [1],
+    "all empty": [0, 0, 0],
+    "some empty": [7, 0, 3, 0, 1],
+    "all of one length": [6] * 31,
+    "one far longer": [1] * 9 + [70],
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_equals_dynamic(packed, dynamic, name):
+    batch = make_batch(EDGES[name], padding=1)
+    same(packed(*batch), dynamic(*batch))
+
+
+def test_batches_of_all_sizes_take_one_trace(packed, cell):
+    for seed, size in enumerate([32, 31, 7, 1, 19]):
+        packed(*make_batch(geometric(size, seed)))
+    windows = windows_of(cell, cell.step_weights(), D, loops=4)
+    assert packed.traced.experimental_get_tracing_count() == 1
+    assert windows.forward.experimental_get_tracing_count() == 1
+    assert windows.backward.experimental_get_tracing_count() == 1
+
+
+LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=9)
+OF_EXAMPLES = slice(
+    0, 6
+)  # what a Runner gives for each example: outputs, states, and the gradients of both sides
+OVER_TIME = (0, 3)  # outputs, and the gradient of inputs
+
+
+@settings(deadline=None, max_examples=20)
+@given(LENGTHS, st.integers(0, 4), st.sampled_from([np.nan, 1e30, 0.0]))
+def test_padding_changes_nothing(packed, lengths, more, content):
+    short = packed(*make_batch(lengths))
+    long = packed(*make_batch(lengths, padding=more, content=content))
+    for i in OVER_TIME:
+        assert not np.any(long[i][:, max(lengths) :])
+        long[i] = long[i][:, : max(lengths)]
+    same(long, short)
+
+
+@settings(deadline=None, max_examples=20)
+@given(LENGTHS, st.randoms())
+def test_the_order_of_examples_changes_nothing(packed, lengths, random):
+    order = random.sample(range(len(lengths)), len(lengths))
+    inputs, given_lengths, states = make_batch(lengths)
+    turned = packed(
+        tf.gather(inputs, order), tf.gather(given_lengths, order), [tf.gather(s, order) for s in states]
+    )
+    turned[OF_EXAMPLES] = [array[np.argsort(order)] for array in turned[OF_EXAMPLES]]
+    same(turned, packed(inputs, given_lengths, states))
+
+
+@settings(deadline=None, max_examples=10)
+@given(LENGTHS)
+def test_an_example_alone_is_the_same(packed, lengths):
+    batch = make_batch(lengths)
+    whole, alone = packed(*batch), []
+    for row, length in enumerate(lengths):
+        inputs, given_lengths, states = tf.nest.map_structure(lambda t, row=row: t[row : row + 1], batch)
+        alone.append(packed(inputs[:, :length], given_lengths, states))
+        for i in OVER_TIME:
+            whole_of_row = whole[i][row]
+            np.testing.assert_allclose(alone[-1][i][0], whole_of_row[:length], rtol=1e-12, atol=1e-12)
+    for i in (1, 2, 4, 5):
+        same([np.concatenate([run[i] for run in alone])], [whole[i]])
+    same([np.sum(g, 0) for g in zip(*(run[6:] for run in alone), strict=True)], whole[6:])
+
+
+def test_without_lengths_every_step_counts(cell, dynamic):
+    inputs, lengths, states = make_batch([5] * 3)
+    run = Runner(lambda cell, x, n, **k: packed_rnn(cell, x, kernel="plain", **k), cell)
+    same(run(inputs, lengths, states), dynamic(inputs, lengths, states))
+
+
+@pytest.mark.parametrize("kernel", ["xla", "plain", "autodiff"])
+def test_backwards_is_the_valid_part_reversed(cell, kernel):
+    def turned(cell, inputs, lengths, initial_state):
+        outputs, state = dynamic_rnn(
+            cell, reverse_valid(inputs, lengths), lengths, initial_state=initial_state
+        )
+        return reverse_valid(outputs, lengths), state
+
+    def ours(*given, **options):
+        return packed_rnn(*given, kernel=kernel, batch_size=MOST, go_backwards=True, **options)
+
+    batch = make_batch([4, 0, 9, 2, 2], padding=2, content=0.0)
+    same(Runner(ours, cell)(*batch), Runner(turned, cell)(*batch))
+
+
+def test_float32_is_near_a_float64_loop(dynamic):
+    single = make_cell("float32")
+    signature = tf.nest.map_structure(
+        lambda spec: spec if spec.dtype.is_integer else tf.TensorSpec(spec.shape, tf.float32), SIGNATURE
+    )
+    run = Runner(lambda *a, **k: packed_rnn(*a, kernel="xla", batch_size=8, **k), single, signature)
+    lengths = [1] * 5 + [40, 3]
+    found, wanted = run(*make_batch(lengths, dtype="float32")), dynamic(*make_batch(lengths))
+    for one, other in zip(found, wanted, strict=True):
+        assert np.max(np.abs(one - other)) < 2e-6 * max(1, np.max(np.abs(other)))
