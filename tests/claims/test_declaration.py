@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from workbench.claims import ClaimError, ClaimSet, check_against, claims_sha, load, planned
+from workbench.claims import ClaimError, ClaimSet, claims_sha, load, planned
 
 
 def test_a_file_is_read_with_its_defaults_and_its_table(written):
@@ -224,27 +224,6 @@ def test_planned_takes_the_number_of_the_scale(claim):
         ClaimError, match=r"x/claims\.yaml: pairs: no number for scale 'huge'; it has full, quick"
     ):
         planned(claims, "huge")
-
-
-def test_names_are_checked_against_the_composed_config(written):
-    path = written(
-        ("{padding.name: batch}", "{pading.name: batch}"),
-        ("{padding.name: global}", "{pading.name: global}"),
-        more=["  over: {cell.nam: [lstm]}", "  where: [data.nme == ud, data/padding_share > 0.5]"],
-    )
-    config = {"padding.name": "batch", "cell.name": "lstm", "data.name": "x", "seed": 1}
-    assert check_against(load(path), config) == [
-        f"{path}:9: claim batch_is_faster: the config has no pading.name; did you mean padding.name?",
-        f"{path}:10: claim batch_is_faster: the config has no pading.name; did you mean padding.name?",
-        f"{path}:14: claim batch_is_faster: the config has no cell.nam; did you mean cell.name?",
-        f"{path}:15: claim batch_is_faster: the config has no data.nme; did you mean data.name?",
-    ]
-    assert check_against(load(written()), config) == []
-
-
-def test_a_plain_value_is_no_name_of_the_config(claim):
-    exact = claim(kind="exact", control={"value": 0}, scale="difference", smallest=0, direction="same")
-    assert check_against([exact], {"padding.name": "batch", "seed": 1}) == []
 
 
 def test_a_table_is_one_table(claim):

@@ -142,3 +142,80 @@ def test_a_table_without_noise_shows_an_instrument_without_noise(claim, sweep):
     )
     *_, instrument = judge_table([claim(metric="loss/validation_per_token", control_again=True)], runs)
     assert (instrument.verdict, instrument.effect, instrument.interval) == ("instrument ok", 1.0, (1.0, 1.0))
+
+
+LOSS = "loss/validation_per_token"
+
+
+@pytest.fixture
+def digested(sweep):
+    """Runs with equal digests of losses, weights and order, on a CPU, whose losses differ by arm and block."""
+    runs = sweep((BATCH, FAST), (GLOBAL, list(CONTROL)), (AGAIN, with_bias(1.0)))
+    blocks = runs["params.seed"].astype(int) - 100
+    runs[f"metrics.{LOSS}"] = 2 + 0.001 * (blocks % 3) * (runs["params.padding.name"] == "batch")
+    for what in ("losses", "weights", "order"):
+        runs[f"tags.digest.{what}"] = what + runs["params.seed"] + runs["params.padding.name"]
+    return runs.assign(**{"params.device": "cpu"})
+
+
+@pytest.fixture
+def three(claim):
+    """A claim on speed, one on a loss, an exact one."""
+    exact = {"kind": "exact", "metric": LOSS, "scale": "difference", "direction": "same", "smallest": 0.1}
+    return [
+        claim(control_again=True),
+        claim(name="loss", metric=LOSS, direction="same", control_again=True),
+        claim(name="exact", control_again=True, **exact),
+    ]
+
+
+def test_a_control_that_is_not_bit_identical_voids_what_no_clock_measures(three, digested):
+    assert [one.verdict for one in judge_table(three, digested)] == [*["reproduced"] * 3, "instrument ok"]
+    digested.loc[8, "tags.digest.losses"] = digested.loc[8, "tags.digest.weights"] = "other"
+    digested.loc[17, "tags.digest.order"] = "other"
+    *verdicts, instrument = judge_table(three, digested)
+    assert [one.verdict for one in verdicts] == ["reproduced", "inconclusive", "inconclusive"]
+    said = (
+        "the control run again is not bit-identical to the control: losses, weights in block 103 "
+        "(runs run008, run007); order of examples in block 106 (runs run017, run016)"
+    )
+    assert (instrument.verdict, instrument.reasons) == ("instrument ok", (said,))  # of the speed
+    assert [one.reasons for one in verdicts] == [(), (said,), (said,)]
+    assert verdicts[1].effect is not None  # what was found is still shown
+
+
+def test_an_exact_table_has_no_row_and_is_voided_too(three, digested):
+    digested.loc[2, "tags.digest.weights"] = "other"
+    (alone,) = judge_table(three[2:], digested)
+    assert (alone.verdict, alone.reasons[0].count("run002")) == ("inconclusive", 1)
+
+
+def test_an_instrument_without_noise_fails_by_its_digests(three, digested):
+    digested.loc[2, "tags.digest.weights"] = "other"
+    loss, instrument = judge_table(three[1:2], digested)
+    assert (loss.verdict, instrument.verdict) == ("inconclusive", "instrument failed")
+
+
+@pytest.mark.parametrize(
+    ("columns", "voided"),
+    [
+        ({"params.device": "gpu"}, False),
+        ({"params.device": "gpu", "params.training.deterministic": "False"}, False),
+        ({"params.device": "gpu", "params.training.deterministic": "True"}, True),
+        ({"params.device": None}, False),
+        ({"tags.digest.losses": None, "tags.digest.weights": None, "tags.digest.order": None}, False),
+        ({"status": "FAILED"}, False),
+    ],
+)
+def test_where_bits_need_not_be_equal_nothing_is_said(three, digested, columns, voided):
+    digested["tags.digest.losses"] = digested["run_id"]
+    (row,) = [one for one in judge_table(three, digested.assign(**columns)) if one.kind == "instrument"]
+    assert any("bit-identical" in one for one in row.reasons) is voided
+
+
+def test_blocks_beyond_the_planned_are_no_part_of_the_check(claim, digested):
+    digested.loc[17, "tags.digest.losses"] = "other"
+    losses = claim(name="loss", metric=LOSS, direction="same", control_again=True)
+    assert judge_table([losses], digested, planned=5)[-1].reasons == (
+        "5 complete A/A pairs; at least 6 are needed",
+    )

@@ -247,6 +247,20 @@ def test_an_attempt_that_the_gate_set_aside_does_not_count(claim, sweep):
     assert judge(claim(), pd.concat([gated, runs])).effect == judge(claim(), runs).effect
 
 
+def test_a_key_of_which_all_attempts_were_set_aside_has_failed(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs["tags.workbench.requeued"] = None
+    runs.loc[4, "tags.workbench.requeued"] = "true"  # block 3, the treatment
+    again = runs.loc[[4]].assign(**{"run_id": "again", "tags.workbench.attempt": "2"})
+    found = judge(claim(), pd.concat([runs, again]))
+    assert (found.pairs, found.planned) == (5, 6)
+    assert [(one["block"], one["arm"], one["why"], one["runs"]) for one in found.failed] == [
+        ("103", "treatment", "set aside by the calibration gate", ["run004"])
+    ]
+    kept = judge(claim(), pd.concat([runs, again.assign(**{"tags.workbench.requeued": None})]))
+    assert (kept.pairs, kept.failed) == (6, ())
+
+
 def test_the_first_blocks_count_by_number_whatever_their_seeds(claim, sweep):
     runs = sweep((BATCH, [*FAST, 1.0]), (GLOBAL, [*SLOW, 1.0]))
     runs["params.seed"] = [str(900 - int(block)) for block in runs["tags.workbench.block"]]

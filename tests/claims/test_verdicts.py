@@ -432,6 +432,52 @@ def test_planned_is_taken_from_the_tag_then_the_scale_then_the_file(claim, sweep
     assert judge(scales, runs, planned=9).planned == 9
 
 
+@pytest.mark.parametrize(
+    ("pairs", "tags", "says"),
+    [
+        (6, {"planned_pairs": "6"}, None),
+        (7, {"planned_pairs": "6"}, "planned were 6 pairs, and the claims declare 7"),
+        ({"quick": 6, "full": 12}, {"planned_pairs": "6", "scale": "quick"}, None),
+        (
+            {"quick": 6, "full": 12},
+            {"planned_pairs": "6", "scale": "full"},
+            "planned were 6 pairs, and the claims declare 12 at scale full",
+        ),
+        (
+            {"quick": 6, "full": 12},
+            {"planned_pairs": "6", "scale": "huge"},
+            "planned were 6 pairs, and the claims declare none at scale huge",
+        ),
+        ({"quick": 6, "full": 12}, {"planned_pairs": "6"}, None),  # no scale: any of the file's numbers
+        (
+            {"quick": 7, "full": 12},
+            {"planned_pairs": "6"},
+            "planned were 6 pairs, and the claims declare 12 at scale full or 7 at scale quick",
+        ),
+    ],
+)
+def test_another_number_of_pairs_than_declared_makes_the_table_exploratory(claim, sweep, pairs, tags, says):
+    columns = {f"tags.workbench.{name}": value for name, value in tags.items()}
+    runs = sweep((BATCH, times(1.5)), (GLOBAL, CONTROL), **columns)
+    table = judge_table([claim(pairs=pairs), claim(pairs=pairs, name="other")], runs)
+    assert {one.exploratory for one in table} == {says is not None}
+    assert {one.label for one in table} == {"exploratory reproduced" if says else "reproduced"}
+    for one in table:
+        assert [flag for flag in one.flags if "planned were" in flag] == (
+            [f"exploratory: {says}"] if says else []
+        )
+
+
+def test_a_number_of_pairs_given_to_the_judge_is_held_against_the_declaration_too(claim, sweep):
+    runs = sweep((BATCH, times(1.5)), (GLOBAL, CONTROL))
+    scale = {"params.scale.name": "full", "tags.workbench.planned_pairs": "12"}
+    assert judge(claim(), runs, planned=6).label == "reproduced"
+    assert judge(claim(pairs=7), runs, planned=6).label == "exploratory reproduced"
+    # the declared 7 do not make a sweep that planned 12 a sweep of 7
+    found = judge(claim(pairs=7), runs.assign(**scale), planned=7)
+    assert found.flags[0] == "exploratory: planned were 12 pairs, and the claims declare 7"
+
+
 def test_more_blocks_than_planned_are_unused(claim, sweep):
     control = [100.0] * 9
     runs = sweep((BATCH, times(1.5, [*NOISE, 1, 2, 3], control)), (GLOBAL, control))

@@ -68,6 +68,51 @@ def test_a_short_window_is_said(sweep_runs, facts, batches, is_epoch, warned):
     assert ("neither a whole epoch nor 200 batches" in text) is warned
 
 
+@pytest.mark.parametrize(("steps", "warned"), [(20, False), (None, False), (5, True)])
+def test_a_short_warmup_is_said_with_its_arms(sweep_runs, facts, steps, warned):
+    runs = sweep_runs.assign(**{"metrics.speed/warmup_steps": 20.0})
+    runs.loc[runs["params.padding.name"] == "bucket", "metrics.speed/warmup_steps"] = steps
+    text = page.page_markdown([], runs, facts)
+    words = "was 5 steps at the shortest, fewer than 20, in gru, bucket; lstm, bucket: the first"
+    assert (words in text) is warned
+    assert ("warm-up" in text) is warned
+
+
+@pytest.fixture
+def calm(sweep_runs):
+    """Timed runs on a machine at rest."""
+    return sweep_runs.assign(
+        **{
+            "metrics.speed/calibration_before_gflops": 100.0,
+            "metrics.speed/calibration_after_gflops": 109.0,
+            "metrics.speed/foreign_cpu_share": 0.05,
+            "tags.workbench.requeued": None,
+        }
+    ).where(sweep_runs["run_id"] != "parent")
+
+
+def test_a_calm_machine_is_said(calm, sweep_runs, facts):
+    gate = "disturbed, by VALIDITY's gate (calibrations 10% apart, or foreign CPU over 5%)"
+    text = page.page_markdown([], calm, facts)
+    assert f"| {gate} | none of 56 timed runs |" in text
+    assert "disturbed" not in page.page_markdown([], sweep_runs, facts)  # nothing was timed
+
+
+def test_disturbed_runs_are_counted_by_block_and_named(calm, facts):
+    def at(run_id):
+        return calm["run_id"] == run_id
+
+    calm.loc[at("lstm-global-0-3"), "metrics.speed/calibration_after_gflops"] = 111.0
+    calm.loc[at("lstm-global-1-3"), "metrics.speed/calibration_after_gflops"] = 90.0  # the control again
+    calm.loc[at("gru-batch-0-7"), "metrics.speed/foreign_cpu_share"] = 0.051
+    calm.loc[at("gru-batch-0-0"), "metrics.speed/foreign_cpu_share"] = 0.9  # the throw-away block
+    said = "3 of 56 timed runs: block 3: 2 (lstm-glo, lstm-glo); block 7: 1 (gru-batc)"
+    assert f"| {said} |" in page.page_markdown([], calm, facts)
+    calm.loc[at("gru-batch-0-7"), "tags.workbench.requeued"] = "true"
+    text = page.page_markdown([], calm, facts)
+    assert f"| {said.replace(':', ' (1 of them set aside and run again):', 1)} |" in text
+
+
 def test_nothing_to_say_is_said(tmp_path, verdicts, sweep_runs, facts):
     page.write_report(tmp_path, verdicts, sweep_runs, facts)
     written = page.write_report(tmp_path, [], pd.DataFrame(), {})

@@ -5,15 +5,8 @@ for verdict in judge_table(claims, mlflow.search_runs(...)):
     print(verdict.claim, verdict.label, verdict.finding)
 """
 
-from workbench.claims.declaration import (
-    Claim,
-    ClaimError,
-    ClaimSet,
-    check_against,
-    claims_sha,
-    load,
-    planned,
-)
+from workbench.claims.checks import check_against, check_arms
+from workbench.claims.declaration import Claim, ClaimError, ClaimSet, claims_sha, load, planned
 from workbench.claims.runs import PairingError, normalise
 from workbench.claims.table import judge, judge_table
 from workbench.claims.verdict import Verdict
@@ -25,6 +18,7 @@ __all__ = [
     "PairingError",
     "Verdict",
     "check_against",
+    "check_arms",
     "claims_sha",
     "judge",
     "judge_table",

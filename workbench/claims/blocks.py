@@ -9,6 +9,9 @@ from workbench.claims.declaration import Claim
 from workbench.claims.declaration import planned as planned_at
 from workbench.claims.runs import PairingError, Run
 
+TAG = "workbench.planned_pairs"
+"""The number of pairs that the sweep planned, on each of its runs."""
+
 
 def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
     """The first `planned` blocks in order, and the ones beyond; by the tag workbench.block, else by value."""
@@ -36,18 +39,14 @@ def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str,
 
 def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
     """How many blocks the sweep planned: its tag, else the file's number for the scale that the runs name."""
-    tagged = sorted(
-        {run.tags["workbench.planned_pairs"] for run in runs if "workbench.planned_pairs" in run.tags}
-    )
+    tagged = sorted({run.tags[TAG] for run in runs if TAG in run.tags})
     if len(tagged) > 1:
-        raise PairingError(
-            f"the runs disagree on workbench.planned_pairs: {', '.join(tagged)}; judge one sweep"
-        )
+        raise PairingError(f"the runs disagree on {TAG}: {', '.join(tagged)}; judge one sweep")
     if tagged:
         return int(float(tagged[0]))
     if not isinstance(claims[0].pairs, Mapping):
         return claims[0].pairs
-    scales = sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
+    scales = _scales(runs)
     if len(scales) != 1:
         said = "say none" if not scales else f"say {', '.join(scales)}"
         raise PairingError(
@@ -55,6 +54,32 @@ def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
             "pass planned=, or record the param scale.name"
         )
     return planned_at(claims, scales[0])
+
+
+def undeclared_pairs(claims: Sequence[Claim], runs: Sequence[Run], planned: int) -> str:
+    """What to say where the number of pairs is not the declared one; empty where it is.
+
+    Held against the file's number for the scale that the runs name are the number judged by and the one that
+    the sweep's tag gives: a number chosen later is a stopping rule (VALIDITY, section 2.7). Where the runs name
+    no scale, the number that the file gives for any of its scales will do.
+    """
+    declared = claims[0].pairs
+    if isinstance(declared, Mapping):
+        scales = _scales(runs) or sorted(declared)
+        allowed = {scale: declared[scale] for scale in scales if scale in declared}
+        words = " or ".join(f"{number} at scale {scale}" for scale, number in allowed.items())
+        words = words or f"none at scale {', '.join(scales)}"
+    else:
+        allowed, words = {"": declared}, str(declared)
+    tagged = {int(float(run.tags[TAG])) for run in runs if TAG in run.tags}
+    other = sorted({planned, *tagged} - set(allowed.values()))
+    if not other:
+        return ""
+    return f"planned were {' and '.join(map(str, other))} pairs, and the claims declare {words}"
+
+
+def _scales(runs: Sequence[Run]) -> list[str]:
+    return sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
 
 
 def as_number(value: str | None) -> float:

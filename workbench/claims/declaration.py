@@ -1,7 +1,7 @@
 """claims.yaml -> checked claims; every complaint names the file, the line, the value and the remedy.
 
-VALIDITY's section 1 is the schema. `load` reads a file, `check_against` holds its names against a composed
-config before the first run, `planned` says how many pairs a scale plans, `claims_sha` fixes what was declared.
+VALIDITY's section 1 is the schema. `load` reads a file, `planned` says how many pairs a scale plans, `claims_sha`
+fixes what was declared; checks.py holds the claims against the configs before the first run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from workbench.claims.schema import (
     Field,
     contradictions,
     did_you_mean,
-    parse_where,
     too_few_pairs,
 )
 from workbench.claims.statistics import REGIONS, hypotheses
@@ -144,6 +143,7 @@ def load(path: str | Path) -> list[Claim]:
     say = _Complaints(str(path), lines)
     table = say.checked(content, FILE_FIELDS, (), "the file")
     claims = []
+    shared = {".".join(map(str, at)): line for at, line in lines.items() if at[:1] not in ((), ("claims",))}
     for number, one in enumerate(table.pop("claims", None) or []):
         where = ("claims", number)
         before = len(say.problems)
@@ -153,7 +153,7 @@ def load(path: str | Path) -> list[Claim]:
                 say.add((*where, *name.split(".", 1)), complaint)
         if len(say.problems) == before:
             own = {".".join(map(str, at[2:])): line for at, line in lines.items() if at[:2] == where}
-            claims.append(Claim(**known, file=str(path), line=lines[where], lines=own))
+            claims.append(Claim(**known, file=str(path), line=lines[where], lines=shared | own))
     for name, complaint in too_few_pairs(table.get("pairs"), [claim.kind for claim in claims]):
         say.add(tuple(name.split(".", 1)), complaint)
     say.duplicates(claims)
@@ -186,38 +186,11 @@ def planned(claims: Sequence[Claim], scale: str) -> int:
     return pairs
 
 
-def check_against(claims: Sequence[Claim], flat_config: Mapping[str, object]) -> list[str]:
-    """Problems, one a line with file:line, of names that the composed config (dotted name -> value) lacks.
-
-    Looks at the names in treatment, control, over, where (metrics apart) and block; pass the union of the
-    configs where an option brings keys of its own. An empty list means that the sweep may start.
-    """
-    problems = []
-    for claim in claims:
-        for at, name in _config_names(claim):
-            if name not in flat_config:
-                guess = did_you_mean(name, flat_config)
-                problems.append(f"{claim.at(at)}: claim {claim.name}: the config has no {name}{guess}")
-    return list(dict.fromkeys(problems))
-
-
 def hypotheses_of(claim: Claim) -> int:
     """How many one-sided hypotheses a claim adds to its table; its `elsewhere` row adds its own."""
     if claim.kind != "measured":
         return 0
     return hypotheses(claim.direction) + (hypotheses(claim.elsewhere) if claim.elsewhere else 0)
-
-
-def _config_names(claim: Claim) -> Iterator[tuple[str, str]]:
-    for arm in ("treatment", "control", "over"):
-        for name in getattr(claim, arm):
-            if not (arm == "control" and name == "value"):
-                yield f"{arm}.{name}", name
-    for number, text in enumerate(claim.where):
-        if "/" not in parse_where(text)[0]:
-            yield f"where.{number}", parse_where(text)[0]
-    if "." in claim.block or claim.block == "seed":
-        yield "block", claim.block
 
 
 def _read(path: str | Path) -> tuple[Any, dict[At, int]]:

@@ -49,13 +49,13 @@ def _counter_examples(row: Row) -> Iterator[str]:
 
 
 def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
-    """Later attempts and A/A runs of a pair's own runs that give another value."""
+    """Later attempts, A/A runs and runs set aside, of a pair's own runs' keys, that give another value."""
     metric, tolerance = row.claim.metric, _tolerance(row)
     used = {run.run_id: run for pair in row.pairs.pairs for run in (pair.treatment, pair.control) if run}
     for first in used.values():
         for run in runs:
             same = run.key == first.key and run.run_id not in used
-            if same and not run.failure(metric) and not first.failure(metric):
+            if same and not run.lacking(metric) and not first.lacking(metric):
                 apart = effect(row.claim.scale, run.metrics[metric], first.metrics[metric])
                 if not abs(apart) <= tolerance:
                     yield (

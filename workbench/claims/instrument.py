@@ -4,6 +4,13 @@ It is judged as `same` with the smallest margin of the table: "instrument ok" wh
 interval, "watch" where it lies outside, "instrument failed" where the interval lies wholly beyond the margin;
 then no measured claim of the table has a verdict. The row shows the first noisy metric of the table; another
 metric whose A/A fails, fails it too. What no clock measures must be equal to the last bit, or is flagged.
+
+The arm is the bit-identity check as well: the digests of the losses, of the final weights and of the order of the
+examples (tags digest.*) must be alike in the control and the control again, on a CPU always, on another device
+where op determinism was on (training.deterministic). Where they are not, the row names the runs, and no claim on
+a metric that no clock measures (losses, accuracies, correctness, exact claims among them) has a verdict: what
+differs between its arms may be what differs between two runs of one config. Claims on speed and memory stand, as
+the metric's own A/A judges them. Runs without digests, or of which the device is not recorded, say nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +31,8 @@ from workbench.record import METRICS
 
 NAME = "control_again"
 OK, WATCH, FAILED = "instrument ok", "watch", "instrument failed"
+DIGESTS = {"losses": "digest.losses", "weights": "digest.weights", "order of examples": "digest.order"}
+"""What must be alike to the last bit in two runs of one config, and the tag that has its hash."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Instrument:
 
     row: Verdict | None
     note: str = ""
+    differing: str = ""  # which runs of one config are not bit-identical; voids what no clock measures
 
     @property
     def failed(self) -> bool:
@@ -42,12 +52,15 @@ class Instrument:
 def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Instrument:
     """Judge the A/A arm of a table by the metrics of its measured claims."""
     measured = [claim for claim in table.claims if claim.kind == "measured"]
-    if not measured or not measured[0].control_again:
+    if not table.claims[0].control_again:
         return Instrument(None)
+    differing = _differing(table.claims[0].block, runs, planned)
+    if not measured:
+        return Instrument(None, differing=differing)
     if not any(run.repeat for run in runs):
         return Instrument(None, "control_again is declared, but the sweep has no such runs: no A/A check")
-    noisy = {claim.metric: claim for claim in reversed(measured) if _noisy(claim)}
-    shown = next((claim for claim in measured if _noisy(claim)), measured[0])
+    noisy = {claim.metric: claim for claim in reversed(measured) if is_noisy(claim)}
+    shown = next((claim for claim in measured if is_noisy(claim)), measured[0])
     rows = {
         metric: _judge(claim, table, runs, planned)
         for metric, claim in {**noisy, shown.metric: shown}.items()
@@ -58,11 +71,15 @@ def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Inst
             row = replace(row, verdict=FAILED, reasons=(*row.reasons, f"{metric}: {other.finding}"))
         elif other.verdict == WATCH:
             row = replace(row, flags=(*row.flags, f"also to watch: {other.finding}"))
-    exact = {claim.metric: claim for claim in table.claims if not _noisy(claim)}
+    exact = {claim.metric: claim for claim in table.claims if not is_noisy(claim)}
     unequal = [
         line for claim in exact.values() for line in _unequal(_pairs(claim, runs, planned), claim.metric)
     ]
-    return Instrument(replace(row, flags=(*row.flags, *unequal)))
+    row = replace(row, flags=(*row.flags, *unequal))
+    if differing:
+        verdict = row.verdict if is_noisy(shown) else FAILED
+        row = replace(row, verdict=verdict, reasons=(*row.reasons, differing))
+    return Instrument(row, differing=differing)
 
 
 def _judge(claim: Claim, table: ClaimSet, runs: Sequence[Run], planned: int) -> Verdict:
@@ -171,5 +188,39 @@ def _unequal(pairs: Pairs, metric: str) -> list[str]:
     ]
 
 
-def _noisy(claim: Claim) -> bool:
+def _differing(block: str, runs: Sequence[Run], planned: int) -> str:
+    """Every run of a repeated key that is not bit-identical to the key's first, in one sentence; else nothing."""
+    blocks, _ = blocks_of(block, runs, planned)
+    repeated = {run.key for run in runs if run.repeat}
+    alike: dict[object, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.repeat, run.order)):
+        if run.key in repeated and run.status == "FINISHED" and run.value(block) in blocks and _digests(run):
+            alike.setdefault(run.key, []).append(run)
+    found = []
+    for first, *others in alike.values():
+        for run in others:
+            pairs = ((word, _digests(run).get(word), _digests(first).get(word)) for word in DIGESTS)
+            what = [word for word, one, other in pairs if one and other and one != other]
+            if what and _must_be_identical(run, first):
+                found.append(
+                    f"{', '.join(what)} in block {first.value(block)} (runs {run.run_id}, {first.run_id})"
+                )
+    if not found:
+        return ""
+    return f"the control run again is not bit-identical to the control: {'; '.join(found)}"
+
+
+def _digests(run: Run) -> dict[str, str]:
+    return {word: run.tags[tag] for word, tag in DIGESTS.items() if run.tags.get(tag)}
+
+
+def _must_be_identical(one: Run, other: Run) -> bool:
+    device = one.value("device")
+    if device is None or device != other.value("device"):
+        return False
+    return device == "cpu" or all(run.value("training.deterministic") == "true" for run in (one, other))
+
+
+def is_noisy(claim: Claim) -> bool:
+    """Whether a clock or the operating system measures the claim's metric."""
     return claim.metric in METRICS and METRICS[claim.metric].noisy

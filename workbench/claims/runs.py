@@ -103,6 +103,11 @@ class Run:
         """Whether the run was tagged so."""
         return self.tags.get("workbench.diverged", "").lower() == "true"
 
+    @property
+    def requeued(self) -> bool:
+        """Whether the calibration gate set the run aside, before its metric was read."""
+        return self.tags.get("workbench.requeued", "").lower() == "true"
+
     def value(self, name: str) -> str | None:
         """A param, a metric (a name with a slash) or a tag, normalised; None where it is not recorded."""
         if "/" in name:
@@ -113,6 +118,14 @@ class Run:
         return None
 
     def failure(self, metric: str) -> str:
+        """Why the run gives a pair no number for the metric; empty where it does.
+
+        A run that was set aside gives none, though it has one: where the gate set all attempts of a key aside,
+        the pair has failed.
+        """
+        return self.lacking(metric) or ("set aside by the calibration gate" if self.requeued else "")
+
+    def lacking(self, metric: str) -> str:
         """Why the run has no number for the metric; empty where it has."""
         if self.diverged:
             return "diverged"
@@ -153,9 +166,9 @@ def counted(attempts: Sequence[Run], metric: str) -> Run | None:
 
     A diverged attempt, or one whose metric is not finite, is a result and counts too (as a failure), so that no
     re-run can replace it; one that died, lacks the metric or was set aside by the calibration gate does not.
-    Where none counts, the first attempt stands for the failure.
+    Where none counts, the first attempt stands for the failure, be it only that all were set aside.
     """
-    kept = [run for run in attempts if run.tags.get("workbench.requeued", "").lower() != "true"]
+    kept = [run for run in attempts if not run.requeued]
     for run in kept:
         if run.diverged or (run.status == "FINISHED" and metric in run.metrics):
             return run

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from workbench.claims.blocks import planned_pairs
+from workbench.claims.blocks import planned_pairs, undeclared_pairs
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
-from workbench.claims.instrument import judge_instrument
+from workbench.claims.instrument import is_noisy, judge_instrument
 from workbench.claims.pairing import pair
 from workbench.claims.runs import Run, read_runs
 from workbench.claims.statistics import holm
@@ -49,9 +49,13 @@ def judge_table(claims: Sequence[Claim], runs: pd.DataFrame, *, planned: int | N
             if instrument.failed:
                 void = "the instrument failed: the control differs from itself run again (see control_again)"
                 verdict = replace(verdict, verdict="inconclusive", reasons=(void, *verdict.reasons))
+        if instrument.differing and not is_noisy(row.claim):
+            verdict = replace(
+                verdict, verdict="inconclusive", reasons=(instrument.differing, *verdict.reasons)
+            )
         verdicts.append(verdict)
     verdicts += [instrument.row] if instrument.row else []
-    return _mark_undeclared(verdicts, table, data)
+    return _mark_undeclared(verdicts, table, data, planned)
 
 
 def _rows(claim: Claim, runs: Sequence[Run], planned: int) -> list[Row]:
@@ -75,8 +79,10 @@ def _decide_all(tested: dict[str, Tested], table: ClaimSet) -> dict[str, Verdict
     return verdicts
 
 
-def _mark_undeclared(verdicts: list[Verdict], table: ClaimSet, runs: Sequence[Run]) -> list[Verdict]:
-    """`exploratory` where the runs were made under other claims, or under claims not yet committed."""
+def _mark_undeclared(
+    verdicts: list[Verdict], table: ClaimSet, runs: Sequence[Run], planned: int
+) -> list[Verdict]:
+    """`exploratory` where claims or number of pairs are not those declared and committed before the runs."""
     hashes = {run.tags.get("workbench.claims_sha") for run in runs}
     flags = []
     if hashes - {None, table.sha}:
@@ -85,6 +91,8 @@ def _mark_undeclared(verdicts: list[Verdict], table: ClaimSet, runs: Sequence[Ru
         )
     if any(run.tags.get("workbench.claims_committed", "").lower() == "false" for run in runs):
         flags.append("exploratory: claims.yaml was not committed before the first run")
+    if other := undeclared_pairs(table.claims, runs, planned):
+        flags.append(f"exploratory: {other}")
     if flags:
         return [replace(one, exploratory=True, flags=(*flags, *one.flags)) for one in verdicts]
     if None in hashes and runs:

@@ -13,7 +13,11 @@ import pandas as pd
 from workbench.claims import Verdict
 from workbench.report import arms, figures, tables
 
-FEWEST_BATCHES = 200  # VALIDITY: a timed window is an epoch, or at least so many batches
+# VALIDITY, section 3: what a timed window must be, and when the machine was too restless for it
+FEWEST_BATCHES = 200  # or a whole epoch
+FEWEST_WARMUP_STEPS = 20
+LARGEST_DRIFT = 0.10  # of the calibration, before the window against after it
+LARGEST_FOREIGN_SHARE = 0.05  # of the window's CPU time
 
 METHOD = """\
 1. A replicate is a block (a seed); the arms of a pair share it and all else but what the claim names.
@@ -69,7 +73,7 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
         ("Failures", tables.failures_markdown(facts.get("failures") or ())),
         ("Method", METHOD),
-        ("Facts", _facts(facts)),
+        ("Facts", _facts(runs, facts)),
     ]
     parts = [f"## {title}\n\n{text}" if title else text for title, text in sections if text]
     return "\n\n".join(parts) + "\n"
@@ -88,6 +92,50 @@ def short_window(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     )
 
 
+def short_warmup(runs: pd.DataFrame) -> str:
+    """What to warn of where training was timed sooner than VALIDITY allows, naming the arms; else empty."""
+    counted = arms.counted(runs)
+    steps = arms.values(counted, "speed/warmup_steps")
+    short = steps < FEWEST_WARMUP_STEPS
+    if not short.any():
+        return ""
+    named = arms.labels(counted, arms.telling(counted, arms.varying_parameters(counted)))
+    return (
+        f"The warm-up before the timed window was {steps.min():.0f} steps at the shortest, fewer than "
+        f"{FEWEST_WARMUP_STEPS}, in {'; '.join(sorted(set(named[short])))}: the first steps are slower, "
+        "and their cost may lie in these speeds."
+    )
+
+
+def disturbed(runs: pd.DataFrame) -> str:
+    """How many timed runs VALIDITY's gate finds disturbed, by block with their ids; empty where none was timed.
+
+    All attempts and the control again are looked at, those set aside among them; the throw-away block is not.
+    """
+    before, after, foreign = (
+        arms.values(runs, f"speed/{name}")
+        for name in ("calibration_before_gflops", "calibration_after_gflops", "foreign_cpu_share")
+    )
+    blocks = arms.blocks(runs)
+    timed = (before.notna() & after.notna()) | foreign.notna()
+    if "tags.workbench.block" in runs:
+        timed &= pd.to_numeric(runs["tags.workbench.block"], errors="coerce") != 0
+    drift = pd.concat([before / after, after / before], axis=1).max(axis=1) - 1
+    bad = timed & ((drift > LARGEST_DRIFT) | (foreign > LARGEST_FOREIGN_SHARE))
+    if not timed.any():
+        return ""
+    if not bad.any():
+        return f"none of {timed.sum()} timed runs"
+    found = runs[bad].assign(block=blocks[bad]).sort_values(["block", "run_id"])
+    by_block = [
+        f"block {block:.0f}: {len(group)} ({', '.join(str(one)[:8] for one in group['run_id'])})"
+        for block, group in found.groupby("block")
+    ]
+    aside = found.get("tags.workbench.requeued", pd.Series(dtype=str)).astype(str).str.lower() == "true"
+    words = f" ({aside.sum()} of them set aside and run again)" if aside.any() else ""
+    return f"{len(found)} of {timed.sum()} timed runs{words}: {'; '.join(by_block)}"
+
+
 def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     lines = [f"# {facts.get('name') or 'Sweep'}: what was found", ""]
     if facts.get("question"):
@@ -98,7 +146,7 @@ def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str
         lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}")
     if len(lines) > 3 and lines[-1].startswith("- "):
         lines.insert(lines.index(_count(verdicts)) + 1, "")
-    warnings = [short_window(runs, facts), *map(str, facts.get("notes") or ())]
+    warnings = [short_window(runs, facts), short_warmup(runs), *map(str, facts.get("notes") or ())]
     warnings += (
         [f"{len(facts['failures'])} jobs failed; they are named below."] if facts.get("failures") else []
     )
@@ -142,8 +190,12 @@ def _flags(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = [(label, text) for label, text in _fact_rows(facts) if text]
+def _facts(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    gate = (
+        f"disturbed, by VALIDITY's gate (calibrations {LARGEST_DRIFT:.0%} apart, or foreign CPU over "
+        f"{LARGEST_FOREIGN_SHARE:.0%})"
+    )
+    rows = [(label, text) for label, text in [*_fact_rows(facts), (gate, disturbed(runs))] if text]
     return tables.markdown(["", ""], rows) if rows else ""
 
 

@@ -1,0 +1,137 @@
+"""Claims held against the composed configs and the planned jobs, so that a slip is found before the first run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from workbench.claims.declaration import Claim
+from workbench.claims.runs import normalise
+from workbench.claims.schema import did_you_mean, parse_where
+
+RECORDED = frozenset({"device", "threads", "task", "data.fingerprint", "data.longest", "data.task"})
+"""What `equal` may name that no config has: facts that a run finds out, recorded as its params."""
+
+TAGS = frozenset(
+    {"device", "digest", "environment", "git", "machine", "memory", "version", "window", "workbench"}
+)
+"""The first words of the tags that runs carry, which `equal` may name too: version.tensorflow, machine.cpu."""
+
+Config = Mapping[str, object]
+
+
+def check_against(claims: Sequence[Claim], flat_config: Config) -> list[str]:
+    """Problems, one a line with file:line, of names that the composed config (dotted name -> value) lacks.
+
+    Looks at the names in treatment, control, over, where, equal (metrics apart) and block; pass the union of the
+    configs where an option brings keys of its own. In `equal`, RECORDED facts and TAGS are known too. An empty
+    list means that no name is wrong; `check_arms` looks at the values.
+    """
+    problems = []
+    for claim in claims:
+        for at, name in _config_names(claim):
+            if name not in flat_config:
+                guess = did_you_mean(name, flat_config)
+                problems.append(f"{claim.at(at)}: claim {claim.name}: the config has no {name}{guess}")
+        for at, name in _table_names(claim):
+            if name not in flat_config:
+                guess = did_you_mean(name, [*flat_config, *(RECORDED if at != "block" else ())])
+                problems.append(f"{claim.at(at)}: {at.split('.')[0]}: the config has no {name}{guess}")
+    return list(dict.fromkeys(problems))
+
+
+def check_arms(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:
+    """Problems, one a line with file:line, of runs that a claim needs and that no planned job makes.
+
+    `arms` are the planned jobs: name -> composed config (dotted name -> value). For each claim, arm (treatment,
+    control) and condition of `over`, some job must have all the values named, compared as judging compares them
+    (`normalise`). What is said is the value that no job has, with the nearest that is there; where each value
+    is there and the combination is not, the job that comes nearest.
+    """
+    jobs = {name: {key: _text(value) for key, value in config.items()} for name, config in arms.items()}
+    problems = []
+    for claim in claims:
+        for arm in ("treatment", "control"):
+            values = getattr(claim, arm)
+            if "value" in values:  # an exact claim held against a number, not against runs
+                continue
+            named = [(f"{arm}.{name}", name, _text(one)) for name, one in values.items()]
+            for condition in _conditions(claim):
+                if problem := _no_job(claim, arm, [*named, *condition], jobs):
+                    problems.append(problem)
+    return list(dict.fromkeys(problems))
+
+
+Named = tuple[str, str, str]  # where it stands in the claim, the config's name, the value as text
+
+
+def _conditions(claim: Claim) -> Iterator[tuple[Named, ...]]:
+    factors = (
+        [(f"over.{name}.{number}", name, _text(one)) for number, one in enumerate(values)]
+        for name, values in claim.over.items()
+    )
+    return itertools.product(*factors)
+
+
+def _no_job(claim: Claim, arm: str, wanted: Sequence[Named], jobs: Mapping[str, Mapping[str, str]]) -> str:
+    """What is wrong where no job has all the wanted values; empty where one has."""
+    missed = {
+        job: [(at, name, one) for at, name, one in wanted if config.get(name, "null") != one]
+        for job, config in jobs.items()
+    }
+    if not all(missed.values()):  # a job that misses nothing
+        return ""
+    head = f"claim {claim.name}: no planned job"
+    for at, name, one in wanted:
+        there = sorted({config.get(name, "null") for config in jobs.values()})
+        if one not in there:
+            return f"{claim.at(at)}: {head} has {name}={one}{_nearest(one, there)}"
+    words = ", ".join(f"{name}={one}" for _, name, one in wanted)
+    nearest = min(sorted(missed), key=lambda job: len(missed[job]))
+    instead = ", ".join(f"{name}={jobs[nearest].get(name, 'null')}" for _, name, _ in missed[nearest])
+    return f"{claim.at(arm)}: {head} has all of {words}; the nearest, {nearest}, has {instead}"
+
+
+def _nearest(wanted: str, there: Sequence[str]) -> str:
+    """The nearest number for a number, else what `did_you_mean` finds.
+
+    >>> _nearest("100", ["64", "128", "null"]), _nearest("bacth", ["batch", "global"])
+    ('; the nearest is 128', '; did you mean batch?')
+    """
+    numbers = [one for one in there if _is_number(one)]
+    if _is_number(wanted) and numbers:
+        return f"; the nearest is {min(numbers, key=lambda one: abs(float(one) - float(wanted)))}"
+    return did_you_mean(wanted, there)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    return normalise(value) or "null"
+
+
+def _config_names(claim: Claim) -> Iterator[tuple[str, str]]:
+    for arm in ("treatment", "control", "over"):
+        for name in getattr(claim, arm):
+            if not (arm == "control" and name == "value"):
+                yield f"{arm}.{name}", name
+    for number, text in enumerate(claim.where):
+        if "/" not in parse_where(text)[0]:
+            yield f"where.{number}", parse_where(text)[0]
+
+
+def _table_names(claim: Claim) -> Iterator[tuple[str, str]]:
+    """Names in the table's own fields, which all claims of a file share."""
+    if "." in claim.block or claim.block == "seed":
+        yield "block", claim.block
+    for number, name in enumerate(claim.equal):
+        is_tag = "." in name and name.split(".")[0] in TAGS
+        if "/" not in name and name not in RECORDED and not is_tag:
+            yield f"equal.{number}", name
