@@ -117,8 +117,26 @@ def test_seed_and_epoch_make_the_order_and_nothing_else_does(folder, padding):
     assert indices(seed=1) != indices(seed=2)
     assert indices(seed=1, epoch=1) != indices(seed=1)
     assert indices(seed=1, shuffle=False) == indices(seed=2, epoch=4, shuffle=False)
-    first = np.concatenate(indices(seed=1, max_examples=10))
-    assert sorted(first.tolist()) == list(range(10))
+
+
+@every_padding
+def test_a_part_is_drawn_by_the_seed_and_is_the_same_for_every_padding_and_epoch(folder, padding):
+    def part(count, **arguments):
+        plan = plan_batches(
+            folder, "train", **{"seed": 1, "padding": padding, **arguments}, max_examples=count
+        )
+        return sorted(np.concatenate([batch.indices for batch in plan]).tolist())
+
+    ten = part(10)
+    assert len(set(ten)) == 10
+    assert ten != list(range(10)), "not the first"
+    assert ten != part(10, seed=2)
+    assert ten == part(10, epoch=3) == part(10, shuffle=False) == part(10, padding="global", batch_size=3)
+    assert set(ten) < set(part(30))
+    everything = open_dataset(folder).splits["train"].examples
+    assert part(everything + 1) == part(None) == list(range(everything))
+    served = batches(folder, "train", padding=padding, seed=1, max_examples=10, batch_size=4)
+    assert sorted(np.concatenate([batch["index"] for batch in served]).tolist()) == ten
 
 
 def test_global_and_batch_have_the_same_batches(folder):

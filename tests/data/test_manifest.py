@@ -5,7 +5,7 @@ import json
 import pytest
 
 from workbench.data.errors import DataError
-from workbench.data.manifest import MANIFEST, from_json, load_manifest
+from workbench.data.manifest import MANIFEST, from_json, load_manifest, require_free_class_zero
 
 MINIMAL = {
     "version": 1,
@@ -29,6 +29,28 @@ def test_a_minimal_manifest_is_enough_and_survives_a_round_trip(tmp_path):
     assert manifest.class_zero_in_use
     manifest.write(tmp_path)
     assert load_manifest(tmp_path) == manifest
+
+
+@pytest.mark.parametrize(
+    ("counts", "first_class", "in_use"),
+    [([], 0, True), ([3, 2], 0, True), ([0, 5], 0, False), ([], 1, False)],
+)
+def test_a_sign_mask_needs_class_zero_free(tmp_path, counts, first_class, in_use):
+    train = {**MINIMAL["splits"]["train"], "label_counts": counts}
+    manifest = from_json(changed(splits={"train": train}, first_class=first_class))
+    if not in_use:
+        require_free_class_zero(manifest, tmp_path)
+        return
+    with pytest.raises(DataError) as caught:
+        require_free_class_zero(manifest, tmp_path)
+    for part in (
+        MANIFEST,
+        "labels[0] = A",
+        "class 0 is in use",
+        "loss=length",
+        "loss.accept_class_zero=true",
+    ):
+        assert part in str(caught.value)
 
 
 def test_the_fingerprint_is_of_the_content_not_of_names_and_places():

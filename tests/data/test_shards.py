@@ -15,11 +15,12 @@ import pytest
 import tensorflow as tf
 
 from workbench.data import shards as module
+from workbench.data import verify
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, load_manifest
 from workbench.data.pipeline import batches
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
-from workbench.data.sources import Example
+from workbench.data.sources import SOURCES, Example
 
 GUIDE = [Example([1, 2, 3], [0, 1, 0]), Example([4, 5, 1], [1, 0, 0]), Example([1, 2], [1, 1])]
 SMALL = {"examples": 40, "mean": 5}
@@ -104,7 +105,7 @@ def test_prepare_finds_what_it_has_built(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 1}, {"shards": 1}, {"max_length": 4}, {"max_length": 4, "over_length": "split"},
+        {"split_seed": 1}, {"shards": 1}, {"max_length": 4}, {"max_length": 4, "over_length": "split"},
         {"first_class": 1}, {"validation_share": 0.5}, {"max_examples": 10}, {"task": "classify"},
         {"compression": "GZIP"},
     ],
@@ -125,11 +126,73 @@ def test_data_of_anyone_is_used_in_place(folder):
     assert prepare("tfrecord", {"path": str(folder)}) == folder
     assert sorted(path.name for path in folder.iterdir()) == before
     refused(
-        lambda: prepare("tfrecord", {"path": folder}, task="classify"), MANIFEST, "task = tag", "data.task"
+        lambda: prepare("tfrecord", {"path": folder}, task="classify"), MANIFEST, "task = tag", "leave task"
     )
-    refused(lambda: prepare("tfrecord", {"path": folder}, max_length=2), "longest 3", "max_length is 2")
     refused(lambda: prepare("tfrecord", {}), "path", "the folder of the manifest")
     refused(lambda: prepare("tfrecord", {"path": folder.parent / "none"}), MANIFEST, "missing")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_length": 2}, {"over_length": "split"}, {"max_examples": 2}, {"validation_share": 0.5},
+        {"shards": 1}, {"split_seed": 1}, {"first_class": 1}, {"compression": "GZIP"},
+    ],
+)  # fmt: skip
+def test_data_used_in_place_takes_no_option_of_building(folder, option):
+    [[name, value]] = option.items()
+    refused(lambda: prepare("tfrecord", {"path": folder}, **option), f"{name} = {value}", "taken as it is")
+
+
+def test_a_classification_data_set_is_used_in_place(tmp_path):
+    """The task is the manifest's, where none is asked for."""
+    examples = [Example([1, 2], 0), Example([3], 1)]
+    write_dataset(examples, tmp_path / "theirs", name="theirs", task="classify")
+    for task in (None, "classify"):
+        assert load_manifest(prepare("tfrecord", {"path": tmp_path / "theirs"}, task=task)).task == "classify"
+    refused(
+        lambda: prepare("tfrecord", {"path": tmp_path / "theirs"}, task="tag"),
+        "task = classify",
+        "leave task",
+    )
+
+
+def test_without_a_task_a_source_gives_its_own(tmp_path):
+    assert prepare("synthetic", SMALL, cache_dir=tmp_path) == prepare(
+        "synthetic", SMALL, cache_dir=tmp_path, task="tag"
+    )
+
+
+def test_examples_are_stored_in_an_order_drawn_by_the_seed(tmp_path):
+    """Not in the order in which the source gives them, so that any first part is a random sample."""
+    source = tmp_path / "xx-train.conllu"
+    source.write_text("\n".join(f"1\tw{n}\t_\tNOUN\n" for n in range(200)))
+    options = {"path": source, "min_count": 1}
+
+    def stored(seed, cache):
+        folder = prepare("ud_english_ewt", options, cache_dir=tmp_path / cache, split_seed=seed)
+        vocabulary = load_manifest(folder).vocabulary
+        return [vocabulary[ids[0]] for ids, _ in unpadded(folder)]
+
+    corpus = SOURCES["ud_english_ewt"].read(
+        SOURCES["ud_english_ewt"].options(options), "tag", 0, 0.1, {"train": None, "validation": None}
+    )
+    as_read = [example.inputs[0] for example in corpus.splits["train"]]
+    assert sorted(stored(0, "a")) == sorted(as_read)
+    assert stored(0, "a") != as_read
+    assert stored(0, "a") == stored(0, "b") != stored(1, "a")
+
+
+def test_a_run_reads_every_shard_once(tmp_path, monkeypatch):
+    """To find a data set is not to verify it; to open it is."""
+    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    hashed = []
+    monkeypatch.setattr(verify, "sha256", lambda path: hashed.append(path.name) or module.sha256(path))
+    prepare("synthetic", SMALL, cache_dir=tmp_path)
+    prepare("tfrecord", {"path": folder})
+    assert hashed == []
+    open_dataset(folder)
+    assert sorted(hashed) == sorted(shard.file for shard in load_manifest(folder).shards)
 
 
 def _prepare_slowly(cache, started, done):
@@ -267,7 +330,10 @@ def test_a_damaged_cache_is_not_built_over(tmp_path):
     folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
     path = first_shard(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    refused(lambda: prepare("synthetic", SMALL, cache_dir=tmp_path), path.name, "remove the folder first")
+    assert prepare("synthetic", SMALL, cache_dir=tmp_path) == folder
+    refused(lambda: open_dataset(folder), path.name, "remove the folder first")
+    (folder / MANIFEST).write_text("{")
+    refused(lambda: prepare("synthetic", SMALL, cache_dir=tmp_path), MANIFEST, "unreadable")
 
 
 def write_records(folder, *protos):

@@ -13,6 +13,7 @@ import pytest
 
 from workbench.data.encode import encode
 from workbench.data.errors import DataError
+from workbench.data.pipeline import batches
 from workbench.data.shards import open_dataset, prepare, verify_examples
 from workbench.data.sources import SOURCES, Corpus, Example
 from workbench.data.sources.python_source import CLASSES, find_files, logical_lines
@@ -116,6 +117,28 @@ def test_lines_per_file_are_drawn_and_counted(package):
     corpus, splits = read("python_source", package="some_package", lines_per_file=1)
     assert corpus.dropped["lines_per_file"] == 9 * 2 + 1
     assert sum(map(len, splits.values())) == 11
+
+
+def test_a_small_data_set_and_any_first_part_of_it_is_of_many_files(tmp_path, monkeypatch):
+    folder = tmp_path / "lib" / "many_files"
+    folder.mkdir(parents=True)
+    for i in range(300):
+        (folder / f"m{i}.py").write_text(f"x{i} = 1\n" * 50)
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    made = prepare("python_source", {"package": "many_files"}, cache_dir=tmp_path, max_examples=640)
+    manifest = verify_examples(made)
+    lines = {}
+    for split in manifest.splits:
+        lines[split] = [
+            "".join(manifest.vocabulary[i] for i in row[:length])
+            for batch in batches(made, split, shuffle=False)
+            for row, length in zip(batch["inputs"].numpy(), batch["length"].numpy(), strict=True)
+        ]
+    assert (len(lines["train"]), len(set(lines["train"]))) == (576, 128)
+    assert (len(lines["validation"]), len(set(lines["validation"]))) == (64, 30), "a tenth of the files"
+    assert max(map(lines["train"].count, lines["train"])) == 5, "as many of each file"
+    # 64 draws from 128 files without replacement of lines: 50 different ones are expected
+    assert len(set(lines["train"][:64])) > 40
 
 
 def test_the_seed_orders_files_and_leaves_the_splits(package):

@@ -13,31 +13,39 @@ class Data:
 
     name: str = option(help="the source, a name in workbench.data.sources.SOURCES")
     batch_size: int = option(32, "examples a batch; not used where padding.token_budget is set", low=1)
+    parse: str = option(
+        "vectorised", "a batch at once, or one example as in 2016", choices=["vectorised", "one"]
+    )
+    cache_dir: str | None = option(None, "where written data sets are kept; null: the user's cache folder")
+
+
+@dataclass(frozen=True)
+class Built(Data):
+    """What every data set has that is built here, once, of examples: arguments of `shards.prepare`."""
+
     max_examples: int | None = option(None, "examples read from the source, both splits together", low=2)
     max_length: int | None = option(None, "longest example, in tokens", low=1)
     over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
     validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
     shards: int = option(2, "TFRecord files a split", low=1, high=10_000)
     first_class: int = option(0, "id of the first class; 1 leaves 0 to padding", low=0, high=1)
-    parse: str = option(
-        "vectorised", "a batch at once, or one example as in 2016", choices=["vectorised", "one"]
+    split_seed: int = option(
+        0, "seed of the held-out split and the stored order: the same for every run of a sweep", low=0
     )
-    split_seed: int = option(0, "seed of the held-out split: the same for every run of a sweep", low=0)
-    cache_dir: str | None = option(None, "where written data sets are kept; null: the user's cache folder")
 
 
 @dataclass(frozen=True)
-class PythonSource(Data):
+class PythonSource(Built):
     """Logical lines of Python source as characters, each labelled with its token class."""
 
     package: str = option("stdlib", "`stdlib`, or the name of any installed package")
     lines_per_file: int | None = option(
-        100, "logical lines taken from one file, so that a small data set sees many; null: all", low=1
+        100, "most logical lines taken from one file, so that no long file prevails; null: all", low=1
     )
 
 
 @dataclass(frozen=True)
-class UniversalDependencies(Data):
+class UniversalDependencies(Built):
     """Part-of-speech tags from CoNLL-U files."""
 
     path: str | None = option(None, "folder or file with .conllu or .conllu.gz")
@@ -45,7 +53,7 @@ class UniversalDependencies(Data):
 
 
 @dataclass(frozen=True)
-class Synthetic(Data):
+class Synthetic(Built):
     """Sequences whose lengths follow a named distribution, with labels that need the past and the future."""
 
     lengths: str = option(
@@ -62,7 +70,7 @@ class Synthetic(Data):
 
 @dataclass(frozen=True)
 class TFRecord(Data):
-    """Anyone's shards with a manifest."""
+    """Anyone's shards with a manifest, used as they are."""
 
     path: str | None = option(None, "folder with manifest.json")
 

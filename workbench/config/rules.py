@@ -28,7 +28,9 @@ def _static_graph(tree: Mapping[str, Any]) -> list[Problem]:
 
 def _sign_mask(tree: Mapping[str, Any]) -> list[Problem]:
     loss, data = tree["loss"], tree["data"]
-    if loss["mask"] != "sign" or data["first_class"] > 0 or loss["accept_class_zero"]:
+    if loss["mask"] != "sign" or loss["accept_class_zero"]:
+        return []
+    if data.get("first_class") != 0:  # 1, or none: then the manifest says it, see require_free_class_zero
         return []
     remedy = (
         "class 0 is in use, and a sign mask would drop it; take loss=length, data.first_class=1, "

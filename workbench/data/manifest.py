@@ -122,6 +122,21 @@ class Manifest:
         return path
 
 
+def require_free_class_zero(manifest: Manifest, folder: str | Path) -> None:
+    """Raise DataError where a loss that masks by the labels' sign would leave out tokens of a real class 0.
+
+    Whether class 0 is in use, only the data set itself can say where anyone may have written it.
+    """
+    if manifest.class_zero_in_use:
+        raise DataError(
+            Path(folder) / MANIFEST,
+            "labels[0]",
+            manifest.labels[0],
+            "class 0 is in use, and a sign mask would drop its tokens; take loss=length, write the data set with "
+            "first_class=1, or ask for it with loss.accept_class_zero=true",
+        )
+
+
 def load_manifest(folder: str | Path) -> Manifest:
     """Read and check `folder/manifest.json`; the shards are not touched (`shards.open_dataset` checks them).
 

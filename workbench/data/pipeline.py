@@ -26,7 +26,9 @@ from workbench.data.sequence_example import parse_batch, parse_one
 from workbench.data.verify import read_split
 from workbench.lengths import quantile_boundaries
 
-_ORDER = 0x6F72646572  # "order": the purpose for which this seed is used
+# the purposes for which the seed is used
+_ORDER = 0x6F72646572  # "order"
+_PART = 0x70617274  # "part"
 
 
 @dataclass(frozen=True)
@@ -36,42 +38,20 @@ class _Split:
 
 
 def batches(
-    folder: str | Path,
-    split: str,
-    *,
-    padding: str = "batch",
-    batch_size: int | None = 32,
-    token_budget: int | None = None,
-    boundaries: Sequence[int] | None = None,
-    buckets: int = 8,
-    pad_to_boundary: bool = False,
-    seed: int = 0,
-    epoch: int = 0,
-    shuffle: bool = True,
-    max_examples: int | None = None,
-    longest: int | None = None,
-    parse: Literal["vectorised", "one"] = "vectorised",
+    folder: str | Path, split: str, *, parse: Literal["vectorised", "one"] = "vectorised", **planned: Any
 ) -> tf.data.Dataset:
     """One epoch of `split` as batches: each example once, none dropped, the last batches as small as they come.
 
     A batch is a dict: `inputs` int32 [B, T] or float32 [B, T, D], `labels` int32 [B, T] or [B], `length` int32
     [B], `index` int64 [B] (the example's number in its split). Padding is 0. T is static with `padding="global"`.
 
-    `padding`, `batch_size`, `token_budget`, `boundaries`, `pad_to_boundary`: see `padding`. A `token_budget` given
-    takes the place of `batch_size`. `boundaries` default to `buckets` quantiles of the training split's lengths.
-    `seed` and `epoch` determine the order, and nothing else does; `shuffle=False` keeps the stored one.
-    `max_examples`: only the first of the split (a prepared data set is in random order already).
-    `longest`: T of `padding="global"`; default the longest example of the data set, all splits.
+    `planned`: `plan_batches`' options, which say what is in a batch: padding, batch_size, seed, epoch and others.
     `parse`: "vectorised" parses a batch at once, "one" example by example and pads then, as the guide does;
     the batches are equal.
     """
     folder = Path(folder)
     manifest = load_manifest(folder)
-    plan = plan_batches(
-        folder, split, padding=padding, batch_size=batch_size, token_budget=token_budget, boundaries=boundaries,
-        buckets=buckets, pad_to_boundary=pad_to_boundary, seed=seed, epoch=epoch, shuffle=shuffle,
-        max_examples=max_examples, longest=longest,
-    )  # fmt: skip
+    plan = plan_batches(folder, split, **planned)
     loaded = _load(str(folder.resolve()), split, manifest.fingerprint)
     if parse == "vectorised":
         dataset = _vectorised(loaded, plan, manifest)
@@ -79,7 +59,7 @@ def batches(
         dataset = _one_by_one(loaded, plan, manifest)
     else:
         raise ValueError(f'parse = {parse!r}: must be "vectorised" or "one"')
-    width = plan[0].padded_length if padding == "global" else None
+    width = plan[0].padded_length if planned.get("padding") == "global" else None
     dataset = dataset.map(lambda batch: _with_shapes(batch, manifest, width))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(plan)))
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -101,7 +81,15 @@ def plan_batches(
     max_examples: int | None = None,
     longest: int | None = None,
 ) -> Plan:
-    """The batches that `batches` with the same arguments gives: their indices and padded lengths."""
+    """The batches that `batches` with the same options gives: their indices and padded lengths.
+
+    `padding`, `batch_size`, `token_budget`, `boundaries`, `pad_to_boundary`: see `padding`. A `token_budget` given
+    takes the place of `batch_size`. `boundaries` default to `buckets` quantiles of the training split's lengths.
+    `seed` and `epoch` determine the order, and nothing else does; `shuffle=False` keeps the stored one.
+    `max_examples`: only so many of the split, drawn by `seed`: the same ones for every padding and every epoch,
+    shuffled or not, and among those that a greater `max_examples` draws. None: all.
+    `longest`: T of `padding="global"`; default the longest example of the data set, all splits.
+    """
     folder = Path(folder)
     manifest = load_manifest(folder)
     if padding not in PADDINGS:
@@ -109,21 +97,27 @@ def plan_batches(
     if split not in manifest.splits:
         raise DataError(folder / MANIFEST, "splits", ", ".join(manifest.splits), f"has no split {split!r}")
     lengths = _load(str(folder.resolve()), split, manifest.fingerprint).lengths
-    if max_examples is not None:
-        if max_examples < 1:
-            raise ValueError(f"max_examples = {max_examples}: must be 1 or more, or None")
-        lengths = lengths[:max_examples]
+    part = drawn_part(len(lengths), max_examples, seed)
     if padding == "bucket" and boundaries is None:
         boundaries = quantile_boundaries(manifest.splits["train"].histogram, buckets)
     return PADDINGS[padding](
         lengths,
-        example_order(len(lengths), seed, epoch) if shuffle else np.arange(len(lengths)),
+        part[example_order(len(part), seed, epoch)] if shuffle else part,
         batch_size=None if token_budget else batch_size,
         token_budget=token_budget,
         longest=manifest.longest if longest is None else longest,
         boundaries=boundaries,
         pad_to_boundary=pad_to_boundary,
     )
+
+
+def drawn_part(count: int, max_examples: int | None, seed: int) -> np.ndarray:
+    """The numbers of `max_examples` of `count` examples, drawn by the seed, rising; of all where it is None."""
+    if max_examples is None:
+        return np.arange(count)
+    if max_examples < 1:
+        raise ValueError(f"max_examples = {max_examples}: must be 1 or more, or None")
+    return np.sort(np.random.default_rng([_PART, seed]).permutation(count)[:max_examples])
 
 
 def example_order(count: int, seed: int, epoch: int) -> np.ndarray:

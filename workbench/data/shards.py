@@ -4,6 +4,8 @@
 
 The manifest is written last and the folder renamed into place as a whole, so a folder at its final name is
 complete. Two processes that prepare the same data set at once build it once, under a file lock.
+Within each split `prepare` stores the examples in an order drawn by the seed, so that any first N are a random
+sample; `write_dataset` keeps the order that it is given.
 A data set is held in memory while it is written (ten bytes a token or so, several times over): this is meant
 for data sets up to a few tens of millions of tokens.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import inspect
 import os
 import shutil
 import tempfile
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from workbench.data.encode import EncodedSet, OverLength, encode, split_info
+from workbench.data.encode import Encoded, EncodedSet, OverLength, encode, split_info
 from workbench.data.errors import DataError
 from workbench.data.manifest import (
     COMPRESSIONS,
@@ -33,6 +36,7 @@ from workbench.data.manifest import (
     VERSION,
     Manifest,
     Shard,
+    load_manifest,
 )
 from workbench.data.sequence_example import to_sequence_example
 from workbench.data.sources import SOURCES, Corpus, Example, digest
@@ -41,6 +45,8 @@ from workbench.data.verify import index_shards, open_dataset, sha256, verify_exa
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
 _BUILDING = ".building-"
+_RECIPE = 2  # raised when the same arguments give other bytes: no older data set in the cache is then taken
+_STORED = 0x73746F726564  # "stored": the purpose for which the seed is used here
 _MESSAGE_NO_SPACE = (
     "the disk is full: free that much, or give another folder (data.cache_dir); nothing is left behind"
 )
@@ -57,32 +63,46 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     *,
     cache_dir: str | Path | None = None,
-    task: str = "tag",
+    task: str | None = None,
     max_length: int | None = None,
     over_length: OverLength = "drop",
     max_examples: int | None = None,
     validation_share: float = 0.1,
     shards: int = 2,
-    seed: int = 0,
+    split_seed: int = 0,
     first_class: int = 0,
     compression: str = "",
 ) -> Path:
     """The folder of the data set that `source` with `options` gives, built if it is not in `cache_dir` yet.
 
-    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is verified and used in place.
-    `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by the
-    seed; where the source has a validation split of its own, it is cut to `validation_share` of that too.
+    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is used in place and as it is:
+    `task` may be asked for, but what is said of building (`max_length` and all below) is refused.
+    `task`: None for the source's own: that of the manifest, or the first of those that the source can give.
+    `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by
+    `split_seed`; where the source has a validation split of its own, it is cut to `validation_share` of that too.
     `shards`: files for each split. `first_class=1` leaves class 0 to padding. `compression`: "" or "GZIP".
 
     The folder's name is the source and a hash of all that bears on its content, the source's files included.
-    Raises DataError; a data set that is in the cache but damaged is an error too, never built over.
+    Raises DataError. Of a data set that is there already only the manifest is read: `open_dataset` tells
+    whether its shards are whole. A damaged one is never built over.
     """
+    building: dict[str, Any] = {
+        "max_length": max_length,
+        "over_length": over_length,
+        "max_examples": max_examples,
+        "validation_share": validation_share,
+        "shards": shards,
+        "split_seed": split_seed,
+        "first_class": first_class,
+        "compression": compression,
+    }
     if source == "tfrecord":
-        return _in_place(options or {}, task, max_length)
+        return _in_place(options or {}, task, building)
     if source not in SOURCES:
         raise DataError("data", "source", source, f"unknown: one of {', '.join([*SOURCES, 'tfrecord'])}")
     its = SOURCES[source]
     chosen = its.options(options or {})
+    task = its.tasks[0] if task is None else task
     if task not in its.tasks:
         raise DataError(f"data={source}", "task", task, f"it has {', '.join(its.tasks)} only")
     if not 0 <= validation_share < 1:
@@ -96,43 +116,37 @@ def prepare(
     if compression not in COMPRESSIONS:
         raise DataError(f"data={source}", "compression", compression, 'must be "" or "GZIP"')
     source_fingerprint = its.fingerprint(chosen)
-    bears = [
-        VERSION,
-        source,
-        source_fingerprint,
-        task,
-        max_length,
-        over_length,
-        max_examples,
-        validation_share,
-    ]
-    key = digest(*bears, shards, seed, first_class, compression)
+    key = digest(VERSION, _RECIPE, source, source_fingerprint, task, building)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     target = cache / f"{source}-{key[:16]}"
     if target.exists():
-        open_dataset(target)
+        load_manifest(target)
         return target
     with _lock(cache, target.name):
         if target.exists():  # the process that held the lock has built it
-            open_dataset(target)
+            load_manifest(target)
             return target
         _remove_leftovers(cache, target.name)
         limits: dict[str, int | None] = {"train": None, "validation": None}
         if max_examples is not None:
             held_out = max(1, round(max_examples * validation_share)) if validation_share else 0
             limits = {"train": max_examples - held_out, "validation": held_out}
-        corpus = its.read(chosen, task, seed, validation_share, limits)
+        corpus = its.read(chosen, task, split_seed, validation_share, limits)
         if not validation_share:
             corpus.splits.pop("validation", None)
         encoded = encode(
             corpus, name=f"data={source}", task=task, max_length=max_length, over_length=over_length,
             limits=limits, first_class=first_class,
         )  # fmt: skip
+        encoded.splits = {
+            split: _shuffled(of, [_STORED, split_seed, i])
+            for i, (split, of) in enumerate(encoded.splits.items())
+        }
         described = {
             "name": source,
             "options": its.recorded(chosen),
             "fingerprint": source_fingerprint,
-            "seed": seed,
+            "seed": split_seed,
             "info": dict(corpus.info),
         }
         _write(
@@ -194,21 +208,29 @@ def write_dataset(
         )  # fmt: skip
 
 
-def _in_place(options: Mapping[str, Any], task: str, max_length: int | None) -> Path:
+def _in_place(options: Mapping[str, Any], task: str | None, building: Mapping[str, Any]) -> Path:
     unknown = set(options) - {"path"}
     if unknown or not options.get("path"):
         name = min(unknown) if unknown else "path"
         raise DataError("data=tfrecord", name, options.get(name), "give path: the folder of the manifest")
+    usual = inspect.signature(prepare).parameters
+    for name, value in building.items():
+        if value != usual[name].default:
+            raise DataError(
+                "data=tfrecord", name, value, "a data set that is used in place is taken as it is: leave this out, "
+                "or write the data set again with write_dataset"
+            )  # fmt: skip
     folder = Path(options["path"])
-    manifest = open_dataset(folder)
-    if manifest.task != task:
-        raise DataError(folder / MANIFEST, "task", manifest.task, f"the run asks for {task}: set data.task")
-    if max_length is not None and manifest.longest > max_length:
+    manifest = load_manifest(folder)
+    if task not in (None, manifest.task):
         raise DataError(
-            folder / MANIFEST, "splits", f"longest {manifest.longest}", f"max_length is {max_length}, and a data "
-            "set that is used in place is not cut: raise max_length, or write it again with write_dataset"
+            folder / MANIFEST, "task", manifest.task, f"{task} is asked for: leave task out to take the data set's"
         )  # fmt: skip
     return folder
+
+
+def _shuffled(examples: Sequence[Encoded], seed: Sequence[int]) -> list[Encoded]:
+    return [examples[i] for i in np.random.default_rng(seed).permutation(len(examples))]
 
 
 def _write(
