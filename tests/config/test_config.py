@@ -69,7 +69,10 @@ REFUSED = [
     (["rnn.direction=forwards"], "must be one of forward, backward, both; did you mean forward?"),
     (["cell.name=lstmm"], "cell.name=lstmm: must be one of"),
     (["rnn=static"], "a new graph for every length; take padding=global"),
-    (["rnn=packed", "rnn.kernel=xla", "cell.layers=2"], "rnn.kernel=xla: a wrapped cell is not in one-step"),
+    (
+        ["rnn=packed", "rnn.kernel=xla", "cell.residual=true"],
+        "rnn.kernel=xla: a wrapped cell is not in one-step",
+    ),
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
     (["loss=sign"], "class 0 is in use"),
     (["cell.proj_clip=0.5"], "cell.proj_clip=0.5: clips a projection; set cell.num_proj too"),

@@ -1,14 +1,15 @@
 """The packed RNN by XLA against other ways to the same numbers; one compilation serves every test of a fixture."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.cells import CELLS
+from workbench.cells import CELLS, WRAPPERS
 from workbench.masking import reverse_valid
-from workbench.rnn import dynamic_rnn, packed_rnn
+from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing.windows import windows_of
 
 D, MOST = 3, 32
@@ -199,3 +200,21 @@ def test_float32_is_near_a_float64_loop(dynamic):
     found, wanted = run(*make_batch(lengths, dtype="float32")), dynamic(*make_batch(lengths))
     for one, other in zip(found, wanted, strict=True):
         assert np.max(np.abs(one - other)) < 2e-6 * max(1, np.max(np.abs(other)))
+
+
+def test_a_stack_runs_layer_by_layer_and_both_ways():
+    """Three layers by three kernels; bidirectional, so that each direction's reversal is tested too."""
+
+    def make():
+        cells = [CELLS["gru"](4), keras.layers.SimpleRNNCell(3), CELLS["basic_rnn"](3)]
+        stack = WRAPPERS["multi"](cells)
+        stack.build((None, D))
+        return stack
+
+    forward, backward = make(), make()
+    inputs, lengths, _ = make_batch([4, 0, 6, 1], padding=1, dtype="float32")
+    wanted = bidirectional_rnn(forward, backward, inputs, lengths, rnn="dynamic")
+    found = bidirectional_rnn(forward, backward, inputs, lengths, rnn="packed")
+    tf.nest.assert_same_structure(found, wanted)
+    same(tf.nest.flatten(found), tf.nest.flatten(wanted), near=1e-6)
+    assert {choice.kernel for choice in kernels_of(backward)} == {"plain", "autodiff"}

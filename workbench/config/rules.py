@@ -79,7 +79,7 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     if kernel not in ("xla", "plain"):
         return []
     dropped = min(cell["input_keep_prob"], cell["state_keep_prob"], cell["output_keep_prob"]) < 1
-    wrapped = cell["layers"] > 1 or cell["residual"] or cell["attention_length"] is not None or dropped
+    wrapped = cell["residual"] or cell["attention_length"] is not None or dropped  # layers run one by one
     if not wrapped and cell["name"] not in ("lstm_block", "gru_block", "custom"):
         return []
     what = "a wrapped cell" if wrapped else f"cell={cell['name']}"

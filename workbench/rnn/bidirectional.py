@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from workbench.masking import reverse_valid
 from workbench.rnn.step import swap_time
-from workbench.rnn.table import RNNS
+from workbench.rnn.table import RNNS, TURNING
 
 
 def bidirectional_rnn(
@@ -49,9 +49,13 @@ def bidirectional_rnn(
         batch_major = tf.nest.map_structure(lambda x: swap_time(tf.convert_to_tensor(x)), nest)
         return tf.nest.map_structure(swap_time, reverse_valid(batch_major, sequence_length))
 
-    options = {"training": training, "time_major": time_major, **options}
+    options = {"training": training, "time_major": time_major, **TURNING.get(rnn, {}), **options}
     run = RNNS[rnn]
     out_fw, state_fw = run(cell_fw, inputs, sequence_length, initial_state=initial_state_fw, **options)
+    if rnn in TURNING:
+        options |= {"initial_state": initial_state_bw, "go_backwards": True}
+        out_bw, state_bw = run(cell_bw, inputs, sequence_length, **options)
+        return (out_fw, out_bw), (state_fw, state_bw)
     out_bw, state_bw = run(
         cell_bw, reverse(inputs), sequence_length, initial_state=initial_state_bw, **options
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.wrappers import MultiRNNCell
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
-from workbench.rnn.packing.kernel import choose_kernel, keep_choice, kernels_of
+from workbench.rnn.packing.kernel import choose_kernel, inside_jit, keep_choice, kernels_of
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain
-from workbench.rnn.packing.received import receive
+from workbench.rnn.packing.received import Received, receive
 from workbench.rnn.step import swap_time
 
 __all__ = ["kernels_of", "packed_rnn"]
@@ -50,23 +53,42 @@ def packed_rnn(
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 
+    A MultiRNNCell runs layer by layer, each by the kernel that fits it.
+
     "xla" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
     argument is wrong, or why a kernel cannot run this cell here.
     """
     _check_whole("chains", chains)
     if batch_size is not None:
         _check_whole("batch_size", batch_size)
-    chosen = choose_kernel(cell, kernel, training)
+    layers = isinstance(cell, MultiRNNCell) and kernel != "masked" and not inside_jit()
+    chosen = None if layers else choose_kernel(cell, kernel, training)
     received = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
-    keep_choice(cell, chosen)
-    if chosen.kernel == "xla":
-        outputs, states = run_compiled(received, batch_size=batch_size, chains=chains)
+    if chosen is None:
+        outputs, states = _layer_by_layer(received, kernel=kernel, batch_size=batch_size, chains=chains)
     else:
-        outputs, states = {"plain": run_plain, "autodiff": run_autodiff, "masked": run_masked}[chosen.kernel](
-            received
-        )
+        keep_choice(cell, chosen)
+        kernels = _KERNELS | {"xla": partial(run_compiled, batch_size=batch_size, chains=chains)}
+        outputs, states = kernels[chosen.kernel](received)
     outputs, states = received.shaped(outputs, states)
     return (tf.nest.map_structure(swap_time, outputs) if time_major else outputs), states
+
+
+_KERNELS: dict[str, Callable[[Received], tuple[Any, Any]]] = {
+    "plain": run_plain,
+    "autodiff": run_autodiff,
+    "masked": run_masked,
+}
+
+
+def _layer_by_layer(stack: Received, **options: Any) -> tuple[Any, list[Any]]:
+    """All steps of a layer, then of the next: the same numbers as all layers step by step."""
+    outputs, final_state = stack.inputs, []
+    options |= {"training": stack.training, "go_backwards": stack.backwards}
+    for cell, state in zip(stack.cell.cells, stack.states, strict=True):
+        outputs, state = packed_rnn(cell, outputs, stack.lengths, initial_state=state, **options)
+        final_state.append(state)
+    return outputs, final_state
 
 
 def _check_whole(name: str, value: Any) -> None:

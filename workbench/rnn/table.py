@@ -13,3 +13,6 @@ RNNS: dict[str, Callable[..., tuple[Any, Any]]] = {
     "dynamic": dynamic_rnn,
     "packed": packed_rnn,
 }
+
+# Runners that can go backwards by themselves (`go_backwards`), and their options where two run side by side.
+TURNING: dict[str, dict[str, Any]] = {"packed": {"chains": 1}}

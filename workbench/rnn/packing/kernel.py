@@ -40,8 +40,12 @@ def choose_kernel(cell: Any, kernel: str, training: bool) -> Choice:
 
 
 def kernels_of(cell: Any) -> tuple[Choice, ...]:
-    """What `packed_rnn` has run this cell with so far, each choice once; for a run's record."""
-    return tuple(_MADE.get(cell, ()))
+    """What `packed_rnn` has run this cell with so far, each choice once; for a run's record.
+
+    Of a stack, what its layers ran with.
+    """
+    own = list(_MADE.get(cell, ()))
+    return tuple(dict.fromkeys(own + [c for layer in getattr(cell, "cells", ()) for c in kernels_of(layer)]))
 
 
 def keep_choice(cell: Any, choice: Choice) -> None:
