@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import math
 import sys
 import tempfile
@@ -20,7 +21,6 @@ import yaml
 
 from workbench.config import Config
 from workbench.config.cell import Custom
-from workbench.config.data import Data
 from workbench.config.padding import Bucket
 from workbench.provenance import code_version, environment, machine
 from workbench.record import RunRecord
@@ -103,32 +103,26 @@ def prepare(config: Config) -> Path:
     """Make or find the data set of a configuration; raises `workbench.data.errors.DataError`."""
     from workbench.data import shards
 
-    common = {field.name for field in dataclasses.fields(Data)}
-    options = {k: v for k, v in dataclasses.asdict(config.data).items() if k not in common}
-    return shards.prepare(
-        config.data.name,
-        options,
-        task=options.pop("task", "tag"),
-        cache_dir=config.data.cache_dir,
-        max_length=config.data.max_length,
-        over_length=_chosen(config.data.over_length),
-        max_examples=config.data.max_examples,
-        validation_share=config.data.validation_share,
-        shards=config.data.shards,
-        seed=config.data.split_seed,
-        first_class=config.data.first_class,
-    )
+    given = dataclasses.asdict(config.data)
+    parameters = inspect.signature(shards.prepare).parameters.values()
+    keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    arguments = {name: given.pop(name) for name in keywords if name in given}
+    options = {key: value for key, value in given.items() if key not in ("name", "batch_size", "parse")}
+    return shards.prepare(config.data.name, options, **arguments)
 
 
 class _Data:
     """The data set of a run: its manifest, and its batches as the configuration pads them."""
 
     def __init__(self, config: Config, folder: Path) -> None:
+        from workbench.data.manifest import require_free_class_zero
         from workbench.data.shards import open_dataset
 
         self._config = config
         self.folder = folder
         self.manifest = open_dataset(self.folder)
+        if config.loss.mask == "sign" and not config.loss.accept_class_zero:
+            require_free_class_zero(self.manifest, self.folder)
         self.longest = max(split.longest for split in self.manifest.splits.values())
         self.histogram = self.manifest.splits["train"].histogram
         self.boundaries = _boundaries(config, self.histogram)
@@ -347,10 +341,10 @@ def main(arguments: list[str]) -> int:
             )
         config = Config.of(yaml.safe_load(given.frozen.read_text()))
         if given.prepare:
-            from workbench.data.manifest import load_manifest
+            from workbench.data.shards import open_dataset
 
             folder = prepare(config)
-            channel.send("result", folder=str(folder), fingerprint=load_manifest(folder).fingerprint)
+            channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
         else:
             record = run(config, channel, given.data)
             channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)

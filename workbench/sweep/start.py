@@ -175,7 +175,8 @@ def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
     blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
     if declared:
         known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
-        wrong = claims_room.check_against(declared, known)
+        arms = {name: flatten(tree) for name, tree in grid.arms.items()}
+        wrong = claims_room.check_against(declared, known) or claims_room.check_arms(declared, arms)
         if wrong:
             raise claims_room.ClaimError("\n".join(wrong))
         blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
