@@ -102,6 +102,7 @@ EDGES = {
     "one example": [5],
     "one step": [1],
     "all empty": [0, 0, 0],
+    "no example": [],
     "some empty": [7, 0, 3, 0, 1],
     "all of one length": [6] * 31,
     "one far longer": [1] * 9 + [70],
@@ -200,6 +201,27 @@ def test_float32_is_near_a_float64_loop(dynamic):
     found, wanted = run(*make_batch(lengths, dtype="float32")), dynamic(*make_batch(lengths))
     for one, other in zip(found, wanted, strict=True):
         assert np.max(np.abs(one - other)) < 2e-6 * max(1, np.max(np.abs(other)))
+
+
+@pytest.mark.parametrize("kernel", ["plain", "autodiff"])
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+def test_nothing_to_run_over(cell, kernel, shape):
+    outputs, states = packed_rnn(cell, tf.zeros([*shape, D], tf.float64), kernel=kernel)
+    assert outputs.shape == (*shape, 4)
+    assert [state.shape for state in states] == [(shape[0], 4), (shape[0], 6)]
+    assert not np.any(states[1])
+
+
+def test_halves_are_computed_in_float32():
+    cell = CELLS["lstm"](6, dtype="float16")
+    cell.build((None, D))
+    inputs, lengths, _ = make_batch([3, 0, 2], dtype="float16")
+    outputs, _ = tf.function(lambda: packed_rnn(cell, inputs, lengths), autograph=False)()
+    whole = CELLS["lstm"](6)
+    whole.build((None, D))
+    whole.set_weights(cell.get_weights())
+    assert outputs.dtype == tf.float16
+    np.testing.assert_array_equal(outputs, tf.cast(dynamic_rnn(whole, inputs, lengths)[0], tf.float16))
 
 
 def test_a_stack_runs_layer_by_layer_and_both_ways():
