@@ -30,10 +30,10 @@ class TestStacked:
         for layer in range(2):
             pair, (fw, bw) = bidirectional_rnn(forward[layer], backward[layer], expected, LENGTHS)
             expected = tf.concat(pair, -1)
-            np.testing.assert_allclose(states_fw[layer][1], fw[1], rtol=1e-12)
-            np.testing.assert_allclose(states_bw[layer][1], bw[1], rtol=1e-12)
+            np.testing.assert_allclose(states_fw[layer][1], fw[1], rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(states_bw[layer][1], bw[1], rtol=1e-12, atol=1e-15)
         outputs = outputs.numpy().transpose(1, 0, 2) if time_major else outputs
-        np.testing.assert_allclose(outputs, expected, rtol=1e-12)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-12, atol=1e-15)
 
     def test_initial_states(self):
         ones = [[tf.ones([3, 3], tf.float64)] * 2] * 2

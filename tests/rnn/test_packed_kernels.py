@@ -130,6 +130,17 @@ class TestTheCompiledSize:
         ):
             in_graph(lambda: packed_rnn(CELLS["gru"](3), INPUTS, LENGTHS, batch_size=3))
 
+    def test_a_larger_batch_is_refused_at_run_time(self):
+        cell = CELLS["gru"](3)
+        cell.build((None, 2))
+        run = tf.function(
+            lambda x: packed_rnn(cell, x, batch_size=3)[0],
+            input_signature=[tf.TensorSpec([None, None, 2])],
+            autograph=False,
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError, match="batch_size=3 is to be the most examples"):
+            run(INPUTS)
+
 
 def results(run, cell, inputs):
     with tf.GradientTape() as tape:

@@ -170,6 +170,12 @@ def test_an_example_alone_is_the_same(packed, lengths):
     same([np.sum(g, 0) for g in zip(*(run[6:] for run in alone), strict=True)], whole[6:])
 
 
+def test_outside_a_graph_it_is_the_same(packed, cell):
+    inputs, lengths, states = batch = make_batch([2, 0, 5])
+    outputs, _ = packed_rnn(cell, inputs, lengths, initial_state=states, kernel="xla", batch_size=MOST)
+    same([outputs.numpy()], [packed(*batch)[0]])
+
+
 def test_without_lengths_every_step_counts(cell, dynamic):
     inputs, lengths, states = make_batch([5] * 3)
     run = Runner(lambda cell, x, n, **k: packed_rnn(cell, x, kernel="plain", **k), cell)

@@ -45,9 +45,7 @@ def prepare(
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     first = tf.nest.flatten(inputs)[0]
     time_axis = 0 if time_major else 1
-    if first.shape.rank is None or first.shape.rank < 2:
-        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
-        raise ValueError(f"inputs must be {layout}, not of shape {first.shape}.")
+    check_rank(first, time_major)
     max_length = first.shape[time_axis]
     max_length = tf.shape(first)[time_axis] if max_length is None else max_length
     batch = first.shape[1 - time_axis]
@@ -63,10 +61,10 @@ def prepare(
         return tensor if time_major else swap_time(tensor)
 
     inputs = tf.nest.map_structure(arrange, inputs)
-    inputs = tf.nest.map_structure(lambda x: _computed(cell, x), inputs)
+    inputs = tf.nest.map_structure(lambda x: computed(cell, x), inputs)
     build(cell, tf.nest.map_structure(lambda x: tuple(x.shape[1:]), inputs))
     batch = tf.shape(first)[1 - time_axis] if batch is None else batch
-    states = initial_states(cell, batch) if initial_state is None else _given(cell, initial_state)
+    states = initial_states(cell, batch) if initial_state is None else given_states(cell, initial_state)
     zeros = tf.nest.map_structure(lambda n: tf.zeros([batch, n], _dtype(cell)), output_size(cell))
     if isinstance(cell, StepCell) and cell.has_step(training):
         weights = cell.step_weights()
@@ -127,11 +125,19 @@ def check_sequence_length(sequence_length: Any, batch: int | None, max_length: A
         return tf.identity(length)
 
 
-def _given(cell: Any, initial_state: Any) -> Any:
-    return tf.nest.map_structure(lambda s: _computed(cell, tf.convert_to_tensor(s)), initial_state)
+def check_rank(inputs: tf.Tensor, time_major: bool) -> None:
+    """Refuses inputs without a time axis."""
+    if inputs.shape.rank is None or inputs.shape.rank < 2:
+        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
+        raise ValueError(f"inputs must be {layout}, not of shape {inputs.shape}.")
 
 
-def _computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
+def given_states(cell: Any, initial_state: Any) -> Any:
+    """Initial states as tensors in the cell's compute dtype."""
+    return tf.nest.map_structure(lambda s: computed(cell, tf.convert_to_tensor(s)), initial_state)
+
+
+def computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
     """In the cell's compute dtype; integers stay what they are."""
     return tf.cast(tensor, _dtype(cell)) if tensor.dtype.is_floating else tensor
 

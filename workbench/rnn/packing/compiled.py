@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
-from workbench.rnn.packing.once import differentiable_once
+from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
@@ -36,19 +36,16 @@ class _Kept(NamedTuple):
     weights: StepWeights
 
 
-def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> tuple[tf.Tensor, Tensors]:
-    """All steps of a batch, for a cell in one-step form: `(outputs [B, T, O], states)`, states in one row.
+def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> Results:
+    """All steps of a batch, for a cell in one-step form.
 
     In float32 at least: inside XLA on CPU a step in halves takes several times as long as one cast to float32.
     """
-    dtype = received.inputs.dtype
-    received = received._replace(inputs=_wide(received.inputs))
-    weights = StepWeights(*tf.nest.map_structure(_wide, tuple(received.cell.step_weights())))
-    runs = _Chains(received, weights, capacity_for(received.batch, batch_size, chains), chains)
-    states = [_wide(state) for state in tf.nest.flatten(received.states)]
-    flat = [received.inputs, *states, weights.kernel, weights.bias, *weights.recurrent, *weights.small]
-    outputs, *states = [tf.cast(r, dtype) for r in differentiable_once(runs.forward, runs.backward, flat)]
-    return outputs, states
+    given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
+    operands = tf.nest.map_structure(_wide, given)
+    runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
+    results = differentiable_once(runs.forward, runs.backward, operands)
+    return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
 
 
 def _wide(tensor: tf.Tensor) -> tf.Tensor:
@@ -62,16 +59,21 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     next power of two at run time, so that a smaller last batch seldom asks for another compilation.
     """
     if batch_size is not None:
-        if isinstance(batch, int) and batch > batch_size:
-            raise ValueError(
-                f"batch_size={batch_size} is to be the most examples of a batch, but one has {batch}."
-            )
+        _check_batch(batch, batch_size)
         return _multiple(batch_size, chains)
     if isinstance(batch, int):
         return _multiple(max(batch, 1), chains)
     powers = tf.constant([2**k for k in range(31)])
     at_least = tf.maximum(batch, _LEAST_CAPACITY * chains)
     return _multiple(powers[tf.searchsorted(powers, at_least[tf.newaxis])[0]], chains)
+
+
+def _check_batch(batch: Any, batch_size: int) -> None:
+    """Refuses a larger batch than was said: now, or at run time where its size is not known yet."""
+    message = f"batch_size={batch_size} is to be the most examples of a batch"
+    if isinstance(batch, int) and batch > batch_size:
+        raise ValueError(f"{message}, but one has {batch}.")
+    tf.debugging.assert_less_equal(batch, batch_size, message)
 
 
 def _multiple(number: Any, of: int) -> Any:
@@ -96,12 +98,9 @@ class _Chains:
             round_up=lambda running: tf.gather(counts, tf.searchsorted(counts, running)),
         )
         self.cuts = [self._cut(chain, examples) for chain in self.packing.chains]
-        self.counts = [len(tf.nest.flatten(received.states)), len(weights.recurrent)]
 
     def _cut(self, chain: Chain, examples: Any) -> _Cuts:
-        stride = (
-            self.rows - examples
-        )  # a window that begins so many rows after the last holds its last step whole
+        stride = self.rows - examples  # so that a window has room for all rows of its last step
         windows = tf.reduce_max(tf.concat([chain.offset // stride, [-1]], 0)) + 1
         begins = tf.searchsorted(chain.offset, tf.range(windows) * stride)
         step = tf.concat([begins, [chain.steps]], 0)
@@ -109,22 +108,17 @@ class _Chains:
         more = [[0, self.rows]]
         return _Cuts(windows, step, row, tf.pad(chain.source, more), tf.pad(chain.valid, more))
 
-    def split(self, tensors: Tensors) -> tuple[tf.Tensor, Tensors, StepWeights]:
-        """(inputs, states, weights) of the tensors in one row."""
-        n_states, n_recurrent = self.counts
-        states, (kernel, bias, *others) = tensors[1 : 1 + n_states], tensors[1 + n_states :]
-        return tensors[0], states, StepWeights(kernel, bias, others[:n_recurrent], others[n_recurrent:])
-
     # ------------------------------------------------------------ forward
-    def forward(self, tensors: Tensors) -> tuple[Tensors, _Kept]:
-        """Outputs [B, T, O] and final states, and what is kept."""
-        inputs, states, weights = self.split(tensors)
+    def forward(self, operands: Operands) -> tuple[Results, _Kept]:
+        """Results, and what is kept."""
+        inputs, states, weights = operands
         flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
         dealt = deal(states, self.packing.chains, self.capacity)
         done = [self._forward_chain(c, flat, dealt[c], weights) for c in range(len(self.cuts))]
         outputs, states_after, kept_inputs, kept_steps = zip(*done, strict=True)
         kept = _Kept(list(kept_inputs), list(kept_steps), weights)
-        return [unpack(outputs, self.packing.packed), *gather_back(states_after, self.packing.place)], kept
+        states = gather_back(states_after, self.packing.place)
+        return Results(unpack(outputs, self.packing.packed), states), kept
 
     def _forward_chain(self, c: int, flat: tf.Tensor, states: Tensors, weights: StepWeights) -> tuple:
         """One chain: (outputs [N, O], states, windows' inputs, what is kept)."""
@@ -145,18 +139,19 @@ class _Chains:
         return join_rows(outputs, size), states, inputs, kept
 
     # ------------------------------------------------------------ backward
-    def backward(self, d_results: Tensors, kept: _Kept) -> Tensors:
-        """Gradients of inputs, initial states and weights."""
-        d_outputs, *d_states = d_results
+    def backward(self, d_results: Results, kept: _Kept) -> Operands:
+        """Gradients of the operands."""
+        d_outputs, d_states = d_results
         flat = tf.reshape(d_outputs, [-1, d_outputs.shape[-1]])
         dealt = deal(d_states, self.packing.chains, self.capacity)
         done = [self._backward_chain(c, flat, dealt[c], kept) for c in range(len(self.cuts))]
         d_inputs, d_initial, d_weights = zip(*done, strict=True)
-        summed = [tf.add_n(parts) for parts in zip(*d_weights, strict=True)]
-        return [unpack(d_inputs, self.packing.packed), *gather_back(d_initial, self.packing.place), *summed]
+        summed = tf.nest.map_structure(lambda *parts: tf.add_n(parts), *d_weights)
+        d_states = gather_back(d_initial, self.packing.place)
+        return Operands(unpack(d_inputs, self.packing.packed), d_states, summed)
 
     def _backward_chain(self, c: int, flat: tf.Tensor, d_states: Tensors, kept: _Kept) -> tuple:
-        """One chain: (d_inputs [N, D], d_states, d_weights in one row)."""
+        """One chain: (d_inputs [N, D], d_states, d_weights)."""
         cuts, windows, weights = self.cuts[c], self.windows, kept.weights
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
         kernel_transposed = tf.transpose(weights.kernel)
@@ -190,7 +185,7 @@ class _Chains:
         _, d_states, d_inputs, (d_kernel, *d_recurrent), d_bias, d_small = tf.while_loop(
             lambda k, *_: k >= 0, body, start, parallel_iterations=1
         )
-        return join_rows(d_inputs, features), d_states, [d_kernel, d_bias, *d_recurrent, *d_small]
+        return join_rows(d_inputs, features), d_states, StepWeights(d_kernel, d_bias, d_recurrent, d_small)
 
     # ------------------------------------------------------------ a window of a chain
     def _take(self, flat: tf.Tensor, cuts: _Cuts, k: Any) -> tf.Tensor:

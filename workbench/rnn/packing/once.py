@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from workbench.cells.base import StepWeights
 
 Tensors = list[tf.Tensor]
 
 
+class Operands(NamedTuple):
+    """All that results depend on; their gradients come in the same form."""
+
+    inputs: tf.Tensor  # [B, T, D]
+    states: Tensors  # the initial ones, [B, n] each
+    weights: StepWeights
+
+
+class Results(NamedTuple):
+    """All that a gradient comes from; the gradients of results come in the same form."""
+
+    outputs: tf.Tensor  # [B, T, O]
+    states: Tensors  # the final ones
+
+
 def differentiable_once(
-    forward: Callable[[Tensors], tuple[Tensors, Any]],
-    backward: Callable[[Tensors, Any], Tensors],
-    tensors: Sequence[tf.Tensor],
-) -> Tensors:
-    """`forward(tensors) -> (results, saved)`, with `backward(d_results, saved)` as the tensors' gradients.
+    forward: Callable[[Operands], tuple[Results, Any]],
+    backward: Callable[[Results, Any], Operands],
+    operands: Operands,
+) -> Results:
+    """`forward(operands) -> (results, saved)`, with `backward(d_results, saved)` as the operands' gradients.
 
     Raises NotImplementedError where those gradients are differentiated.
     """
+    shown: list[Results] = []
 
     @tf.custom_gradient
     def op(*given: tf.Tensor) -> Any:
-        results, saved = forward([tf.stop_gradient(t) for t in given])
+        stopped = [tf.stop_gradient(tensor) for tensor in given]
+        results, saved = forward(tf.nest.pack_sequence_as(operands, stopped))
+        shown.append(results)
 
         def gradient(*d_results: tf.Tensor) -> Any:
             @tf.custom_gradient
             def once(*inputs: tf.Tensor) -> Any:  # the given tensors too, so that none slips by silently
-                stopped = [tf.stop_gradient(t) for t in inputs[: len(d_results)]]
-                return backward(stopped, saved), _refuse
+                stopped = [tf.stop_gradient(tensor) for tensor in inputs[: len(d_results)]]
+                gradients = backward(tf.nest.pack_sequence_as(results, stopped), saved)
+                return tf.nest.flatten(gradients), _refuse
 
             return once(*d_results, *given)
 
-        return results, gradient
+        return tf.nest.flatten(results), gradient
 
-    return list(op(*tensors))
+    results = op(*tf.nest.flatten(operands))
+    return tf.nest.pack_sequence_as(shown[0], results)
 
 
 def _refuse(*_: Any) -> None:

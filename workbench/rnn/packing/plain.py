@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
-from workbench.rnn.packing.once import differentiable_once
+from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
@@ -26,17 +26,15 @@ class _Kept(NamedTuple):
     weights: StepWeights
 
 
-def run_plain(received: Received) -> tuple[tf.Tensor, Tensors]:
-    """All steps of a batch, for a cell in one-step form: `(outputs [B, T, O], states)`, states in one row.
+def run_plain(received: Received) -> Results:
+    """All steps of a batch, for a cell in one-step form.
 
     Inputs are projected in one product; every matrix's gradient is one product after the backward loop.
     """
     weights = received.cell.step_weights()
     loop = _Loop(received, weights)
-    states = tf.nest.flatten(received.states)
-    flat = [received.inputs, *states, weights.kernel, weights.bias, *weights.recurrent, *weights.small]
-    outputs, *states = differentiable_once(loop.forward, loop.backward, flat)
-    return outputs, states
+    operands = Operands(received.inputs, tf.nest.flatten(received.states), weights)
+    return differentiable_once(loop.forward, loop.backward, operands)
 
 
 class _Loop:
@@ -47,22 +45,15 @@ class _Loop:
         self.dtype = weights.kernel.dtype
         self.packing: Packing = pack(received.lengths, received.time, backwards=received.backwards)
         self.saved = saved_of(received.cell, weights)
-        self.counts = [len(tf.nest.flatten(received.states)), len(weights.recurrent)]
 
     @property
     def chain(self) -> Chain:
         """The only one."""
         return self.packing.chains[0]
 
-    def split(self, tensors: Tensors) -> tuple[tf.Tensor, Tensors, StepWeights]:
-        """(inputs, states, weights) of the tensors in one row."""
-        n_states, n_recurrent = self.counts
-        states, (kernel, bias, *others) = tensors[1 : 1 + n_states], tensors[1 + n_states :]
-        return tensors[0], states, StepWeights(kernel, bias, others[:n_recurrent], others[n_recurrent:])
-
-    def forward(self, tensors: Tensors) -> tuple[Tensors, _Kept]:
-        """Outputs [B, T, O] and final states, and what is kept."""
-        inputs, states, weights = self.split(tensors)
+    def forward(self, operands: Operands) -> tuple[Results, _Kept]:
+        """Results, and what is kept."""
+        inputs, states, weights = operands
         packed = take(_flat(inputs), self.chain.source, self.chain.valid)
         projected = weights.project(packed)
 
@@ -80,11 +71,11 @@ class _Loop:
         )
         outputs = unpack([join_rows(outputs, self.cell.output_size)], self.packing.packed)
         states = gather_back([states], self.packing.place)
-        return [outputs, *states], _Kept(packed, projected, kept, weights)
+        return Results(outputs, states), _Kept(packed, projected, kept, weights)
 
-    def backward(self, d_results: Tensors, kept: _Kept) -> Tensors:
-        """Gradients of inputs, initial states and weights."""
-        d_outputs = take(_flat(d_results[0]), self.chain.source, self.chain.valid)
+    def backward(self, d_results: Results, kept: _Kept) -> Operands:
+        """Gradients of the operands."""
+        d_outputs = take(_flat(d_results.outputs), self.chain.source, self.chain.valid)
         weights, saved = kept.weights, self.saved
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
 
@@ -99,7 +90,7 @@ class _Loop:
             d_small = [total + d for total, d in zip(d_small, step.small, strict=True)]
             return t - 1, self._merged(step.states, d_states, t), gradients, d_small
 
-        (d_states,) = deal(d_results[1:], self.packing.chains)
+        (d_states,) = deal(d_results.states, self.packing.chains)
         arrays = self._arrays(saved.gradient_widths)
         start = (self.chain.steps - 1, d_states, arrays, [tf.zeros_like(w) for w in weights.small])
         _, d_states, arrays, d_small = tf.while_loop(lambda t, *_: t >= 0, body, start, parallel_iterations=1)
@@ -112,7 +103,8 @@ class _Loop:
         d_inputs = unpack([tf.matmul(d_projected, weights.kernel, transpose_b=True)], self.packing.packed)
         d_kernel = tf.matmul(kept.inputs, d_projected, transpose_a=True)
         d_states = gather_back([d_states], self.packing.place)
-        return [d_inputs, *d_states, d_kernel, tf.reduce_sum(d_projected, 0), *d_recurrent, *d_small]
+        d_weights = StepWeights(d_kernel, tf.reduce_sum(d_projected, 0), d_recurrent, d_small)
+        return Operands(d_inputs, d_states, d_weights)
 
     def _at(self, packed: tf.Tensor, t: Any) -> tf.Tensor:
         """The packed rows of a step."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from workbench.cells.base import build, initial_states, output_size
-from workbench.rnn.step import check_sequence_length, swap_time
+from workbench.rnn.step import check_rank, check_sequence_length, computed, given_states, swap_time
 
 
 class Received(NamedTuple):
@@ -62,13 +61,10 @@ def receive(
 ) -> Received:
     """Checks what came in; ValueError names what is wrong with it."""
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
-    shape = tf.nest.flatten(inputs)[0].shape
-    if shape.rank is None or shape.rank < 2:
-        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
-        raise ValueError(f"inputs must be {layout}, not of shape {shape}.")
+    check_rank(tf.nest.flatten(inputs)[0], time_major)
     if time_major:
         inputs = tf.nest.map_structure(swap_time, inputs)
-    inputs = tf.nest.map_structure(lambda x: _computed(cell, x), inputs)
+    inputs = tf.nest.map_structure(lambda x: computed(cell, x), inputs)
     first = tf.nest.flatten(inputs)[0]
     lengths = check_sequence_length(sequence_length, first.shape[0], _size(first, 1))
     if lengths is None:
@@ -77,16 +73,10 @@ def receive(
     if initial_state is None:
         states = initial_states(cell, _size(first, 0))
     else:
-        states = tf.nest.map_structure(lambda s: _computed(cell, tf.convert_to_tensor(s)), initial_state)
+        states = given_states(cell, initial_state)
     return Received(cell, inputs, lengths, states, training, backwards)
 
 
 def _size(tensor: tf.Tensor, axis: int) -> Any:
     known = tensor.shape[axis]
     return tf.shape(tensor)[axis] if known is None else known
-
-
-def _computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
-    """In the cell's compute dtype; integers stay what they are."""
-    dtype = tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
-    return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
