@@ -67,6 +67,8 @@ class LSTMBlock(Cell):
 class GRUBlock(Cell):
     """The GRU step as one fused op."""
 
+    gate_bias: float = option(1.0, "first value of the gates' bias: TF 1's; Keras begins at 0")
+
 
 @dataclass(frozen=True)
 class CoupledLSTM(Cell):
@@ -117,7 +119,7 @@ class GridLSTM(FrequencyCell):
 class BidirectionalGridLSTM(GridLSTM):
     """Grid LSTM that walks the frequency blocks both ways."""
 
-    backward_slice_offset: int = option(0, "shift of the blocks on the way back", low=0)
+    backward_slice_offset: int = option(0, "shift of the blocks on the way back")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ a new server for each block: the layout then belongs to the block, as the seed d
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -234,6 +235,7 @@ def _become(request: dict, log: int, reads: int, writes: int) -> None:
         os.environ.update(request["environment"])
         os.environ[CHANNEL] = f"{reads},{writes}"
         code = importlib.import_module(request["module"]).main(request["arguments"])
+        atexit._run_exitfuncs()  # as a fresh process would at its end: autograph removes its files there
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
