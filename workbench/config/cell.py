@@ -41,6 +41,7 @@ class GRU(Cell):
     reset_after: bool = option(
         False, "reset gate after the product, as in cuDNN and Keras; false: as in TF 1"
     )
+    gate_bias: float = option(1.0, "first value of the gates' bias: TF 1's; Keras begins at 0")
 
 
 @dataclass(frozen=True)
