@@ -224,6 +224,19 @@ def test_a_step_makes_each_product_once(times, message):
         packed_rnn(Wrong(times), INPUTS, LENGTHS)
 
 
+class Reads(Wrong):
+    """A cell whose step reads a variable that it was not handed."""
+
+    def step(self, projected, states, weights, product):
+        h = projected + product(0, states[0]) * tf.reduce_sum(self.kernel)
+        return h, [h]
+
+
+def test_a_step_reads_no_variable_by_itself():
+    with pytest.raises(ValueError, match=r"Reads.step reads a variable by itself, .* step_weights\(\) must"):
+        packed_rnn(Reads(1), INPUTS, LENGTHS)
+
+
 def test_what_is_kept_for_a_cell_goes_with_it():
     def run():
         cell = CELLS["basic_rnn"](3)

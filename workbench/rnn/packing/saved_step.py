@@ -196,7 +196,12 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
     alone = tf.function(forward, autograph=False).get_concrete_function(*given).structured_outputs
     products = [tf.TensorSpec(z.shape, dtype) for z in alone.products]
     results = [tf.TensorSpec(r.shape, dtype) for r in (alone.output, *alone.states)]
-    tf.function(both, autograph=False).get_concrete_function(*given, products, results)
+    traced = tf.function(both, autograph=False).get_concrete_function(*given, products, results)
+    if any(tensor.dtype == tf.resource for tensor in traced.captured_inputs):
+        raise ValueError(
+            f"{_name(cell)}.step reads a variable by itself, so that its gradient would be lost: "
+            "step_weights() must hand it in."
+        )
     return found[0]
 
 
