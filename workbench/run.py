@@ -79,6 +79,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
         "workbench.diverged": str(result.diverged).lower(),
         **{f"device.{key}": str(value) for key, value in device.items()},
         **environment(),
+        **_dropped(data),
     }
     if result.diverged:
         record.tags["workbench.diverged_at"] = str(result.diverged_at)
@@ -184,6 +185,12 @@ class _Data:
         }
 
 
+def _dropped(data: _Data) -> dict[str, str]:
+    """What of the source is not in the data set, and why; nothing where all of it is."""
+    counts = {reason: count for reason, count in data.manifest.dropped.items() if count}
+    return {"data.dropped": ", ".join(f"{n} {reason}" for reason, n in counts.items())} if counts else {}
+
+
 def _boundaries(config: Config, histogram: Mapping[int, int]) -> list[int] | None:
     from workbench.lengths import quantile_boundaries
 
@@ -258,6 +265,8 @@ def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | Non
         if split in data.manifest.splits:
             found |= evaluator(data.evaluation(split)).metrics(split)
     found.pop("loss/train_objective", None)
+    if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
+        found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
     return {name: _finite(value) for name, value in found.items()}
 
 

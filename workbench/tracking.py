@@ -163,6 +163,14 @@ class Tracker:
                 order_by=["attributes.start_time ASC"],
             )
 
+    def running(self) -> list[Run]:
+        """The runs of all experiments that nobody has closed."""
+        with _explained(self.uri):
+            experiments = [one.experiment_id for one in self._client.search_experiments()]
+            return list(
+                self._client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=10_000)
+            )
+
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
         with _explained(self.uri):
@@ -214,7 +222,13 @@ def _initialise(database: Path, uri: str, wal: bool) -> None:
 
 @contextmanager
 def _file_lock(database: Path) -> Iterator[None]:
-    with open(database.with_name(database.name + ".lock"), "w") as handle:
+    try:
+        handle = open(database.with_name(database.name + ".lock"), "w")  # noqa: SIM115 closed below
+    except OSError as error:
+        raise TrackingError(
+            f"tracking.uri: cannot write beside {database} ({error.strerror}); give a place that can be written"
+        ) from error
+    with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -94,8 +94,9 @@ def test_what_cannot_run_is_refused_with_key_value_and_remedy(
     ("overrides", "words"),
     [
         (["training.epoch=3"], "training.epoch=3: no such key; did you mean training.epochs?"),
-        (["cell=lstmm"], "Could not find 'cell/lstmm'"),
-        (["+experiment=padding_ablatoin"], "Could not find 'experiment/padding_ablatoin'"),
+        (["cell=lstmm"], "cell=lstmm: must be one of"),
+        (["+experiment=padding_ablatoin"], "did you mean padding_ablation?"),
+        (["cell=gru", "cell.use_peepholes=true"], "no such key; cell=gru is chosen"),
         (["seed"], "missing EQUAL"),
         (["data.max_examples=${nowhere.at_all}"], "nowhere"),
     ],

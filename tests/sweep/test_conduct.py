@@ -117,7 +117,7 @@ def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor
     before = tracker.start(experiment, "before", params={}, tags={OWNER: f"{boot.split('/')[0]}/1:1:1.00"})
     alive = tracker.start(experiment, "alive", params={}, tags={OWNER: mine})
     elsewhere = tracker.start(experiment, "elsewhere", params={}, tags={OWNER: "another/1:1:1.00"})
-    assert set(close_dead(tracker, "x")) == {gone, reused, before}
+    assert set(close_dead(tracker)) == {gone, reused, before}
     assert tracker.get(gone).info.status == "KILLED"
     assert {tracker.get(run).info.status for run in (alive, elsewhere)} == {"RUNNING"}
 

@@ -206,7 +206,14 @@ def summary_lines(
     def said(name: str) -> str:
         return number(metrics[name]) + _spaced(name)
 
-    ran = [f"{label} {params[name]}" for name, label in _RAN.items() if params.get(name) not in (None, "")]
+    budget = params.get("padding.token_budget") not in (None, "", "null")
+    shown = {**_RAN, "padding.token_budget": "at most tokens a batch"} if budget else _RAN
+    unused = {"data.batch_size"} if budget else set()
+    ran = [
+        f"{label} {params[name]}"
+        for name, label in shown.items()
+        if params.get(name) not in (None, "") and name not in unused
+    ]
     lines = [("ran", ", ".join(ran) or NOTHING)]
     if has("speed/valid_tokens_per_s"):
         words = said("speed/valid_tokens_per_s") + " (valid)"
@@ -222,13 +229,15 @@ def summary_lines(
         lines.append(("padding", words))
     for group in ("loss", "accuracy"):
         show = said if group == "loss" else lambda name: percent(metrics[name])
-        parts = [
-            f"{split} {show(name)}"
-            for split in ("validation", "train")
-            if has(name := f"{group}/{split}_per_token")
-        ]
-        if parts:
-            lines.append((group, f"{', '.join(parts)} (per token)"))
+        for per in ("token", "example"):
+            parts = [
+                f"{split} {show(name)}"
+                for split in ("validation", "train")
+                if has(name := f"{group}/{split}_per_{per}")
+            ]
+            if parts:
+                lines.append((group, f"{', '.join(parts)} (per {per})"))
+                break
     wrong = [
         f"{thing} {number(metrics[without])}"
         + (f" (with lengths {number(metrics[given])})" if has(given) else "")
@@ -237,7 +246,7 @@ def summary_lines(
         for given in (f"correctness/max_abs_error_{what}_with_lengths",)
     ]
     if wrong:
-        lines.append(("off without lengths", f"at most: {', '.join(wrong)}"))
+        lines.append(("without lengths", f"largest error: {', '.join(wrong)}"))
     lines.append(("recorded", f"run {run_id} at {where}"))
     return lines
 

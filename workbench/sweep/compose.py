@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from workbench.config import ConfigError, Problem, flatten
-from workbench.config.schema import unknown_key
+from workbench.config.schema import not_among, unknown_key
 from workbench.places import CONF
 
 
@@ -25,7 +26,7 @@ class Composer:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise ConfigError([Problem("--config-dir", folder, "is not a folder")])
-        self._config_name = config_name
+        self._config_name, self._folders = config_name, list(folders)
         paths = ",".join(f"'file://{os.path.abspath(folder)}'" for folder in folders)
         self._extra = [f"hydra.searchpath=[{paths}]"] if folders else []
 
@@ -60,9 +61,28 @@ class Composer:
         for text in overrides:
             key, _, value = text.lstrip("+~").partition("=")
             if f"'{key}'" in message and "Could not override" in message:
-                known = flatten(self([])).keys() | {".".join(k.split(".")[:-1]) for k in flatten(self([]))}
-                return Problem(key, value, unknown_key(key, sorted(known - {""})))
+                return Problem(key, value, self._no_such_key(key, [o for o in overrides if o != text]))
+            if f"Could not find '{key}/{value}'" in message:
+                return Problem(key, value, not_among(value, self._choices(key)))
         return Problem("override", " ".join(overrides) or "(none)", message)
+
+    def _no_such_key(self, key: str, others: Sequence[str]) -> str:
+        """What keys there are with the other overrides, which say what each group's choice is."""
+        try:
+            known = flatten(self(others))
+        except ConfigError:
+            known = flatten(self([]))
+        sections = {".".join(name.split(".")[:-1]) for name in known}
+        group = key.partition(".")[0]
+        choice = next((text for text in others if text.startswith(f"{group}=")), None)
+        if choice and key in flatten(self([])):
+            kept = [name for name in known if name.startswith(f"{group}.")]
+            return f"no such key; {choice} is chosen, which has {', '.join(sorted(kept))}"
+        return unknown_key(key, sorted({*known, *sections} - {""}))
+
+    def _choices(self, group: str) -> list[str]:
+        folders = [CONF, *map(Path, self._folders)]
+        return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def split_sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,6 +125,8 @@ class Conductor:
             parent=self.parent,
         )
         self.watcher.began(job)
+        if (manifest := Path(prepared.folder) / "manifest.json").is_file():
+            shutil.copy(manifest, folder / "data_manifest.json")
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
             try:
                 outcome = run_child(

@@ -104,17 +104,10 @@ def owner() -> dict[str, str]:
     return {OWNER: f"{_boot()}:{process.pid}:{process.create_time():.2f}"}
 
 
-def close_dead(tracker: Tracker, experiment: str) -> list[str]:
-    """Close as KILLED the runs of this host whose process is gone; their ids."""
-    runs = tracker.runs(experiment)
-    if runs.empty or f"tags.{OWNER}" not in runs:
-        return []
-    running = runs[runs["status"] == "RUNNING"]
-    dead = [
-        str(run_id)
-        for run_id, tag in zip(running["run_id"], running[f"tags.{OWNER}"], strict=True)
-        if isinstance(tag, str) and _is_dead(tag)
-    ]
+def close_dead(tracker: Tracker) -> list[str]:
+    """Close as KILLED the runs of this host, of any experiment, whose process is gone; their ids."""
+    owners = {run.info.run_id: run.data.tags.get(OWNER) for run in tracker.running()}
+    dead = [run_id for run_id, tag in owners.items() if tag and _is_dead(tag)]
     for run_id in dead:
         tracker.tag(run_id, {"workbench.error": "its process was gone"})
         tracker.finish(run_id, "KILLED")

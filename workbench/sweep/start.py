@@ -36,7 +36,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if wrong:
         raise ConfigError(wrong)
     config = Config.of(tree)
-    job = Job(0, " ".join(overrides) or "defaults", block=1, repeat=0, tree=tree)
+    job = Job(0, _title(config), block=1, repeat=0, tree=tree)
     if config.workbench.dry_run:
         _list(console, Plan([job], [], 1, False), None)
         return 0
@@ -61,7 +61,19 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
         return 1
     run = tracker.get(ended.run_id)
     console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
+    if "workbench.diverged_at" in run.data.tags:
+        at = run.data.tags["workbench.diverged_at"]
+        console.print(
+            f"diverged: the loss of step {at} was not finite; nothing was evaluated or timed", style="red"
+        )
+        return 1
+    if dropped := run.data.tags.get("data.dropped"):
+        console.print(f"of the source, not in the data set: {dropped}", highlight=False, markup=False)
     return 0
+
+
+def _title(config: Config) -> str:
+    return " ".join((config.data.name, config.padding.name, config.rnn.unroll, config.cell.name))
 
 
 def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
@@ -99,7 +111,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             status = "KILLED"
             try:
                 ended = _run_blocks(conductor, planned, config)
-                status = "FINISHED"
+                status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
                 tracker.finish(conductor.parent, status)
     failed = [one for one in ended if one.outcome.status != "finished"]
@@ -160,7 +172,7 @@ def _folder(config: Config, sweep_id: str) -> Path:
 
 
 def _close_dead(conductor: Conductor) -> None:
-    for run_id in close_dead(conductor.tracker, conductor.experiment_name):
+    for run_id in close_dead(conductor.tracker):
         conductor.watcher.say(f"run {run_id} was left running by a process that is gone: closed as KILLED")
 
 
@@ -260,7 +272,8 @@ def _list(console: Console, planned: Plan, declared: list[Claim] | None) -> None
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:
     for one in failed:
-        last = one.outcome.trace.strip().splitlines()[-1:] or [""]
+        last = one.outcome.trace.strip().splitlines()[-1:] if one.outcome.status == "failed" else []
+        last = last or [""]
         console.print(
             f"{one.outcome.status}: {one.job.arm}, block {one.job.block} (run {one.run_id}): {one.outcome.error}",
             style="red",

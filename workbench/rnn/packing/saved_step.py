@@ -7,6 +7,7 @@ multiplies. The gradient of recurrent[i] is `operand^T @ dz` over all steps at o
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -98,7 +99,8 @@ class Saved:
     """What a loop must keep of each step for its gradient; `saved_of` finds it by tracing one step of the cell.
 
     Kept are, in this order: the products; those operands that are no state themselves; the states that the
-    gradient reads. `projected` says whether it reads the projected inputs too.
+    gradient reads. `projected` says whether it reads the projected inputs too. Cells of equal `fingerprint` compute
+    the same; it is None where that cannot be told.
     """
 
     def __init__(self, traced: _Traced) -> None:
@@ -107,6 +109,7 @@ class Saved:
         )
         given = {id(state): n for n, state in enumerate(traced.states)}
         own = [given.get(id(operand)) for operand in traced.forward.operands]
+        self.fingerprint = traced.fingerprint
         self.projected = id(traced.projected) in reached
         self.states = [n for n, s in enumerate(traced.states) if id(s) in reached or n in own]
         self.operands = [i for i, state in enumerate(own) if state is None]
@@ -168,6 +171,7 @@ class _Traced(NamedTuple):
     states: Tensors
     forward: Forward
     back: Backward
+    fingerprint: str | None
 
 
 def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) -> _Traced:
@@ -185,7 +189,7 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
         transposed = [tf.transpose(matrix) for matrix in recurrent]
         d_output, *d_states = d_output
         back = step_backward(cell, projected, products, states, transposed, small, d_output, d_states)
-        found.append(_Traced(projected, states, step, back))
+        found.append(_Traced(projected, states, step, back, _fingerprint(alone)))
 
     given = (
         tf.TensorSpec([rows, cell.projection_width], dtype),
@@ -193,9 +197,10 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
         [tf.TensorSpec(matrix.shape, dtype) for matrix in recurrent],
         [tf.TensorSpec(vector.shape, dtype) for vector in small],
     )
-    alone = tf.function(forward, autograph=False).get_concrete_function(*given).structured_outputs
-    products = [tf.TensorSpec(z.shape, dtype) for z in alone.products]
-    results = [tf.TensorSpec(r.shape, dtype) for r in (alone.output, *alone.states)]
+    alone = tf.function(forward, autograph=False).get_concrete_function(*given)
+    made = alone.structured_outputs
+    products = [tf.TensorSpec(z.shape, dtype) for z in made.products]
+    results = [tf.TensorSpec(r.shape, dtype) for r in (made.output, *made.states)]
     traced = tf.function(both, autograph=False).get_concrete_function(*given, products, results)
     if any(tensor.dtype == tf.resource for tensor in traced.captured_inputs):
         raise ValueError(
@@ -203,6 +208,14 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
             "step_weights() must hand it in."
         )
     return found[0]
+
+
+def _fingerprint(step: Any) -> str | None:
+    """A hash of a traced step's graph, constants and shapes included; None where it reads tensors from outside."""
+    if step.captured_inputs:
+        return None
+    graph = step.graph.as_graph_def().SerializeToString(deterministic=True)
+    return hashlib.sha256(graph + " ".join(tensor.name for tensor in step.outputs).encode()).hexdigest()
 
 
 def _ancestors(tensors: Tensors) -> set[int]:

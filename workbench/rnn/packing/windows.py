@@ -18,7 +18,8 @@ from workbench.rnn.packing.saved_step import Saved, saved_of, step_backward, ste
 
 Tensors = list[tf.Tensor]
 _MOST_LOOPS = 4  # more of them only cost compile time
-_WINDOWS: weakref.WeakKeyDictionary[StepCell, dict[Any, Windows]] = weakref.WeakKeyDictionary()
+_OF_CELLS: weakref.WeakKeyDictionary[StepCell, dict[Any, Windows]] = weakref.WeakKeyDictionary()
+_ALIKE: weakref.WeakValueDictionary[Any, Windows] = weakref.WeakValueDictionary()  # by what the cell computes
 
 
 class Span(NamedTuple):
@@ -76,11 +77,17 @@ def segments(span: Span, loops: int) -> Iterator[Segment]:
 
 
 def windows_of(cell: StepCell, weights: StepWeights, features: int, loops: int) -> Windows:
-    """The windows of a cell, made once for each number of features and loops."""
-    known = _WINDOWS.setdefault(cell, {})
+    """The windows of a cell, made once for each number of features and loops.
+
+    Cells that compute the same share them, so that a model of equal layers is compiled for one of them.
+    """
+    known = _OF_CELLS.setdefault(cell, {})
     key = (weights.kernel.dtype.name, features, loops)
     if key not in known:
-        known[key] = Windows(cell, weights, features, loops)
+        fingerprint = saved_of(cell, weights).fingerprint
+        alike = (fingerprint or object(), features, loops)
+        known[key] = _ALIKE.get(alike) or Windows(cell, weights, features, loops)
+        _ALIKE[alike] = known[key]
     return known[key]
 
 
@@ -92,7 +99,7 @@ class Windows:
     """
 
     def __init__(self, cell: StepCell, weights: StepWeights, features: int, loops: int) -> None:
-        self.cell: Any = weakref.proxy(cell)  # what is compiled must not keep a cell alive
+        self.cell: Any = weakref.proxy(cell)  # for the trace; what is compiled must not keep a cell alive
         self.loops, self.dtype = loops, weights.kernel.dtype
         self.saved: Saved = saved_of(cell, weights)
         self.kept_widths = self.saved.widths + [cell.projection_width] * self.saved.projected
@@ -104,13 +111,11 @@ class Windows:
         transposed = [tf.TensorSpec(matrix.shape[::-1], self.dtype) for matrix in weights.recurrent]
         kept = [rows(width) for width in self.kept_widths]
         compiled = {"jit_compile": True, "autograph": False}
-        self.forward = tf.function(
-            self._forward, input_signature=[rows(features), span, states, like], **compiled
+        self.forward = tf.function(self._forward, **compiled).get_concrete_function(
+            rows(features), span, states, like
         )
-        self.backward = tf.function(
-            self._backward,
-            input_signature=[rows(cell.output_size), span, states, kept, transposed, like.small],
-            **compiled,
+        self.backward = tf.function(self._backward, **compiled).get_concrete_function(
+            rows(cell.output_size), span, states, kept, transposed, like.small
         )
 
     def _rows(self, width: int) -> tf.TensorSpec:
