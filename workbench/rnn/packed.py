@@ -44,7 +44,7 @@ def packed_rnn(
     Arguments and results are `dynamic_rnn`'s, and so are the numbers. Beside them:
 
     `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest; compiles for seconds once
-    for each cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only `call`),
+    for each kind of cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only `call`),
     "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one by the
     rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
@@ -57,6 +57,9 @@ def packed_rnn(
 
     "xla" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
     argument is wrong, or why a kernel cannot run this cell here.
+
+    Source: packed sequences are known from PyTorch (`torch.nn.utils.rnn.pack_padded_sequence`) and cuDNN; the guide
+    has none.
     """
     _check_whole("chains", chains)
     if batch_size is not None:
