@@ -44,9 +44,9 @@ def packed_rnn(
     Arguments and results are `dynamic_rnn`'s, and so are the numbers. Beside them:
 
     `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest; compiles for seconds once
-    for each kind of cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only `call`),
-    "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one by the
-    rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
+    for each kind of cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only
+    `call`), "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one
+    by the rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
     the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
     `chains`: independent parts of a batch in the "xla" kernel, which run on as many cores.
