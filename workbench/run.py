@@ -80,6 +80,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
         **{f"device.{key}": str(value) for key, value in device.items()},
         **environment(),
         **_dropped(data),
+        **_kernels(config, model),
     }
     if result.diverged:
         record.tags["workbench.diverged_at"] = str(result.diverged_at)
@@ -183,6 +184,17 @@ class _Data:
             "data/predicted_padding_share": chosen.padding_share,
             "data/padding_share_random_batches": random.padding_share,
         }
+
+
+def _kernels(config: Config, model: Any) -> dict[str, str]:
+    """Which kernels of the packed runner ran, by cell, each with its reason."""
+    from workbench.rnn.packed import kernels_of
+
+    if config.rnn.unroll != "packed":
+        return {}
+    ran = {cell.name: kernels_of(cell) for cell in model.cells_of_layers()}
+    words = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
+    return {"rnn.kernels": "; ".join(words)}
 
 
 def _dropped(data: _Data) -> dict[str, str]:
