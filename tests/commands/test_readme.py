@@ -19,6 +19,14 @@ def test_the_table_of_groups_lists_every_variant(group: str) -> None:
     assert set(re.findall(r"`(\w+)`", row)) == set(GROUPS[group])
 
 
+def test_the_table_of_cells_lists_every_cell() -> None:
+    from workbench.cells import CELLS
+
+    assert set(re.findall(r"^\| `(\w+)` \| .* \|.*\| [\d,]+ \| [\d.]+ \|$", README, re.MULTILINE)) == set(
+        CELLS
+    )
+
+
 def test_every_make_target_has_a_line_of_help_and_there_are_at_most_eight() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)

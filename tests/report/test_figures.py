@@ -62,6 +62,12 @@ def test_a_wide_decision_interval_does_not_hide_the_rest(verdicts):
     assert high / low < 100
 
 
+def test_effects_that_lie_far_apart_are_drawn(verdicts):
+    """Of a real sweep: a ratio of bytes over ten thousand times, and its interval over all floats."""
+    far = replace(verdicts[0], effect=1e-60, interval=(1e-300, 1e290), decision_interval=(1e-300, 1e300))
+    assert figures.effects([verdicts[0], far]) is not None
+
+
 def test_each_block_is_a_line(verdicts, sweep_runs):
     axis = figures.block_by_block(verdicts, sweep_runs).axes[0]
     assert sum(len(line.get_xdata()) == 6 for line in axis.lines) == 8 + 1  # and the means

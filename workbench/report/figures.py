@@ -195,7 +195,7 @@ CAPTIONS = {
 
 
 def _ratio_axis(axis: Any, panel: Sequence[Verdict]) -> None:
-    values = [one for v in panel for one in _extent(v) if one > 0]
+    values = [min(max(one, 1e-100), 1e100) for v in panel for one in _extent(v) if one > 0]
     low, high = min([*values, 1 / 1.02]), max([*values, 1.02])
     room = (high / low) ** 0.06
     axis.set_xscale("log")
@@ -268,8 +268,9 @@ def _extent(one: Verdict) -> list[float]:
     )
     ends = [value for value in _finite(one.decision_interval) if one.scale != "ratio" or value > 0]
     if one.scale == "ratio":
-        widest = 4 * max(math.log(high / low), 0.01)
-        return [*values, *(end for end in ends if low * math.exp(-widest) < end < high * math.exp(widest))]
+        widest = 4 * max(math.log(high) - math.log(low), 0.01)
+        from_to = math.log(low) - widest, math.log(high) + widest
+        return [*values, *(end for end in ends if end > 0 and from_to[0] < math.log(end) < from_to[1])]
     widest = 4 * (high - low) or math.inf
     return [*values, *(end for end in ends if low - widest < end < high + widest)]
 

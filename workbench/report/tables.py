@@ -419,6 +419,8 @@ def _mean(values: pd.Series, runs: int, metric: str) -> str:
     share = metric in _SHARES
     known = 100 * known if share else known
     spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    if spread < 1e-9 * abs(known.mean()):
+        spread = 0.0  # the same number, but for its last bits
     digits = _decimals(spread)
     words = _rounded(float(known.mean()), digits)
     if math.isfinite(spread):

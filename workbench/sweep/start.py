@@ -121,7 +121,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         found.show(console, quiet=config.workbench.quiet)
         if config.workbench.commit_results:
             found.commit_results(config.name)
-    except (assemble.ReportError, claims_room.PairingError, TrackingError, OSError) as error:
+    except (ValueError, ArithmeticError, TrackingError, OSError) as error:
         console.print(
             f"the runs are recorded (sweep {sweep_id}), but not judged: {error}",
             style="red",
