@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -205,7 +206,7 @@ def test_data_that_is_not_there_is_refused_before_a_run_is_recorded(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as connection:
         assert connection.execute("select count(*) from runs").fetchone() == (0,)
 
 

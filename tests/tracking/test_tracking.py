@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:
 def test_write_ahead_log_is_a_setting(tmp_path: Path) -> None:
     for wal, mode in ((True, "wal"), (False, "delete")):
         Tracker(f"sqlite:///{tmp_path}/{mode}.db", wal=wal)
-        assert sqlite3.connect(tmp_path / f"{mode}.db").execute("PRAGMA journal_mode").fetchone() == (mode,)
+        with closing(sqlite3.connect(tmp_path / f"{mode}.db")) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == (mode,)
 
 
 def test_a_server_that_is_not_there_is_named_with_the_remedy() -> None:
@@ -73,7 +75,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 def test_a_database_of_another_mlflow_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     Tracker(f"sqlite:///{path}", wal=False)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("update alembic_version set version_num = '0123456789ab'")
     before = path.read_bytes()
     code = f"from workbench.tracking import Tracker; Tracker('sqlite:///{path}', wal=False)"
