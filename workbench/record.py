@@ -57,7 +57,20 @@ def _correctness() -> dict[str, Metric]:
                 "zero",
                 "difference",
             )
-    return table
+    return table | {
+        "correctness/gradient_share_past_end": Metric(
+            "1",
+            "share of the loss's gradient by the logits (sum of magnitudes) that lies past the examples' ends",
+            "zero",
+            "difference",
+        ),
+        "correctness/takes_longer_sequence": Metric(
+            "1",
+            "1 where a graph of the model takes a batch one step longer than that it was built with, else 0",
+            "higher",
+            "difference",
+        ),
+    }
 
 
 def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metric]:
@@ -135,6 +148,7 @@ METRICS: dict[str, Metric] = {
     "memory/largest_batch_bytes": Metric(
         "bytes", "largest batch that the pipeline gave, all its tensors", "lower"
     ),
+    "memory/parameters": Metric("parameters", "numbers that training moves"),
     # what was learnt
     **_per("loss", "nats", "true loss", "lower"),
     "loss/step": Metric("nats", "the loss that training minimises, of one step, before its update", "lower"),
@@ -144,6 +158,13 @@ METRICS: dict[str, Metric] = {
     "loss/validation_objective": Metric(
         "nats", "the same loss on the validation split: what a report by this mask would say", "lower"
     ),
+    "loss/validation_objective_error": Metric(
+        "1",
+        "how far the loss reported on the validation split (by the run's mask) lies from the true one of the same "
+        "average, relative",
+        "zero",
+        "difference",
+    ),
     **_per("accuracy", "1", "share of labels that are right", "higher"),
     # what was fed
     "data/padding_share": Metric(
@@ -152,8 +173,17 @@ METRICS: dict[str, Metric] = {
     "data/predicted_padding_share": Metric(
         "1", "the same as the length histogram predicts it", "lower", "difference"
     ),
+    "data/predicted_padding_error": Metric(
+        "1", "the realised share less the predicted one", "zero", "difference"
+    ),
     "data/padding_share_random_batches": Metric(
         "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
+    ),
+    "data/class_zero_share": Metric(
+        "1",
+        "share of the true training labels that are class 0, which looks like padding",
+        None,
+        "difference",
     ),
     "data/batches_at_longest": Metric(
         "batches",

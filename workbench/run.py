@@ -21,7 +21,7 @@ import yaml
 
 from workbench.config import Config
 from workbench.config.cell import Custom
-from workbench.config.padding import Bucket
+from workbench.config.padding import Bucket, Global
 from workbench.provenance import code_version, environment, machine
 from workbench.record import RunRecord
 from workbench.sweep.channel import Channel
@@ -49,6 +49,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
     set_determinism(config.seed, training.deterministic)
     data = _Data(config, folder or prepare(config))
     model = _model(config, data)
+    record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
     step = make_train_step(
         model, _optimizer(config), config.loss.average, config.loss.mask, config.optimizer.clip_norm
     )
@@ -125,10 +126,25 @@ class _Data:
         self.manifest = open_dataset(self.folder)
         if config.loss.mask == "sign" and not config.loss.accept_class_zero:
             require_free_class_zero(self.manifest, self.folder)
-        self.longest = max(split.longest for split in self.manifest.splits.values())
+        self.longest = self._length_of_all()
         self.histogram = self.manifest.splits["train"].histogram
         self.boundaries = _boundaries(config, self.histogram)
         self.at_longest = 0
+
+    def _length_of_all(self) -> int:
+        """The length to which padding=global pads: that asked for, or the data set's longest."""
+        from workbench.data.errors import DataError
+
+        longest = max(split.longest for split in self.manifest.splits.values())
+        asked = self._config.padding.length if isinstance(self._config.padding, Global) else None
+        if asked is not None and asked < longest:
+            raise DataError(
+                str(self.folder),
+                "padding.length",
+                asked,
+                f"an example has {longest} tokens; give that or more",
+            )
+        return asked or longest
 
     def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
         """The training batches of an epoch; counts those padded to the split's longest example."""
@@ -251,21 +267,29 @@ def _optimizer(config: Config) -> Any:
 
 
 def _trained(result: Any, data: _Data) -> dict[str, float | None]:
+    padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
     return {
         "loss/train_objective": _finite(result.objective_last_epoch),
         "speed/train_s": result.seconds,
         "speed/first_step_s": result.first_step_s,
         "memory/largest_batch_bytes": result.largest_batch_bytes,
-        "data/padding_share": 1 - result.valid_tokens / max(1, result.padded_tokens),
+        "data/padding_share": padding_share,
+        "data/predicted_padding_error": padding_share - predicted["data/predicted_padding_share"],
+        "data/class_zero_share": _class_zero_share(data),
         "data/batches_at_longest": data.at_longest,
         "data/valid_tokens": result.valid_tokens,
         "data/padded_tokens": result.padded_tokens,
         "data/examples": result.examples,
         "data/batches": result.batches,
-        "data/longest": data.longest,
+        "data/longest": max(split.longest for split in data.manifest.splits.values()),
         "data/mean_length": _mean_length(data.histogram),
-        **data.predicted(),
+        **predicted,
     }
+
+
+def _class_zero_share(data: _Data) -> float | None:
+    counts = data.manifest.splits["train"].label_counts
+    return counts[0] / sum(counts) if sum(counts) else None
 
 
 def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | None]:
@@ -277,6 +301,9 @@ def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | Non
         if split in data.manifest.splits:
             found |= evaluator(data.evaluation(split)).metrics(split)
     found.pop("loss/train_objective", None)
+    true = found.get(f"loss/validation_per_{config.loss.average}")
+    if true:
+        found["loss/validation_objective_error"] = abs(found["loss/validation_objective"] / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
     return {name: _finite(value) for name, value in found.items()}
@@ -286,19 +313,23 @@ def _correct(config: Config, model: Any, data: _Data) -> dict[str, float]:
     from itertools import islice
 
     from workbench.probes.invariance import correctness
+    from workbench.probes.longer import takes_longer_sequence
+    from workbench.probes.padding_gradient import gradient_share_past_end
     from workbench.seeds import seed_for
 
     count = config.measure.correctness_batches
     if not count:
         return {}
     split = "validation" if "validation" in data.manifest.splits else "train"
-    return correctness(
-        model,
-        list(islice(data.evaluation(split), count)),
-        loss=config.loss.average,
-        mask=config.loss.mask,
-        seed=seed_for(config.seed, "probes"),
-    )
+    batches = list(islice(data.evaluation(split), count))
+    loss, mask = config.loss.average, config.loss.mask
+    found = correctness(model, batches, loss=loss, mask=mask, seed=seed_for(config.seed, "probes"))
+    found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])
+    if data.manifest.task == "tag":
+        found["correctness/gradient_share_past_end"] = gradient_share_past_end(
+            model, batches, loss=loss, mask=mask
+        )
+    return found
 
 
 def _timed(config: Config, step: Any, data: _Data, channel: Channel, record: RunRecord) -> dict[str, float]:

@@ -12,7 +12,12 @@ from workbench.probes.invariance import RELATIVE_FLOOR, correctness
 from workbench.record import METRICS
 from workbench.training import make_optimizer, make_train_step
 
-NAMES = {name for name in METRICS if name.startswith("correctness/")}
+NAMES = {
+    name
+    for name in METRICS
+    if name.startswith("correctness/")
+    and not name.endswith(("takes_longer_sequence", "gradient_share_past_end"))
+}
 
 
 def model_of(kind: type[SequenceModel] | None = None, **given: Any) -> SequenceModel:

@@ -18,6 +18,13 @@ class Padding:
 
 
 @dataclass(frozen=True)
+class Global(Padding):
+    """All examples to one length."""
+
+    length: int | None = option(None, "steps of every batch; null: the data set's longest example", low=1)
+
+
+@dataclass(frozen=True)
 class Bucket(Padding):
     """Examples of like length together."""
 
@@ -28,4 +35,4 @@ class Bucket(Padding):
     pad_to_boundary: bool = option(False, "pad to the bucket's boundary, not to the batch's longest")
 
 
-SCHEMAS: dict[str, type[Padding]] = {"global": Padding, "batch": Padding, "bucket": Bucket}
+SCHEMAS: dict[str, type[Padding]] = {"global": Global, "batch": Padding, "bucket": Bucket}

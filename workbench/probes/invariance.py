@@ -35,7 +35,7 @@ def correctness(
 ) -> dict[str, float]:
     """Hold a model on padded batches against each example run alone and unpadded.
 
-    Returns every metric of METRICS under `correctness/`, the largest over all batches:
+    Returns the errors and changes that METRICS has under `correctness/`, the largest over all batches:
 
     - the error of valid outputs and of final states, with lengths passed and without, whichever way the model
       runs itself. The reference is the same weights on the example alone, cut to its length, no lengths passed.

@@ -1,0 +1,33 @@
+"""Does a graph that was built for one padded length take a longer batch?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.model import SequenceModel
+
+
+def takes_longer_sequence(model: SequenceModel, batch: Mapping[str, Any]) -> bool:
+    """Build the model's graph for this batch, then give the same graph the batch with one step more.
+
+    The graph has the signature that training gives it (`SequenceModel.batch_signature`): any length for a loop,
+    the one padded length for an unrolled model, which refuses another. Source: the guide, rnn against dynamic_rnn.
+    """
+    time_steps = int(batch["inputs"].shape[1]) if model.needs_static_length else None
+    signature = [model.batch_signature(time_steps)]
+    graph = tf.function(model, input_signature=signature, autograph=False).get_concrete_function()
+    try:
+        graph({name: _one_step_more(batch[name], name) for name in ("inputs", "labels", "length")})
+    except (TypeError, ValueError):  # a signature that does not fit, which TensorFlow names by either
+        return False
+    return True
+
+
+def _one_step_more(values: Any, name: str) -> tf.Tensor:
+    values = tf.convert_to_tensor(values)
+    if name == "length" or values.shape.rank < 2:  # labels of whole sequences have no steps
+        return values
+    return tf.pad(values, [(0, 1) if axis == 1 else (0, 0) for axis in range(values.shape.rank)])
