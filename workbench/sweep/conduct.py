@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,23 @@ class Conductor:
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self._prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
+
+    def run_blocks(self, jobs: list[Job], *, requeue: int = 0, fail_fast: bool = False) -> list[Ended]:
+        """Every block to its end; one that the calibration gate finds disturbed is run again as a whole."""
+        ended: list[Ended] = []
+        for block, again in groupby(jobs, key=lambda job: job.block):
+            members = list(again)
+            attempts = (requeue if block else 0) + 1
+            for attempt in range(1, attempts + 1):
+                done: list[Ended] = []
+                for job in members:
+                    done.append(self.run(job, attempt=attempt))
+                    if fail_fast and done[-1].outcome.status != "finished":
+                        return ended + done
+                if attempt == attempts or not self.set_aside(done):
+                    break
+            ended += done
+        return ended
 
     def run(self, job: Job, *, attempt: int = 1) -> Ended:
         """One job to its end, recorded whatever the end.

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -110,7 +109,9 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             conductor.parent = _open_parent(conductor, config, planned, declared, tags)
             status = "KILLED"
             try:
-                ended = _run_blocks(conductor, planned, config)
+                ended = conductor.run_blocks(
+                    planned.jobs, requeue=config.sweep.requeue, fail_fast=config.workbench.fail_fast
+                )
                 status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
                 tracker.finish(conductor.parent, status)
@@ -136,23 +137,6 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
 def _forks(config: Config) -> bool:
     start = config.workbench.start
     return start == "fork" or (start == "auto" and sys.platform == "linux")
-
-
-def _run_blocks(conductor: Conductor, planned: Plan, config: Config) -> list[Ended]:
-    """Every block to its end; one that the calibration gate finds disturbed is run again as a whole."""
-    ended: list[Ended] = []
-    for block, jobs in groupby(planned.jobs, key=lambda job: job.block):
-        again = list(jobs)
-        for attempt in range(1, (config.sweep.requeue if block else 0) + 2):
-            done: list[Ended] = []
-            for job in again:
-                done.append(conductor.run(job, attempt=attempt))
-                if config.workbench.fail_fast and done[-1].outcome.status != "finished":
-                    return ended + done
-            if attempt > config.sweep.requeue or not conductor.set_aside(done):
-                break
-        ended += done
-    return ended
 
 
 def _tracker(config: Config) -> Tracker:
