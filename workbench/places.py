@@ -25,6 +25,11 @@ def results_folder(name: str) -> Path:
     return ROOT / "experiments" / name / "results"
 
 
+def experiments_folder() -> Path:
+    """The folder of all experiments."""
+    return ROOT / "experiments"
+
+
 def experiments() -> list[str]:
     """Names that `+experiment=` takes."""
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -8,7 +8,7 @@ stand, `decide` words the verdict and asserts that the interval at the level of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -69,6 +69,12 @@ class Verdict:
     def label(self) -> str:
         """The verdict column: `exploratory` in front where the claim was not declared before the runs."""
         return f"exploratory {self.verdict}" if self.exploratory else self.verdict
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
+        """A verdict as `to_json` gave it."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: _tupled(value) for name, value in values.items() if name in known})
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, text and floats as computed (nothing is rounded; not a number becomes None).
@@ -274,3 +280,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

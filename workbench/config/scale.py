@@ -15,6 +15,9 @@ class Scale:
     examples: int = option(2000, "examples of a data set, both splits together", low=2)
     sweep_examples: int = option(640, "the same for an experiment that has many runs", low=2)
     sweep_length: int | None = option(60, "longest example in such an experiment; null: any", low=1)
+    sweep_epochs: int = option(
+        6, "passes over the training split in an experiment on what is learnt, not on speed", low=1
+    )
     requeue: int = option(0, "times that a disturbed block may run again", low=0, high=2)
     epochs: int = option(1, "passes over the training split", low=1)
     window_examples: int | None = option(

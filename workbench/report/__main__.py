@@ -1,53 +1,144 @@
-"""Verdicts again from tracked runs: `python -m workbench.report NAME`; nothing is run."""
+"""Verdicts again from tracked runs, and what follows from them; nothing is run.
+
+python -m workbench.report NAME                    # the verdicts of its last sweep
+python -m workbench.report NAME --plan             # before a sweep: the pairs that each claim needs, and the time
+python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
+python -m workbench.report --guide                 # the answer to the guide, from all committed results
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from workbench import claims as claims_room
-from workbench.places import claims_file
-from workbench.report import assemble
+from workbench.claims import Verdict
+from workbench.places import claims_file, experiments_folder, results_folder
+from workbench.report import assemble, guide, tables
+from workbench.report.plan import plan_lines, time_line
+from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
+
+_BAD_INPUT = (
+    claims_room.ClaimError,
+    claims_room.PairingError,
+    assemble.ReportError,
+    TrackingError,
+    OSError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge and print; exit code 0, or 2 where there is nothing to judge."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.report", description=__doc__)
-    parser.add_argument("name", help="the experiment's name")
+    """Judge and print; 0, 1 where `--against` finds opposite verdicts, 2 where there is nothing to judge."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", help="the experiment's name")
     parser.add_argument("--sweep", help="a sweep's id; the last one where it is not given")
     parser.add_argument("--claims", type=Path, help="another claims.yaml (its verdicts are exploratory)")
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
     parser.add_argument("--out", type=Path, help="where to write; below mlruns/ where it is not given")
+    parser.add_argument("--plan", action="store_true", help="what the next sweep can decide; nothing is judged")
+    parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
+    parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
+    parser.add_argument("--guide", action="store_true", help="the page over all experiments")
     parser.add_argument(
-        "--commit-results", action="store_true", help="also copy into experiments/NAME/results/"
+        "--commit-results",
+        action="store_true",
+        help="also copy into experiments/NAME/results/, with --guide write experiments/README.md",
     )
     given = parser.parse_args(arguments)
+    if given.guide == bool(given.name):
+        parser.error("give the name of one experiment, or --guide for all")
+    console = Console()
     try:
-        path = given.claims or claims_file(given.name)
-        claims = claims_room.load(path) if path else None
-        tracker = Tracker(given.uri, create=False)
-        sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
-        folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
-        found = assemble.report(tracker, given.name, sweep, claims, folder)
-    except (
-        claims_room.ClaimError,
-        claims_room.PairingError,
-        assemble.ReportError,
-        TrackingError,
-        OSError,
-    ) as error:
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(str(error), style="red", highlight=False, markup=False)
+        if given.guide:
+            return _guide(given.commit_results)
+        if given.plan:
+            return _plan(given, console)
+        if given.against:
+            return _against(given, console)
+        return _judge(given, console)
+    except _BAD_INPUT as error:
+        errors = Console(stderr=True, soft_wrap=True)
+        errors.print(str(error), style="red", highlight=False, markup=False)
         return 2
-    found.show(Console())
+
+
+def _judge(given: argparse.Namespace, console: Console) -> int:
+    path = given.claims or claims_file(given.name)
+    claims = claims_room.load(path) if path else None
+    tracker = Tracker(given.uri, create=False)
+    sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
+    folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
+    found = assemble.report(tracker, given.name, sweep, claims, folder)
+    found.show(console)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
     return 0
+
+
+def _guide(commit: bool) -> int:
+    names = guide.of_the_guide()
+    page = guide.write_page(guide.committed(names), {name: f"{name}/README.md" for name in names})
+    if commit:
+        target = experiments_folder() / "README.md"
+        target.write_text(page)
+        print(f"written: {target}")
+    else:
+        print(page)
+    return 0
+
+
+def _plan(given: argparse.Namespace, console: Console) -> int:
+    path = given.claims or claims_file(given.name)
+    if path is None:
+        raise assemble.ReportError(f"experiment {given.name!r} declares no claims; there is nothing to plan")
+    claims = claims_room.load(path)
+    pairs = claims_room.planned(claims, given.scale)
+    runs, source = _earlier(given)
+    console.print(f"noise from {source}", highlight=False, markup=False, soft_wrap=True)
+    for line in (*plan_lines(claims, runs, pairs), time_line(runs, pairs)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _earlier(given: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
+    """The runs of the last sweep in the store, else of the committed results, and which these are."""
+    try:
+        tracker = Tracker(given.uri, create=False)
+        sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
+        runs = tracker.runs(given.name, sweep)
+        return runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True), f"sweep {sweep}"
+    except (TrackingError, assemble.ReportError) as missing:
+        committed = results_folder(given.name) / "runs.csv"
+        if not committed.is_file():
+            return None, f"nowhere yet ({missing})"
+        return pd.read_csv(committed, low_memory=False), "the committed results, of the machine that they name"
+
+
+def _against(given: argparse.Namespace, console: Console) -> int:
+    results = replicated(_verdicts(results_folder(given.name)), _verdicts(given.against))
+    head = ("claim", "answer", "committed", "other", "effect within the prediction interval")
+    words = {True: "yes", False: "no", None: tables.NOTHING}
+    rows = [(one.claim, one.answer, one.first, one.second, words[one.within]) for one in results]
+    console.print(tables.markdown(head, rows), highlight=False, markup=False, soft_wrap=True)
+    return 1 if any(one.failed for one in results) else 0
+
+
+def _verdicts(folder: Path) -> list[Verdict]:
+    path = folder / "verdicts.json"
+    if not path.is_file():
+        raise assemble.ReportError(f"{folder} holds no verdicts.json; give a folder that a report was written to")
+    return [Verdict.from_json(one) for one in json.loads(path.read_text())]
 
 
 if __name__ == "__main__":

@@ -78,7 +78,6 @@ def varying_parameters(runs: pd.DataFrame) -> list[str]:
     skipped = (
         "params.seed",
         "params.repeat",
-        "params.label",
         "params.data.fingerprint",
         "params.data.longest",
     )

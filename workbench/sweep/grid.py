@@ -171,11 +171,11 @@ def _axes(
 
 
 def _title(combination: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:
-    """What tells a combination from others of its grid, which groups it takes, how its RNN runs; no more."""
+    """What tells a combination from others of its grid, which groups it takes, what its model is; no more."""
     kept = [
         text
         for (key, values), text in zip(axes.items(), combination, strict=True)
-        if len(values) > 1 or "." not in key or key.startswith("rnn.")
+        if len(values) > 1 or "." not in key or not key.startswith(("data.", "measure.", "training."))
     ]
     return " ".join(kept) or "defaults"
 

@@ -1,0 +1,167 @@
+"""The answer to the guide: one page over all experiments, made from their verdicts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from workbench import claims as claims_room
+from workbench.claims import Claim, Verdict
+from workbench.places import CONF, claims_file, experiments_folder
+from workbench.report import tables
+
+NOT_RUN = "not run yet"
+_ID = re.compile(r"([A-Z]\d+)_")
+_HEAD = ("claim", "verdict", "effect [95% interval]", "pairs", "under which condition", "experiment")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A declared claim and what became of it; no verdict: not run yet."""
+
+    experiment: str
+    claim: Claim
+    verdict: Verdict | None
+
+
+@dataclass
+class Entry:
+    """A claim of the guide in our words, what shows it as a property, and what was found of it."""
+
+    id: str
+    section: str = ""
+    words: str = ""
+    tests: tuple[str, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+
+
+def entries(found: Sequence[Finding]) -> list[Entry]:
+    """The guide's claims in its order, then what is ours (id ""), each with its findings.
+
+    A claim belongs to the id with which its name begins: U1_building_is_slower to U1.
+
+    Raises:
+        ValueError: a claim begins with an id that experiments/guide.yaml lacks.
+    """
+    declared = yaml.safe_load((experiments_folder() / "guide.yaml").read_text())
+    table = {
+        one: Entry(one, given["section"], given["words"], tuple(given.get("tests", ())))
+        for one, given in declared.items()
+    }
+    table[""] = Entry("", words="Ours")
+    for finding in found:
+        begins = _ID.match(finding.claim.name)
+        key = begins.group(1) if begins else ""
+        if key not in table:
+            raise ValueError(f"claim {finding.claim.name} begins with {key}, which experiments/guide.yaml lacks")
+        table[key].findings.append(finding)
+    return list(table.values())
+
+
+def of_the_guide() -> list[str]:
+    """The experiments that answer the guide, in its order: those that conf/experiment/guide.yaml runs."""
+    return list(yaml.safe_load((CONF / "experiment" / "guide.yaml").read_text())["sweep"]["experiments"])
+
+
+def committed(names: Sequence[str]) -> list[Finding]:
+    """Every declared claim of these experiments with the verdict of its committed results."""
+    return [one for name in names for one in findings(name, experiments_folder() / name / "results")]
+
+
+def findings(name: str, folder: Path) -> list[Finding]:
+    """The declared claims of an experiment with the verdicts that a report left in `folder`.
+
+    A verdict on a claim that was changed since (another hash) is not the claim's: it counts as not run.
+    """
+    path = claims_file(name)
+    claims = claims_room.load(path) if path else []
+    found = folder / "verdicts.json"
+    verdicts = [Verdict.from_json(one) for one in json.loads(found.read_text())] if found.is_file() else []
+    by_name = {verdict.claim: verdict for verdict in verdicts}
+    made = []
+    for claim in claims:
+        verdict = by_name.get(claim.name)
+        made.append(Finding(name, claim, verdict if verdict and verdict.sha == claim.sha else None))
+    return made
+
+
+def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
+    """The page as Markdown. `links` leads from an experiment's name to where its report lies."""
+    table = entries(found)
+    rows: list[Sequence[str]] = []
+    for one in table:
+        if not (one.id or one.findings):
+            continue
+        title = f"**{one.id}** {one.words}" if one.id else f"**{one.words}**, which the guide does not make"
+        shown = "a property: " + ", ".join(f"[{Path(test).name}](../{test})" for test in one.tests)
+        rows.append([title, shown if one.tests else "", "", "", "", one.section])
+        rows += [_row(finding, links) for finding in one.findings]
+    judged = [one.verdict for one in found if one.verdict]
+    counts = {word: sum(v.verdict == word for v in judged) for word in ("reproduced", "contradicted", "inconclusive")}
+    lines = [
+        "# The guide's claims, and what was found",
+        "",
+        'Denny Britz, "RNNs in TensorFlow, a Practical Guide and Undocumented Features" (WildML, 21 August 2016). Made',
+        "by `python -m workbench.report --guide --commit-results` from the verdicts of the experiments beside it; not",
+        "to be edited. Every claim was declared before its runs; the smallest effect worth the name, and why, stand in",
+        "each experiment's claims.yaml. Verdicts hold for the machine, versions and size of run that its report names.",
+        "",
+        f"{len(found)} claims declared, {len(judged)} judged: "
+        + ", ".join(f"{number} {word}" for word, number in counts.items())
+        + ".",
+        "",
+        tables.markdown(_HEAD, rows),
+        "",
+    ]
+    instruments = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
+    if instruments:
+        lines += [
+            "Verdicts that do not stand, or stand with a reason, in: "
+            + ", ".join(f"[{name}]({links[name]})" for name in instruments)
+            + ".",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _row(finding: Finding, links: Mapping[str, str]) -> Sequence[str]:
+    verdict, claim = finding.verdict, finding.claim
+    link = f"[{finding.experiment}]({links[finding.experiment]})"
+    if verdict is None:
+        return [claim.statement, NOT_RUN, "", "", condition(claim), link]
+    return [
+        claim.statement,
+        f"**{verdict.label}**",
+        tables.effect_words(verdict),
+        tables.pairs_words(verdict),
+        condition(claim),
+        link,
+    ]
+
+
+def condition(claim: Claim) -> str:
+    """The conditions under which a claim was judged, with its arms: what its verdict is about.
+
+    >>> from dataclasses import replace
+    >>> claim = Claim("x", "", "", "speed/valid_tokens_per_s", {"rnn.unroll": "static"}, {"rnn.unroll": "dynamic"},
+    ...     "higher", 1.2, "", over={"cell.units": [64, 128]})
+    >>> condition(claim)
+    'rnn.unroll=static against rnn.unroll=dynamic; cell.units 64, 128'
+    """
+
+    def arm(values: Mapping[str, object]) -> str:
+        return ", ".join(str(v) if k == "value" else f"{k}={_written(v)}" for k, v in values.items())
+
+    over = [f"{name} {', '.join(map(_written, values))}" for name, values in claim.over.items()]
+    return "; ".join([f"{arm(claim.treatment)} against {arm(claim.control)}", *over, *claim.where])
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    return str(value)
