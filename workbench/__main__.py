@@ -4,6 +4,7 @@
     python -m workbench cell=gru data.batch_size=64      one run, changed
     python -m workbench -m padding=batch,bucket seed=1,2 a sweep
     python -m workbench +experiment=padding_ablation -m  an experiment, ending in verdicts
+    python -m workbench +experiment=guide -m             every experiment, ending in one table
 
 Exit code 0: all went well; 1: a run failed; 2: the input is wrong and nothing was run; 130: interrupted.
 """
@@ -23,6 +24,7 @@ from workbench.config import ConfigError, Problem
 from workbench.places import CONF
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
+from workbench.sweep.series import named_experiments, run_series
 from workbench.sweep.start import run_one, run_sweep
 from workbench.tracking import TrackingError
 
@@ -61,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parse(sys.argv[1:] if arguments is None else arguments)
         if given.shows:
             return _show(given)
+        compose = Composer(given.config_folders)
+        if series := named_experiments(compose, given.overrides):
+            return run_series(compose, series, given.overrides, console)
         start = run_sweep if given.multirun else run_one
-        return start(Composer(given.config_folders), given.overrides, console)
+        return start(compose, given.overrides, console)
     except _BAD_INPUT as error:
         errors.print(str(error), style="red", highlight=False, markup=False)
         return 2

@@ -15,6 +15,7 @@ class Sweep:
     grids: list[dict[str, Any]] = option(
         [], "each a product of `override: values`; the command line's replace theirs"
     )
+    experiments: list[str] = option([], "experiments to run one after another in place of a grid of its own")
     blocks: int | None = option(None, "seeds; null: as many pairs as claims.yaml declares, else one", low=1)
     throw_away: bool | None = option(None, "a first block that is never used; null: where there are claims")
     claims: str | None = option(

@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--claims", type=Path, help="another claims.yaml (its verdicts are exploratory)")
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
     parser.add_argument("--out", type=Path, help="where to write; below mlruns/ where it is not given")
-    parser.add_argument("--plan", action="store_true", help="what the next sweep can decide; nothing is judged")
+    parser.add_argument(
+        "--plan", action="store_true", help="what the next sweep can decide; nothing is judged"
+    )
     parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
     parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
     parser.add_argument("--guide", action="store_true", help="the page over all experiments")
@@ -122,7 +124,9 @@ def _earlier(given: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
         committed = results_folder(given.name) / "runs.csv"
         if not committed.is_file():
             return None, f"nowhere yet ({missing})"
-        return pd.read_csv(committed, low_memory=False), "the committed results, of the machine that they name"
+        return pd.read_csv(
+            committed, low_memory=False
+        ), "the committed results, of the machine that they name"
 
 
 def _against(given: argparse.Namespace, console: Console) -> int:
@@ -137,7 +141,9 @@ def _against(given: argparse.Namespace, console: Console) -> int:
 def _verdicts(folder: Path) -> list[Verdict]:
     path = folder / "verdicts.json"
     if not path.is_file():
-        raise assemble.ReportError(f"{folder} holds no verdicts.json; give a folder that a report was written to")
+        raise assemble.ReportError(
+            f"{folder} holds no verdicts.json; give a folder that a report was written to"
+        )
     return [Verdict.from_json(one) for one in json.loads(path.read_text())]
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from rich.table import Table
+from rich.text import Text
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
@@ -58,7 +60,9 @@ def entries(found: Sequence[Finding]) -> list[Entry]:
         begins = _ID.match(finding.claim.name)
         key = begins.group(1) if begins else ""
         if key not in table:
-            raise ValueError(f"claim {finding.claim.name} begins with {key}, which experiments/guide.yaml lacks")
+            raise ValueError(
+                f"claim {finding.claim.name} begins with {key}, which experiments/guide.yaml lacks"
+            )
         table[key].findings.append(finding)
     return list(table.values())
 
@@ -102,14 +106,18 @@ def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
         rows.append([title, shown if one.tests else "", "", "", "", one.section])
         rows += [_row(finding, links) for finding in one.findings]
     judged = [one.verdict for one in found if one.verdict]
-    counts = {word: sum(v.verdict == word for v in judged) for word in ("reproduced", "contradicted", "inconclusive")}
+    counts = {
+        word: sum(v.verdict == word for v in judged)
+        for word in ("reproduced", "contradicted", "inconclusive")
+    }
     lines = [
         "# The guide's claims, and what was found",
         "",
-        'Denny Britz, "RNNs in TensorFlow, a Practical Guide and Undocumented Features" (WildML, 21 August 2016). Made',
-        "by `python -m workbench.report --guide --commit-results` from the verdicts of the experiments beside it; not",
-        "to be edited. Every claim was declared before its runs; the smallest effect worth the name, and why, stand in",
-        "each experiment's claims.yaml. Verdicts hold for the machine, versions and size of run that its report names.",
+        'Denny Britz, "RNNs in TensorFlow, a Practical Guide and Undocumented Features" (WildML, 21 August 2016).',
+        "Made by `python -m workbench.report --guide --commit-results` from the verdicts of the experiments beside",
+        "it; not to be edited. Every claim was declared before its runs; the smallest effect worth the name, and",
+        "why, stand in each experiment's claims.yaml. Verdicts hold for the machine, versions and size of run that",
+        "its report names.",
         "",
         f"{len(found)} claims declared, {len(judged)} judged: "
         + ", ".join(f"{number} {word}" for word, number in counts.items())
@@ -127,6 +135,24 @@ def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def table(found: Sequence[Finding]) -> Table:
+    """The same for a terminal: id, claim, verdict, effect."""
+    shown = Table(title="The guide's claims", show_lines=False, title_justify="left")
+    for head in ("id", "claim", "verdict", "effect [95% interval]"):
+        shown.add_column(head, overflow="fold")
+    for one in entries(found):
+        for number, finding in enumerate(one.findings):
+            verdict = finding.verdict
+            label = verdict.label if verdict else NOT_RUN
+            shown.add_row(
+                "" if number else one.id,
+                finding.claim.name.removeprefix(f"{one.id}_").replace("_", " "),
+                Text(label, tables.STYLES.get(verdict.verdict, "") if verdict else ""),
+                tables.effect_words(verdict) if verdict else "",
+            )
+    return shown
 
 
 def _row(finding: Finding, links: Mapping[str, str]) -> Sequence[str]:

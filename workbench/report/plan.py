@@ -60,4 +60,5 @@ def time_line(runs: pd.DataFrame | None, pairs: int) -> str:
     blocks = pd.to_numeric(runs["tags.workbench.block"], errors="coerce")
     each = spent.dt.total_seconds().groupby(blocks).sum()
     minutes = (each.get(0, 0.0) + each[each.index != 0].mean() * pairs) / 60
-    return f"time: about {minutes:.1f} minutes for {pairs} blocks of {blocks[blocks != 0].value_counts().max()} runs"
+    size = blocks[blocks != 0].value_counts().max()
+    return f"time: about {minutes:.1f} minutes for {pairs} blocks of {size} runs"

@@ -41,7 +41,9 @@ SAME, ONE_SIDE, OPPOSITE, OTHER_CLAIM = (
 )
 
 
-def replicated(first: Sequence[Verdict], second: Sequence[Verdict], confidence: float = 0.95) -> list[Replicate]:
+def replicated(
+    first: Sequence[Verdict], second: Sequence[Verdict], confidence: float = 0.95
+) -> list[Replicate]:
     """Hold the verdicts of a second result against those of a first (VALIDITY, section 4, V3)."""
     others = {one.claim: one for one in second}
     found = []
@@ -50,7 +52,9 @@ def replicated(first: Sequence[Verdict], second: Sequence[Verdict], confidence: 
             continue
         other = others.pop(one.claim, None)
         if other is None or other.sha != one.sha:
-            found.append(Replicate(one.claim, OTHER_CLAIM, one.verdict, other.verdict if other else "", None, None))
+            found.append(
+                Replicate(one.claim, OTHER_CLAIM, one.verdict, other.verdict if other else "", None, None)
+            )
             continue
         predicted = prediction(one, len(other.by_block), confidence)
         within = None

@@ -39,13 +39,13 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if config.workbench.dry_run:
         _list(console, Plan([job], [], 1, False), None)
         return 0
-    tracker = _tracker(config)
+    tracker = tracker_of(config)
     sweep_id = new_sweep_id()
     with Watcher(console, 1, quiet=config.workbench.quiet) as watcher:
         conductor = Conductor(
             tracker,
             config.name,
-            _folder(config, sweep_id),
+            sweep_folder(config.tracking.folder, config.name, sweep_id),
             watcher,
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
@@ -81,16 +81,13 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
     server, the data.
     """
-    grid = expand(compose, overrides)
-    config = Config.of(grid.base)
-    declared = _claims(config)
-    planned = _plan(config, grid, declared)
+    config, declared, planned = plan_sweep(compose, overrides)
     if config.workbench.dry_run:
         _list(console, planned, declared)
         return 0
-    tracker = _tracker(config)
+    tracker = tracker_of(config)
     sweep_id = new_sweep_id()
-    folder = _folder(config, sweep_id)
+    folder = sweep_folder(config.tracking.folder, config.name, sweep_id)
     tags = _tags(sweep_id, config, planned, declared)
     with Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         watcher.say(_headline(planned, declared))
@@ -134,24 +131,32 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     return 1 if failed else 0
 
 
+def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, list[Claim] | None, Plan]:
+    """Everything that a sweep decides before it starts: its configuration, its claims, its jobs in order."""
+    grid = expand(compose, overrides)
+    config = Config.of(grid.base)
+    declared = _claims(config)
+    return config, declared, _plan(config, grid, declared)
+
+
 def _forks(config: Config) -> bool:
     start = config.workbench.start
     return start == "fork" or (start == "auto" and sys.platform == "linux")
 
 
-def _tracker(config: Config) -> Tracker:
+def tracker_of(config: Config) -> Tracker:
+    """The store that a configuration names."""
     tracking = config.tracking
     return Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal)
 
 
-def _folder(config: Config, sweep_id: str) -> Path:
-    folder = Path(config.tracking.folder).resolve() / "hydra" / config.name / sweep_id
+def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
+    """Where a sweep's runs and report lie, below `tracking.folder`."""
+    folder = Path(root).resolve() / "hydra" / experiment / sweep_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PrepareError(
-            f"tracking.folder={config.tracking.folder}: cannot make {folder}: {error}"
-        ) from error
+        raise PrepareError(f"tracking.folder={root}: cannot make {folder}: {error}") from error
     return folder
 
 

@@ -1,0 +1,73 @@
+"""Several experiments one after another, and one table over all their verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from workbench.config import Config, ConfigError, Problem, load
+from workbench.places import experiments
+from workbench.report import assemble, guide
+from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.conduct import new_sweep_id
+from workbench.sweep.start import plan_sweep, run_sweep, sweep_folder, tracker_of
+
+_CHOICE = ("+experiment=", "experiment=", "++experiment=")
+
+
+def named_experiments(compose: Composer, overrides: Sequence[str]) -> list[str]:
+    """The experiments that `sweep.experiments` names; none for a sweep with a grid of its own.
+
+    Raises:
+        ConfigError: a name that no file in conf/experiment/ has.
+    """
+    section = load(compose(split_sweeps(overrides)[0]))[0].get("sweep")
+    named = section.get("experiments") if isinstance(section, dict) else None
+    known = experiments()
+    wrong = [one for one in named or [] if one not in known]
+    if wrong:
+        remedy = f"there are {', '.join(known)}"
+        raise ConfigError([Problem("sweep.experiments", one, remedy) for one in wrong])
+    return list(named or [])
+
+
+def run_series(compose: Composer, names: Sequence[str], overrides: Sequence[str], console: Console) -> int:
+    """Each experiment as its own sweep, with the same other overrides; then the table over all verdicts.
+
+    All are planned and checked before the first one starts. 0, or the largest exit code of a sweep.
+    """
+    others = [one for one in overrides if not one.startswith(_CHOICE)]
+    given = {name: [f"+experiment={name}", *others] for name in names}
+    planned = {name: plan_sweep(compose, of_one) for name, of_one in given.items()}
+    for number, (name, (_, declared, plan)) in enumerate(planned.items(), 1):
+        claims = f", {len(declared)} claims" if declared else ""
+        console.print(f"{number}. {name}: {len(plan.jobs)} jobs{claims}", highlight=False)
+    config = next(config for config, _, _ in planned.values())
+    if config.workbench.dry_run:
+        return 0
+    codes = []
+    for name, of_one in given.items():
+        console.rule(name)
+        codes.append(run_sweep(compose, of_one, console))
+    _show_table(config, compose, names, overrides, console)
+    return max(codes)
+
+
+def _show_table(
+    config: Config, compose: Composer, names: Sequence[str], overrides: Sequence[str], console: Console
+) -> None:
+    """All verdicts in one table, also as a page beside the reports."""
+    tracker = tracker_of(config)
+    found, links = [], {}
+    for name in names:
+        sweep = assemble.latest_sweep(tracker, name)
+        folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
+        found += guide.findings(name, folder)
+        links[name] = str(folder / "report.md")
+    title = load(compose(split_sweeps(overrides)[0]))[0]["name"]
+    page = sweep_folder(config.tracking.folder, title, new_sweep_id()) / "guide.md"
+    page.write_text(guide.write_page(found, links))
+    console.rule(title)
+    console.print(guide.table(found))
+    console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)
