@@ -143,7 +143,6 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
     [
         (["cell=custom"], "cell.target=null: cell=custom needs module:Class"),
         (["cell.attention_size=4"], "cell.attention_size=4: is of no use without cell.attention_length"),
-        (["cell=gru_block", "rnn=static", "padding=global"], "take rnn=dynamic, rnn=packed, or cell=gru"),
         (["cell=lstm_block", "model.dtype=float64"], "has no float64 kernel; take float32, or cell=lstm"),
     ],
 )

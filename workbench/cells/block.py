@@ -20,6 +20,15 @@ def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
             raise ValueError(f"{kind} is one op and has {option}={shown} only, not {found!r}.")
 
 
+def inside(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Operands of an op with a gradient of its own, as tensors of the graph that is traced now.
+
+    TensorFlow takes such operands as they are, so in a branch of `tf.cond` the gradient would see the tensors
+    outside it where the branch sees its own: run, it fails for want of one of them. tests/facts shows it.
+    """
+    return [tf.identity(tensor) for tensor in tensors]
+
+
 def once_only(gradient: Callable[..., Any], plain: str) -> Callable[..., Any]:
     """A gradient made of ops without a gradient of their own, which says so when it is differentiated."""
 

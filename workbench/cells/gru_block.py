@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, once_only
+from workbench.cells.block import check_block_options, inside, once_only
 from workbench.cells.gru import GRUCell
 
 
@@ -67,4 +67,4 @@ class GRUBlockCell(GRUCell):
             saved = [*map(tf.stop_gradient, (r, u, c))]
             return h, lambda d_h: once_only(gradient, "gru")(d_h, *tensors, *saved)
 
-        return op(*tensors)
+        return op(*inside(tensors))

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, once_only
+from workbench.cells.block import check_block_options, inside, once_only
 from workbench.cells.lstm import LSTMCell
 
 
@@ -86,7 +86,7 @@ class LSTMBlockCell(LSTMCell):
             saved = [*map(tf.stop_gradient, (out.i, out.cs, out.f, out.o, out.ci, out.co))]
             return (out.h, out.cs), lambda dh, dc: once_only(gradient, "lstm")(dh, dc, *tensors, *saved)
 
-        return op(*tensors)
+        return op(*inside(tensors))
 
     def _sequence_op(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         names = ("x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
@@ -112,4 +112,4 @@ class LSTMBlockCell(LSTMCell):
 
             return (out.h, out.cs), lambda dh, dc: once_only(gradient, "lstm")(dh, dc, *tensors, *out)
 
-        return op(*tensors)
+        return op(*inside(tensors))

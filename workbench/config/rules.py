@@ -87,17 +87,6 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     return [Problem("rnn.kernel", kernel, remedy, skip=True)]
 
 
-def _static_block(tree: Mapping[str, Any]) -> list[Problem]:
-    name, rnn = tree["cell"]["name"], tree["rnn"]
-    if name not in ("lstm_block", "gru_block") or rnn["unroll"] != "static" or not rnn["pass_lengths"]:
-        return []
-    remedy = (
-        "the gradient of its fused op fails in an unrolled graph for batches of any size; take rnn=dynamic, "
-        f"rnn=packed, or cell={name.removesuffix('_block')}"
-    )
-    return [Problem("cell.name", name, remedy, skip=True)]
-
-
 def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     given = tree["padding"].get("boundaries")
     if given is None:
@@ -129,7 +118,6 @@ RULES = (
     _custom_cell,
     _attention,
     _block_dtype,
-    _static_block,
     _packed_kernel,
     _boundaries,
     _path,
