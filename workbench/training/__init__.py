@@ -1,0 +1,23 @@
+"""Training and evaluation: one graph for a step, the loss of every step, sums that do not depend on batching."""
+
+from workbench.training.evaluation import Evaluation, Evaluator, evaluate
+from workbench.training.loop import TrainResult, set_determinism, train, weights_digest
+from workbench.training.objective import batch_loss, dense_gradients
+from workbench.training.optimizers import OPTIMIZERS, make_optimizer
+from workbench.training.step import TrainStep, make_train_step
+
+__all__ = [
+    "OPTIMIZERS",
+    "Evaluation",
+    "Evaluator",
+    "TrainResult",
+    "TrainStep",
+    "batch_loss",
+    "dense_gradients",
+    "evaluate",
+    "make_optimizer",
+    "make_train_step",
+    "set_determinism",
+    "train",
+    "weights_digest",
+]

@@ -1,0 +1,105 @@
+"""A split evaluated: sums that do not depend on batching."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from workbench.losses import LOSSES, MASKS, cross_entropy
+from workbench.model import SequenceModel
+from workbench.training.objective import Batch, aligned, batch_loss, check_name, counted
+from workbench.training.step import PerLength
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A split evaluated. NaN where there is nothing to take a mean of (no non-empty example)."""
+
+    loss_per_token: float
+    loss_per_example: float
+    objective: float
+    """The loss as training had it, by its mask and average: what a report by that mask would say."""
+    accuracy_per_token: float
+    accuracy_per_example: float
+    valid_tokens: int
+    examples: int
+    """All, empty ones included."""
+    counted_examples: int
+    """The non-empty ones, over which per-example means are taken."""
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """By the names of METRICS for a split, train or validation."""
+        return {
+            f"loss/{split}_per_token": self.loss_per_token,
+            f"loss/{split}_per_example": self.loss_per_example,
+            f"loss/{split}_objective": self.objective,
+            f"accuracy/{split}_per_token": self.accuracy_per_token,
+            f"accuracy/{split}_per_example": self.accuracy_per_example,
+        }
+
+
+class Evaluator:
+    """Evaluates batches of a model; keeps its graph from one call to the next."""
+
+    def __init__(self, model: SequenceModel, *, loss: str = "token", mask: str = "length"):
+        check_name("loss", loss, LOSSES)
+        check_name("mask", mask, MASKS)
+
+        def forward(batch: Batch) -> tuple[tf.Tensor, ...]:
+            logits = model(batch, training=False)
+            parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
+            scores, targets, lengths = aligned(logits, batch, model.task)
+            right = tf.equal(tf.argmax(scores, axis=-1, output_type=targets.dtype), targets)
+            return cross_entropy(scores, targets), right, lengths, parts.sum, counted(parts)
+
+        self._run = PerLength(model, forward)
+
+    def __call__(self, batches: Iterable[Batch]) -> Evaluation:
+        """Sum over the batches in float64, exactly, so that how the examples are batched does not matter."""
+        loss_sums, loss_means, right_means = [], [], []
+        objective_sums, denominators = [], []
+        right, tokens, examples = 0, 0, 0
+        for batch in batches:
+            entropy, correct, lengths, total, denominator = (value.numpy() for value in self._run(batch))
+            objective_sums.append(float(total))
+            denominators.append(float(denominator))
+            valid = np.arange(entropy.shape[1]) < lengths[:, np.newaxis]
+            sums = np.where(valid, entropy.astype(np.float64), 0.0).sum(axis=1)
+            hits = (correct & valid).sum(axis=1)
+            kept = lengths > 0
+            loss_sums += sums.tolist()
+            loss_means += (sums[kept] / lengths[kept]).tolist()
+            right_means += (hits[kept] / lengths[kept]).tolist()
+            right += int(hits.sum())
+            tokens += int(lengths.sum())
+            examples += len(lengths)
+        return Evaluation(
+            loss_per_token=_share(math.fsum(loss_sums), tokens),
+            loss_per_example=_share(math.fsum(loss_means), len(loss_means)),
+            objective=_share(math.fsum(objective_sums), math.fsum(denominators)),
+            accuracy_per_token=_share(right, tokens),
+            accuracy_per_example=_share(math.fsum(right_means), len(right_means)),
+            valid_tokens=tokens,
+            examples=examples,
+            counted_examples=len(loss_means),
+        )
+
+
+def evaluate(
+    model: SequenceModel, batches: Iterable[Batch], *, loss: str = "token", mask: str = "length"
+) -> Evaluation:
+    """True loss and accuracy per token and per example (by the lengths), and the objective as configured.
+
+    Per token: the mean over all valid tokens of the split. Per example: the mean within each example by its
+    true length, then over the non-empty examples. The objective uses `loss` and `mask`, which may count
+    padding. For a model that classifies, an example's one label is its only token.
+    """
+    return Evaluator(model, loss=loss, mask=mask)(batches)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan

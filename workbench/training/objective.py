@@ -1,0 +1,58 @@
+"""What training minimises: a batch's loss by the names of a loss and a mask, and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from workbench.losses import LOSSES, MASKS
+from workbench.model import SequenceModel
+
+Batch = Mapping[str, Any]
+
+
+def label_lengths(batch: Batch, task: str) -> tf.Tensor:
+    """How many labels of each example are real: its length, or where the whole is classified 1 (0 if empty)."""
+    length = tf.cast(batch["length"], tf.int32)
+    return tf.minimum(length, 1) if task == "classify" else length
+
+
+def aligned(logits: tf.Tensor, batch: Batch, task: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Logits [B, L, C], targets [B, L] and label lengths [B], where L is T, or 1 if the whole is classified."""
+    targets, lengths = batch["labels"], label_lengths(batch, task)
+    if task == "classify":
+        return logits[:, tf.newaxis], targets[:, tf.newaxis], lengths
+    return logits, targets, lengths
+
+
+def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, *, loss: str, mask: str) -> Any:
+    """The LossParts (sum, denominator, valid_tokens) of a batch by the names of a loss and a mask."""
+    logits, targets, lengths = aligned(logits, batch, model.task)
+    return LOSSES[loss](logits, targets, MASKS[mask](targets, lengths))
+
+
+def counted(parts: Any) -> tf.Tensor:
+    """The denominator by which a batch weighs among others: 0 where nothing counts (LossParts has 1 there)."""
+    return tf.where(parts.valid_tokens > 0, parts.denominator, tf.zeros([], parts.denominator.dtype))
+
+
+def dense_gradients(tape: tf.GradientTape, value: tf.Tensor, variables: Sequence[Any]) -> list[tf.Tensor]:
+    """The gradient of each variable, of the variable's shape; zeros where `value` does not depend on it.
+
+    An embedding's gradient comes as rows, one for each token (IndexedSlices). Made dense, a token that is there
+    twice counts by its sum, as it must in the norm that clipping takes, and in the optimizers of Keras, which
+    square each row on its own.
+    """
+    slopes = tape.gradient(value, variables)
+    return [
+        tf.zeros(variable.shape, variable.dtype) if slope is None else tf.convert_to_tensor(slope)
+        for slope, variable in zip(slopes, variables, strict=True)
+    ]
+
+
+def check_name(field_name: str, name: str, table: Mapping[str, Any]) -> None:
+    """Raise ValueError where `name` is none of the table's."""
+    if name not in table:
+        raise ValueError(f"{field_name} is {name!r}: must be one of {', '.join(sorted(table))}")
