@@ -233,7 +233,7 @@ class RunRecord:
                 self.tags[NOT_FINITE] = " ".join([*known, name])
 
 
-_NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every"}
+NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every"}
 
 
 def identity(
@@ -247,7 +247,7 @@ def identity(
         f"{group}.{key}": value
         for group in groups
         for key, value in tree[group].items()
-        if f"{group}.{key}" not in _NOT_IDENTITY
+        if f"{group}.{key}" not in NOT_IDENTITY
     }
     kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
     text = json.dumps([kept, fingerprint, code], sort_keys=True, default=str)

@@ -171,6 +171,30 @@ class Tracker:
                 self._client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=10_000)
             )
 
+    def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
+        """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
+        clause = "tags.`workbench.kind` = 'sweep'" + (
+            f" and tags.`workbench.sweep` = '{sweep}'" if sweep else ""
+        )
+        with _explained(self.uri):
+            named = [self._client.get_experiment_by_name(experiment)] if experiment else None
+            among = self._client.search_experiments() if named is None else [one for one in named if one]
+            ids = [one.experiment_id for one in among]
+            return list(
+                self._client.search_runs(ids, clause, order_by=["attributes.start_time DESC"]) if ids else []
+            )
+
+    def experiment_name(self, run: Run) -> str:
+        """The name of a run's experiment."""
+        with _explained(self.uri):
+            return str(self._client.get_experiment(run.info.experiment_id).name)
+
+    def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set a run that was closed running again."""
+        with _explained(self.uri):
+            self._client.update_run(run_id, status="RUNNING")
+        self.tag(run_id, tags)
+
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
         with _explained(self.uri):

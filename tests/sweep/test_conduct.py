@@ -63,7 +63,7 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
     folder = tmp_path / "runs"
     folder.mkdir()
     made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
-    made._prepared[conduct._data_key(job.tree)] = Prepared("nowhere", "f")
+    made.prepared[conduct.data_key(job.tree)] = Prepared("nowhere", "f")
     with closing(made):
         yield made
 

@@ -103,7 +103,11 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
                 unused["other values of `over`"] += 1
             else:
                 cells.setdefault((str(block), condition, arm), {}).setdefault(run.key, []).append(run)
-    unused["later attempts"] = sum(len(attempts) - 1 for keys in cells.values() for attempts in keys.values())
+    unused["later attempts"] = sum(
+        max(0, sum(not run.lacking(claim.metric) for run in attempts) - 1)  # one that died has nothing to use
+        for keys in cells.values()
+        for attempts in keys.values()
+    )
     notes: dict[str, None] = {}
     pairs = []
     for block, condition in itertools.product(blocks, conditions):

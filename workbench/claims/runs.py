@@ -2,7 +2,8 @@
 
 What is a run's own: `status`, `params.*`, `metrics.*`, and the tags workbench.kind (`sweep` is the parent and never
 data), .sweep, .block (0 is the throw-away block), .attempt, .repeat (the A/A arm, 1 or more), .diverged, .requeued
-(set aside by the calibration gate before its metric was read), .planned_pairs, .claims_sha, .claims_committed.
+(set aside by the calibration gate before its metric was read), .superseded (what it ran has changed since, and its
+job was run again: no data), .planned_pairs, .claims_sha, .claims_committed.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Run:
 def read_runs(frame: pd.DataFrame) -> list[Run]:
     """The runs of one sweep that are data, in an order that does not depend on the rows' order.
 
-    The sweep's parent and the throw-away block are left out. PairingError for runs of two sweeps.
+    The sweep's parent, the throw-away block and superseded runs are left out. PairingError for runs of two sweeps.
     """
     missing = [name for name in ("run_id", "status") if name not in frame.columns]
     if missing:
@@ -150,7 +151,9 @@ def read_runs(frame: pd.DataFrame) -> list[Run]:
     data = [
         run
         for run in sorted(runs, key=lambda run: run.order)
-        if run.tags.get("workbench.kind") != "sweep" and normalise(run.tags.get("workbench.block")) != "0"
+        if run.tags.get("workbench.kind") != "sweep"
+        and normalise(run.tags.get("workbench.block")) != "0"
+        and "workbench.superseded" not in run.tags
     ]
     sweeps = sorted({run.tags.get("workbench.sweep") or "(none)" for run in data})
     if len(sweeps) > 1:

@@ -34,7 +34,19 @@ class Sweep:
 class Command:
     """How the command behaves; nothing here bears on a result."""
 
-    dry_run: bool = option(False, "plan, list and stop")
+    dry_run: bool = option(False, "plan, list, say how long it may take, and stop")
+    resume: bool | str = option(
+        False,
+        "go on with a sweep that was ended: true for the last one of this experiment (a new one where there is "
+        "none), or its id; what has finished is not run again",
+    )
+    changed: str = option(
+        "refuse",
+        "on resume, what finished before and would now be something else (config, data or code): refuse; rerun: "
+        "run it again and set its old numbers aside; keep: the sweep as it was planned, its numbers count",
+        choices=["refuse", "rerun", "keep"],
+    )
+    take_over: bool = option(False, "on resume, close what a process of another host left running")
     fail_fast: bool = option(False, "stop at the first job that fails")
     start: str = option(
         "auto",

@@ -113,7 +113,7 @@ def _facts(
         value = parent.get(f"tags.{name}")
         return value if isinstance(value, str) else ""
 
-    failed = runs[runs["status"] != "FINISHED"] if not runs.empty else runs
+    failed = _failed(runs)
     failures = failed.reindex(columns=["tags.mlflow.runName", "tags.workbench.error", "status", "run_id"])
     is_epoch = runs.get("tags.window.is_epoch", pd.Series(dtype=str)).dropna()
     return {
@@ -139,8 +139,20 @@ def _facts(
         "planned": int(tag("workbench.planned_pairs") or 0),
         "claims_sha": claims_room.claims_sha(claims) if claims else "",
         "window_is_epoch": bool(len(is_epoch)) and bool((is_epoch == "true").all()),
-        "notes": [],
+        "notes": [f"When the sweep was resumed: {kept}."] if (kept := tag("workbench.kept")) else [],
+        "resumed": int(tag("workbench.resumed") or 0),
     }
+
+
+def _failed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out."""
+    if runs.empty:
+        return runs
+    job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
+    keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
+    finished = set(keys[runs["status"] == "FINISHED"])
+    left = runs[~keys.isin(finished)].assign(key=keys)
+    return left.sort_values("start_time").drop_duplicates("key", keep="last")
 
 
 def _minutes(parent: pd.Series, runs: pd.DataFrame) -> float:

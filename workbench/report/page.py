@@ -208,7 +208,9 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "sweep", text("sweep")
     yield "command", f"`{text('command')}`" if text("command") else ""
     yield "started", text("started")
-    yield "took", f"{text('minutes')} minutes" if text("minutes") else ""
+    resumed = facts.get("resumed") or 0
+    pauses = f", pauses included (resumed {resumed} time{'s' if resumed > 1 else ''})" if resumed else ""
+    yield "took", f"{text('minutes')} minutes{pauses}" if text("minutes") else ""
     yield "scale", text("scale")
     yield "planned pairs", text("planned")
     yield "machine", text("machine")

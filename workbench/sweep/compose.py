@@ -26,7 +26,7 @@ class Composer:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise ConfigError([Problem("--config-dir", folder, "is not a folder")])
-        self._config_name, self._folders = config_name, list(folders)
+        self._config_name, self.folders = config_name, list(folders)
         paths = ",".join(f"'file://{os.path.abspath(folder)}'" for folder in folders)
         self._extra = [f"hydra.searchpath=[{paths}]"] if folders else []
 
@@ -81,7 +81,7 @@ class Composer:
         return unknown_key(key, sorted({*known, *sections} - {""}))
 
     def _choices(self, group: str) -> list[str]:
-        folders = [CONF, *map(Path, self._folders)]
+        folders = [CONF, *map(Path, self.folders)]
         return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import shutil
@@ -15,16 +16,19 @@ from typing import Any
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
-from workbench.provenance import code_version, provenance, without_passwords
+from workbench.provenance import code_version, provenance
 from workbench.record import identity
+from workbench.sweep.frozen import publishable
 from workbench.sweep.gate import disturbance
-from workbench.sweep.grid import Job, Plan, Tree
-from workbench.sweep.journal import Journal, owner
+from workbench.sweep.grid import Job, Tree
+from workbench.sweep.journal import Journal, close_failed, owner
+from workbench.sweep.ledger import ANOTHER, REQUEUED, Attempt, Ledger
 from workbench.sweep.progress import Watcher
 from workbench.sweep.spawner import ForkServer, Fresh, Spawner
 from workbench.sweep.worker import PADDING, Message, Outcome, random_environment, run_child
-from workbench.tracking import Tracker
+from workbench.tracking import Tracker, TrackingError
 
+CONFIG = "config.yaml"
 _NOT_PARAMS = ("sweep.", "workbench.", "tracking.")
 
 
@@ -61,8 +65,8 @@ class Conductor:
     parent: str | None = None
     time_limit_s: float | None = None
     forks: bool = True
+    prepared: dict[str, Prepared] = field(default_factory=dict)
     experiment: str = field(init=False)
-    _prepared: dict[str, Prepared] = field(default_factory=dict)
     _server: ForkServer | None = None
     _server_block: int = -1
     _environment: dict[str, str] = field(default_factory=dict)
@@ -77,11 +81,11 @@ class Conductor:
             PrepareError: with the reason, which names the file and the remedy.
         """
         for job in jobs:
-            key = _data_key(job.tree)
-            if key in self._prepared:
+            key = data_key(job.tree)
+            if key in self.prepared:
                 continue
             self.watcher.say(f"preparing data={job.tree['data']['name']}")
-            frozen = _freeze(job.tree, self.folder / f"prepare-{len(self._prepared)}")
+            frozen = _freeze(job.tree, self.folder / f"prepare-{len(self.prepared)}")
             outcome = run_child(
                 ["--prepare", str(frozen)],
                 output=frozen.with_name("output.log"),
@@ -90,22 +94,35 @@ class Conductor:
             )
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
-            self._prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
+            self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
 
-    def run_blocks(self, jobs: list[Job], *, requeue: int = 0, fail_fast: bool = False) -> list[Ended]:
-        """Every block to its end; one that the calibration gate finds disturbed is run again as a whole."""
+    def fingerprint(self, job: Job) -> str:
+        """What the data of a job is; it must have been prepared."""
+        return self.prepared[data_key(job.tree)].fingerprint
+
+    def run_blocks(
+        self, jobs: list[Job], *, requeue: int = 0, fail_fast: bool = False, known: Ledger | None = None
+    ) -> list[Ended]:
+        """Every block to its end; one that the calibration gate finds disturbed is run again as a whole.
+
+        What `known` has as done is not run again, but stands in its block, also before the gate.
+        """
+        known = known or Ledger()
         ended: list[Ended] = []
         for block, again in groupby(jobs, key=lambda job: job.block):
             members = list(again)
-            attempts = (requeue if block else 0) + 1
-            for attempt in range(1, attempts + 1):
+            last = (requeue if block else 0) + 1
+            attempt = known.attempts.get(block, 1)
+            while True:
                 done: list[Ended] = []
                 for job in members:
-                    done.append(self.run(job, attempt=attempt))
+                    before = known.done.get((job.number, attempt))
+                    done.append(_known(job, before) if before else self.run(job, attempt=attempt))
                     if fail_fast and done[-1].outcome.status != "finished":
                         return ended + done
-                if attempt == attempts or not self.set_aside(done):
+                if attempt >= last or not self.set_aside(done):
                     break
+                attempt += 1
             ended += done
         return ended
 
@@ -113,17 +130,28 @@ class Conductor:
         """One job to its end, recorded whatever the end.
 
         All that the child says is written to the run's folder first, so that a tracking server that fails
-        loses nothing: the job then counts as failed, and the error names the folder.
+        loses nothing: the job then counts as failed, and the error names the folder. Nothing that goes wrong
+        with the disk or the database while a job is run ends the sweep.
         """
-        folder = self.folder / f"{job.number:04d}-{attempt}"
-        frozen = _freeze(job.tree, folder)
-        prepared = self._prepared[_data_key(job.tree)]
+        try:
+            ended = self._run(job, attempt)
+        except (OSError, TrackingError) as error:
+            ended = Ended(job, "", Outcome("failed", error=f"could not be started or recorded: {error}"))
+        if ended.outcome.status == "killed":
+            self.close()  # the server may have died with its child
+        self.watcher.ended(job, ended.outcome)
+        return ended
+
+    def _run(self, job: Job, attempt: int) -> Ended:
+        folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
+        _freeze(job.tree, folder)
+        fingerprint = self.fingerprint(job)
         spawner = self._spawner(job.block)
         environment = {} if self.forks else random_environment()
         run_id = self.tracker.start(
             self.experiment,
             _run_name(job),
-            params={**_params(job.tree), "data.fingerprint": prepared.fingerprint},
+            params={**_params(job.tree), "data.fingerprint": fingerprint},
             tags={
                 **provenance(),
                 **self.tags,
@@ -134,35 +162,42 @@ class Conductor:
                 "workbench.repeat": str(job.repeat),
                 "workbench.order": str(job.number),
                 "workbench.attempt": str(attempt),
-                "workbench.identity": identity(
-                    job.tree, EXPERIMENT_GROUPS, prepared.fingerprint, code_version()
-                ),
+                "workbench.identity": identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code_version()),
                 "workbench.start": spawner.name,
                 "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },
             parent=self.parent,
         )
         self.watcher.began(job)
+        try:
+            outcome = self._conduct(job, run_id, folder, spawner, environment)
+        except OSError as error:  # the disk is full, or its folder was taken away
+            outcome = Outcome("failed", error=f"its folder {folder} could not be written: {error}")
+            close_failed(self.tracker, run_id, outcome.error)
+        return Ended(job, run_id, outcome)
+
+    def _conduct(
+        self, job: Job, run_id: str, folder: Path, spawner: Spawner, environment: Mapping[str, str]
+    ) -> Outcome:
+        prepared = self.prepared[data_key(job.tree)]
         if (manifest := Path(prepared.folder) / "manifest.json").is_file():
             shutil.copy(manifest, folder / "data_manifest.json")
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
             try:
                 outcome = run_child(
-                    [str(frozen), "--data", prepared.folder, "--code", code_version()],
+                    [str(folder / CONFIG), "--data", prepared.folder, "--code", code_version()],
                     output=folder / "output.log",
                     on_message=journal.take,
                     environment=environment,
                     time_limit_s=self.time_limit_s,
                     spawner=spawner,
                 )
+            except OSError:
+                raise
             except BaseException:
                 journal.interrupted()
                 raise
-            outcome = journal.close_with(outcome)
-        if outcome.status == "killed":
-            self.close()  # the server may have died with its child
-        self.watcher.ended(job, outcome)
-        return Ended(job, run_id, outcome)
+            return journal.close_with(outcome)
 
     def set_aside(self, block: list[Ended]) -> bool:
         """Tag the runs of a block as not to be judged where one of them was disturbed; whether it was.
@@ -175,9 +210,13 @@ class Conductor:
             return False
         self.watcher.say(f"block {block[0].job.block} is run again: {found[0]}")
         for run_id, reason in reasons.items():
-            why = reason or "another run of its block was disturbed"
-            self.tracker.tag(run_id, {"workbench.requeued": "true", "workbench.disturbed": why})
+            if run_id:
+                self.tag_aside(run_id, reason or ANOTHER)
         return True
+
+    def tag_aside(self, run_id: str, why: str = ANOTHER) -> None:
+        """Say of a run that it is not to be judged, since its block is run again."""
+        self.tracker.tag(run_id, {REQUEUED: "true", "workbench.disturbed": why})
 
     def close(self) -> None:
         """End the fork server, where there is one."""
@@ -208,35 +247,33 @@ def new_sweep_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def plan_json(plan: Plan) -> str:
-    """The frozen grid: every job with its whole config, and what was skipped and why."""
-    jobs = [
-        {
-            "number": j.number,
-            "arm": j.arm,
-            "block": j.block,
-            "repeat": j.repeat,
-            "config": _publishable(j.tree),
-        }
-        for j in plan.jobs
-    ]
-    skipped = [{"arm": s.arm, "reason": s.reason} for s in plan.skipped]
-    return json.dumps({"jobs": jobs, "skipped": skipped}, indent=1, sort_keys=True)
+def _known(job: Job, attempt: Attempt) -> Ended:
+    """A job that had finished before the sweep was resumed."""
+    return Ended(job, attempt.run_id, Outcome("finished", result={"metrics": attempt.watched}))
+
+
+def _new_folder(wanted: Path) -> Path:
+    """A folder of this run alone: one that died may have left its own under the wanted name, which is kept."""
+    names = itertools.chain([wanted.name], (f"{wanted.name}.{n}" for n in itertools.count(2)))
+    for name in names:
+        try:
+            folder = wanted.with_name(name)
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
 
 
 def _freeze(tree: Tree, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(_publishable(tree), sort_keys=False))
+    path = folder / CONFIG
+    path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))
     return path
 
 
-def _publishable(tree: Tree) -> Tree:
-    """The tree without passwords: the child needs none, since it does not talk to the tracking server."""
-    return {**tree, "tracking": {**tree["tracking"], "uri": without_passwords(tree["tracking"]["uri"])}}
-
-
-def _data_key(tree: Tree) -> str:
+def data_key(tree: Tree) -> str:
+    """What tells one prepared data set from another."""
     kept = {key: value for key, value in tree["data"].items() if key not in ("batch_size", "parse")}
     return json.dumps(kept, sort_keys=True)
 

@@ -9,6 +9,12 @@ from collections.abc import Mapping
 
 CALIBRATION_SPREAD = 0.10
 FOREIGN_CPU = 0.05
+WATCHED = (
+    "speed/calibration_before_gflops",
+    "speed/calibration_after_gflops",
+    "speed/foreign_cpu_share",
+)
+"""The metrics that the gate looks at; no speed is among them."""
 
 
 def disturbance(metrics: Mapping[str, float]) -> str:
@@ -17,12 +23,10 @@ def disturbance(metrics: Mapping[str, float]) -> str:
     >>> disturbance({"speed/calibration_before_gflops": 200.0, "speed/calibration_after_gflops": 150.0})
     'the calibration went from 200 to 150 GFLOP/s'
     """
-    before = metrics.get("speed/calibration_before_gflops")
-    after = metrics.get("speed/calibration_after_gflops")
+    before, after, foreign = map(metrics.get, WATCHED)
     found = []
     if before and after and abs(after - before) > CALIBRATION_SPREAD * max(before, after):
         found.append(f"the calibration went from {before:.0f} to {after:.0f} GFLOP/s")
-    foreign = metrics.get("speed/foreign_cpu_share", 0.0)
-    if foreign > FOREIGN_CPU:
+    if foreign and foreign > FOREIGN_CPU:
         found.append(f"other processes took {foreign:.0%} of the CPU")
     return " and ".join(found)

@@ -100,33 +100,60 @@ class Journal:
 
 def owner() -> dict[str, str]:
     """Which process owns a run: if it is gone and the run still RUNNING, the run is dead."""
-    process = psutil.Process()
-    return {OWNER: f"{_boot()}:{process.pid}:{process.create_time():.2f}"}
+    return {OWNER: f"{_boot()}:{os.getpid()}:{_born(os.getpid())}"}
 
 
 def close_dead(tracker: Tracker) -> list[str]:
     """Close as KILLED the runs of this host, of any experiment, whose process is gone; their ids."""
     owners = {run.info.run_id: run.data.tags.get(OWNER) for run in tracker.running()}
-    dead = [run_id for run_id, tag in owners.items() if tag and _is_dead(tag)]
+    dead = [run_id for run_id, tag in owners.items() if tag and is_dead(tag)]
     for run_id in dead:
         tracker.tag(run_id, {"workbench.error": "its process was gone"})
         tracker.finish(run_id, "KILLED")
     return dead
 
 
-def _is_dead(tag: str) -> bool:
+def close_failed(tracker: Tracker, run_id: str, error: str) -> None:
+    """Close a run that could not be conducted, as far as the tracking server takes it."""
+    with suppress(TrackingError):
+        tracker.tag(run_id, {"workbench.error": error[:5000]})
+        tracker.finish(run_id, "FAILED")
+
+
+def is_dead(tag: str) -> bool:
     """Whether an owner of this host is gone; of another host nothing is known."""
     boot, pid, born = tag.rsplit(":", 2)
-    if boot.split("/")[0] != _boot().split("/")[0]:
+    if is_of_another_host(tag):
         return False
     if boot != _boot():
         return True
+    return _born(int(pid)) != born
+
+
+def is_of_another_host(tag: str) -> bool:
+    """Whether an owner's tag names another host than this, or none."""
+    return tag.split("/")[0] != _boot().split("/")[0]
+
+
+def _born(pid: int) -> str:
+    """When a process of this host began, in what no setting of the clock changes; empty where it is gone."""
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(born)) > 1
+        text = Path(f"/proc/{pid}/stat").read_text()  # its name, in brackets, may have anything in it
+        state, *rest = text.rpartition(")")[2].split()
+        return "" if state in "ZX" else rest[18]
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return ""
+    try:
+        return f"{psutil.Process(pid).create_time():.0f}"
     except psutil.NoSuchProcess:
-        return True
+        return ""
 
 
 def _boot() -> str:
     """This host and its present life."""
-    return f"{os.uname().nodename}/{int(psutil.boot_time())}"
+    try:
+        life = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        life = str(int(psutil.boot_time()))
+    return f"{os.uname().nodename}/{life}"

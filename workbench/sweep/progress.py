@@ -49,6 +49,11 @@ class Watcher:
     ) -> None:
         self._bar.stop()
 
+    def resumed(self, done: int) -> None:
+        """So many jobs had finished before."""
+        self._done = done
+        self._bar.update(self._task, completed=done)
+
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self._quiet:

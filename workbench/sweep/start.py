@@ -17,11 +17,15 @@ from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command, committed_at, provenance
 from workbench.report import assemble
 from workbench.report.tables import summary_of_run
+from workbench.sweep import resume
 from workbench.sweep.compose import Composer, split_sweeps
-from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id, plan_json
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id
+from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Grid, Job, Plan, expand, matching_arm, plan
 from workbench.sweep.journal import close_dead, owner
+from workbench.sweep.ledger import Ledger, differences
 from workbench.sweep.progress import Watcher
+from workbench.sweep.resume import RESUMED, Earlier, sole
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -79,17 +83,35 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     """A sweep: plan all, prepare the data, run each job, judge; 0, or 1 where a job failed.
 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
-    server, the data.
+    server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
     """
+    earlier = _earlier(Config.of(compose(split_sweeps(overrides)[0])))
+    if earlier and all(is_how(text) or text.startswith("name=") for text in overrides):
+        compose = Composer(earlier.typed.config_folders)
+        overrides = [*earlier.typed.overrides, *overrides]
     config, declared, planned = plan_sweep(compose, overrides)
+    typed = Typed.of(overrides, compose.folders)
+    said: list[str] = []
+    if earlier:
+        if earlier.experiment != config.name:
+            remedy = f"this sweep is one of experiment {earlier.experiment!r}, not of {config.name!r}"
+            raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
+        changed, tracker = config.workbench.changed, tracker_of(config)
+        planned, declared, said = resume.reconcile(earlier, planned, declared, changed, tracker)
     if config.workbench.dry_run:
-        _list(console, planned, declared)
+        left = None
+        if earlier:
+            left = resume.take_stock(earlier, planned.jobs, tracker)
+            said += resume.decide(left, earlier, changed)
+        _list(console, planned, declared, left, said)
         return 0
     tracker = tracker_of(config)
-    sweep_id = new_sweep_id()
+    sweep_id = earlier.sweep if earlier else new_sweep_id()
     folder = sweep_folder(config.tracking.folder, config.name, sweep_id)
-    tags = _tags(sweep_id, config, planned, declared)
-    with Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
+    tags = earlier.own_tags if earlier else _tags(sweep_id, config, planned, declared)
+    with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
+        if config.workbench.resume and not earlier:
+            watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
         watcher.say(_headline(planned, declared))
         conductor = Conductor(
             tracker,
@@ -103,15 +125,26 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         _close_dead(conductor)
         with closing(conductor):
             conductor.prepare(planned.jobs)
-            conductor.parent = _open_parent(conductor, config, planned, declared, tags)
+            known = Ledger(todo=planned.jobs)
+            if earlier:
+                known = resume.take_stock(earlier, planned.jobs, tracker, conductor)
+                said += resume.decide(known, earlier, changed)
+                take_over = config.workbench.take_over
+                resume.settle(known, earlier, conductor, changed=changed, take_over=take_over, said=said)
+                watcher.resumed(sum(1 for job in planned.jobs if known.finished(job)))
+                watcher.say("\n".join([_resumed(earlier, known, planned), *said]))
+            conductor.parent = _open_parent(conductor, config, planned, declared, tags, typed, earlier)
             status = "KILLED"
             try:
                 ended = conductor.run_blocks(
-                    planned.jobs, requeue=config.sweep.requeue, fail_fast=config.workbench.fail_fast
+                    planned.jobs,
+                    requeue=config.sweep.requeue,
+                    fail_fast=config.workbench.fail_fast,
+                    known=known,
                 )
                 status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
-                tracker.finish(conductor.parent, status)
+                _finish(conductor, status)
     failed = [one for one in ended if one.outcome.status != "finished"]
     _say_failures(console, failed)
     try:
@@ -137,6 +170,36 @@ def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, lis
     config = Config.of(grid.base)
     declared = _claims(config)
     return config, declared, _plan(config, grid, declared)
+
+
+def _earlier(config: Config) -> Earlier | None:
+    """The sweep that is to be resumed; None where none is, or where the experiment has none yet."""
+    asked = config.workbench.resume
+    if asked is False:
+        return None
+    try:
+        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, create=False)
+    except TrackingError:
+        if asked is True:
+            return None  # a database that cannot be used at all is refused when the sweep starts
+        raise
+    return resume.find(tracker, config.name, asked)
+
+
+def _resumed(earlier: Earlier, known: Ledger, planned: Plan) -> str:
+    done = sum(1 for job in planned.jobs if known.finished(job))
+    if not known.todo:
+        return f"sweep {earlier.sweep} is complete: {done} jobs had finished; it is judged again"
+    return f"sweep {earlier.sweep} goes on: {done} of {len(planned.jobs)} jobs had finished"
+
+
+def _finish(conductor: Conductor, status: str) -> None:
+    """Close the sweep's own run; a server that is gone by now does not hide how the jobs ended."""
+    assert conductor.parent is not None
+    try:
+        conductor.tracker.finish(conductor.parent, status)
+    except TrackingError as error:
+        conductor.watcher.say(f"the sweep's own run could not be closed: {error}")
 
 
 def _forks(config: Config) -> bool:
@@ -220,9 +283,20 @@ def _open_parent(
     planned: Plan,
     declared: list[Claim] | None,
     tags: dict[str, str],
+    typed: Typed,
+    earlier: Earlier | None,
 ) -> str:
     """The sweep's own run: the frozen grid and the claims' hashes are down before the first job starts."""
-    tracker = conductor.tracker
+    tracker, grid = conductor.tracker, conductor.folder / NAME
+    if not earlier or differences(earlier.plan, planned):
+        grid.write_text(plan_json(planned, typed))
+    if earlier:
+        times = int(earlier.tags.get(RESUMED, 0)) + 1
+        tracker.reopen(earlier.run_id, {**owner(), RESUMED: str(times)})
+        if differences(earlier.plan, planned):
+            tracker.text(earlier.run_id, plan_json(earlier.plan, earlier.typed), f"grid-before-{times}.json")
+            tracker.artifact(earlier.run_id, grid)
+        return earlier.run_id
     run_id = tracker.start(
         conductor.experiment,
         f"sweep {tags['workbench.sweep']}",
@@ -235,11 +309,10 @@ def _open_parent(
             "workbench.started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },
     )
-    (conductor.folder / "grid.json").write_text(plan_json(planned))
-    tracker.artifact(run_id, conductor.folder / "grid.json")
     if declared:
         tracker.artifact(run_id, Path(declared[0].file))
         tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
+    tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
     return run_id
 
 
@@ -250,13 +323,24 @@ def _headline(planned: Plan, declared: list[Claim] | None) -> str:
     return f"{len(planned.jobs)} jobs in {planned.blocks} blocks{throw}{claims}{skipped}"
 
 
-def _list(console: Console, planned: Plan, declared: list[Claim] | None) -> None:
-    console.print(_headline(planned, declared), highlight=False, markup=False)
+def _list(
+    console: Console,
+    planned: Plan,
+    declared: list[Claim] | None,
+    known: Ledger | None = None,
+    said: Sequence[str] = (),
+) -> None:
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(_headline(planned, declared))
     for job in planned.jobs:
         where = f"block {job.block}" if job.block else "throw-away"
         again = " (control again)" if job.repeat else ""
-        line = f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        done = "  finished" if known and known.finished(job) else ""
+        say(f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}{done}")
+    for line in said:
+        say(line)
 
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:

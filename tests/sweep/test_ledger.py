@@ -1,0 +1,139 @@
+"""Jobs x records -> done, to do, changed; and in what two plans differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from workbench.config import EXPERIMENT_GROUPS
+from workbench.record import identity
+from workbench.sweep.compose import Composer
+from workbench.sweep.frozen import Typed, plan_json, read_plan
+from workbench.sweep.grid import Job, Plan, expand, plan
+from workbench.sweep.ledger import Attempt, Ledger, attempts, differences, key_of, ledger
+
+
+@pytest.fixture(scope="module")
+def planned() -> Plan:
+    grid = expand(Composer(), ["cell=gru,lstm"])
+    return plan(grid, blocks=2, throw_away=True, control="cell=gru")
+
+
+def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c", **more) -> Attempt:
+    fingerprint = more.pop("fingerprint", "f")
+    made = Attempt(
+        run_id=run_id,
+        status=status,
+        key=key_of(job),
+        attempt=1,
+        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code),
+        code=code,
+        fingerprint=fingerprint,
+        is_requeued=False,
+        is_superseded=False,
+        watched={},
+    )
+    return replace(made, **more)
+
+
+def stock(planned: Plan, *runs: Attempt) -> Ledger:
+    return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, "c")
+
+
+def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
+    jobs = planned.jobs
+    found = stock(
+        planned,
+        run(jobs[0]),
+        run(jobs[1], status="KILLED"),
+        run(jobs[2], status="FAILED"),
+        run(jobs[3], status="RUNNING"),
+        run(jobs[4], code="other"),
+        run(jobs[5], fingerprint="other"),
+    )
+    assert found.todo == jobs[1:]
+    assert [(one.job, one.why) for one in found.changed] == [
+        (jobs[4], "the workbench's code"),
+        (jobs[5], "the data"),
+    ]
+    assert [one.key for one in found.open] == [key_of(jobs[3])]
+    assert found.finished(jobs[0])
+    assert not found.finished(jobs[1])
+
+
+def test_the_first_finished_attempt_counts_and_a_superseded_one_never(planned: Plan) -> None:
+    job = planned.jobs[0]
+    found = stock(planned, run(job, "old", is_superseded=True), run(job, "first"), run(job, "second"))
+    assert found.finished(job).run_id == "first"
+
+
+def test_a_block_that_was_set_aside_goes_on_with_its_next_attempt_as_a_whole(planned: Plan) -> None:
+    first, second, third = (job for job in planned.jobs if job.block == 1)
+    found = stock(
+        planned,
+        run(first, "a", is_requeued=True),
+        run(second, "b"),  # ended between two tags: this one was to be set aside too
+        run(third, "c", is_requeued=True),
+        run(first, "d", attempt=2),
+    )
+    assert found.attempts[1] == 2
+    assert found.unsettled == ["b"]
+    assert found.finished(first).run_id == "d"
+    assert [job for job in found.todo if job.block == 1] == [second, third]
+
+
+def test_a_frozen_grid_is_read_back_as_it_was(planned: Plan) -> None:
+    typed = Typed.of(["cell=gru,lstm", "tracking.uri=x", "+workbench.resume=true"], ["mine"])
+    assert read_plan(plan_json(planned, typed)) == (planned, Typed(("cell=gru,lstm",), ("mine",)))
+
+
+def test_equal_plans_do_not_differ_and_others_say_in_what(planned: Plan) -> None:
+    def other(*overrides: str, blocks: int = 2) -> list[str]:
+        grid = expand(Composer(), list(overrides))
+        return differences(planned, plan(grid, blocks=blocks, throw_away=True, control="cell=gru"))
+
+    assert other("cell=gru,lstm", "data.cache_dir=/x", "training.log_every=3", "workbench.quiet=true") == []
+    assert set(other("cell=gru,lstm", "training.epochs=7")) == {
+        f"{arm}: training.epochs was 1, is 7" for arm in ("cell=lstm", "cell=gru (control again)", "cell=gru")
+    }
+    assert other("cell=gru,basic_rnn") == [
+        "cell=lstm: no longer in the grid",
+        "cell=basic_rnn: new in the grid",
+    ]
+    assert other("cell=gru,lstm", blocks=3) == ["blocks: planned with seeds 1, 2, now 1, 2, 3"]
+
+
+def test_attempts_are_read_from_what_mlflow_returns() -> None:
+    row = {
+        "run_id": "r",
+        "status": "FINISHED",
+        "start_time": 2,
+        "tags.workbench.kind": "run",
+        "tags.workbench.block": "3",
+        "tags.workbench.arm": "cell=gru",
+        "tags.workbench.repeat": "1",
+        "tags.workbench.attempt": "2",
+        "tags.workbench.identity": "i",
+        "tags.workbench.requeued": "true",
+        "tags.workbench.superseded": None,
+        "tags.code.sha256": "c",
+        "params.data.fingerprint": "f",
+        "metrics.speed/foreign_cpu_share": 0.25,
+    }
+    parent = {"run_id": "p", "status": "RUNNING", "start_time": 1, "tags.workbench.kind": "sweep"}
+    expected = Attempt(
+        run_id="r",
+        status="FINISHED",
+        key=(3, "cell=gru", 1),
+        attempt=2,
+        identity="i",
+        code="c",
+        fingerprint="f",
+        is_requeued=True,
+        is_superseded=False,
+        watched={"speed/foreign_cpu_share": 0.25},
+    )
+    assert attempts(pd.DataFrame([row, parent])) == [expected]
+    assert attempts(pd.DataFrame()) == []
