@@ -46,6 +46,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
     record = RunRecord()
     training = config.training
     device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads)
+    _check_runner(config)
     set_determinism(config.seed, training.deterministic)
     data = _Data(config, folder or prepare(config))
     model = _model(config, data)
@@ -202,12 +203,20 @@ class _Data:
         }
 
 
-def _kernels(config: Config, model: Any) -> dict[str, str]:
-    """Which kernels of the packed runner ran, by cell, each with its reason."""
-    from workbench.rnn.packed import kernels_of
+def _check_runner(config: Config) -> None:
+    """Refuses a runner that this machine does not have, before anything runs."""
+    from workbench.rnn.cudnn import check_machine
 
-    if config.rnn.unroll != "packed":
-        return {}
+    if config.rnn.unroll == "cudnn":
+        check_machine(lengths=config.rnn.pass_lengths)
+
+
+def _kernels(config: Config, model: Any) -> dict[str, str]:
+    """What ran each cell: the kernels, each with its reason, or the runner itself where it has but one."""
+    from workbench.rnn import kernels_of
+
+    if config.rnn.unroll in ("static", "dynamic"):
+        return {"rnn.kernels": config.rnn.unroll}
     ran = {cell.name: kernels_of(cell) for cell in model.cells_of_layers()}
     words = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
     return {"rnn.kernels": "; ".join(words)}

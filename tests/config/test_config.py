@@ -143,6 +143,21 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
     [
         (["cell=custom"], "cell.target=null: cell=custom needs module:Class"),
         (["cell.attention_size=4"], "cell.attention_size=4: is of no use without cell.attention_length"),
+        (
+            ["rnn=cudnn", "training.device=cpu"],
+            "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed",
+        ),
+        (
+            ["rnn=cudnn", "cell=gru"],
+            "its gru is the one of cell.reset_after=true; take rnn=packed or rnn=keras",
+        ),
+        (["rnn=cudnn", "cell=ugrnn"], "it has lstm and gru only"),
+        (["rnn=cudnn", "cell.cell_clip=1"], "no peepholes, clipping or projection"),
+        (["rnn=cudnn", "cell.output_keep_prob=0.5"], "it takes no wrapped cell"),
+        (
+            ["rnn=keras", "cell.output_keep_prob=0.5", "cell.variational=true"],
+            "cell.variational=true: one dropout mask for all steps cannot be under rnn=keras",
+        ),
         (["cell=lstm_block", "model.dtype=float64"], "has no float64 kernel; take float32, or cell=lstm"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from workbench.cells import CELLS, WRAPPERS
 from workbench.probes.cell_checks import CHECKS, RUNNER_CHECKS, Batch
 from workbench.rnn import RNNS
+from workbench.rnn.table import EVERYWHERE
 
 # Keras' own conversion of a variable to an array, with NumPy 2.
 pytestmark = pytest.mark.filterwarnings(
@@ -70,7 +71,7 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
-@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])
 def test_cell_in_runner(batch, check, rnn):
     RUNNER_CHECKS[check](batch, rnn, RNNS[rnn])

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_states, tf1_variables, weight_paths
 from workbench.rnn import RNNS, bidirectional_rnn, fused_rnn
+from workbench.rnn.table import EVERYWHERE
 
 # Ours for each of TF 1.15's.
 RUNNERS = {
@@ -123,7 +124,7 @@ def test_case(name):
     check_case(name, traced=name in TRACED)
 
 
-@pytest.mark.parametrize("rnn", sorted(set(RNNS) - set(RUNNERS.values())))
+@pytest.mark.parametrize("rnn", sorted(set(EVERYWHERE) - set(RUNNERS.values())))
 @pytest.mark.parametrize("name", [c for c in CASES if "dynamic" in c and not names_in(spec_of(c)) & EXEMPT])
 def test_case_by_a_runner_that_tf1_did_not_have(name, rnn):
     check_case(name, rnn, traced=name in COMPILED)

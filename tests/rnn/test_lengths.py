@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.cells import CELLS
-from workbench.rnn import RNNS, bidirectional_rnn
+from workbench.rnn import bidirectional_rnn
+from workbench.rnn.table import EVERYWHERE
 
 CELL = CELLS["lstm"](3, dtype="float64")
 BACKWARD = CELLS["lstm"](3, dtype="float64")
@@ -38,7 +39,7 @@ def batches(draw):
     return inputs, lengths
 
 
-@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("rnn", EVERYWHERE)
 @settings(deadline=None, max_examples=15)
 @given(batch=batches())
 def test_both_directions(rnn, batch):

@@ -41,6 +41,14 @@ class StepWeights(NamedTuple):
         return result if plus is None else result + plus
 
 
+class KerasForm(NamedTuple):
+    """A cell as one of Keras' RNN layers has it: the same numbers from the layer with these weights."""
+
+    layer: type  # keras.layers.LSTM, GRU or SimpleRNN
+    options: dict[str, Any]  # beside the units
+    weights: dict[str, tf.Tensor]  # by their names in the layer's cell, in the compute dtype
+
+
 class Cell(keras.layers.Layer):
     """What every cell here is: a Keras cell, whose options are attributes of the same names.
 
@@ -51,6 +59,10 @@ class Cell(keras.layers.Layer):
     state_size: Any
     output_size: Any
     memory_states: Any = ()  # numbers of the states that state dropout leaves alone: an LSTM's c
+
+    def keras_form(self) -> KerasForm | None:
+        """This cell as a layer of Keras' own; None where Keras has none that computes the same."""
+        return None
 
     def draws_once(self, training: bool) -> bool:
         """Whether a stepper draws at random what all its steps share."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.cells.base import StepCell, StepWeights, register
+import keras
+
+from workbench.cells.base import KerasForm, StepCell, StepWeights, register
 
 
 @register
@@ -32,6 +34,12 @@ class BasicRNNCell(StepCell):
         return StepWeights(
             self.read(self.kernel), self.read(self.bias), [self.read(self.recurrent_kernel)], []
         )
+
+    def keras_form(self) -> KerasForm | None:
+        """Keras' SimpleRNN."""
+        kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
+        named = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
+        return KerasForm(keras.layers.SimpleRNN, {"activation": self.activation}, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equation above."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, StepWeights, gates, register
+from workbench.cells.base import KerasForm, StepCell, StepWeights, gates, register
 
 
 @register
@@ -54,6 +55,15 @@ class GRUCell(StepCell):
         if self.reset_after:
             return StepWeights(kernel, bias[0], [recurrent], [bias[1]])
         return StepWeights(kernel, bias, tf.split(recurrent, [2 * self.units, self.units], axis=1), [])
+
+    def keras_form(self) -> KerasForm | None:
+        """Keras' GRU."""
+        if not self.has_step(False):
+            return None
+        kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
+        options = {"activation": self.activation, "reset_after": self.reset_after}
+        named = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
+        return KerasForm(keras.layers.GRU, options, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above."""

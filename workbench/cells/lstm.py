@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, StepWeights, check_positive, clip, gates, register
+from workbench.cells.base import KerasForm, StepCell, StepWeights, check_positive, clip, gates, register
 
 
 @register
@@ -75,6 +76,14 @@ class LSTMCell(StepCell):
         peepholes = (self.peephole_i, self.peephole_f, self.peephole_o) if self.use_peepholes else ()
         bias = self.raised(self.bias, 0, self.forget_bias, 0, 0)
         return StepWeights(self.read(self.kernel), bias, recurrent, [*map(self.read, peepholes)])
+
+    def keras_form(self) -> KerasForm | None:
+        """Keras' LSTM, unless an option is set that it lacks; its bias holds the forget bias too."""
+        if self.use_peepholes or self.num_proj or self.cell_clip is not None or not self.has_step(False):
+            return None
+        weights = self.step_weights()
+        named = {"kernel": weights.kernel, "recurrent_kernel": weights.recurrent[0], "bias": weights.bias}
+        return KerasForm(keras.layers.LSTM, {"activation": self.activation}, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above."""

@@ -45,4 +45,22 @@ class Packed(RNN):
     chains: int = option(2, "independent parts of a batch, which run on as many cores", low=1, high=64)
 
 
-SCHEMAS: dict[str, type[RNN]] = {"static": Static, "dynamic": Dynamic, "packed": Packed}
+@dataclass(frozen=True)
+class Keras(RNN):
+    """Keras' own layer with a mask: every step of every example is computed."""
+
+    use_cudnn: bool | None = option(None, "null: on a GPU, cuDNN wherever Keras can; the record says which")
+
+
+@dataclass(frozen=True)
+class Cudnn(RNN):
+    """One call of cuDNN's for all layers of a cell, or both directions; on a GPU only."""
+
+
+SCHEMAS: dict[str, type[RNN]] = {
+    "static": Static,
+    "dynamic": Dynamic,
+    "packed": Packed,
+    "keras": Keras,
+    "cudnn": Cudnn,
+}

@@ -78,13 +78,51 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     cell, kernel = tree["cell"], tree["rnn"].get("kernel")
     if kernel not in ("xla", "plain"):
         return []
-    dropped = min(cell["input_keep_prob"], cell["state_keep_prob"], cell["output_keep_prob"]) < 1
-    wrapped = cell["residual"] or cell["attention_length"] is not None or dropped  # layers run one by one
+    wrapped = (
+        cell["residual"] or cell["attention_length"] is not None or _dropped(cell)
+    )  # layers run one by one
     if not wrapped and cell["name"] not in ("lstm_block", "gru_block", "custom"):
         return []
     what = "a wrapped cell" if wrapped else f"cell={cell['name']}"
     remedy = f"{what} is not in one-step form, which this kernel needs; take rnn.kernel=auto or autodiff"
     return [Problem("rnn.kernel", kernel, remedy, skip=True)]
+
+
+def _dropped(cell: Mapping[str, Any]) -> bool:
+    return min(cell["input_keep_prob"], cell["state_keep_prob"], cell["output_keep_prob"]) < 1
+
+
+def _keras_dropout(tree: Mapping[str, Any]) -> list[Problem]:
+    cell = tree["cell"]
+    if tree["rnn"]["unroll"] != "keras" or not (cell["variational"] and _dropped(cell)):
+        return []
+    remedy = (
+        "one dropout mask for all steps cannot be under rnn=keras, whose layer calls the cell step by step and "
+        "does not say where a sequence begins; take another rnn"
+    )
+    return [Problem("cell.variational", True, remedy, skip=True)]
+
+
+def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
+    if tree["rnn"]["unroll"] != "cudnn":
+        return []
+    cell, problems = tree["cell"], []
+    if tree["training"]["device"] == "cpu":
+        remedy = "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed or rnn=keras on the CPU"
+        problems.append(Problem("rnn.unroll", "cudnn", remedy, skip=True))
+    what = None
+    if cell["name"] not in ("lstm", "gru"):
+        what = "it has lstm and gru only"
+    elif cell["name"] == "gru" and not cell["reset_after"]:
+        what = "its gru is the one of cell.reset_after=true"
+    elif any(cell.get(key) not in (None, False) for key in ("use_peepholes", "cell_clip", "num_proj")):
+        what = "its lstm has no peepholes, clipping or projection here"
+    elif cell["residual"] or cell["attention_length"] is not None or _dropped(cell):
+        what = "it takes no wrapped cell"
+    if what:
+        remedy = f"cuDNN does not have this cell: {what}; take rnn=packed or rnn=keras"
+        problems.append(Problem("cell.name", cell["name"], remedy, skip=True))
+    return problems
 
 
 def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
@@ -119,6 +157,8 @@ RULES = (
     _attention,
     _block_dtype,
     _packed_kernel,
+    _keras_dropout,
+    _cudnn,
     _boundaries,
     _path,
     _lengths,

@@ -71,7 +71,7 @@ def _found(tensorflow: Any, chosen: list[Any], memory_growth: bool) -> dict[str,
         "memory_growth": memory_growth if chosen else None,
         "cuda_version": build.get("cuda_version") if chosen else None,
         "cudnn_version": build.get("cudnn_version") if chosen else None,
-        "cudnn_loaded": _cudnn_loaded() if chosen else None,
+        "cudnn_loaded": cudnn_version() if chosen else None,
         "tf32": bool(config.experimental.tensor_float_32_execution_enabled()),
         "intra_threads": config.threading.get_intra_op_parallelism_threads(),
         "inter_threads": config.threading.get_inter_op_parallelism_threads(),
@@ -81,7 +81,7 @@ def _found(tensorflow: Any, chosen: list[Any], memory_growth: bool) -> dict[str,
     }
 
 
-def _cudnn_loaded() -> str | None:
+def cudnn_version() -> str | None:
     """The version of the cuDNN library that will be used, as `9.1.0`; None where its library cannot be asked.
 
     What TensorFlow was built against is another number, and 8.1 to 8.9.0 gave corrupt masked results.

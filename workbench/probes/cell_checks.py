@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from workbench.cells.base import initial_states, output_size
 from workbench.rnn import RNNS
+from workbench.rnn.table import EVERYWHERE
 
 LENGTHS = (3, 1, 0, 2)
 
@@ -38,7 +39,7 @@ def check_cell(
     cell: Any,
     *,
     input_size: Any = 6,
-    rnns: Mapping[str, Callable[..., Any]] = RNNS,
+    rnns: Mapping[str, Callable[..., Any]] = EVERYWHERE,
     seed: int = 0,
 ) -> None:
     """Runs every check of CHECKS on a cell, and of RUNNER_CHECKS with every runner; raises CellError at the first.

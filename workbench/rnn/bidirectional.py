@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import reverse_valid
 from workbench.rnn.step import swap_time
-from workbench.rnn.table import RNNS, TURNING
+from workbench.rnn.table import RNNS, TOGETHER, TURNING
 
 
 def bidirectional_rnn(
@@ -42,6 +43,19 @@ def bidirectional_rnn(
         raise ValueError(
             "cell_fw and cell_bw are one object, so both directions would share its weights: make two cells."
         )
+
+    if rnn in TOGETHER and not any(isinstance(cell, MultiRNNCell) for cell in (cell_fw, cell_bw)):
+        options |= {"training": training, "time_major": time_major}
+        outputs, (states_fw, states_bw) = TOGETHER[rnn](
+            [cell_fw],
+            [cell_bw],
+            inputs,
+            sequence_length,
+            initial_states_fw=[initial_state_fw],
+            initial_states_bw=[initial_state_bw],
+            **options,
+        )
+        return tuple(tf.split(outputs, 2, axis=-1)), (states_fw[0], states_bw[0])
 
     def reverse(nest: Any) -> Any:
         if not time_major:

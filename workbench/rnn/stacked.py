@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.rnn.table import TOGETHER
 
 
 def stacked_bidirectional_rnn(
@@ -39,6 +40,10 @@ def stacked_bidirectional_rnn(
         )
     if len({id(cell) for cell in [*cells_fw, *cells_bw]}) < 2 * layers:
         raise ValueError("one cell is given twice, so layers would share its weights: make a cell for each.")
+    if options.get("rnn") in TOGETHER:
+        run = TOGETHER[options.pop("rnn")]
+        initial = {"initial_states_fw": initial_states_fw, "initial_states_bw": initial_states_bw}
+        return run(cells_fw, cells_bw, inputs, sequence_length, **initial, **options)
     states_fw, states_bw = [], []
     for layer, (cell_fw, cell_bw) in enumerate(zip(cells_fw, cells_bw, strict=True)):
         outputs, (state_fw, state_bw) = bidirectional_rnn(

@@ -1,0 +1,276 @@
+"""cuDNN's own RNN: all layers and directions of a batch in one call, on a GPU only.
+
+    params = every layer's and direction's matrices, one after another, then all their biases
+    outputs, h, c = CudnnRNNV3(inputs, h, c, params, sequence_lengths)
+
+What cuDNN wants and what the runners promise differ in three things, which are mended here: it takes no example
+of length 0 (such run one step, whose results are thrown away), no NaN in the padding, and gates in an order of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from workbench.cells.base import Cell, KerasForm
+from workbench.cells.wrappers import MultiRNNCell
+from workbench.masking import copy_state, reverse_valid, zero_past_end
+from workbench.measure.device import cudnn_version
+from workbench.rnn.packing.kernel import Choice, keep_choice
+from workbench.rnn.packing.received import Received, receive
+from workbench.rnn.step import swap_time
+
+CORRUPT = ((8, 1, 0), (8, 9, 0))
+"""First and last version of cuDNN that gave corrupt results under sequence lengths."""
+
+_MODES = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
+_GATES = {
+    "lstm": (0, 1, 2, 3),
+    "gru": (1, 0, 2),
+}  # cuDNN's i, f, c, o of Keras' i, f, c, o; its r, z, n of z, r, n
+
+
+def cudnn_rnn(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    initial_state: Any = None,
+    training: bool = False,
+    time_major: bool = False,
+    go_backwards: bool = False,
+) -> tuple[Any, Any]:
+    """Runs an LSTM, a GRU with `reset_after`, or a MultiRNNCell of such, in one call of cuDNN's.
+
+    Arguments and results are `dynamic_rnn`'s, and so are the numbers up to rounding. `go_backwards` runs each
+    example's valid part from its end; outputs stand in the order of the inputs.
+
+    Raises RuntimeError where TensorFlow sees no GPU, or cuDNN is of a version that gave corrupt results under
+    lengths; ValueError for a cell that cuDNN does not have.
+
+    Source: cuDNN, https://docs.nvidia.com/deeplearning/cudnn/.
+    """
+    check_machine(lengths=sequence_length is not None)
+    layers = _layers(cell)
+    got = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
+    given = got.lengths if sequence_length is not None else None
+    vectors = reverse_valid(got.inputs, given) if go_backwards else got.inputs
+    states = got.states if isinstance(cell, MultiRNNCell) else [got.states]
+    outputs, finals = _call([[layer] for layer in layers], vectors, given, [[s] for s in states])
+    outputs = reverse_valid(outputs, given) if go_backwards else outputs
+    finals = [final for (final,) in finals]
+    outputs, finals = got.shaped(outputs, finals if isinstance(cell, MultiRNNCell) else finals[0])
+    return (swap_time(outputs) if time_major else outputs), finals
+
+
+def cudnn_both_ways(
+    cells_fw: Sequence[Any],
+    cells_bw: Sequence[Any],
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    initial_states_fw: Sequence[Any] | None = None,
+    initial_states_bw: Sequence[Any] | None = None,
+    training: bool = False,
+    time_major: bool = False,
+) -> tuple[tf.Tensor, tuple[list[Any], list[Any]]]:
+    """`stacked_bidirectional_rnn` in one call: layers of two directions, each reading both of the one below."""
+    check_machine(lengths=sequence_length is not None)
+    pairs = [[_single(fw), _single(bw)] for fw, bw in zip(cells_fw, cells_bw, strict=True)]
+    got = [
+        _receive_pair(pairs, layer, inputs, sequence_length, initial, training, time_major)
+        for layer, initial in enumerate(
+            zip(
+                initial_states_fw or [None] * len(pairs),
+                initial_states_bw or [None] * len(pairs),
+                strict=True,
+            )
+        )
+    ]
+    first = got[0][0]
+    given = first.lengths if sequence_length is not None else None
+    outputs, finals = _call(pairs, first.inputs, given, [[one.states for one in pair] for pair in got])
+    outputs = tf.ensure_shape(outputs, [*first.first.shape[:2], outputs.shape[-1]])
+    outputs = swap_time(outputs) if time_major else outputs
+    return outputs, ([fw for fw, _ in finals], [bw for _, bw in finals])
+
+
+def _receive_pair(
+    pairs: list[list[Any]],
+    layer: int,
+    inputs: Any,
+    lengths: Any,
+    initial: tuple[Any, Any],
+    training: bool,
+    time_major: bool,
+) -> list[Received]:
+    """Checks and builds a layer's two cells; above the first, for inputs as wide as both below put out."""
+    if layer:
+        below = sum(cell.output_size for cell in pairs[layer - 1])
+        inputs = tf.zeros([*tf.unstack(tf.shape(tf.convert_to_tensor(inputs)))[:2], below])
+    return [
+        receive(cell, inputs, lengths, state, training, time_major, False)
+        for cell, state in zip(pairs[layer], initial, strict=True)
+    ]
+
+
+def _call(
+    layers: Sequence[Sequence[Any]],
+    inputs: tf.Tensor,
+    lengths: tf.Tensor | None,
+    states: Sequence[Sequence[Any]],
+) -> tuple[tf.Tensor, list[list[Any]]]:
+    """Layers of one or two directions each: outputs [B, T, units * directions], and final states nested alike."""
+    forms = [[_form(cell) for cell in layer] for layer in layers]
+    mode, units = _MODES[forms[0][0].layer], layers[0][0].units
+    kinds = {
+        f"{_form(cell).layer.__name__} of {cell.units}, {cell.compute_dtype}"
+        for row in layers
+        for cell in row
+    }
+    if len(kinds) > 1:
+        raise ValueError(
+            "cuDNN runs layers and directions of one kind, size and dtype in one call, not "
+            f"{' and '.join(sorted(kinds))}: take rnn=packed."
+        )
+    choice = Choice("CudnnRNNV3", f"{len(layers)} layers and {len(layers[0])} directions in one call")
+    for cell in (cell for layer in layers for cell in layer):
+        keep_choice(cell, choice)
+    time = tf.shape(inputs)[1]
+    if lengths is None and inputs.shape[1] == 0:
+        lengths = tf.zeros(tf.shape(inputs)[:1], tf.int32)
+    if lengths is None:
+        seen, steps = tf.fill([tf.shape(inputs)[0]], time), time
+    else:
+        seen = tf.maximum(lengths, 1)
+        steps = tf.reduce_max(tf.concat([seen, [1]], 0))
+        inputs = zero_past_end(inputs, lengths)
+        inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time, 0)], [0, 0]])[:, :steps]
+    flat = [state for row in states for state in row]  # layer by layer, forward before backward
+    h, c = (
+        tf.stack([s[i] for s in flat], 1) if i < len(flat[0]) else tf.zeros([], inputs.dtype) for i in (0, 1)
+    )
+    params = pack_params([form for row in forms for form in row], mode)
+    outputs, h, c = run_op(inputs, h, c, params, seen, mode=mode, units=units, directions=len(layers[0]))
+    parts = [h, c] if mode == "lstm" else [h]
+    after = [
+        list(state) for state in zip(*(tf.unstack(part, len(flat), axis=1) for part in parts), strict=True)
+    ]
+    if lengths is not None:
+        outputs = zero_past_end(outputs, lengths)
+        outputs = tf.pad(outputs, [[0, 0], [0, tf.maximum(time - steps, 0)], [0, 0]])[:, :time]
+        after = [copy_state(lengths > 0, new, old) for new, old in zip(after, flat, strict=True)]
+    wide = len(layers[0])
+    return outputs, [after[i : i + wide] for i in range(0, len(after), wide)]
+
+
+def run_op(
+    inputs: tf.Tensor,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    params: tf.Tensor,
+    lengths: tf.Tensor,
+    *,
+    mode: str,
+    units: int,
+    directions: int,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The op: inputs [B, T, D], h and c [B, layers * directions, units], lengths [B] from 1 to T."""
+    outputs, h, c, _, _ = tf.raw_ops.CudnnRNNV3(
+        input=inputs,
+        input_h=h,
+        input_c=c,
+        params=params,
+        sequence_lengths=lengths,
+        rnn_mode=mode,
+        direction="bidirectional" if directions == 2 else "unidirectional",
+        is_training=True,  # keeps what the gradient reads; there is no dropout in it
+        time_major=False,
+    )
+    return tf.ensure_shape(outputs, [*inputs.shape[:2], units * directions]), h, c
+
+
+def pack_params(forms: Sequence[KerasForm], mode: str) -> tf.Tensor:
+    """Weights of all layers and directions in cuDNN's canonical order, one flat vector.
+
+    For each of them the gates' input matrices [units, D], then the recurrent ones [units, units]; after all
+    matrices, for each of them the gates' input biases, then the recurrent ones.
+    """
+    order = _GATES[mode]
+    matrices, biases = [], []
+    for form in forms:
+        for name in ("kernel", "recurrent_kernel"):
+            parts = tf.split(form.weights[name], len(order), axis=1)
+            matrices += [tf.reshape(tf.transpose(parts[gate]), [-1]) for gate in order]
+        bias = form.weights["bias"]
+        pair = (
+            tf.unstack(bias) if mode == "gru" else [tf.zeros_like(bias), bias]
+        )  # an LSTM's second adds nothing
+        for one in pair:
+            parts = tf.split(one, len(order))
+            biases += [parts[gate] for gate in order]
+    return tf.concat([*matrices, *biases], 0)
+
+
+def check_machine(*, lengths: bool = True) -> None:
+    """Refuses in words, before anything runs, a machine on which this runner cannot run rightly."""
+    if not tf.config.list_logical_devices("GPU"):
+        raise RuntimeError(
+            "rnn=cudnn runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it): take "
+            "rnn=packed or rnn=keras."
+        )
+    wrong = _wrong_version(cudnn_version(), tf.sysconfig.get_build_info().get("cudnn_version"))
+    if lengths and wrong:
+        raise RuntimeError(
+            f"rnn=cudnn under sequence lengths: {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
+            "corrupt results there: install cuDNN 8.9.1 or later, or take rnn=packed."
+        )
+
+
+def _wrong_version(loaded: str | None, built: str | None) -> str | None:
+    """What is wrong with the cuDNN that is loaded; where it cannot be asked, with that it was built against."""
+    if loaded is None:  # a library of another major version cannot be loaded
+        major = int((built or "0").split(".")[0])
+        return None if major >= 9 else f"the version of cuDNN cannot be asked (built against {built})"
+    version = tuple(int(part) for part in loaded.split("."))
+    return f"cuDNN {loaded} is loaded" if CORRUPT[0] <= version <= CORRUPT[1] else None
+
+
+def _shown(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _layers(cell: Any) -> list[Any]:
+    return [_single(one) for one in cell.cells] if isinstance(cell, MultiRNNCell) else [_single(cell)]
+
+
+def _single(cell: Any) -> Any:
+    """The cell, if it may be one that cuDNN has (its form is known once it is built)."""
+    if not isinstance(cell, Cell) or not hasattr(cell, "units"):
+        raise ValueError(_refused(cell))
+    return cell
+
+
+def _form(cell: Any) -> KerasForm:
+    form = cell.keras_form()
+    if (
+        form is None
+        or form.layer not in _MODES
+        or form.options["activation"] is not keras.activations.tanh
+        or not form.options.get("reset_after", True)
+        or form.weights["kernel"].dtype not in (tf.float16, tf.float32, tf.float64)
+    ):
+        raise ValueError(_refused(cell))
+    return form
+
+
+def _refused(cell: Any) -> str:
+    return (
+        f"cuDNN does not have {type(cell).__name__} {getattr(cell, 'name', '')} as it is: it has the LSTM without "
+        "options and the GRU with reset_after=True, with tanh, unwrapped, in float16, float32 or float64. Take "
+        "rnn=packed or rnn=keras."
+    )
