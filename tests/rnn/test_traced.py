@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS, StepCell
 from workbench.rnn import RNNS
+from workbench.rnn.table import EVERYWHERE
 
 LENGTHS = [1, 0, 2]
 DTYPES = {"lstm_block": "float32", "gru_block": "float32"}  # where float64 cannot be
@@ -15,7 +16,7 @@ KERNEL = {"packed": {"kernel": "plain"}}
 STEPLESS = {"packed": {"kernel": "autodiff"}}
 
 
-@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_graph_for_any_batch_gives_what_comes_without_one(name, rnn):
     dtype = DTYPES.get(name, "float64")
