@@ -139,16 +139,18 @@ WAYS = [("static", False), ("dynamic", False), ("dynamic", True)]
 @pytest.mark.parametrize(("rnn", "graph"), WAYS)
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_second_derivatives_are_right(name, rnn, graph):
-    """Held against a difference quotient."""
+    """Held against a difference quotient, at the largest: where the slope is near 0, the quotient is rounding."""
     compute = norm_of_gradient(CELLS[name](3, dtype="float64"), rnn)
     compute = tf.function(compute, autograph=False) if graph else compute
-    moved = INPUTS.copy()
-    moved[0, 1, 2] += 1e-6
-    second, norm = compute(tf.constant(INPUTS))
-    _, norm_moved = compute(tf.constant(moved))
+    second = compute(tf.constant(INPUTS))[0].numpy()
+    at = np.unravel_index(np.abs(second).argmax(), second.shape)
+    moved = [INPUTS.copy(), INPUTS.copy()]
+    moved[0][at] -= 1e-5
+    moved[1][at] += 1e-5
+    before, after = (float(compute(tf.constant(inputs))[1]) for inputs in moved)
     assert not np.any(second[1])
     assert not np.any(second[2, 2:])
-    assert float(second[0, 1, 2]) == pytest.approx(float(norm_moved - norm) / 1e-6, rel=1e-3)
+    assert second[at] == pytest.approx((after - before) / 2e-5, rel=1e-3)
 
 
 @pytest.mark.parametrize(("rnn", "graph"), WAYS)
