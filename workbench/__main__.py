@@ -24,7 +24,7 @@ from workbench.config import ConfigError, Problem
 from workbench.places import CONF
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
-from workbench.sweep.series import named_experiments, run_series
+from workbench.sweep.series import asked_series, run_series
 from workbench.sweep.start import run_one, run_sweep
 from workbench.tracking import TrackingError
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.shows:
             return _show(given)
         compose = Composer(given.config_folders)
-        if series := named_experiments(compose, given.overrides):
+        if series := asked_series(compose, given.overrides):
             return run_series(compose, series, given.overrides, console)
         start = run_sweep if given.multirun else run_one
         return start(compose, given.overrides, console)

@@ -13,18 +13,20 @@ import math
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from workbench.config import Config
 from workbench.config.cell import Custom
-from workbench.config.padding import Bucket, Global
 from workbench.provenance import code_version, environment, machine
 from workbench.record import RunRecord
 from workbench.sweep.channel import Channel
+
+if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
+    from workbench.data.feed import Feed
 
 Log = Callable[[int, Mapping[str, float]], None]
 
@@ -48,7 +50,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
     device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads)
     _check_runner(config)
     set_determinism(config.seed, training.deterministic)
-    data = _Data(config, folder or prepare(config))
+    data = _feed(config, folder or prepare(config))
     model = _model(config, data)
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
     step = make_train_step(
@@ -115,92 +117,25 @@ def prepare(config: Config) -> Path:
     return shards.prepare(config.data.name, options, **arguments)
 
 
-class _Data:
-    """The data set of a run: its manifest, and its batches as the configuration pads them."""
+def _feed(config: Config, folder: Path) -> Feed:
+    """The data set of a run, with its batches as the configuration pads them."""
+    from workbench.data.feed import Feed
+    from workbench.data.manifest import require_free_class_zero
+    from workbench.seeds import seed_for
 
-    def __init__(self, config: Config, folder: Path) -> None:
-        from workbench.data.manifest import require_free_class_zero
-        from workbench.data.shards import open_dataset
-
-        self._config = config
-        self.folder = folder
-        self.manifest = open_dataset(self.folder)
-        if config.loss.mask == "sign" and not config.loss.accept_class_zero:
-            require_free_class_zero(self.manifest, self.folder)
-        self.longest = self._length_of_all()
-        self.histogram = self.manifest.splits["train"].histogram
-        self.boundaries = _boundaries(config, self.histogram)
-        self.at_longest = 0
-
-    def _length_of_all(self) -> int:
-        """The length to which padding=global pads: that asked for, or the data set's longest."""
-        from workbench.data.errors import DataError
-
-        longest = max(split.longest for split in self.manifest.splits.values())
-        asked = self._config.padding.length if isinstance(self._config.padding, Global) else None
-        if asked is not None and asked < longest:
-            raise DataError(
-                str(self.folder),
-                "padding.length",
-                asked,
-                f"an example has {longest} tokens; give that or more",
-            )
-        return asked or longest
-
-    def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
-        """The training batches of an epoch; counts those padded to the split's longest example."""
-        longest = max(self.histogram)
-        for batch in self._batches("train", epoch=epoch):
-            if epoch == 0 and batch["inputs"].shape[1] >= longest:
-                self.at_longest += 1
-            yield batch
-
-    def evaluation(self, split: str) -> Iterable[Mapping[str, Any]]:
-        """A split's batches in a fixed order, padded as the run pads."""
-        return self._batches(split, shuffle=False)
-
-    def window(self) -> Iterable[Mapping[str, Any]]:
-        """The batches of the timed window, the same each time: an epoch's, or those of a drawn part."""
-        return self._batches("train", max_examples=self._config.measure.window_examples)
-
-    def _batches(self, split: str, **options: Any) -> Iterable[Mapping[str, Any]]:
-        from workbench.data.pipeline import batches
-        from workbench.seeds import seed_for
-
-        padding, data = self._config.padding, self._config.data
-        return batches(
-            self.folder,
-            split,
-            padding=padding.name,
-            batch_size=data.batch_size,
-            token_budget=padding.token_budget,
-            boundaries=self.boundaries,
-            pad_to_boundary=isinstance(padding, Bucket) and padding.pad_to_boundary,
-            longest=self.longest,
-            seed=seed_for(self._config.seed, "order"),
-            parse=_chosen(data.parse),
-            **options,
-        )
-
-    def predicted(self) -> dict[str, float]:
-        """What the length histogram says of the padding, before a batch is made."""
-        from workbench.lengths import predict
-
-        padding, size = self._config.padding, self._config.data.batch_size
-        chosen = predict(
-            self.histogram,
-            padding.name,
-            batch_size=None if padding.token_budget else size,
-            token_budget=padding.token_budget,
-            boundaries=self.boundaries,
-            pad_to_boundary=isinstance(padding, Bucket) and padding.pad_to_boundary,
-            longest=self.longest,
-        )
-        random = predict(self.histogram, "batch", batch_size=size)
-        return {
-            "data/predicted_padding_share": chosen.padding_share,
-            "data/padding_share_random_batches": random.padding_share,
-        }
+    padding = dataclasses.asdict(config.padding)
+    feed = Feed(
+        folder,
+        padding=padding.pop("name"),
+        batch_size=config.data.batch_size,
+        window_examples=config.measure.window_examples,
+        seed=seed_for(config.seed, "order"),
+        parse=_chosen(config.data.parse),
+        **padding,
+    )
+    if config.loss.mask == "sign" and not config.loss.accept_class_zero:
+        require_free_class_zero(feed.manifest, feed.folder)
+    return feed
 
 
 def _check_runner(config: Config) -> None:
@@ -215,28 +150,18 @@ def _kernels(config: Config, model: Any) -> dict[str, str]:
     """What ran each cell: the kernels, each with its reason, or the runner itself where it has but one."""
     from workbench.rnn import kernels_of
 
-    if config.rnn.unroll in ("static", "dynamic"):
-        return {"rnn.kernels": config.rnn.unroll}
     ran = {cell.name: kernels_of(cell) for cell in model.cells_of_layers()}
     words = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
-    return {"rnn.kernels": "; ".join(words)}
+    return {"rnn.kernels": "; ".join(words) or config.rnn.unroll}
 
 
-def _dropped(data: _Data) -> dict[str, str]:
+def _dropped(data: Feed) -> dict[str, str]:
     """What of the source is not in the data set, and why; nothing where all of it is."""
     counts = {reason: count for reason, count in data.manifest.dropped.items() if count}
     return {"data.dropped": ", ".join(f"{n} {reason}" for reason, n in counts.items())} if counts else {}
 
 
-def _boundaries(config: Config, histogram: Mapping[int, int]) -> list[int] | None:
-    from workbench.lengths import quantile_boundaries
-
-    if not isinstance(config.padding, Bucket):
-        return None
-    return config.padding.boundaries or quantile_boundaries(dict(histogram), config.padding.buckets)
-
-
-def _model(config: Config, data: _Data) -> Any:
+def _model(config: Config, data: Feed) -> Any:
     from workbench.cells.composition import Wrapping
     from workbench.model import build_model
     from workbench.seeds import seed_for
@@ -275,7 +200,7 @@ def _optimizer(config: Config) -> Any:
     return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
 
 
-def _trained(result: Any, data: _Data) -> dict[str, float | None]:
+def _trained(result: Any, data: Feed) -> dict[str, float | None]:
     padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
     return {
         "loss/train_objective": _finite(result.objective_last_epoch),
@@ -290,18 +215,18 @@ def _trained(result: Any, data: _Data) -> dict[str, float | None]:
         "data/padded_tokens": result.padded_tokens,
         "data/examples": result.examples,
         "data/batches": result.batches,
-        "data/longest": max(split.longest for split in data.manifest.splits.values()),
+        "data/longest": data.manifest.longest,
         "data/mean_length": _mean_length(data.histogram),
         **predicted,
     }
 
 
-def _class_zero_share(data: _Data) -> float | None:
+def _class_zero_share(data: Feed) -> float | None:
     counts = data.manifest.splits["train"].label_counts
     return counts[0] / sum(counts) if sum(counts) else None
 
 
-def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | None]:
+def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None]:
     from workbench.training import Evaluator
 
     evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
@@ -318,7 +243,7 @@ def _evaluated(config: Config, model: Any, data: _Data) -> dict[str, float | Non
     return {name: _finite(value) for name, value in found.items()}
 
 
-def _correct(config: Config, model: Any, data: _Data) -> dict[str, float]:
+def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
     from itertools import islice
 
     from workbench.probes.invariance import correctness
@@ -341,7 +266,7 @@ def _correct(config: Config, model: Any, data: _Data) -> dict[str, float]:
     return found
 
 
-def _timed(config: Config, step: Any, data: _Data, channel: Channel, record: RunRecord) -> dict[str, float]:
+def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
     from workbench.measure.timing import host_lock, timed_window
 
     measure = config.measure

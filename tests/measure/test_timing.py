@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workbench.measure.timing import TimingError, Window, cpu_shares, host_lock, timed_window
+from workbench.measure.machine_state import cpu_shares
+from workbench.measure.timing import TimingError, Window, host_lock, timed_window
 from workbench.record import METRICS
 
 

@@ -132,7 +132,7 @@ def test_a_plan_is_printed_from_the_committed_results(capsys, tmp_path: Path):
     assert "time: about" in said
 
 
-def test_opposite_verdicts_fail_a_replication_and_other_claims_are_not_compared(tmp_path: Path, capsys):
+def test_opposite_verdicts_fail_a_replication_and_other_claims_are_not_compared(tmp_path: Path):
     one, two, three = claim("a"), claim("b"), claim("c")
     effects = [1.28, 1.3, 1.32, 1.29, 1.31, 1.3]
     first = [verdict(each, "reproduced", effects) for each in (one, two, three)]

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.markup import escape
 
-from workbench.report import arms, tables
+from workbench.report import arms, summary, tables
 
 
 def text_of(thing, width=100):
@@ -219,8 +219,8 @@ METRICS_OF_A_RUN = {
 
 def test_the_summary_of_a_run():
     params = {"data.name": "python_source", "padding.name": "batch", "cell.name": "lstm", "seed": "1"}
-    text = text_of(tables.summary_of_run(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db"))
-    plain = tables.summary_of_run_plain(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db")
+    text = text_of(summary.summary_of_run(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db"))
+    plain = summary.summary_of_run_plain(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db")
     assert max(map(len, text.splitlines())) <= 100
     for words in (
         "data python_source, padding batch, cell lstm, seed 1",
@@ -237,7 +237,7 @@ def test_the_summary_of_a_run():
 
 
 def test_the_summary_makes_up_nothing():
-    assert tables.summary_lines({}, {}, "abc", "here") == [("ran", "–"), ("recorded", "run abc at here")]
-    lines = dict(tables.summary_lines({}, {"loss/validation_per_token": math.nan}, "abc", "here"))
+    assert summary.summary_lines({}, {}, "abc", "here") == [("ran", "–"), ("recorded", "run abc at here")]
+    lines = dict(summary.summary_lines({}, {"loss/validation_per_token": math.nan}, "abc", "here"))
     assert "not a number" in lines["loss"]
     assert "accuracy" not in lines

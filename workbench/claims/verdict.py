@@ -70,6 +70,11 @@ class Verdict:
         """The verdict column: `exploratory` in front where the claim was not declared before the runs."""
         return f"exploratory {self.verdict}" if self.exploratory else self.verdict
 
+    def block_values(self) -> list[float]:
+        """The effect of each complete block on the scale of the statistic: logarithms of ratios, or differences."""
+        effects = [one["effect"] for one in self.by_block if one["effect"] is not None]
+        return [math.log(one) for one in effects if one > 0] if self.scale == "ratio" else effects
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
         """A verdict as `to_json` gave it."""

@@ -78,14 +78,17 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     cell, kernel = tree["cell"], tree["rnn"].get("kernel")
     if kernel not in ("xla", "plain"):
         return []
-    wrapped = (
-        cell["residual"] or cell["attention_length"] is not None or _dropped(cell)
-    )  # layers run one by one
+    wrapped = _wrapped(cell)
     if not wrapped and cell["name"] not in ("lstm_block", "gru_block", "custom"):
         return []
     what = "a wrapped cell" if wrapped else f"cell={cell['name']}"
     remedy = f"{what} is not in one-step form, which this kernel needs; take rnn.kernel=auto or autodiff"
     return [Problem("rnn.kernel", kernel, remedy, skip=True)]
+
+
+def _wrapped(cell: Mapping[str, Any]) -> bool:
+    """Whether a wrapper stands around the cell; layers alone are none, as they run one by one."""
+    return cell["residual"] or cell["attention_length"] is not None or _dropped(cell)
 
 
 def _dropped(cell: Mapping[str, Any]) -> bool:
@@ -117,7 +120,7 @@ def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
         what = "its gru is the one of cell.reset_after=true"
     elif any(cell.get(key) not in (None, False) for key in ("use_peepholes", "cell_clip", "num_proj")):
         what = "its lstm has no peepholes, clipping or projection here"
-    elif cell["residual"] or cell["attention_length"] is not None or _dropped(cell):
+    elif _wrapped(cell):
         what = "it takes no wrapped cell"
     if what:
         remedy = f"cuDNN does not have this cell: {what}; take rnn=packed or rnn=keras"

@@ -34,7 +34,7 @@ class Sweep:
 class Command:
     """How the command behaves; nothing here bears on a result."""
 
-    dry_run: bool = option(False, "plan, list, say how long it may take, and stop")
+    dry_run: bool = option(False, "plan, list and stop")
     resume: bool | str = option(
         False,
         "go on with a sweep that was ended: true for the last one of this experiment (a new one where there is "

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from workbench.measure.calibration import calibrate
+from workbench.measure.machine_state import MachineState, machine_state
 
 Batch = Mapping[str, Any]
 Step = Callable[[Batch], Any]
@@ -28,22 +28,6 @@ NO_BATCHES = "the timed window got no batches: is the data set (or its training 
 
 class TimingError(RuntimeError):
     """A window that cannot be timed as asked; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class MachineState:
-    """What else the machine did during the window. None: not readable on this system."""
-
-    foreign_cpu_share: float | None
-    """CPU time of other processes and steal, over all CPU time there was (cores x window)."""
-    steal_share: float | None
-    own_cpu_share: float | None
-    load_before: float | None
-    load_after: float | None
-    voluntary_switches: int | None
-    involuntary_switches: int | None
-    frequency_before_mhz: float | None
-    frequency_after_mhz: float | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +125,7 @@ def timed_window(
     pause = inject_sleep * _mean_step(step, batches, clock) if inject_sleep else 0.0
 
     before = calibration()
-    with _machine_state() as machine, _no_garbage_collection():
+    with machine_state() as machine, _no_garbage_collection():
         traces_before = traces()
         timed = [_one_pass(step, batches(), pause, clock, sleep) for _ in range(passes)]
         traces_after = traces()
@@ -296,77 +280,3 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-class _MachineWatch:
-    """Counters of the system and of this process at the two ends of the window."""
-
-    def __init__(self) -> None:
-        self.before = self._read()
-        self.after: dict[str, Any] = {}
-
-    def finish(self) -> None:
-        self.after = self._read()
-
-    @staticmethod
-    def _read() -> dict[str, Any]:
-        process = psutil.Process()
-        system = psutil.cpu_times()._asdict()
-        own = process.cpu_times()
-        switches = process.num_ctx_switches()
-        try:
-            frequency = psutil.cpu_freq()
-        except (OSError, NotImplementedError):
-            frequency = None
-        return {
-            "system": system,
-            "own": own.user + own.system,
-            "load": psutil.getloadavg()[0],
-            "voluntary": switches.voluntary,
-            "involuntary": switches.involuntary,
-            "frequency": frequency.current if frequency is not None else None,
-        }
-
-    def state(self) -> MachineState:
-        before, after = self.before, self.after
-        foreign, steal, own = cpu_shares(before["system"], after["system"], after["own"] - before["own"])
-        return MachineState(
-            foreign_cpu_share=foreign,
-            steal_share=steal,
-            own_cpu_share=own,
-            load_before=before["load"],
-            load_after=after["load"],
-            voluntary_switches=after["voluntary"] - before["voluntary"],
-            involuntary_switches=after["involuntary"] - before["involuntary"],
-            frequency_before_mhz=before["frequency"],
-            frequency_after_mhz=after["frequency"],
-        )
-
-
-def cpu_shares(
-    before: Mapping[str, float], after: Mapping[str, float], own_s: float
-) -> tuple[float | None, float | None, float | None]:
-    """Shares (foreign, steal, own) of all the CPU time between two readings of the system's counters.
-
-    `before` and `after` are seconds by kind, as `psutil.cpu_times()` names them; guest time is within user
-    time and not counted twice. Foreign is whatever was busy, steal included, and not this process. All are
-    None where the window is too short for the system's counters (they tick every 10 ms).
-
-    >>> cpu_shares({"user": 0, "idle": 0, "steal": 0}, {"user": 3, "idle": 5, "steal": 2}, own_s=2.5)
-    (0.25, 0.2, 0.25)
-    """
-    spent = {kind: after[kind] - before[kind] for kind in after if kind not in ("guest", "guest_nice")}
-    total = sum(spent.values())
-    if total <= 0:
-        return None, None, None
-    busy = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
-    return max(0.0, busy - own_s) / total, spent.get("steal", 0.0) / total, own_s / total
-
-
-@contextmanager
-def _machine_state() -> Iterator[_MachineWatch]:
-    watch = _MachineWatch()
-    try:
-        yield watch
-    finally:
-        watch.finish()

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.model import SequenceModel
+from workbench.training.step import PerLength
 
 
 def takes_longer_sequence(model: SequenceModel, batch: Mapping[str, Any]) -> bool:
@@ -16,9 +17,7 @@ def takes_longer_sequence(model: SequenceModel, batch: Mapping[str, Any]) -> boo
     The graph has the signature that training gives it (`SequenceModel.batch_signature`): any length for a loop,
     the one padded length for an unrolled model, which refuses another. Source: the guide, rnn against dynamic_rnn.
     """
-    time_steps = int(batch["inputs"].shape[1]) if model.needs_static_length else None
-    signature = [model.batch_signature(time_steps)]
-    graph = tf.function(model, input_signature=signature, autograph=False).get_concrete_function()
+    graph = PerLength(model, model).trace(batch)
     try:
         graph({name: _one_step_more(batch[name], name) for name in ("inputs", "labels", "length")})
     except (TypeError, ValueError):  # a signature that does not fit, which TensorFlow names by either

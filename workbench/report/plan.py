@@ -42,14 +42,8 @@ def noise(verdict: Verdict | None) -> float | None:
 
     A pair's difference varies by sqrt(2) times that.
     """
-    if verdict is None:
-        return None
-    effects = [one["effect"] for one in verdict.by_block if one["effect"] is not None]
-    if verdict.scale == "ratio":
-        effects = [math.log(one) for one in effects if one > 0]
-    if len(effects) < 3:
-        return None
-    return float(np.std(effects, ddof=1) / math.sqrt(2))
+    values = verdict.block_values() if verdict else []
+    return float(np.std(values, ddof=1) / math.sqrt(2)) if len(values) >= 3 else None
 
 
 def time_line(runs: pd.DataFrame | None, pairs: int) -> str:

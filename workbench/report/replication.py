@@ -66,15 +66,13 @@ def replicated(
 
 def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple[float, float] | None:
     """mean ± t sqrt(1/n + 1/n') s: where the mean of `blocks` new blocks lies, of one population with the old."""
-    ratio = verdict.scale == "ratio"
-    effects = [one["effect"] for one in verdict.by_block if one["effect"] is not None]
-    values = [math.log(one) for one in effects if one > 0] if ratio else effects
+    values = verdict.block_values()
     if len(values) < 3 or not blocks:
         return None
     n, mean, spread = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(stats.t.isf((1 - confidence) / 2, n - 1)) * spread * math.sqrt(1 / n + 1 / blocks)
     ends = mean - reach, mean + reach
-    return (math.exp(ends[0]), math.exp(ends[1])) if ratio else ends
+    return (math.exp(ends[0]), math.exp(ends[1])) if verdict.scale == "ratio" else ends
 
 
 def _answer(one: Verdict, other: Verdict) -> str:

@@ -8,8 +8,6 @@ from dataclasses import fields
 from typing import Any
 
 import pandas as pd
-from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -189,101 +187,6 @@ def failures_markdown(failures: Sequence[Sequence[Any]]) -> str:
     return markdown(["job", "why it failed", "run"], [tuple(map(str, one)) for one in failures])
 
 
-# -- one run
-
-
-def summary_lines(
-    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
-) -> list[tuple[str, str]]:
-    """A single run in a few (heading, words): what ran, speed, loss, accuracy, how wrong without lengths, where.
-
-    What was not measured is left out; nothing is made up for it.
-    """
-
-    def has(name: str) -> bool:
-        return isinstance(metrics.get(name), int | float)
-
-    def said(name: str) -> str:
-        return number(metrics[name]) + _spaced(name)
-
-    budget = params.get("padding.token_budget") not in (None, "", "null")
-    shown = {**_RAN, "padding.token_budget": "at most tokens a batch"} if budget else _RAN
-    unused = {"data.batch_size"} if budget else set()
-    ran = [
-        f"{label} {params[name]}"
-        for name, label in shown.items()
-        if params.get(name) not in (None, "") and name not in unused
-    ]
-    lines = [("ran", ", ".join(ran) or NOTHING)]
-    if has("speed/valid_tokens_per_s"):
-        words = said("speed/valid_tokens_per_s") + " (valid)"
-        if has("speed/padded_tokens_per_s"):
-            words += f", {said('speed/padded_tokens_per_s')} with padding"
-        if has("speed/step_p50_ms"):
-            words += f", median step {said('speed/step_p50_ms')}"
-        lines.append(("speed", words))
-    if has("data/padding_share"):
-        words = f"{percent(metrics['data/padding_share'])} of positions"
-        if has("data/predicted_padding_share"):
-            words += f" (predicted {percent(metrics['data/predicted_padding_share'])})"
-        lines.append(("padding", words))
-    for group in ("loss", "accuracy"):
-        show = said if group == "loss" else lambda name: percent(metrics[name])
-        for per in ("token", "example"):
-            parts = [
-                f"{split} {show(name)}"
-                for split in ("validation", "train")
-                if has(name := f"{group}/{split}_per_{per}")
-            ]
-            if parts:
-                lines.append((group, f"{', '.join(parts)} (per {per})"))
-                break
-    wrong = [
-        f"{thing} {number(metrics[without])}"
-        + (f" (with lengths {number(metrics[given])})" if has(given) else "")
-        for what, thing in (("output", "outputs"), ("state", "final states"))
-        if has(without := f"correctness/max_abs_error_{what}_without_lengths")
-        for given in (f"correctness/max_abs_error_{what}_with_lengths",)
-    ]
-    if wrong:
-        lines.append(("without lengths", f"largest error: {', '.join(wrong)}"))
-    lines.append(("recorded", f"run {run_id} at {where}"))
-    return lines
-
-
-def summary_of_run(
-    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
-) -> RenderableType:
-    """`summary_lines` for a terminal."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
-    for heading, words in summary_lines(params, metrics, run_id, where):
-        grid.add_row(heading, Text(words))
-    return Panel(Group(grid), title="run", title_align="left", expand=False)
-
-
-def summary_of_run_plain(
-    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
-) -> str:
-    """`summary_lines` where there is no terminal."""
-    return "\n".join(f"{head}: {words}" for head, words in summary_lines(params, metrics, run_id, where))
-
-
-_RAN = {
-    "data.name": "data",
-    "padding.name": "padding",
-    "data.batch_size": "batches of",
-    "rnn.unroll": "rnn",
-    "rnn.direction": "direction",
-    "cell.name": "cell",
-    "cell.units": "units",
-    "loss.mask": "loss mask",
-    "loss.average": "average per",
-    "seed": "seed",
-}
-
-
 # -- numbers and words
 
 
@@ -428,7 +331,8 @@ def _mean(values: pd.Series, runs: int, metric: str) -> str:
     return words + (f" (n {len(known)})" if len(known) < runs else "")
 
 
-def _spaced(metric: str) -> str:
+def spaced_unit(metric: str) -> str:
+    """A metric's unit with a space before it; nothing where it has none."""
     unit = METRICS[metric].unit if metric in METRICS else "1"
     return "" if unit == "1" else f" {unit}"
 

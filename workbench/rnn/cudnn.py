@@ -28,10 +28,8 @@ CORRUPT = ((8, 1, 0), (8, 9, 0))
 """First and last version of cuDNN that gave corrupt results under sequence lengths."""
 
 _MODES = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
-_GATES = {
-    "lstm": (0, 1, 2, 3),
-    "gru": (1, 0, 2),
-}  # cuDNN's i, f, c, o of Keras' i, f, c, o; its r, z, n of z, r, n
+# cuDNN's i, f, c, o of Keras' i, f, c, o; its r, z, n of Keras' z, r, n
+_GATES = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}
 
 
 def cudnn_rnn(
@@ -128,9 +126,9 @@ def _call(
     forms = [[_form(cell) for cell in layer] for layer in layers]
     mode, units = _MODES[forms[0][0].layer], layers[0][0].units
     kinds = {
-        f"{_form(cell).layer.__name__} of {cell.units}, {cell.compute_dtype}"
-        for row in layers
-        for cell in row
+        f"{form.layer.__name__} of {cell.units}, {cell.compute_dtype}"
+        for cells, row in zip(layers, forms, strict=True)
+        for cell, form in zip(cells, row, strict=True)
     }
     if len(kinds) > 1:
         raise ValueError(
@@ -207,9 +205,7 @@ def pack_params(forms: Sequence[KerasForm], mode: str) -> tf.Tensor:
             parts = tf.split(form.weights[name], len(order), axis=1)
             matrices += [tf.reshape(tf.transpose(parts[gate]), [-1]) for gate in order]
         bias = form.weights["bias"]
-        pair = (
-            tf.unstack(bias) if mode == "gru" else [tf.zeros_like(bias), bias]
-        )  # an LSTM's second adds nothing
+        pair = tf.unstack(bias) if mode == "gru" else [tf.zeros_like(bias), bias]  # an LSTM has but one
         for one in pair:
             parts = tf.split(one, len(order))
             biases += [parts[gate] for gate in order]
@@ -257,15 +253,20 @@ def _single(cell: Any) -> Any:
 
 def _form(cell: Any) -> KerasForm:
     form = cell.keras_form()
-    if (
-        form is None
-        or form.layer not in _MODES
-        or form.options["activation"] is not keras.activations.tanh
-        or not form.options.get("reset_after", True)
-        or form.weights["kernel"].dtype not in (tf.float16, tf.float32, tf.float64)
-    ):
+    if missing_for_cudnn(form):
         raise ValueError(_refused(cell))
     return form
+
+
+def missing_for_cudnn(form: KerasForm | None) -> str | None:
+    """What cuDNN lacks of a cell, in words that follow its name; None where it has all."""
+    if form is None or form.layer not in _MODES:
+        return "is not a cell that Keras runs on cuDNN"
+    if form.options["activation"] is not keras.activations.tanh or not form.options.get("reset_after", True):
+        return "has an option that cuDNN lacks"
+    if form.weights["kernel"].dtype not in (tf.float16, tf.float32, tf.float64):
+        return "computes in a dtype that cuDNN lacks"
+    return None
 
 
 def _refused(cell: Any) -> str:

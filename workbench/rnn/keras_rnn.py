@@ -12,6 +12,7 @@ import tensorflow as tf
 from workbench.cells.base import Cell, KerasForm, output_size
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import copy_state, sequence_mask, zero_past_end
+from workbench.rnn.cudnn import missing_for_cudnn
 from workbench.rnn.keras_dropout import draw_masks, forget_masks
 from workbench.rnn.packing.kernel import Choice, keep_choice
 from workbench.rnn.packing.received import Received, receive
@@ -122,19 +123,9 @@ def _takes_cudnn(cell: Any, form: KerasForm | None, use_cudnn: bool | None) -> b
     """Whether the layer runs on cuDNN: decided here and told to Keras, which does not say what it took."""
     if use_cudnn is False:
         return False
-    missing = _missing_for_cudnn(form)
+    missing = missing_for_cudnn(form)
+    if missing is None and not tf.config.list_logical_devices("GPU"):
+        missing = "runs where TensorFlow sees no GPU"
     if use_cudnn and missing:
         raise ValueError(f"use_cudnn=True, but {type(cell).__name__} {missing}: leave use_cudnn at None.")
     return missing is None
-
-
-def _missing_for_cudnn(form: KerasForm | None) -> str | None:
-    if form is None or form.layer is keras.layers.SimpleRNN:
-        return "is not a cell that Keras runs on cuDNN"
-    if form.options["activation"] is not keras.activations.tanh or not form.options.get("reset_after", True):
-        return "has an option that cuDNN lacks"
-    if form.weights["bias"].dtype not in (tf.float16, tf.float32, tf.float64):
-        return "computes in a dtype that cuDNN lacks"
-    if not tf.config.list_logical_devices("GPU"):
-        return "runs where TensorFlow sees no GPU"
-    return None

@@ -63,7 +63,9 @@ def plan_json(plan: Plan, typed: Typed | None = None) -> str:
 def read_plan(text: str) -> tuple[Plan, Typed]:
     """A frozen grid read back: the inverse of `plan_json`."""
     found = json.loads(text)
-    jobs = jobs_of(text)
+    jobs = [
+        Job(one["number"], one["arm"], one["block"], one["repeat"], one["config"]) for one in found["jobs"]
+    ]
     blocks = found.get("blocks", len({job.block for job in jobs} - {0}))
     plan = Plan(
         jobs,
@@ -72,14 +74,6 @@ def read_plan(text: str) -> tuple[Plan, Typed]:
         found.get("throw_away", any(job.block == 0 for job in jobs)),
     )
     return plan, Typed(tuple(found.get("overrides", ())), tuple(found.get("config_folders", ())))
-
-
-def jobs_of(text: str) -> list[Job]:
-    """The jobs of a frozen grid."""
-    return [
-        Job(one["number"], one["arm"], one["block"], one["repeat"], one["config"])
-        for one in json.loads(text)["jobs"]
-    ]
 
 
 def publishable(tree: Tree) -> Tree:

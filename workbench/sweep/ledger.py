@@ -171,13 +171,12 @@ def _why(run: Attempt, fingerprint: str, code: str) -> str:
 
 
 def _attempt(row: Mapping[Any, Any]) -> Attempt:
-    def tag(name: str) -> str:
-        value = row.get(f"tags.workbench.{name}")
-        return value if isinstance(value, str) else ""
-
     def text(column: str) -> str:
         value = row.get(column)
         return value if isinstance(value, str) else ""
+
+    def tag(name: str) -> str:
+        return text(f"tags.workbench.{name}")
 
     watched = {name: row.get(f"metrics.{name}", math.nan) for name in WATCHED}
     return Attempt(

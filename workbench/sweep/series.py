@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -11,34 +12,44 @@ from workbench.places import experiments
 from workbench.report import assemble, guide
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import new_sweep_id
-from workbench.sweep.start import plan_sweep, run_sweep, sweep_folder, tracker_of
+from workbench.sweep.planning import plan_sweep
+from workbench.sweep.start import run_sweep, sweep_folder, tracker_of
 
 _CHOICE = ("+experiment=", "experiment=", "++experiment=")
 
 
-def named_experiments(compose: Composer, overrides: Sequence[str]) -> list[str]:
-    """The experiments that `sweep.experiments` names; none for a sweep with a grid of its own.
+@dataclass(frozen=True)
+class Series:
+    """Experiments by name, and what they are called together."""
+
+    name: str
+    experiments: tuple[str, ...]
+
+
+def asked_series(compose: Composer, overrides: Sequence[str]) -> Series | None:
+    """The series that `sweep.experiments` names; None for a sweep with a grid of its own.
 
     Raises:
         ConfigError: a name that no file in conf/experiment/ has.
     """
-    section = load(compose(split_sweeps(overrides)[0]))[0].get("sweep")
+    tree = load(compose(split_sweeps(overrides)[0]))[0]
+    section = tree.get("sweep")
     named = section.get("experiments") if isinstance(section, dict) else None
     known = experiments()
     wrong = [one for one in named or [] if one not in known]
     if wrong:
         remedy = f"there are {', '.join(known)}"
         raise ConfigError([Problem("sweep.experiments", one, remedy) for one in wrong])
-    return list(named or [])
+    return Series(tree["name"], tuple(named)) if named else None
 
 
-def run_series(compose: Composer, names: Sequence[str], overrides: Sequence[str], console: Console) -> int:
+def run_series(compose: Composer, series: Series, overrides: Sequence[str], console: Console) -> int:
     """Each experiment as its own sweep, with the same other overrides; then the table over all verdicts.
 
     All are planned and checked before the first one starts. 0, or the largest exit code of a sweep.
     """
     others = [one for one in overrides if not one.startswith(_CHOICE)]
-    given = {name: [f"+experiment={name}", *others] for name in names}
+    given = {name: [f"+experiment={name}", *others] for name in series.experiments}
     planned = {name: plan_sweep(compose, of_one) for name, of_one in given.items()}
     for number, (name, (_, declared, plan)) in enumerate(planned.items(), 1):
         claims = f", {len(declared)} claims" if declared else ""
@@ -50,24 +61,21 @@ def run_series(compose: Composer, names: Sequence[str], overrides: Sequence[str]
     for name, of_one in given.items():
         console.rule(name)
         codes.append(run_sweep(compose, of_one, console))
-    _show_table(config, compose, names, overrides, console)
+    _show_table(config, series, console)
     return max(codes)
 
 
-def _show_table(
-    config: Config, compose: Composer, names: Sequence[str], overrides: Sequence[str], console: Console
-) -> None:
+def _show_table(config: Config, series: Series, console: Console) -> None:
     """All verdicts in one table, also as a page beside the reports."""
     tracker = tracker_of(config)
     found, links = [], {}
-    for name in names:
+    for name in series.experiments:
         sweep = assemble.latest_sweep(tracker, name)
         folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
         found += guide.findings(name, folder)
         links[name] = str(folder / "report.md")
-    title = load(compose(split_sweeps(overrides)[0]))[0]["name"]
-    page = sweep_folder(config.tracking.folder, title, new_sweep_id()) / "guide.md"
+    page = sweep_folder(config.tracking.folder, series.name, new_sweep_id()) / "guide.md"
     page.write_text(guide.write_page(found, links))
-    console.rule(title)
+    console.rule(series.name)
     console.print(guide.table(found))
     console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)

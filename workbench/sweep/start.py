@@ -12,18 +12,19 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim
-from workbench.config import Config, ConfigError, Problem, flatten, load
-from workbench.places import IS_SHIPPED, ROOT, claims_file
+from workbench.config import Config, ConfigError, Problem, load
+from workbench.places import IS_SHIPPED, ROOT
 from workbench.provenance import command, committed_at, provenance
 from workbench.report import assemble
-from workbench.report.tables import summary_of_run
+from workbench.report.summary import summary_of_run
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
-from workbench.sweep.grid import Grid, Job, Plan, expand, matching_arm, plan
+from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import close_dead, owner
 from workbench.sweep.ledger import Ledger, differences
+from workbench.sweep.planning import plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
 from workbench.tracking import Tracker, TrackingError
@@ -164,14 +165,6 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     return 1 if failed else 0
 
 
-def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, list[Claim] | None, Plan]:
-    """Everything that a sweep decides before it starts: its configuration, its claims, its jobs in order."""
-    grid = expand(compose, overrides)
-    config = Config.of(grid.base)
-    declared = _claims(config)
-    return config, declared, _plan(config, grid, declared)
-
-
 def _earlier(config: Config) -> Earlier | None:
     """The sweep that is to be resumed; None where none is, or where the experiment has none yet."""
     asked = config.workbench.resume
@@ -226,38 +219,6 @@ def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
 def _close_dead(conductor: Conductor) -> None:
     for run_id in close_dead(conductor.tracker):
         conductor.watcher.say(f"run {run_id} was left running by a process that is gone: closed as KILLED")
-
-
-def _claims(config: Config) -> list[Claim] | None:
-    """Claims by the name of an experiment or by a path; without either, those of the experiment itself."""
-    named = config.sweep.claims
-    path = claims_file(named or config.name) or named
-    return None if path is None else claims_room.load(path)
-
-
-def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
-    blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
-    if declared:
-        known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
-        arms = {name: flatten(tree) for name, tree in grid.arms.items()}
-        wrong = claims_room.check_against(declared, known) or claims_room.check_arms(declared, arms)
-        if wrong:
-            raise claims_room.ClaimError("\n".join(wrong))
-        blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
-        throw_away = config.sweep.throw_away is not False
-        control = _control(grid, declared) if declared[0].control_again else None
-    return plan(
-        grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
-    )
-
-
-def _control(grid: Grid, declared: list[Claim]) -> str | None:
-    """The arm of the first control that is an arm, in its first condition."""
-    for claim in declared:
-        if "value" not in claim.control:
-            condition = {key: values[0] for key, values in claim.over.items()}
-            return matching_arm(grid, {**condition, **claim.control})
-    return None
 
 
 def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | None) -> dict[str, str]:

@@ -1,0 +1,52 @@
+"""What a sweep decides before it starts: its configuration, its claims, its jobs in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench import claims as claims_room
+from workbench.claims import Claim
+from workbench.config import Config, flatten
+from workbench.places import claims_file
+from workbench.sweep.compose import Composer
+from workbench.sweep.grid import Grid, Plan, expand, matching_arm, plan
+
+
+def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, list[Claim] | None, Plan]:
+    """Compose and check everything: the grid, the claims against it, the order."""
+    grid = expand(compose, overrides)
+    config = Config.of(grid.base)
+    declared = _claims(config)
+    return config, declared, _plan(config, grid, declared)
+
+
+def _claims(config: Config) -> list[Claim] | None:
+    """Claims by the name of an experiment or by a path; without either, those of the experiment itself."""
+    named = config.sweep.claims
+    path = claims_file(named or config.name) or named
+    return None if path is None else claims_room.load(path)
+
+
+def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
+    blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
+    if declared:
+        known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
+        arms = {name: flatten(tree) for name, tree in grid.arms.items()}
+        wrong = claims_room.check_against(declared, known) or claims_room.check_arms(declared, arms)
+        if wrong:
+            raise claims_room.ClaimError("\n".join(wrong))
+        blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
+        throw_away = config.sweep.throw_away is not False
+        control = _control(grid, declared) if declared[0].control_again else None
+    return plan(
+        grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
+    )
+
+
+def _control(grid: Grid, declared: list[Claim]) -> str | None:
+    """The arm of the first control that is an arm, in its first condition."""
+    for claim in declared:
+        if "value" not in claim.control:
+            condition = {key: values[0] for key, values in claim.over.items()}
+            return matching_arm(grid, {**condition, **claim.control})
+    return None
