@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,49 +44,180 @@ def test_states_change_places():
     assert tf1_states(lstm(), ["h", "c"]) == ["c", "h"]
 
 
-def test_a_checkpoint_by_path(tmp_path):
-    """Written with TF 1.15's names and its optimizer's slots, as such checkpoints have them."""
-    path = str(tmp_path / "model.ckpt")
-    names = {**LSTM, "rnn/lstm_cell/kernel/Adam": np.zeros((7, 16), "float32"), "global_step": np.int64(3)}
-    tf.raw_ops.SaveV2(
-        prefix=path, tensor_names=list(names), shape_and_slices=[""] * 4, tensors=list(names.values())
+STACK = {
+    f"rnn/multi_rnn_cell/cell_{layer}/lstm_cell/{name}": RANDOM.normal(size=shape).astype("float32")
+    for layer, rows in enumerate((3, 4))
+    for name, shape in (("kernel", (rows + 4, 16)), ("bias", (16,)))
+}
+BOTH = {
+    name.replace("rnn/", f"bidirectional_rnn/{way}/"): by * value
+    for way, by in (("fw", 1), ("bw", 2))
+    for name, value in LSTM.items()
+}
+MODEL = {**STACK, **BOTH, "embedding": np.ones((5, 3), "float32"), "softmax/w": np.ones((4, 5), "float32")}
+
+
+def stack(layers=2):
+    cell = WRAPPERS["multi"]([CELLS["lstm"](4) for _ in range(layers)])
+    cell.build((None, 3))
+    return cell
+
+
+def in_a_graph(optimizer, save):
+    """A graph of TF 1's with the variables of MODEL, one step of training, and what `save` keeps of it."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = {
+            name: tf.compat.v1.get_variable(name, initializer=value) for name, value in MODEL.items()
+        }
+        step = tf.compat.v1.train.get_or_create_global_step()
+        loss = tf.add_n([tf.reduce_sum(v**2) for v in variables.values()])
+        averages = tf.compat.v1.train.ExponentialMovingAverage(0.9).apply(list(variables.values()))
+        with tf.control_dependencies([optimizer().minimize(loss, global_step=step), averages]):
+            train = tf.no_op()
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(train)
+        for name, variable in variables.items():
+            variable.load(MODEL[name], session)
+        return save(session, variables)
+
+
+@pytest.fixture(scope="module")
+def saver_checkpoint(tmp_path_factory):
+    """As tf.train.Saver writes them: optimizer's slots, moving averages and a step's number among the rest."""
+    path = tmp_path_factory.mktemp("saver") / "model.ckpt"
+    return in_a_graph(
+        lambda: tf.compat.v1.train.AdamOptimizer(0.1),
+        lambda session, _: tf.compat.v1.train.Saver().save(session, str(path), global_step=7),
     )
-    cell = lstm()
-    with pytest.raises(ValueError, match=r"no place for TF 1.15.s global_step, rnn.lstm_cell.kernel.Adam"):
-        load_tf1_weights(cell, path)
-    load_tf1_weights(cell, path, scope="rnn", ignore=["*/Adam*"])
-    np.testing.assert_array_equal(cell.kernel[:, :4], LSTM["rnn/lstm_cell/kernel"][:3, :4])
+
+
+@pytest.fixture(scope="module")
+def object_checkpoint(tmp_path_factory):
+    """As tf.train.Checkpoint writes them in a graph: keys are the path of objects."""
+    path = tmp_path_factory.mktemp("objects") / "model"
+
+    def save(session, variables):
+        root = tf.Module()
+        root.parts = list(variables.values())
+        return tf.compat.v1.train.Checkpoint(root=root).save(str(path), session=session)
+
+    return in_a_graph(lambda: tf.compat.v1.train.MomentumOptimizer(0.1, 0.9), save)
+
+
+@pytest.mark.parametrize("kind", ["saver_checkpoint", "object_checkpoint"])
+def test_a_checkpoint_of_layers_and_of_both_directions(kind, request):
+    path = request.getfixturevalue(kind)
+    layers = stack()
+    load_tf1_weights(layers, path, scope="rnn")
+    for name, value in tf1_variables(layers, STACK).items():
+        np.testing.assert_array_equal(value, MODEL[name])
+    for way in ("fw", "bw"):
+        cell, scope = lstm(), f"bidirectional_rnn/{way}"
+        load_tf1_weights(cell, path, scope=scope)
+        for name, value in tf1_variables(cell, [n for n in MODEL if n.startswith(scope)]).items():
+            np.testing.assert_array_equal(value, MODEL[name])
+
+
+def test_the_latest_checkpoint_of_a_folder(saver_checkpoint):
+    cell, path = lstm(), Path(saver_checkpoint)
+    load_tf1_weights(cell, path.parent, scope="rnn/multi_rnn_cell/cell_0")
+    assert path.name == "model.ckpt-7"
+    np.testing.assert_array_equal(cell.bias[:4], STACK["rnn/multi_rnn_cell/cell_0/lstm_cell/bias"][:4])
 
 
 @pytest.mark.parametrize(
-    ("variables", "options", "message"),
+    ("scope", "message"),
     [
-        ({"a/kernel": LSTM["rnn/lstm_cell/kernel"]}, {}, "misses TF 1.15's a/bias; there are a/kernel"),
-        ({}, {}, "misses TF 1.15's kernel, bias; there are none"),
-        (LSTM, {"use_peepholes": True}, "misses TF 1.15's rnn/lstm_cell/w_i_diag, rnn/lstm_cell/w_f_diag"),
+        (None, r"missing: LSTMCell could be any of .*/bw/lstm_cell/, .*cell_1/lstm_cell/: pass scope="),
+        ("bidirectional_rnn", r"any of bidirectional_rnn/bw/lstm_cell/, bidirectional_rnn/fw/lstm_cell/"),
         (
-            {**LSTM, "rnn/lstm_cell/w_f_diag": np.zeros(4)},
-            {},
-            "no place for TF 1.15's rnn/lstm_cell/w_f_diag",
+            "softmax",
+            r"missing: softmax/\*/kernel \(7, 16\)\n  missing: softmax/\*/bias .*left over: softmax/w",
         ),
         (
-            {**LSTM, "rnn/lstm_cell/bias": np.zeros(12)},
-            {},
-            r"rnn/lstm_cell/bias has shape \(12,\), but the cell needs \(16,\)",
-        ),
-        (
-            {**LSTM, **{k.replace("rnn", "other"): v for k, v in LSTM.items()}},
-            {},
-            "could be any of other/lstm_cell/, rnn/lstm_cell/: pass scope=",
+            "encoder",
+            r"scope='encoder'; there are the scopes \(none\), bidirectional_rnn/bw/lstm_cell, .*softmax",
         ),
     ],
 )
-def test_what_does_not_fit_is_named_and_nothing_is_changed(variables, options, message):
-    cell = lstm(**options)
+def test_a_scope_that_does_not_tell(saver_checkpoint, scope, message):
+    with pytest.raises(ValueError, match=f"(?s){message}") as raised:
+        load_tf1_weights(lstm(), saver_checkpoint, scope=scope)
+    if scope == "bidirectional_rnn":
+        assert "left over" not in str(raised.value)
+    assert "Adam" not in str(raised.value)
+    assert "Average" not in str(raised.value)
+
+
+def test_layers_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match="MultiRNNCell and TF") as raised:
+        load_tf1_weights(stack(4), STACK | {"rnn/multi_rnn_cell/cell_2/gru_cell/gates/bias": np.zeros(8)})
+    for line in (
+        "missing: rnn/multi_rnn_cell/cell_2/gru_cell/gates/kernel (8, 16)",
+        "missing: rnn/multi_rnn_cell/cell_3/*/kernel (8, 16)",
+        "missing: rnn/multi_rnn_cell/cell_3/*/bias (16,)",
+        "of another shape: rnn/multi_rnn_cell/cell_2/gru_cell/gates/bias is (8,), the cell needs (16,)",
+    ):
+        assert line in str(raised.value)
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"is no checkpoint of TensorFlow: give the part before \.index"):
+        load_tf1_weights(lstm(), tmp_path / "model.ckpt")
+    (tmp_path / "model.ckpt").write_text("something else")
+    with pytest.raises(ValueError, match="is no checkpoint of TensorFlow"):
+        load_tf1_weights(lstm(), tmp_path / "model.ckpt")
+
+
+def test_slots_in_another_scope_and_of_an_optimizer_with_a_name_of_its_own():
+    slots = {
+        "rnn/lstm_cell/kernel/mine_1": np.zeros((7, 16)),
+        "train/rnn/lstm_cell/bias/Adam": np.zeros(16),
+        "train/beta1_power": np.float32(1),
+    }
+    load_tf1_weights(lstm(), {**LSTM, **slots})
+    with pytest.raises(ValueError, match=r"left over: rnn/lstm_cell/kernel/other \(3,\)"):
+        load_tf1_weights(lstm(), {**LSTM, "rnn/lstm_cell/kernel/other": np.zeros(3)})
+    load_tf1_weights(lstm(), {**LSTM, "rnn/lstm_cell/kernel/other": np.zeros(3)}, ignore=["*/other"])
+
+
+def test_all_that_does_not_fit_is_named_at_once_and_nothing_is_changed():
+    cell = lstm(use_peepholes=True, num_proj=2)
     before = cell.get_weights()
-    with pytest.raises(ValueError, match=message):
-        load_tf1_weights(cell, variables)
+    given = {**LSTM, "rnn/lstm_cell/w_f_diag": np.zeros(4), "rnn/lstm_cell/w_x_diag": np.zeros(4)}
+    with pytest.raises(ValueError, match=r"LSTMCell and TF 1\.15's variables do not fit") as raised:
+        load_tf1_weights(cell, given)
+    assert str(raised.value).splitlines()[1:] == [
+        "  missing: rnn/lstm_cell/w_i_diag (4,)",
+        "  missing: rnn/lstm_cell/w_o_diag (4,)",
+        "  missing: rnn/lstm_cell/projection/kernel (4, 2)",
+        "  of another shape: rnn/lstm_cell/kernel is (7, 16), the cell needs (5, 16)",
+        "  left over: rnn/lstm_cell/w_x_diag (4,)",
+        "Looked under scope=None; there are the scopes rnn/lstm_cell. "
+        "scope= takes a part of them, ignore= leaves names out by pattern.",
+    ]
     assert all(np.array_equal(a, b) for a, b in zip(before, cell.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"a/kernel": LSTM["rnn/lstm_cell/kernel"]}, r"missing: a/bias \(16,\)"),
+        ({}, r"missing: \*/kernel \(7, 16\)\n  missing: \*/bias \(16,\)\n.*the scopes \(nothing\)"),
+        (
+            {**LSTM, **{k.replace("rnn", "other"): v for k, v in LSTM.items()}},
+            "could be any of rnn/lstm_cell/, other/lstm_cell/: pass scope=",
+        ),
+    ],
+)
+def test_what_does_not_fit(variables, message):
+    with pytest.raises(ValueError, match=message):
+        load_tf1_weights(lstm(), variables)
+
+
+def test_names_that_a_cell_cannot_be_given_under():
+    with pytest.raises(ValueError, match=r"missing: rnn/lstm_cell/w_i_diag \(4,\)"):
+        tf1_variables(lstm(use_peepholes=True), LSTM)
 
 
 def test_scope_picks_one_of_two_cells():

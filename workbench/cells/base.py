@@ -216,7 +216,8 @@ def zero_states(cell: Any, batch_size: Any) -> Any:
 def initial_states(cell: Any, batch_size: Any) -> Any:
     """What any cell starts from, by its own `get_initial_state` where it has one."""
     own = getattr(cell, "get_initial_state", None)
-    return zero_states(cell, batch_size) if own is None else own(batch_size=batch_size)
+    states = zero_states(cell, batch_size) if own is None else own(batch_size=batch_size)
+    return states if tf.nest.is_nested(states) else [states]  # a tensor, as Keras takes a single state
 
 
 def output_size(cell: Any) -> Any:
