@@ -3,9 +3,10 @@
     predict(histogram, "batch", batch_size=32).padding_share
 
 With a batch size the number of padded tokens is its exact expectation over random orders: the expected longest
-of `b` examples drawn without replacement, by order statistics. With a token budget, where batches depend on
-each other, it is the mean over plans for random orders drawn from a fixed seed (global padding and padding to
-boundaries excepted, where it is exact too). `padding_share` is 1 - valid / expected padded tokens. NumPy only.
+of `b` examples drawn without replacement, by order statistics. With a token budget, or from pools, where
+batches depend on each other, it is the mean over plans for random orders drawn from a fixed seed (global padding
+and padding to boundaries excepted, where it is exact too). `padding_share` is 1 - valid / expected padded
+tokens. NumPy only.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from workbench.data.padding import PADDINGS, check_boundaries
+from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Batching, check_boundaries, checked
 
 Histogram = Mapping[int, int]
 
-_SIMULATED_EXAMPLES = 200_000  # how many examples the plans of a token budget's prediction have altogether
+_SIMULATED_EXAMPLES = 200_000  # how many examples the plans of a prediction have altogether
+_MOST_LIMITS = 512  # lengths among which the best boundaries are looked for
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ def predict(
     batch_size: int | None = None,
     token_budget: int | None = None,
     boundaries: Sequence[int] | None = None,
-    buckets: int = 8,
+    buckets: int | None = None,
     pad_to_boundary: bool = False,
+    pool: int = POOL,
+    batch_price: int = BATCH_PRICE,
     longest: int | None = None,
 ) -> Prediction:
     """Batches, positions and padding of one epoch. Arguments as those of `pipeline.batches`.
@@ -51,12 +55,13 @@ def predict(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
-    if (batch_size is None) == (token_budget is None):
-        raise ValueError(
-            f"batch_size = {batch_size}, token_budget = {token_budget}: give exactly one of the two"
-        )
     values, counts = _arrays(histogram)
-    longest = int(max(1, values[-1])) if longest is None else longest
+    if padding == "bucket" and boundaries is None:
+        boundaries = best_boundaries(histogram, buckets or usual_buckets(int(counts.sum()), batch_size))
+    batching = checked(
+        Batching(batch_size, token_budget, longest, boundaries, pad_to_boundary, pool, batch_price), values
+    )
+    longest = batching.longest or 1
     batches: float
     padded: float
     if padding == "global":
@@ -64,17 +69,13 @@ def predict(
         batches, padded = -(-int(counts.sum()) // size), int(counts.sum()) * longest
     elif padding == "batch" and batch_size:
         batches, padded = _expected(values, counts, batch_size)
+    elif padding == "bucket" and (batch_size or pad_to_boundary):
+        limits = check_boundaries(boundaries)
+        batches, padded = _buckets(
+            values, counts, limits, batch_size, token_budget, pad_to_boundary, longest
+        )
     else:
-        if padding == "bucket":
-            boundaries = check_boundaries(
-                quantile_boundaries(histogram, buckets) if boundaries is None else boundaries
-            )
-        if padding == "bucket" and (batch_size or pad_to_boundary):
-            batches, padded = _buckets(
-                values, counts, list(boundaries or []), batch_size, token_budget, pad_to_boundary, longest
-            )
-        else:
-            batches, padded = _simulated(values, counts, padding, token_budget, boundaries, longest)
+        batches, padded = _simulated(values, counts, padding, batching)
     valid = int((values * counts).sum())
     return Prediction(1 - valid / padded, batches, padded, valid)
 
@@ -89,29 +90,29 @@ def expected_longest(histogram: Histogram, size: int) -> float:
     return _expected_longest(np.maximum(values, 1), counts, size)
 
 
-def quantile_boundaries(histogram: Histogram, buckets: int) -> list[int]:
-    """Upper limits (included) of at most `buckets` buckets of about equally many examples, the longest last.
+def usual_buckets(examples: int, batch_size: int | None = None) -> int:
+    """How many buckets so many examples are worth: one for 16 batches, 8 to 32.
 
-    >>> quantile_boundaries({1: 50, 2: 25, 9: 25}, 4)
-    [1, 2, 9]
+    More leave more batches half filled; fewer pad more. With a token budget a batch is taken to be 32 examples.
+
+    >>> usual_buckets(12_544, 32)
+    24
     """
-    values, counts = _arrays(histogram)
-    _check_buckets(buckets)
-    cumulative = np.cumsum(counts)
-    wanted = cumulative[-1] * np.arange(1, buckets + 1) / buckets
-    return sorted({int(value) for value in values[np.searchsorted(cumulative, wanted - 1e-9)]})
+    return min(32, max(8, examples // (batch_size or 32) // 16))
 
 
 def best_boundaries(histogram: Histogram, buckets: int) -> list[int]:
     """Upper limits (included) of at most `buckets` buckets for which padding each to its limit costs least.
 
-    Dynamic programming over the lengths that occur; time buckets x lengths^2.
+    Dynamic programming over the lengths that occur, or where they are very many over 512 of them, between which
+    lie about equally many examples.
 
     >>> best_boundaries({1: 50, 2: 25, 9: 25}, 2)
     [2, 9]
     """
-    values, counts = _arrays(histogram)
-    _check_buckets(buckets)
+    if buckets < 1:
+        raise ValueError(f"buckets = {buckets}: must be 1 or more")
+    values, counts = _thinned(*_arrays(histogram), _MOST_LIMITS)
     padded = np.maximum(values, 1)
     before = np.concatenate([[0], np.cumsum(counts)])  # examples with a length before the i-th
     count = len(values)
@@ -146,9 +147,14 @@ def _arrays(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     return values, counts
 
 
-def _check_buckets(buckets: int) -> None:
-    if buckets < 1:
-        raise ValueError(f"buckets = {buckets}: must be 1 or more")
+def _thinned(values: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` of the lengths, the longest among them; the others' examples count to the next longer."""
+    if len(values) <= most:
+        return values, counts
+    cumulative = np.cumsum(counts)
+    wanted = cumulative[-1] * np.arange(1, most + 1) / most
+    kept = np.unique(np.searchsorted(cumulative, wanted - 1e-9))
+    return values[kept], np.diff(cumulative[kept], prepend=0)
 
 
 def _expected(values: np.ndarray, counts: np.ndarray, size: int) -> tuple[int, float]:
@@ -204,12 +210,7 @@ def _buckets(
 
 
 def _simulated(
-    values: np.ndarray,
-    counts: np.ndarray,
-    padding: str,
-    token_budget: int | None,
-    boundaries: Sequence[int] | None,
-    longest: int,
+    values: np.ndarray, counts: np.ndarray, padding: str, batching: Batching
 ) -> tuple[float, float]:
     """Mean over the plans for random orders, the same ones every time."""
     lengths = np.repeat(values, counts)
@@ -217,13 +218,7 @@ def _simulated(
     repeats = int(np.clip(_SIMULATED_EXAMPLES // len(lengths), 2, 200))
     batches, padded = [], []
     for _ in range(repeats):
-        plan = PADDINGS[padding](
-            lengths,
-            draw.permutation(len(lengths)),
-            token_budget=token_budget,
-            boundaries=boundaries,
-            longest=longest,
-        )
-        batches.append(len(plan))
-        padded.append(sum(len(batch.indices) * batch.padded_length for batch in plan))
+        planned = PADDINGS[padding](lengths, draw.permutation(len(lengths)), batching)
+        batches.append(len(planned))
+        padded.append(sum(len(batch.indices) * batch.padded_length for batch in planned))
     return float(np.mean(batches)), float(np.mean(padded))
