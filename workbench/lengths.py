@@ -71,9 +71,7 @@ def predict(
         batches, padded = _expected(values, counts, batch_size)
     elif padding == "bucket" and (batch_size or pad_to_boundary):
         limits = check_boundaries(boundaries)
-        batches, padded = _buckets(
-            values, counts, limits, batch_size, token_budget, pad_to_boundary, longest
-        )
+        batches, padded = _buckets(values, counts, limits, batch_size, token_budget, pad_to_boundary, longest)
     else:
         batches, padded = _simulated(values, counts, padding, batching)
     valid = int((values * counts).sum())

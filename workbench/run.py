@@ -84,6 +84,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
         **{f"device.{key}": str(value) for key, value in device.items()},
         **environment(),
         **_dropped(data),
+        "data.held": data.held,
         **_kernels(config, model),
     }
     if result.diverged:
@@ -113,7 +114,9 @@ def prepare(config: Config) -> Path:
     parameters = inspect.signature(shards.prepare).parameters.values()
     keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     arguments = {name: given.pop(name) for name in keywords if name in given}
-    options = {key: value for key, value in given.items() if key not in ("name", "batch_size", "parse")}
+    options = {
+        key: value for key, value in given.items() if key not in ("name", "batch_size", "parse", "memory_mb")
+    }
     return shards.prepare(config.data.name, options, **arguments)
 
 
@@ -131,6 +134,7 @@ def _feed(config: Config, folder: Path) -> Feed:
         window_examples=config.measure.window_examples,
         seed=seed_for(config.seed, "order"),
         parse=_chosen(config.data.parse),
+        memory_mb=config.data.memory_mb,
         **padding,
     )
     if config.loss.mask == "sign" and not config.loss.accept_class_zero:

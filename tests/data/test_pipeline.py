@@ -1,11 +1,13 @@
 """Batches as a training step sees them."""
 
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from workbench.data.errors import DataError
-from workbench.data.pipeline import batches, check_batch
+from workbench.data.pipeline import PARSES, ahead, batches, check_batch
 from workbench.data.shards import open_dataset, prepare, write_dataset
 from workbench.data.sources import Example
 
@@ -17,7 +19,7 @@ def folder(tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("padding", ["global", "batch", "bucket"])
+@pytest.mark.parametrize("padding", ["global", "batch", "bucket", "pooled"])
 def test_a_step_is_traced_once(folder, padding):
     traces = []
 
@@ -51,7 +53,7 @@ def test_cardinality_and_longest(folder):
 
 
 def test_refusals(folder):
-    with pytest.raises(ValueError, match="padding = 'bucked': must be one of global, batch, bucket"):
+    with pytest.raises(ValueError, match="padding = 'bucked': must be one of global, batch, bucket, pooled"):
         batches(folder, "train", padding="bucked")
     with pytest.raises(ValueError, match="parse = 'two'"):
         batches(folder, "train", parse="two")
@@ -61,7 +63,7 @@ def test_refusals(folder):
 
 @pytest.mark.parametrize("task", ["tag", "classify"])
 @pytest.mark.parametrize("features", [0, 3])
-@pytest.mark.parametrize("parse", ["vectorised", "one"])
+@pytest.mark.parametrize("parse", PARSES)
 def test_types_and_shapes(tmp_path, task, features, parse):
     folder = prepare("synthetic", {"examples": 20, "features": features}, cache_dir=tmp_path, task=task)
     manifest = open_dataset(folder)
@@ -88,3 +90,71 @@ def test_check_batch_names_what_is_wrong(tmp_path):
         bad = {name: value for name, value in {**good, **change}.items() if value is not None}
         with pytest.raises(DataError, match=message):
             check_batch(bad, manifest)
+
+
+def test_more_than_memory_mb_is_refused_or_read_from_the_shards(tmp_path):
+    """Ids are written as plain numbers, so 2,000 examples of 200 take some megabytes."""
+    options = {"lengths": "fixed", "mean": 200, "longest": 200, "examples": 2000}
+    folder = prepare("synthetic", options, cache_dir=tmp_path, shards=3)
+    given = {"padding": "pooled", "seed": 2, "batch_size": 100, "max_examples": 300}
+    with pytest.raises(
+        DataError, match=r"splits.train.tokens = .* 3 MB parsed.*memory_mb=1: raise that, or take"
+    ):
+        batches(folder, "train", **given, memory_mb=1)
+    held, left = (
+        batches(folder, "train", **given, parse="vectorised", memory_mb=memory_mb) for memory_mb in (100, 1)
+    )
+    assert (held.held, left.held) == ("records", "nothing")
+    for one, other in zip(held, left, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    packed = prepare("synthetic", {**options, "vocabulary": 9999}, cache_dir=tmp_path, compression="GZIP")
+    with pytest.raises(DataError, match="compression = GZIP: the records of train are more than"):
+        batches(packed, "train", parse="vectorised", memory_mb=1)
+
+
+def test_a_split_is_read_once_a_process(tmp_path, monkeypatch):
+    folder = prepare("synthetic", {"examples": 20}, cache_dir=tmp_path)
+    first = [batch["index"].numpy().tolist() for batch in batches(folder, "train", batch_size=5)]
+
+    def read_again(*_):
+        raise AssertionError("the shards were read again")
+
+    monkeypatch.setattr("workbench.data.held.read_split", read_again)
+    assert [batch["index"].numpy().tolist() for batch in batches(folder, "train", batch_size=5)] == first
+    assert list(batches(folder, "train", batch_size=5, epoch=1, padding="pooled"))
+
+
+def test_batches_are_made_before_they_are_asked_for():
+    made, four = [], threading.Event()
+
+    def make():
+        for i in range(20):
+            made.append(i)
+            if i == 4:
+                four.set()
+            yield i
+
+    found = ahead(make, batches=4)
+    assert next(found) == 0
+    assert four.wait(10), "only one batch was asked for"
+    assert list(found) == list(range(1, 20))
+
+
+def test_what_fails_ahead_is_raised_where_the_batch_is_asked_for():
+    def made():
+        yield 1
+        raise RuntimeError("no more")
+
+    found = ahead(made)
+    assert next(found) == 1
+    with pytest.raises(RuntimeError, match="no more"):
+        next(found)
+
+
+def test_an_epoch_left_early_leaves_no_thread_behind(folder):
+    before = threading.active_count()
+    for _ in batches(folder, "train", batch_size=1):
+        break
+    assert next(iter(batches(folder, "train", batch_size=1)))["index"].shape == (1,)
+    assert threading.active_count() == before

@@ -345,10 +345,11 @@ def write_records(folder, *protos):
     return folder
 
 
-def proto(inputs=(2, 3), labels=(0, 1), length=None, label=None):
-    def ints(values):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+def ints(values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
+
+def proto(inputs=(2, 3), labels=(0, 1), length=None, label=None):
     lists = {"inputs": tf.train.FeatureList(feature=[ints([value]) for value in inputs])}
     context = {"length": ints([len(inputs) if length is None else length])}
     if label is None:
@@ -424,6 +425,27 @@ def test_a_manifest_whose_counts_are_off(folder):
         ),
         (lambda to: write_dataset([Example([2, 3], [0])], to, name="x"), ["train[0]", "labels", "2 tokens"]),
         (lambda to: write_dataset(GUIDE, to.parent, name="x"), ["exists", "nothing is written over"]),
+        (lambda to: write_dataset(GUIDE, to, name="x", task="tagging"), ["task = tagging"]),
+        (lambda to: write_dataset(GUIDE, to, name="x", shards=0), ["shards = 0"]),
+        (lambda to: write_dataset(GUIDE, to, name="x", feature_size=0), ["feature_size = 0"]),
+        (lambda to: write_dataset(GUIDE, to, name="x", labels="AB"), ["labels = AB", "list of names"]),
+        (
+            lambda to: write_dataset(GUIDE, to, name="x", labels=["A", "A"]),
+            ["labels[1] = A", "labels[0] too"],
+        ),
+        (lambda to: write_dataset(GUIDE, to, name="x", labels=["A", 2]), ["labels[1] = 2", "write '2'"]),
+        (
+            lambda to: write_dataset({"train": GUIDE, "dev": GUIDE}, to, name="x"),
+            ["splits = dev", "call it validation"],
+        ),
+        (
+            lambda to: write_dataset([*GUIDE, Example("ab", [0, 0])], to, name="x"),
+            ["inputs = ids and symbols", "make them alike"],
+        ),
+        (
+            lambda to: write_dataset([Example("ab", [0, 0])], to, name="x", vocabulary=["<pad>", "a", "b"]),
+            ["vocabulary", "inputs are symbols"],
+        ),
         (lambda to: prepare("synthetik", cache_dir=to), ["source = synthetik", "python_source"]),
         (
             lambda to: prepare("synthetic", {"meen": 1}, cache_dir=to),
@@ -453,3 +475,81 @@ def test_no_validation_split_where_none_is_wanted(tmp_path):
     folder = prepare("synthetic", SMALL, cache_dir=tmp_path, validation_share=0, max_examples=20)
     assert list(open_dataset(folder).splits) == ["train"]
     assert os.listdir(folder)
+
+
+def failing():
+    yield Example([1], [0])
+    raise RuntimeError("the tape broke")
+
+
+@pytest.mark.parametrize(
+    ("examples", "options", "parts"),
+    [
+        ("abc", {}, ["train: examples = str", "an iterable of Example"]),
+        ([GUIDE[0], ([1], [0])], {}, ["train[1]: example = tuple"]),
+        (failing(), {}, ["train[1]: examples = RuntimeError: the tape broke", "nothing is written"]),
+        ([GUIDE[0], Example([1.5], [0])], {}, ["train[1]: inputs[0] = 1.5", "for floats give feature_size"]),
+        ([Example([True], [0])], {}, ["train[0]: inputs[0] = True", "whole numbers"]),
+        ([Example([-3], [0])], {}, ["train[0]: inputs[0] = -3", "outside the vocabulary"]),
+        ([Example([10**8], [0])], {}, ["inputs = 100000000", "give vocabulary"]),
+        ([Example([10**12], [0])], {}, ["inputs[0] = 1000000000000", "32 bits"]),
+        ([Example(np.ones((2, 2), int), [0, 0])], {}, ["train[0]: inputs = (2, 2)", "one axis"]),
+        ([Example(["a", "\ud800"], [0, 0])], {}, ["train[0]: inputs[1] = '\\ud800'", "no Unicode text"]),
+        ([Example([1], [0.5])], {}, ["train[0]: labels[0] = 0.5", "names or class ids"]),
+        ([Example([1], None)], {}, ["train[0]: labels = None", "a label for each of 1"]),
+        ([Example([1], [0])], {"task": "classify"}, ["train[0]: labels = [0]", "one label an example"]),
+        ([Example([1], [-1])], {}, ["train[0]: labels[0] = -1", "outside the classes, 0 to 0"]),
+        (
+            [Example([[1.0, 2.0], [1.0]], [0, 1])],
+            {"feature_size": 2},
+            ["inputs[1] = 1 values", "must have 2"],
+        ),
+        ([Example([[1.0, 2.0]], [0])], {"feature_size": 3}, ["inputs = (1, 2): must be [1, 3]"]),
+        (
+            [Example([[1.0], [float("nan")]], [0, 0])],
+            {"feature_size": 1},
+            ["train[0]: inputs[1] = [nan]", "not finite"],
+        ),
+    ],
+)
+def test_what_is_given_is_checked_example_by_example(tmp_path, examples, options, parts):
+    refused(lambda: write_dataset(examples, tmp_path / "x", name="x", **options), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_indexing_refuses_what_it_cannot_index(tmp_path):
+    folder = write_records(tmp_path / "theirs", GOOD)
+    right = {"name": "theirs", "labels": ["A", "B"], "vocabulary": ["<pad>", "<unk>", "a", "b"]}
+    for splits, changes, parts in [
+        ({"dev": ["a.tfrecord"]}, {}, ["splits = dev", "call it validation"]),
+        ({"train": "a.tfrecord"}, {}, ["splits.train = a.tfrecord", "a list of file names"]),
+        ({"train": ["b.tfrecord"]}, {}, ["b.tfrecord", "No such file"]),
+        ({"train": ["a.tfrecord"]}, {"vocabulary": []}, ["vocabulary = empty"]),
+        ({"train": ["a.tfrecord"]}, {"labels": "AB"}, ["labels = AB", "list of names"]),
+        ({"train": ["a.tfrecord"]}, {"feature_size": 0}, ["feature_size = 0"]),
+        ({"train": ["a.tfrecord"]}, {"feature_names": {"tokens": "inputs"}}, ["feature_names.tokens"]),
+        ({"validation": ["a.tfrecord"]}, {}, ["splits.train.examples = 0"]),
+    ]:
+        refused(lambda: index_shards(folder, splits, **{**right, **changes}), *parts)  # noqa: B023
+        assert not (folder / MANIFEST).exists()
+    index_shards(folder, {"train": ["a.tfrecord"]}, **right)
+    refused(lambda: index_shards(folder, {"train": ["a.tfrecord"]}, **right), MANIFEST, "remove it")
+
+
+def test_features_that_are_not_finite_are_found_in_anyones_shards(tmp_path):
+    rows = [[1.0, 2.0], [float("inf"), 0.0]]
+    lists = {
+        "inputs": tf.train.FeatureList(
+            feature=[tf.train.Feature(float_list=tf.train.FloatList(value=row)) for row in rows]
+        ),
+        "labels": tf.train.FeatureList(feature=[ints([0]), ints([0])]),
+    }
+    bad = tf.train.SequenceExample(
+        context=tf.train.Features(feature={"length": ints([2])}),
+        feature_lists=tf.train.FeatureLists(feature_list=lists),
+    )
+    folder = write_records(tmp_path / "theirs", bad)
+    refused(
+        lambda: index_shards(folder, {"train": ["a.tfrecord"]}, name="x", labels=["A"], feature_size=2),
+        "example 0", "inputs[1] = [inf, 0.0]", "not finite",
+    )  # fmt: skip

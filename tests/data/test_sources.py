@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import keyword
+import re
 import sys
 import tokenize
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from workbench.data.encode import encode
 from workbench.data.errors import DataError
-from workbench.data.pipeline import batches
+from workbench.data.pipeline import batches, plan_batches
 from workbench.data.shards import open_dataset, prepare, verify_examples
 from workbench.data.sources import SOURCES, Corpus, Example
 from workbench.data.sources.python_source import CLASSES, find_files, logical_lines
@@ -235,9 +236,6 @@ def test_sentences_that_cannot_be_used_are_counted_or_refused(tmp_path):
     file.write_text("1\ta\t_\t_\n\n# nothing\n\n" + "\n".join(SENTENCE.format(n=n) for n in range(30)))
     corpus, _ = read("ud_english_ewt", path=file)
     assert corpus.dropped == {"no_upos": 1, "no_words": 1}
-    file.write_text(SENTENCE.format(n=1) + "\n1 nonsense\n")
-    with pytest.raises(DataError, match=r"mine\.conllu: sentence"):
-        read("ud_english_ewt", path=file)
     file.write_bytes(b"1\t\xff\xfe\n")
     with pytest.raises(DataError, match="encoding"):
         read("ud_english_ewt", path=file)
@@ -246,11 +244,23 @@ def test_sentences_that_cannot_be_used_are_counted_or_refused(tmp_path):
         read("ud_english_ewt", path=tmp_path / "broken.conllu.gz")
 
 
-def test_a_tag_outside_the_universal_ones(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("1 nonsense", ["line = 1 nonsense", "separated by tabs"]),
+        ("1\tgo", ["line = 1\tgo", "columns ID, FORM, LEMMA, UPOS"]),
+        ("one\tgo\tgo\tVERB", ["line = one\tgo"]),
+        ("1\t\tgo\tVERB", ["line = 1\t\tgo"]),
+        ("1\tgo\tgo\tVRB", ["UPOS = VRB", "outside the universal tags ADJ", "_ where a word has none"]),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, line, parts):
     file = tmp_path / "mine.conllu"
-    file.write_text("\n".join(SENTENCE.format(n=n) for n in range(30)).replace("VERB", "VRB"))
-    with pytest.raises(DataError, match="labels = VRB: outside the classes ADJ"):
-        prepare("ud_english_ewt", {"path": file}, cache_dir=tmp_path / "cache")
+    file.write_text(SENTENCE.format(n=1) + "\n\n# a second\n" + line + "\n\n" + SENTENCE.format(n=2))
+    with pytest.raises(DataError) as caught:
+        read("ud_english_ewt", path=file)
+    for part in ["mine.conllu: line 11: ", *parts]:
+        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [None, "", "nowhere"])
@@ -265,16 +275,23 @@ def test_the_english_web_treebank(tmp_path):
     folder = Path(__file__).parents[3] / "shared" / "data" / "ud_english_ewt"
     if not folder.exists():
         pytest.skip("needs a copy of UD_English-EWT at ../shared/data/ud_english_ewt")
+    words = {}
     for name, sha in KNOWN.items():
-        assert hashlib.sha256(gzip.decompress((folder / f"{name}.gz").read_bytes())).hexdigest() == sha
-    made = prepare("ud_english_ewt", {"path": folder}, cache_dir=tmp_path, max_examples=400)
+        content = gzip.decompress((folder / f"{name}.gz").read_bytes())
+        assert hashlib.sha256(content).hexdigest() == sha
+        words[name.split("-")[-1].split(".")[0]] = len(re.findall(rb"(?m)^\d+\t", content))
+    made = prepare("ud_english_ewt", {"path": folder}, cache_dir=tmp_path)
     manifest = verify_examples(made)
-    assert {name: split.examples for name, split in manifest.splits.items()} == {
-        "train": 360,
-        "validation": 40,
+    assert {name: (split.examples, split.tokens) for name, split in manifest.splits.items()} == {
+        "train": (12_544, words["train"]),
+        "validation": (2_001, words["dev"]),
     }
     assert manifest.source["info"]["checksums"].startswith("match")
     assert str(folder.parent) not in (made / "manifest.json").read_text()
+    for padding, least in (("bucket", 0.95), ("pooled", 0.99)):
+        planned = plan_batches(made, "train", padding=padding, batch_size=32)
+        area = sum(len(batch.indices) * batch.padded_length for batch in planned)
+        assert manifest.splits["train"].tokens / area >= least, padding
 
 
 # -- synthetic

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.data.pipeline import batches
+from workbench.data.pipeline import PARSES, batches
 from workbench.data.shards import index_shards, prepare, verify_examples, write_dataset
 from workbench.data.sources import Example
 
@@ -15,7 +15,7 @@ GOLDEN = Path(os.environ.get("WORKBENCH_GOLDEN_DIR") or Path(__file__).parent.pa
 
 
 @pytest.mark.parametrize(("file", "compression"), [("tagging.tfrecord", ""), ("tagging.tfrecord.gz", "GZIP")])
-@pytest.mark.parametrize("parse", ["vectorised", "one"])
+@pytest.mark.parametrize("parse", PARSES)
 def test_shards_of_tf1_are_a_data_set(tmp_path, file, compression, parse):
     expected = np.load(GOLDEN / "tagging_expected.npz")
     shutil.copy(GOLDEN / file, tmp_path)
@@ -42,7 +42,7 @@ def test_shards_of_tf1_are_a_data_set(tmp_path, file, compression, parse):
         np.testing.assert_array_equal(np.concatenate(parts), expected[name])
 
 
-@pytest.mark.parametrize("parse", ["vectorised", "one"])
+@pytest.mark.parametrize("parse", PARSES)
 def test_the_guides_batch_is_what_tf1_made_of_it(tmp_path, parse):
     """[], [1], [1,2], [1,2,3], [1,2,3,4] in one batch of 5 (guide, P2)."""
     folder = tmp_path / "guide"

@@ -14,7 +14,12 @@ class Data:
     name: str = option(help="the source, a name in workbench.data.sources.SOURCES")
     batch_size: int = option(32, "examples a batch; not used where padding.token_budget is set", low=1)
     parse: str = option(
-        "vectorised", "a batch at once, or one example as in 2016", choices=["vectorised", "one"]
+        "cached",
+        "all examples once a run, a batch at once, or one example at a time as in 2016",
+        choices=["cached", "vectorised", "one"],
+    )
+    memory_mb: int = option(
+        2048, "most that a split may take; beyond it cached is refused, the others read from disk", low=1
     )
     cache_dir: str | None = option(None, "where written data sets are kept; null: the user's cache folder")
 

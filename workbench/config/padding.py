@@ -29,10 +29,25 @@ class Bucket(Padding):
     """Examples of like length together."""
 
     boundaries: list[int] | None = option(
-        None, "upper limit of each bucket but the last, included; null: quantiles", low=1
+        None, "upper limit of each bucket but the last, included; null: those that leave least padding", low=1
     )
-    buckets: int = option(8, "buckets, where their boundaries come from quantiles", low=2)
+    buckets: int | None = option(
+        None, "how many, where boundaries is null; null: one for 16 training batches, 8 to 32", low=2
+    )
     pad_to_boundary: bool = option(False, "pad to the bucket's boundary, not to the batch's longest")
 
 
-SCHEMAS: dict[str, type[Padding]] = {"global": Global, "batch": Padding, "bucket": Bucket}
+@dataclass(frozen=True)
+class Pooled(Padding):
+    """Pools of the random order, each sorted by length and cut into batches."""
+
+    pool: int = option(200, "batches that are sorted together", low=1)
+    batch_price: int = option(64, "positions of padding for which one batch more is made", low=0)
+
+
+SCHEMAS: dict[str, type[Padding]] = {
+    "global": Global,
+    "batch": Padding,
+    "bucket": Bucket,
+    "pooled": Pooled,
+}

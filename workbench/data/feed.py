@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.data.errors import DataError
-from workbench.data.pipeline import batches
+from workbench.data.pipeline import MEMORY_MB, Batches, batches
 from workbench.data.shards import open_dataset
-from workbench.lengths import predict, quantile_boundaries
+from workbench.lengths import predict
 
 
 class Feed:
     """Batches of a data set for training, for evaluation and for the timed window.
 
     `length` is T of `padding="global"`: null for the data set's longest example, else that or more (DataError).
-    `boundaries` are those of buckets; where they are not given, `buckets` quantiles of the training lengths.
     `window_examples` is how many examples the timed window has, drawn by the seed; None: the training split.
+    `parse` and `memory_mb` are those of `pipeline.batches`, `options` those of the padding (`padding.Batching`, and
+    `buckets`). `held` is what of the training split is in memory, and `at_longest` how many of the first epoch's
+    batches are as long as its longest example; both are known when an epoch has been read.
     """
 
     def __init__(
@@ -26,14 +28,12 @@ class Feed:
         *,
         padding: str,
         batch_size: int,
-        token_budget: int | None = None,
         length: int | None = None,
-        boundaries: list[int] | None = None,
-        buckets: int | None = None,
-        pad_to_boundary: bool = False,
         window_examples: int | None = None,
         seed: int = 0,
-        parse: Literal["vectorised", "one"] = "vectorised",
+        parse: Literal["cached", "vectorised", "one"] = "cached",
+        memory_mb: int = MEMORY_MB,
+        **options: Any,
     ) -> None:
         self.folder = folder
         self.manifest = open_dataset(folder)
@@ -42,23 +42,18 @@ class Feed:
             remedy = f"an example has {longest} tokens; give that or more"
             raise DataError(str(folder), "padding.length", length, remedy)
         self.histogram = self.manifest.splits["train"].histogram
-        if buckets and not boundaries:
-            boundaries = quantile_boundaries(dict(self.histogram), buckets)
+        self.held: str = "nothing"
         self.at_longest = 0
-        self._batch_size, self._seed, self._parse = batch_size, seed, parse
-        self._window_examples = window_examples
-        self._padding: dict[str, Any] = {
-            "token_budget": token_budget,
-            "boundaries": boundaries,
-            "pad_to_boundary": pad_to_boundary,
-            "longest": length or longest,
-        }
-        self._name: Any = padding
+        self._batch_size, self._window_examples = batch_size, window_examples
+        self._reading: dict[str, Any] = {"seed": seed, "parse": parse, "memory_mb": memory_mb}
+        self._padding: dict[str, Any] = {"padding": padding, "longest": length or longest, **options}
 
     def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
         """The training batches of an epoch; counts those padded to the split's longest example."""
         longest = max(self.histogram)
-        for batch in self._batches("train", epoch=epoch):
+        made = self._batches("train", epoch=epoch)
+        self.held = made.held
+        for batch in made:
             if epoch == 0 and batch["inputs"].shape[1] >= longest:
                 self.at_longest += 1
             yield batch
@@ -73,22 +68,20 @@ class Feed:
 
     def predicted(self) -> dict[str, float]:
         """What the length histogram says of the padding, before a batch is made."""
-        size = None if self._padding["token_budget"] else self._batch_size
-        chosen = predict(self.histogram, self._name, batch_size=size, **self._padding)
+        size = None if self._padding.get("token_budget") else self._batch_size
+        chosen = predict(self.histogram, batch_size=size, **self._padding)
         random = predict(self.histogram, "batch", batch_size=self._batch_size)
         return {
             "data/predicted_padding_share": chosen.padding_share,
             "data/padding_share_random_batches": random.padding_share,
         }
 
-    def _batches(self, split: str, **options: Any) -> Iterable[Mapping[str, Any]]:
+    def _batches(self, split: str, **options: Any) -> Batches:
         return batches(
             self.folder,
             split,
-            padding=self._name,
             batch_size=self._batch_size,
-            seed=self._seed,
-            parse=self._parse,
+            **self._reading,
             **self._padding,
             **options,
         )

@@ -21,6 +21,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 TASKS = ("tag", "classify")
 INPUTS = ("ids", "features")
+SPLITS = ("train", "validation", "test")
 COMPRESSIONS = ("", "GZIP")
 PAD, UNKNOWN = "<pad>", "<unk>"
 FEATURE_NAMES = {"length": "length", "inputs": "inputs", "labels": "labels"}
@@ -52,6 +53,7 @@ class Shard:
 class Manifest:
     """Schema, counts and checksums of a data set on disk.
 
+    `splits`: "train", and "validation" to evaluate on; "test" is set aside.
     `task`: "tag" (a label for each token) or "classify" (one for each example).
     `inputs`: "ids" (int, `vocabulary[id]` is its symbol; 0 is padding, 1 unknown) or "features"
     (float vectors of `feature_size`).
@@ -261,8 +263,8 @@ def _shard(value: dict[str, Any], path: str | Path, where: str) -> Shard:
     return Shard(**value)
 
 
-def _check_meaning(manifest: Manifest, path: str | Path) -> None:
-    """What the types alone do not say."""
+def check_schema(manifest: Manifest, path: str | Path) -> None:
+    """Raise DataError where what a manifest says of its examples is no schema: what the types alone do not say."""
 
     def one_of(name: str, allowed: tuple[Any, ...]) -> None:
         if getattr(manifest, name) not in allowed:
@@ -285,9 +287,17 @@ def _check_meaning(manifest: Manifest, path: str | Path) -> None:
     for name in manifest.feature_names:
         if name not in FEATURE_NAMES:
             raise DataError(path, f"feature_names.{name}", name, f"names are {', '.join(FEATURE_NAMES)}")
+
+
+def _check_meaning(manifest: Manifest, path: str | Path) -> None:
+    """What the types alone do not say: the schema, and that the counts agree."""
+    check_schema(manifest, path)
     if not manifest.splits.get("train", SplitInfo(0, 0, 0, {})).examples:
         raise DataError(path, "splits.train.examples", 0, "an empty data set: nothing to train on")
     for name, split in manifest.splits.items():
+        if name not in SPLITS:
+            remedy = f"splits are {', '.join(SPLITS)}, another would not be used: rename it"
+            raise DataError(path, f"splits.{name}", name, remedy)
         inside = sum(shard.examples for shard in manifest.shards if shard.split == name)
         if inside != split.examples:
             raise DataError(

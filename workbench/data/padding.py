@@ -215,8 +215,8 @@ def _cheapest_cuts(rising: np.ndarray, size: int, price: int) -> list[int]:
     """Ends of batches of at most `size`, for which their positions and `price` for each batch are least.
 
     Some cheapest cut has only batches that are full or end where the length changes (any other could take over
-    from the next, at no cost, examples as long as its own longest). So between two changes at which a batch ends, all
-    batches but the last are full, and a dynamic programme over pairs of changes finds the best; lengths^2.
+    from the next, at no cost, examples as long as its own longest). So between two changes at which a batch ends,
+    all batches but the last are full, and a dynamic programme over pairs of changes finds the best; lengths^2.
     """
     count = len(rising)
     changes = np.array([0, *(np.flatnonzero(np.diff(rising)) + 1), count])

@@ -1,16 +1,21 @@
 """Shards -> padded batches: `batches(folder, split, padding=...)`.
 
-    read the serialized examples and their lengths (once a process) -> order drawn from (seed, epoch)
-    -> plan: PADDINGS[padding](lengths, order) -> tf.data: gather, parse, pad, prefetch
+    order drawn from (seed, epoch) -> plan(padding, lengths, order)
+    -> cached: gather from the split's parsed arrays     (parsed once a process, some thousands at a time)
+       vectorised: fetch a batch's records, parse them at once, pad
+       one: parse example by example, then pad, as the guide does
+    -> a thread that is a few batches ahead
 
-The plan is made before an epoch, so batches depend on the arguments alone, however many threads parse. The
-serialized examples of a split are held in memory (some ten bytes a token): meant for data sets up to a
-few gigabytes; beyond that this would have to stream, with a shuffle buffer.
+The plan is made before an epoch, so batches depend on the arguments alone, however many threads parse; the three
+ways give equal batches. What is held in memory is bounded by `memory_mb`: beyond it records are read from the
+shards as a batch needs them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,95 +25,190 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.data.errors import DataError
+from workbench.data.held import Parsed, Records, hold_parsed, hold_records, read_lengths
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
-from workbench.data.padding import PADDINGS, Plan
+from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Plan, plan
 from workbench.data.sequence_example import parse_batch, parse_one
-from workbench.data.verify import read_split
-from workbench.lengths import quantile_boundaries
+from workbench.lengths import best_boundaries, usual_buckets
+
+PARSES = ("cached", "vectorised", "one")
+MEMORY_MB = 2048
 
 # the purposes for which the seed is used
 _ORDER = 0x6F72646572  # "order"
 _PART = 0x70617274  # "part"
+_AHEAD = 4  # batches made before they are asked for
+
+Batch = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
-class _Split:
-    serialized: tf.Tensor  # string [N]
-    lengths: np.ndarray  # int64 [N]
+class Batches:
+    """One epoch of a split as batches, iterable as often as wanted; `len` is their number.
+
+    A batch is a dict, described by `element_spec`: `inputs` int32 [B, T] or float32 [B, T, D], `labels` int32 [B,
+    T] or [B], `length` int32 [B], `index` int64 [B] (the example's number in its split). Padding is 0.
+    `plan` says what is in each. `held` is what of the split is in memory: "parsed", "records" or "nothing".
+    `dataset()` is the same as a `tf.data.Dataset`, for what wants one.
+    """
+
+    plan: Plan
+    element_spec: dict[str, tf.TensorSpec]
+    held: Literal["parsed", "records", "nothing"]
+    dataset: Callable[[], tf.data.Dataset]
+    _made: Callable[[], Iterator[Batch]]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ahead(self._made)
 
 
 def batches(
-    folder: str | Path, split: str, *, parse: Literal["vectorised", "one"] = "vectorised", **planned: Any
-) -> tf.data.Dataset:
-    """One epoch of `split` as batches: each example once, none dropped, the last batches as small as they come.
-
-    A batch is a dict: `inputs` int32 [B, T] or float32 [B, T, D], `labels` int32 [B, T] or [B], `length` int32
-    [B], `index` int64 [B] (the example's number in its split). Padding is 0. T is static with `padding="global"`.
-
-    `planned`: `plan_batches`' options, which say what is in a batch: padding, batch_size, seed, epoch and others.
-    `parse`: "vectorised" parses a batch at once, "one" example by example and pads then, as the guide does;
-    the batches are equal.
-    """
-    folder = Path(folder)
-    manifest = load_manifest(folder)
-    plan = plan_batches(folder, split, **planned)
-    loaded = _load(str(folder.resolve()), split, manifest.fingerprint)
-    if parse == "vectorised":
-        dataset = _vectorised(loaded, plan, manifest)
-    elif parse == "one":
-        dataset = _one_by_one(loaded, plan, manifest)
-    else:
-        raise ValueError(f'parse = {parse!r}: must be "vectorised" or "one"')
-    width = plan[0].padded_length if planned.get("padding") == "global" else None
-    dataset = dataset.map(lambda batch: _with_shapes(batch, manifest, width))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(plan)))
-    return dataset.prefetch(tf.data.AUTOTUNE)
-
-
-def plan_batches(
     folder: str | Path,
     split: str,
     *,
-    padding: str = "batch",
-    batch_size: int | None = 32,
-    token_budget: int | None = None,
-    boundaries: Sequence[int] | None = None,
-    buckets: int = 8,
-    pad_to_boundary: bool = False,
-    seed: int = 0,
-    epoch: int = 0,
-    shuffle: bool = True,
-    max_examples: int | None = None,
-    longest: int | None = None,
-) -> Plan:
+    parse: Literal["cached", "vectorised", "one"] = "cached",
+    memory_mb: int = MEMORY_MB,
+    **planned: Any,
+) -> Batches:
+    """One epoch of `split`: each example once, none dropped, the last batches as small as they come.
+
+    `planned`: `plan_batches`' options, which say what is in a batch: padding, batch_size, seed, epoch and others.
+    `parse`: "cached" parses all examples once a process and holds them; "vectorised" a batch at once, each time;
+    "one" example by example and pads then, as the guide does. The batches are equal.
+    `memory_mb`: what a split may take in memory. Where it would take more, "cached" is refused, and the others read
+    the shards batch by batch. T is static with `padding="global"`.
+    """
+    if parse not in PARSES:
+        raise ValueError(f"parse = {parse!r}: must be one of {', '.join(PARSES)}")
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    _check_split(folder, split, manifest)
+    place = (str(folder.resolve()), split, manifest.fingerprint)
+    if parse == "cached":
+        parsed = hold_parsed(*place, memory_mb)
+        chosen = _plan(parsed.lengths, manifest, **planned)
+        spec = _spec(manifest, chosen, planned)
+        return Batches(
+            chosen,
+            spec,
+            "parsed",
+            lambda: _shaped(_planned(chosen).map(lambda i, t: _gather(parsed, i, t)), spec, len(chosen)),
+            lambda: (_tensors(parsed.batch(*one)) for one in chosen),
+        )
+    records = hold_records(*place, memory_mb)
+    chosen = _plan(records.lengths, manifest, **planned)
+    spec = _spec(manifest, chosen, planned)
+    made = _vectorised if parse == "vectorised" else _one_by_one
+
+    def dataset() -> tf.data.Dataset:
+        return _shaped(made(records, chosen, manifest), spec, len(chosen))
+
+    return Batches(chosen, spec, records.held, dataset, lambda: iter(dataset()))
+
+
+def plan_batches(folder: str | Path, split: str, **planned: Any) -> Plan:
     """The batches that `batches` with the same options gives: their indices and padded lengths.
 
-    `padding`, `batch_size`, `token_budget`, `boundaries`, `pad_to_boundary`: see `padding`. A `token_budget` given
-    takes the place of `batch_size`. `boundaries` default to `buckets` quantiles of the training split's lengths.
+    `padding`, `batch_size`, `token_budget`, `boundaries`, `pad_to_boundary`, `pool`, `batch_price`: see `padding`.
+    A `token_budget` given takes the place of `batch_size`. `boundaries` default to the best `buckets` for the
+    training split's lengths, and `buckets` to as many as its size is worth (`lengths.usual_buckets`).
     `seed` and `epoch` determine the order, and nothing else does; `shuffle=False` keeps the stored one.
     `max_examples`: only so many of the split, drawn by `seed`: the same ones for every padding and every epoch,
     shuffled or not, and among those that a greater `max_examples` draws. None: all.
     `longest`: T of `padding="global"`; default the longest example of the data set, all splits.
     """
     folder = Path(folder)
-    manifest = load_manifest(folder)
+    manifest = _manifest(folder)
+    _check_split(folder, split, manifest)
+    lengths = read_lengths(str(folder.resolve()), split, manifest.fingerprint)
+    return _plan(lengths, manifest, **planned)
+
+
+def _plan(
+    lengths: np.ndarray,
+    manifest: Manifest,
+    *,
+    padding: str = "batch",
+    batch_size: int | None = 32,
+    token_budget: int | None = None,
+    boundaries: Sequence[int] | None = None,
+    buckets: int | None = None,
+    pad_to_boundary: bool = False,
+    pool: int = POOL,
+    batch_price: int = BATCH_PRICE,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    max_examples: int | None = None,
+    longest: int | None = None,
+) -> Plan:
     if padding not in PADDINGS:
         raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
-    if split not in manifest.splits:
-        raise DataError(folder / MANIFEST, "splits", ", ".join(manifest.splits), f"has no split {split!r}")
-    lengths = _load(str(folder.resolve()), split, manifest.fingerprint).lengths
+    size = None if token_budget else batch_size
     part = drawn_part(len(lengths), max_examples, seed)
     if padding == "bucket" and boundaries is None:
-        boundaries = quantile_boundaries(manifest.splits["train"].histogram, buckets)
-    return PADDINGS[padding](
+        train = manifest.splits["train"]
+        boundaries = _boundaries(
+            tuple(train.histogram.items()), buckets or usual_buckets(train.examples, size)
+        )
+    return plan(
+        padding,
         lengths,
         part[example_order(len(part), seed, epoch)] if shuffle else part,
-        batch_size=None if token_budget else batch_size,
+        batch_size=size,
         token_budget=token_budget,
         longest=manifest.longest if longest is None else longest,
         boundaries=boundaries,
         pad_to_boundary=pad_to_boundary,
+        pool=pool,
+        batch_price=batch_price,
     )
+
+
+@lru_cache(maxsize=8)
+def _boundaries(histogram: tuple[tuple[int, int], ...], buckets: int) -> list[int]:
+    return best_boundaries(dict(histogram), buckets)
+
+
+def ahead(made: Callable[[], Iterator[Batch]], batches: int = _AHEAD) -> Iterator[Batch]:
+    """What `made()` gives, made by a thread that is at most `batches` ahead; its exception is raised here.
+
+    >>> list(ahead(lambda: iter([1, 2, 3])))
+    [1, 2, 3]
+    """
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(batches)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for batch in made():
+                ready.put(("batch", batch))
+                if stop.is_set():
+                    return
+            ready.put(("end", None))
+        except BaseException as error:
+            ready.put(("error", error))
+
+    thread = threading.Thread(target=work, daemon=True, name="workbench-input")
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        stop.set()
+        while thread.is_alive():  # it may wait for room
+            try:
+                ready.get(timeout=0.01)
+            except queue.Empty:
+                thread.join(0.01)
 
 
 def drawn_part(count: int, max_examples: int | None, seed: int) -> np.ndarray:
@@ -172,17 +272,49 @@ def check_batch(batch: dict[str, Any], manifest: Manifest) -> None:
             raise DataError("batch", name, "not 0 past an example's end", "padding must be 0")
 
 
-@lru_cache(maxsize=4)
-def _load(folder: str, split: str, fingerprint: str) -> _Split:
-    """A split in memory, read and checked once a process."""
-    manifest = load_manifest(folder)
-    records = read_split(folder, split, manifest)
-    if not records.serialized:
-        raise DataError(
-            Path(folder) / MANIFEST, f"splits.{split}.examples", 0, "an empty split: no batch to make"
-        )
+def _check_split(folder: Path, split: str, manifest: Manifest) -> None:
+    if split not in manifest.splits:
+        raise DataError(folder / MANIFEST, "splits", ", ".join(manifest.splits), f"has no split {split!r}")
+
+
+def _manifest(folder: Path) -> Manifest:
+    """The manifest, read again only where its file is another."""
+    try:
+        stat = (folder / MANIFEST).stat()
+    except OSError:
+        return load_manifest(folder)  # which says what is wrong
+    return _manifest_as_of(folder.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _manifest_as_of(folder: Path, *state: int) -> Manifest:
+    return load_manifest(folder)
+
+
+def _spec(manifest: Manifest, chosen: Plan, planned: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+    """Which axes are static, so that a `tf.function` traces once."""
+    width = chosen[0].padded_length if planned.get("padding") == "global" else None
+    ids, tag = manifest.inputs == "ids", manifest.task == "tag"
+    return {
+        "inputs": tf.TensorSpec(
+            [None, width] if ids else [None, width, manifest.feature_size], tf.int32 if ids else tf.float32
+        ),
+        "labels": tf.TensorSpec([None, width] if tag else [None], tf.int32),
+        "length": tf.TensorSpec([None], tf.int32),
+        "index": tf.TensorSpec([None], tf.int64),
+    }
+
+
+def _tensors(batch: Mapping[str, np.ndarray]) -> Batch:
     with tf.device("CPU:0"):
-        return _Split(tf.constant(records.serialized, tf.string), records.lengths)
+        return {name: tf.convert_to_tensor(values) for name, values in batch.items()}
+
+
+def _shaped(dataset: tf.data.Dataset, spec: Mapping[str, tf.TensorSpec], count: int) -> tf.data.Dataset:
+    shaped = dataset.map(
+        lambda batch: {name: tf.ensure_shape(batch[name], spec[name].shape) for name in spec}
+    )
+    return shaped.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
 
 def _planned(plan: Plan) -> tf.data.Dataset:
@@ -194,9 +326,22 @@ def _planned(plan: Plan) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(table).map(lambda row: (flat[row[0] : row[1]], row[2]))
 
 
-def _vectorised(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
-    def parse(indices: tf.Tensor, padded_length: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = parse_batch(tf.gather(split.serialized, indices), manifest)
+def _gather(parsed: Parsed, indices: tf.Tensor, padded_length: tf.Tensor) -> Batch:
+    """`Parsed.batch` in TensorFlow."""
+    lengths, starts = tf.gather(parsed.lengths, indices), tf.gather(parsed.starts, indices)
+    steps = tf.range(padded_length)
+    places = tf.where(steps < lengths[:, tf.newaxis], starts[:, tf.newaxis] + steps, len(parsed.inputs) - 1)
+    return {
+        "inputs": tf.gather(parsed.inputs, places),
+        "labels": tf.gather(parsed.labels, places if parsed.tag else indices),
+        "length": tf.cast(lengths, tf.int32),
+        "index": indices,
+    }
+
+
+def _vectorised(records: Records, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
+    def parse(indices: tf.Tensor, padded_length: tf.Tensor) -> Batch:
+        batch = parse_batch(records.fetch(indices), manifest)
         for name in ("inputs", "labels"):
             if batch[name].shape.rank > 1:
                 batch[name] = _pad(batch[name], padded_length)
@@ -205,11 +350,11 @@ def _vectorised(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Datase
     return _planned(plan).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _one_by_one(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
+def _one_by_one(records: Records, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
     """The guide's way. A batch is a small data set of its own where batches differ in size or width."""
 
     def parse(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**parse_one(split.serialized[index], manifest), "index": index}
+        return {**parse_one(records.fetch(index[tf.newaxis])[0], manifest), "index": index}
 
     def padded_shapes(width: Any) -> dict[str, Any]:
         rank2 = tf.stack([tf.cast(width, tf.int64)])
@@ -228,7 +373,9 @@ def _one_by_one(split: _Split, plan: Plan, manifest: Manifest) -> tf.data.Datase
     uniform = all(len(batch.indices) == size for batch in plan[:-1]) and len(plan[-1].indices) <= size
     if any(batch.padded_length != width for batch in plan):
         width = -1  # to the longest of the batch, if that is what is planned
-        uniform = uniform and all(batch.padded_length == split.lengths[batch.indices].max() for batch in plan)
+        uniform = uniform and all(
+            batch.padded_length == records.lengths[batch.indices].max() for batch in plan
+        )
     if uniform:
         flat = np.concatenate([batch.indices for batch in plan]).astype(np.int64)
         examples = tf.data.Dataset.from_tensor_slices(flat)
@@ -241,15 +388,3 @@ def _pad(values: tf.Tensor, padded_length: tf.Tensor) -> tf.Tensor:
     """Zeros on the time axis up to `padded_length`."""
     missing = tf.cast(padded_length, tf.int32) - tf.shape(values)[1]
     return tf.pad(values, [[0, 0], [0, missing]] + [[0, 0]] * (values.shape.rank - 2))
-
-
-def _with_shapes(batch: dict[str, tf.Tensor], manifest: Manifest, width: int | None) -> dict[str, tf.Tensor]:
-    """Say which axes are static, so that a `tf.function` traces once."""
-    tail: Iterable[int | None] = [] if manifest.inputs == "ids" else [manifest.feature_size]
-    shapes: dict[str, list[int | None]] = {
-        "inputs": [None, width, *tail],
-        "labels": [None, width] if manifest.task == "tag" else [None],
-        "length": [None],
-        "index": [None],
-    }
-    return {name: tf.ensure_shape(batch[name], shape) for name, shape in shapes.items()}

@@ -71,7 +71,7 @@ def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any
 def parse_batch(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]:
     """Serialized examples [B] -> a batch padded with zeros to its longest example.
 
-    The examples are taken to be what `manifest` says: `verify.read_split` has made sure.
+    The examples are taken to be what `manifest` says: `verify.read_split` made sure of it.
     """
     context, sequence = declared_features(manifest)
     singles, lists, _ = tf.io.parse_sequence_example(

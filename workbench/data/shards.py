@@ -28,10 +28,12 @@ import tensorflow as tf
 
 from workbench.data.encode import Encoded, EncodedSet, OverLength, encode, split_info
 from workbench.data.errors import DataError
+from workbench.data.given import MOST_IDS, Kind, check_names, check_splits, take
 from workbench.data.manifest import (
     COMPRESSIONS,
     MANIFEST,
     PAD,
+    TASKS,
     UNKNOWN,
     VERSION,
     Manifest,
@@ -109,12 +111,9 @@ def prepare(
         raise DataError(
             f"data={source}", "validation_share", validation_share, "must be at least 0 and below 1"
         )
-    if shards < 1:
-        raise DataError(f"data={source}", "shards", shards, "must be 1 or more")
     if max_examples is not None and max_examples < (2 if validation_share else 1):
         raise DataError(f"data={source}", "max_examples", max_examples, "too few for train and validation")
-    if compression not in COMPRESSIONS:
-        raise DataError(f"data={source}", "compression", compression, 'must be "" or "GZIP"')
+    _check_writing(f"data={source}", task, shards, compression)
     source_fingerprint = its.fingerprint(chosen)
     key = digest(VERSION, _RECIPE, source, source_fingerprint, task, building)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
@@ -173,30 +172,47 @@ def write_dataset(
 ) -> Manifest:
     """Write anyone's examples as a data set: `data=tfrecord data.path=FOLDER` then runs on it.
 
-    `examples`: split -> examples ("train", and "validation" to evaluate on), or the training split alone.
-    Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
+    `examples`: split -> examples ("train", "validation" to evaluate on, "test" to set aside), or the training split
+    alone. Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
     the largest id), or floats of `feature_size`. `folder` must not exist.
     Labels are names or class ids; class ids without `labels` are named by their numbers.
+    Raises DataError, naming the example, where any of it is wrong; then nothing is written.
     """
     folder = Path(folder)
     if folder.exists():
         raise DataError(folder, "folder", "exists", "nothing is written over: remove it, or name another")
+    _check_writing(name, task, shards, compression)
+    if feature_size is not None and feature_size < 1:
+        raise DataError(name, "feature_size", feature_size, "must be 1 or more, or None for ids and symbols")
     if not isinstance(examples, Mapping):
         examples = {"train": examples}
-    held = {split: list(of) for split, of in examples.items()}
+    check_splits(examples, name)
+    held: dict[str, Iterable[Example]] = {}
+    kinds: set[Kind] = set()
+    for split, of in examples.items():
+        held[split], of_kinds = take(of, f"{name}: {split}", task=task, feature_size=feature_size)
+        kinds |= of_kinds
+    if len(kinds) > 1:
+        raise DataError(
+            name, "inputs", " and ".join(sorted(kinds)), "one data set has one of them: make them alike"
+        )
+    if vocabulary is not None:
+        if kinds == {"symbols"}:
+            raise DataError(
+                name, "vocabulary", list(vocabulary)[:5], "inputs are symbols: leave it out, it is built from "
+                "them; or give ids"
+            )  # fmt: skip
+        vocabulary = check_names(vocabulary, "vocabulary", name)
     everything = [example for of in held.values() for example in of]
-    if vocabulary is None and feature_size is None and _all_ints(example.inputs for example in everything):
+    if vocabulary is None and kinds <= {"ids"} and feature_size is None:
         largest = max((int(max(e.inputs)) for e in everything if len(e.inputs)), default=1)
-        vocabulary = [PAD, UNKNOWN, *(str(i) for i in range(2, largest + 1))]
-    given = [[e.labels] if task == "classify" else e.labels for e in everything]
-    if labels is None and _all_ints(given):
-        labels = [str(c) for c in range(1 + max((int(max(of)) for of in given if len(of)), default=0))]
-    corpus = Corpus(
-        splits=dict(held),
-        labels=None if labels is None else list(labels),
-        vocabulary=None if vocabulary is None else list(vocabulary),
-        feature_size=feature_size,
-    )
+        vocabulary = [PAD, UNKNOWN, *_made_up(2, largest, "inputs", name)]
+    if labels is not None:
+        labels = check_names(labels, "labels", name)
+    elif not any(_is_named(e.labels) for e in everything):
+        largest = max([0, *(int(np.max(e.labels)) for e in everything if np.size(e.labels))])
+        labels = _made_up(0, largest, "labels", name)
+    corpus = Corpus(splits=held, labels=labels, vocabulary=vocabulary, feature_size=feature_size)
     encoded = encode(
         corpus, name=name, task=task, max_length=max_length, over_length=over_length, first_class=first_class
     )
@@ -227,6 +243,30 @@ def _in_place(options: Mapping[str, Any], task: str | None, building: Mapping[st
             folder / MANIFEST, "task", manifest.task, f"{task} is asked for: leave task out to take the data set's"
         )  # fmt: skip
     return folder
+
+
+def _check_writing(where: str, task: str, shards: int, compression: str) -> None:
+    if task not in TASKS:
+        raise DataError(where, "task", task, f"must be one of {', '.join(TASKS)}")
+    if shards < 1:
+        raise DataError(where, "shards", shards, "must be 1 or more")
+    if compression not in COMPRESSIONS:
+        raise DataError(where, "compression", compression, 'must be "" or "GZIP"')
+
+
+def _is_named(labels: Any) -> bool:
+    """Whether there are labels and they are names."""
+    return isinstance(labels, str) or (isinstance(labels, list) and len(labels) > 0)
+
+
+def _made_up(first: int, largest: int, field: str, where: str) -> list[str]:
+    """Names for ids or classes that came without any: their numbers."""
+    if largest >= MOST_IDS:
+        named = "vocabulary" if field == "inputs" else "labels"
+        raise DataError(
+            where, field, largest, f"so many names would be made up for it: renumber them, or give {named}"
+        )
+    return [str(i) for i in range(first, largest + 1)]
 
 
 def _shuffled(examples: Sequence[Encoded], seed: Sequence[int]) -> list[Encoded]:
@@ -317,10 +357,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _all_ints(sequences: Iterable[Sequence[Any]]) -> bool:
-    return all(isinstance(value, (int, np.integer)) for sequence in sequences for value in sequence)
 
 
 @contextmanager

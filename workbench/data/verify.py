@@ -1,4 +1,4 @@
-"""Is a data set what its manifest says? `open_dataset` checks files, `read_split` what is in them.
+"""Is a data set what its manifest says? `open_dataset` checks files, `read_split` and `chunks` what is in them.
 
 Every fault is a DataError that names the file, the field, the value and the remedy.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,28 +17,54 @@ import tensorflow as tf
 
 from workbench.data.encode import check_range
 from workbench.data.errors import DataError
-from workbench.data.manifest import MANIFEST, Manifest, Shard, SplitInfo, load_manifest
+from workbench.data.given import check_names, check_splits
+from workbench.data.manifest import (
+    MANIFEST,
+    Manifest,
+    Shard,
+    SplitInfo,
+    check_schema,
+    from_json,
+    load_manifest,
+)
 
 _AGAIN = "copy or prepare the data set again (remove the folder first)"
 _CHUNK = 4096  # examples parsed at once
 
 
-class Records(NamedTuple):
-    """Serialized examples in order, and what they hold: `lengths` int64 [N], `label_counts` int64 [C]."""
+class Chunk(NamedTuple):
+    """Some examples of a shard, in order: as they are stored, and parsed.
+
+    `lengths` int64 [N]; `inputs` int64 [tokens] or float32 [tokens, D] and `labels` int64 [tokens] (or [N]),
+    example after example.
+    """
 
     serialized: list[bytes]
     lengths: np.ndarray
-    label_counts: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+class Counts:
+    """Lengths and labels of a split, added up as it is read."""
+
+    def __init__(self, classes: int):
+        self.lengths: Counter[int] = Counter()
+        self.labels = np.zeros(classes, np.int64)
+
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk's examples."""
+        self.lengths.update(chunk.lengths.tolist())
+        self.labels += np.bincount(chunk.labels, minlength=len(self.labels))
 
     def split_info(self) -> SplitInfo:
         """The counts as a manifest has them."""
-        histogram = Counter(self.lengths.tolist())
         return SplitInfo(
-            examples=len(self.lengths),
-            tokens=int(self.lengths.sum()),
-            longest=int(self.lengths.max(initial=0)),
-            histogram=dict(sorted(histogram.items())),
-            label_counts=tuple(self.label_counts.tolist()),
+            examples=sum(self.lengths.values()),
+            tokens=sum(length * count for length, count in self.lengths.items()),
+            longest=max(self.lengths, default=0),
+            histogram=dict(sorted(self.lengths.items())),
+            label_counts=tuple(self.labels.tolist()),
         )
 
 
@@ -76,30 +102,28 @@ def verify_examples(folder: str | Path) -> Manifest:
     """`open_dataset`, then read every example of every split."""
     manifest = open_dataset(folder)
     for split in manifest.splits:
-        read_split(folder, split, manifest)
+        for _ in read_split(folder, split, manifest):
+            pass
     return manifest
 
 
-def read_split(folder: str | Path, split: str, manifest: Manifest) -> Records:
+def read_split(folder: str | Path, split: str, manifest: Manifest) -> Iterator[Chunk]:
     """The split's examples, shard after shard, each checked: lengths, ids, labels, and the manifest's counts."""
     folder = Path(folder)
-    parts = []
+    counts = Counts(len(manifest.labels))
     for shard in manifest.shards:
-        if shard.split == split:
-            parts.append(read_shard(folder / shard.file, manifest))
-            if len(parts[-1].serialized) != shard.examples:
-                raise DataError(
-                    folder / shard.file,
-                    "examples",
-                    len(parts[-1].serialized),
-                    f"the manifest says {shard.examples}: {_AGAIN}",
-                )
-    records = Records(
-        [record for part in parts for record in part.serialized],
-        np.concatenate([part.lengths for part in parts] or [np.zeros(0, np.int64)]),
-        np.sum([part.label_counts for part in parts], axis=0) if parts else np.zeros(0, np.int64),
-    )
-    found, said = records.split_info(), manifest.splits[split]
+        if shard.split != split:
+            continue
+        read = 0
+        for chunk in read_shard(folder / shard.file, manifest):
+            read += len(chunk.lengths)
+            counts.add(chunk)
+            yield chunk
+        if read != shard.examples:
+            raise DataError(
+                folder / shard.file, "examples", read, f"the manifest says {shard.examples}: {_AGAIN}"
+            )
+    found, said = counts.split_info(), manifest.splits[split]
     for name in ("histogram", "label_counts"):
         if getattr(found, name) != getattr(said, name) and (name == "histogram" or said.label_counts):
             raise DataError(
@@ -108,7 +132,6 @@ def read_split(folder: str | Path, split: str, manifest: Manifest) -> Records:
                 getattr(said, name),
                 f"the shards have {getattr(found, name)}: write the manifest again",
             )
-    return records
 
 
 def index_shards(
@@ -134,12 +157,20 @@ def index_shards(
     and `labels`, where it is something else. Every example is read and checked.
     """
     folder = Path(folder)
+    check_splits(splits, name)
+    if (folder / MANIFEST).exists():
+        raise DataError(
+            folder / MANIFEST, "file", "exists", "nothing is written over: remove it to index again"
+        )
+    for split, files in splits.items():
+        if isinstance(files, str) or not files:
+            raise DataError(name, f"splits.{split}", files, "must be a list of file names, at least one")
     described: dict[str, Any] = {
         "name": name,
         "task": task,
-        "inputs": "features" if feature_size else "ids",
-        "labels": list(labels),
-        "vocabulary": list(vocabulary),
+        "inputs": "ids" if feature_size is None else "features",
+        "labels": check_names(labels, "labels", name),
+        "vocabulary": check_names(vocabulary, "vocabulary", name),
         "feature_size": feature_size,
         "first_class": first_class,
         "compression": compression,
@@ -147,43 +178,100 @@ def index_shards(
     }
     bare = Manifest(**described, splits={}, shards=[])
     bare.feature_names.update(feature_names or {})
+    check_schema(bare, name)
     shards, infos = [], {}
     for split, files in splits.items():
-        parts = [read_shard(folder / file, bare) for file in files]
-        infos[split] = Records(
-            [],
-            np.concatenate([part.lengths for part in parts]),
-            np.sum([part.label_counts for part in parts], axis=0),
-        ).split_info()
-        for file, part in zip(files, parts, strict=True):
+        counts = Counts(len(described["labels"]))
+        for file in files:
             path = folder / file
-            shards.append(Shard(split, file, len(part.serialized), path.stat().st_size, sha256(path)))
+            read = 0
+            for chunk in read_shard(path, bare):
+                counts.add(chunk)
+                read += len(chunk.lengths)
+            shards.append(Shard(split, file, read, path.stat().st_size, sha256(path)))
+        infos[split] = counts.split_info()
     manifest = Manifest(**described, splits=infos, shards=shards, feature_names=bare.feature_names)
+    from_json(manifest.to_json(), folder / MANIFEST)
     manifest.write(folder)
-    return load_manifest(folder)
+    return manifest
 
 
-def read_shard(path: Path, manifest: Manifest) -> Records:
-    """The serialized examples of one shard, in order, each parsed once and checked."""
-    records: list[bytes] = []
-    try:
-        for block in tf.data.TFRecordDataset(str(path), manifest.compression or None).batch(_CHUNK):
-            records.extend(block.numpy().tolist())
-    except tf.errors.OpError as error:
+def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
+    """The examples of one shard, in order, some thousands at a time, each parsed and checked."""
+    blocks = iter(tf.data.TFRecordDataset(str(path), manifest.compression or None).batch(_CHUNK))
+    first = 0
+    while True:
+        try:
+            block = next(blocks, None)
+        except tf.errors.OpError as error:
+            raise DataError(
+                path, f"record {first} or later", _reason(error), f"unreadable: {_AGAIN}"
+            ) from None
+        if block is None:
+            return
+        yield _checked(path, first, block.numpy().tolist(), manifest)
+        first += len(block)
+
+
+def _checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
+    """Parse some examples and check them. As ragged: one long example costs itself only."""
+    names, tag = manifest.feature_names, manifest.task == "tag"
+    lengths, lists, labels = _parsed(path, first, records, manifest)
+    if not tag and not lengths.all():
         raise DataError(
-            path, f"record {len(records)} or later", _reason(error), f"unreadable: {_AGAIN}"
-        ) from None
-    lengths = [np.zeros(0, np.int64)]
-    label_counts = np.zeros(len(manifest.labels), np.int64)
-    for first in range(0, len(records), _CHUNK):
-        chunk_lengths, labels = _check(path, first, records[first : first + _CHUNK], manifest)
-        lengths.append(chunk_lengths)
-        label_counts += np.bincount(labels, minlength=len(manifest.labels))
-    return Records(records, np.concatenate(lengths), label_counts)
+            f"{path}: example {first + int(np.argmin(lengths != 0))}",
+            names["length"],
+            0,
+            "an empty sequence cannot be classified: leave it out",
+        )
+    for name, width in ((names["inputs"], manifest.feature_size or 1), (names["labels"], 1)):
+        if name not in lists:
+            continue
+        steps, values = lists[name].row_lengths().numpy(), lists[name].values.row_lengths().numpy()
+        if (wrong := steps != lengths).any():
+            place = int(np.argmax(wrong))
+            raise DataError(
+                f"{path}: example {first + place}",
+                name,
+                int(steps[place]),
+                f"{names['length']} says {lengths[place]}: write them equally long",
+            )
+        if (wrong := values != width).any():
+            place = int(np.argmax(wrong))
+            example = first + int(np.searchsorted(np.cumsum(steps), place, side="right"))
+            raise DataError(
+                f"{path}: example {example}", name, int(values[place]), f"must have {width} values a token"
+            )
+    ends = np.cumsum(lengths)
+    if tag:
+        labels = lists[names["labels"]].flat_values.numpy()
+    label_ends = ends if tag else np.arange(1, len(lengths) + 1)
+    classes, low = len(manifest.labels), manifest.first_class
+    _in_range(path, first, labels, label_ends, classes, names["labels"], "the classes", low)
+    inputs = lists[names["inputs"]].flat_values.numpy()
+    if manifest.inputs == "ids":
+        size = len(manifest.vocabulary)
+        _in_range(path, first, inputs, ends, size, names["inputs"], "the vocabulary", 0)
+    else:
+        inputs = inputs.reshape(-1, manifest.feature_size)
+        finite = np.isfinite(inputs).all(axis=1)
+        if not finite.all():
+            token = int(np.argmin(finite))
+            example = int(np.searchsorted(ends, token, side="right"))
+            place = token - int(ends[example - 1] if example else 0)
+            raise DataError(
+                f"{path}: example {first + example}",
+                f"{names['inputs']}[{place}]",
+                inputs[token].tolist(),
+                "not finite, and would make the loss so: leave the example out, or give it a number",
+            )
+    return Chunk(records, lengths, inputs, labels)
 
 
-def _check(path: Path, first: int, records: list[bytes], manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths and all labels of some examples. Parsed as ragged: one long example costs itself only."""
+def _parsed(
+    path: Path, first: int, records: list[bytes], manifest: Manifest
+) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
+    """Lengths; the feature lists, ragged; labels of the examples where they have one each."""
     names, tag = manifest.feature_names, manifest.task == "tag"
     scalar = tf.io.FixedLenFeature([], tf.int64)
     kind = tf.int64 if manifest.inputs == "ids" else tf.float32
@@ -203,52 +291,8 @@ def _check(path: Path, first: int, records: list[bytes], manifest: Manifest) -> 
             _reason(error),
             "write them as the manifest says",
         ) from None
-    lengths = singles[names["length"]].numpy()
-    if not tag and not lengths.all():
-        place = first + int(np.argmin(lengths != 0))
-        raise DataError(
-            f"{path}: example {place}",
-            names["length"],
-            0,
-            "an empty sequence cannot be classified: leave it out",
-        )
-    for name, width in ((names["inputs"], manifest.feature_size or 1), (names["labels"], 1)):
-        if name not in lists:
-            continue
-        steps, values = lists[name].row_lengths().numpy(), lists[name].values.row_lengths().numpy()
-        if (wrong := steps != lengths).any():
-            place = int(np.argmax(wrong))
-            where = f"{path}: example {first + place}"
-            raise DataError(
-                where,
-                name,
-                int(steps[place]),
-                f"{names['length']} says {lengths[place]}: write them equally long",
-            )
-        if (wrong := values != width).any():
-            place = int(np.argmax(wrong))
-            example = first + int(np.searchsorted(np.cumsum(steps), place, side="right"))
-            raise DataError(
-                f"{path}: example {example}", name, int(values[place]), f"must have {width} values a token"
-            )
-    labels = lists[names["labels"]].flat_values.numpy() if tag else singles[names["labels"]].numpy()
-    ends = np.cumsum(lengths) if tag else np.arange(1, len(lengths) + 1)
-    _in_range(
-        path, first, labels, ends, len(manifest.labels), names["labels"], "the classes", manifest.first_class
-    )
-    if manifest.inputs == "ids":
-        ids = lists[names["inputs"]].flat_values.numpy()
-        _in_range(
-            path,
-            first,
-            ids,
-            np.cumsum(lengths),
-            len(manifest.vocabulary),
-            names["inputs"],
-            "the vocabulary",
-            0,
-        )
-    return lengths, labels
+    labels = np.zeros(0, np.int64) if tag else singles[names["labels"]].numpy()
+    return singles[names["length"]].numpy(), lists, labels
 
 
 def _in_range(

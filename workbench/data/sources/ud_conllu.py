@@ -6,8 +6,9 @@ file is left alone unless `test: true`. A treebank with no dev file has its sent
 
 A token is a syntactic word, as UD has it: the range line of a multiword token ("1-2 don't") is left out, since
 its words follow it, and so are empty nodes ("8.1"), which stand for what was not said; both are counted in the
-manifest's source info. Labels are the 17 universal tags; a sentence with a word that has none is dropped as
-`no_upos`. Sentences without words are dropped as `no_words`.
+manifest's source info. Labels are the 17 universal tags; a sentence with a word that has none (`_`) is dropped
+as `no_upos`. Sentences without words are dropped as `no_words`. A line that is no CoNLL-U, and a tag that is
+none of the 17, are refused with file and line.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import conllu
 
@@ -38,7 +39,21 @@ WHERE = (
     "UniversalDependencies/UD_English-EWT on GitHub, every treebank is on universaldependencies.org; the "
     "files' SHA-256, uncompressed: " + ", ".join(f"{name} {sha}" for name, sha in sorted(KNOWN.items()))
 )
+FIELDS = ("id", "form", "lemma", "upos")  # the columns that are read
+_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 _SPLIT_OF_WORD = {"train": "train", "dev": "validation", "test": "test"}
+
+
+class _Block(NamedTuple):
+    """A sentence's lines, and where they are: the file's name, and the number of the first in it."""
+
+    file: str
+    line: int
+    text: str
+
+    def where(self, line: int) -> str:
+        """What a message calls the block's line, counted from 0."""
+        return f"{self.file}: line {self.line + line}"
 
 
 def find_files(path: object) -> dict[str, list[Path]]:
@@ -107,10 +122,10 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
     else:
         border = validation_share * 2.0**32
         parts = {"train": [], "validation": []}
-        for name, text in train:
-            words = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
+        for block in train:
+            words = "\n".join(line for line in block.text.split("\n") if not line.startswith("#"))
             held_out = int(hashlib.sha256(words.encode()).hexdigest()[:8], 16) < border
-            parts["validation" if held_out else "train"].append((name, text))
+            parts["validation" if held_out else "train"].append(block)
         if not parts["validation"]:
             del parts["validation"]
     if options["test"] and "test" in blocks:
@@ -121,12 +136,15 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
     return corpus
 
 
-def _examples(blocks: list[tuple[str, str]], corpus: Corpus, lower: bool) -> Iterator[Example]:
-    for name, block in blocks:
+def _examples(blocks: list[_Block], corpus: Corpus, lower: bool) -> Iterator[Example]:
+    for block in blocks:
+        _check_lines(block)
         try:
-            [sentence] = conllu.parse(block, fields=("id", "form", "lemma", "upos")) or [[]]
+            [sentence] = conllu.parse(block.text, fields=FIELDS) or [[]]
         except (conllu.exceptions.ParseException, ValueError) as error:
-            raise DataError(name, "sentence", block, f"not CoNLL-U ({error}): mend the file") from None
+            raise DataError(
+                block.where(0), "sentence", block.text, f"not CoNLL-U ({error}): mend the file"
+            ) from None
         words = [token for token in sentence if isinstance(token.get("id"), int)]
         for token in sentence:
             if isinstance(token.get("id"), tuple):
@@ -134,20 +152,51 @@ def _examples(blocks: list[tuple[str, str]], corpus: Corpus, lower: bool) -> Ite
                 corpus.info[kind] += 1
         if not words:
             corpus.dropped["no_words"] = corpus.dropped.get("no_words", 0) + 1
-        elif any(token.get("upos") in (None, "_") for token in words):
+        elif any(token["upos"] in (None, "_") for token in words):
             corpus.dropped["no_upos"] = corpus.dropped.get("no_upos", 0) + 1
         else:
             forms = [token["form"].lower() if lower else token["form"] for token in words]
             yield Example(forms, [token["upos"] for token in words])
 
 
-def _blocks(file: Path) -> list[tuple[str, str]]:
-    """The file's sentences as text, each with the file's name for messages."""
+def _check_lines(block: _Block) -> None:
+    """Raise DataError, naming the line, for one that is no word's, and for a word whose tag is none."""
+    for i, line in enumerate(block.text.split("\n")):
+        if line.startswith("#") or not line.strip():
+            continue
+        columns = line.rstrip("\r").split("\t")
+        if len(columns) < len(FIELDS) or not _ID.fullmatch(columns[0]) or not columns[1]:
+            raise DataError(
+                block.where(i),
+                "line",
+                line,
+                f"not CoNLL-U, which has columns {', '.join(FIELDS).upper()} and more, separated by tabs: mend "
+                "the file",
+            )
+        if columns[0].isdigit() and columns[3] not in ("_", *UPOS):
+            raise DataError(
+                block.where(i),
+                "UPOS",
+                columns[3],
+                f"outside the universal tags {', '.join(UPOS)}: correct it, or _ where a word has none",
+            )
+
+
+def _blocks(file: Path) -> list[_Block]:
+    """The file's sentences as text."""
     try:
         text = _content(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(file, "encoding", str(error), "CoNLL-U is UTF-8: convert the file") from None
-    return [(file.name, block) for block in re.split(r"\r?\n[ \t]*\r?\n", text) if block.strip()]
+    blocks, line, end = [], 1, 0
+    for gap in [*re.finditer(r"\r?\n[ \t]*\r?\n", text), None]:
+        block = text[end : gap.start() if gap else len(text)]
+        if block.strip():
+            blocks.append(_Block(file.name, line, block))
+        if gap:
+            line += text.count("\n", end, gap.end())
+            end = gap.end()
+    return blocks
 
 
 def _content(file: Path) -> bytes:

@@ -1,0 +1,194 @@
+"""Anyone's examples, checked one by one before anything is made of them: `take`. Plain NumPy.
+
+Every fault is a DataError that names the split and the example's number in it, the field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from workbench.data.errors import DataError
+from workbench.data.manifest import SPLITS
+from workbench.data.sources import Example
+
+Kind = Literal["symbols", "ids", "features"]
+MOST_IDS = 10_000_000  # made-up names for ids or classes beyond this are a mistake rather than a wish
+
+
+def check_splits(splits: Iterable[str], where: str) -> None:
+    """Raise DataError for a split that the workbench would not know what to do with."""
+    for split in splits:
+        if split not in SPLITS:
+            meant = " call it validation" if str(split).lower() in ("dev", "valid", "val", "eval") else ""
+            raise DataError(
+                where,
+                "splits",
+                split,
+                f"splits are {', '.join(SPLITS)}; another would not be used:{meant or ' rename it'}",
+            )
+
+
+def check_names(names: object, field: str, where: str) -> list[str]:
+    """`names` as a list of different strings that can be written, or DataError."""
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise DataError(where, field, names, "must be a list of names")
+    seen: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise DataError(where, f"{field}[{i}]", name, f"must be a string: write {str(name)!r}")
+        check_unicode(name, f"{field}[{i}]", where)
+        if name in seen:
+            raise DataError(where, f"{field}[{i}]", name, f"is {field}[{seen[name]}] too: each once")
+        seen[name] = i
+    return list(seen)
+
+
+def check_unicode(symbol: str, field: str, where: str) -> None:
+    """Raise DataError for a string that is not Unicode text (half of a surrogate pair)."""
+    try:
+        symbol.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            where,
+            field,
+            ascii(symbol),
+            f"is no Unicode text ({error.reason}): decode the file by its encoding",
+        ) from None
+
+
+def take(
+    examples: object, where: str, *, task: str, feature_size: int | None
+) -> tuple[list[Example], set[Kind]]:
+    """The examples of one split, with arrays where they are numbers, and what their inputs are.
+
+    An exception that the iterable itself raises is named with the number of the example and kept as its cause.
+    """
+    if isinstance(examples, (str, bytes, Example)) or not isinstance(examples, Iterable):
+        raise DataError(where, "examples", type(examples).__name__, "must be an iterable of Example")
+    taken: list[Example] = []
+    kinds: set[Kind] = set()
+    iterator = iter(examples)
+    while True:
+        place = f"{where}[{len(taken)}]"
+        try:
+            example = next(iterator, None)
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                place,
+                "examples",
+                f"{type(error).__name__}: {error}",
+                "the iterable itself failed here; nothing is written",
+            ) from error
+        if example is None:
+            return taken, kinds
+        if not isinstance(example, Example):
+            raise DataError(place, "example", type(example).__name__, "must be an Example(inputs, labels)")
+        inputs, kind = _inputs(example.inputs, place, feature_size)
+        if kind is not None:
+            kinds.add(kind)
+        taken.append(Example(inputs, _labels(example.labels, place, task, len(inputs))))
+
+
+def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kind | None]:
+    """Inputs as a string, a list of strings, or an array; None where there are none to tell by."""
+    if feature_size is not None:
+        return _features(inputs, where, feature_size), "features"
+    if isinstance(inputs, str):
+        check_unicode(inputs, "inputs", where)
+        return inputs, "symbols" if inputs else None
+    values = _sequence(inputs, "inputs", where)
+    if not len(values):
+        return values, None
+    if all(isinstance(value, str) for value in values):
+        for i, value in enumerate(values):
+            check_unicode(value, f"inputs[{i}]", where)
+        return values, "symbols"
+    return _whole(
+        values,
+        "inputs",
+        where,
+        "inputs are symbols (strings) or ids (whole numbers), not both; for floats give feature_size",
+    ), "ids"
+
+
+def _labels(labels: Any, where: str, task: str, length: int) -> Any:
+    if task == "classify":
+        if isinstance(labels, str):
+            check_unicode(labels, "labels", where)
+            return labels
+        if isinstance(labels, np.ndarray) and not labels.ndim:
+            labels = labels[()]
+        if not isinstance(labels, (int, np.integer)) or isinstance(labels, bool):
+            raise DataError(
+                where, "labels", labels, 'task "classify" has one label an example, a name or a class id'
+            )
+        return int(labels)
+    if isinstance(labels, (int, np.integer, float)) or labels is None:
+        raise DataError(where, "labels", labels, f'task "tag" has a label for each of {length} tokens')
+    if not isinstance(labels, str):
+        labels = _sequence(labels, "labels", where)
+    if len(labels) != length:
+        raise DataError(where, "labels", len(labels), f"must be one for each of {length} tokens")
+    if all(isinstance(label, str) for label in labels):
+        for i, label in enumerate(labels):
+            check_unicode(label, f"labels[{i}]", where)
+        return labels
+    return _whole(labels, "labels", where, "labels are names or class ids (whole numbers), not both")
+
+
+def _features(inputs: Any, where: str, size: int) -> np.ndarray:
+    try:
+        found = np.asarray(inputs, np.float32)
+    except (TypeError, ValueError):
+        rows = list(inputs) if isinstance(inputs, Iterable) else []
+        odd = next((i for i, row in enumerate(rows) if np.ndim(row) != 1 or len(row) != size), None)
+        if odd is not None and np.ndim(rows[odd]) == 1:
+            raise DataError(
+                where, f"inputs[{odd}]", f"{len(rows[odd])} values", f"must have {size}"
+            ) from None
+        raise DataError(where, "inputs", inputs, f"must be numbers, [T, {size}]") from None
+    if not found.size:
+        return np.zeros((0, size), np.float32)
+    if found.ndim != 2 or found.shape[1] != size:
+        raise DataError(
+            where, "inputs", found.shape, f"must be [{len(found)}, {size}], feature_size numbers a token"
+        )
+    finite = np.isfinite(found).all(axis=1)
+    if not finite.all():
+        token = int(np.argmin(finite))
+        raise DataError(
+            where,
+            f"inputs[{token}]",
+            found[token].tolist(),
+            "not finite, and would make the loss so: leave the example out, or give it a number",
+        )
+    return found
+
+
+def _sequence(values: Any, field: str, where: str) -> Any:
+    """Whole numbers as an array, anything else as a list."""
+    if isinstance(values, np.ndarray):
+        if values.ndim != 1:
+            raise DataError(where, field, values.shape, "must have one axis: one value for each token")
+        return values if values.dtype.kind in "iu" else values.tolist()
+    if isinstance(values, bytes):
+        return np.frombuffer(values, np.uint8)
+    if isinstance(values, Iterable):
+        return list(values)
+    raise DataError(where, field, values, "must be a sequence, one value for each token")
+
+
+def _whole(values: Sequence[Any], field: str, where: str, remedy: str) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values.astype(np.int64)
+    for i, value in enumerate(values):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, (bool, np.bool_)):
+            raise DataError(where, f"{field}[{i}]", value, remedy)
+        if not -(2**31) <= value < 2**31:
+            raise DataError(where, f"{field}[{i}]", value, "must fit in 32 bits: renumber")
+    return np.array(values, np.int64)
