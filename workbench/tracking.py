@@ -16,7 +16,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -200,6 +200,12 @@ class Tracker:
         with _explained(self.uri):
             return self._client.get_run(run_id)
 
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Every (step, value) that was logged of a metric, by step."""
+        with _explained(self.uri):
+            found = self._client.get_metric_history(run_id, metric)
+        return sorted((one.step, one.value) for one in found)
+
     def read_text(self, run_id: str, name: str) -> str:
         """An artifact of a run, as text."""
         with _explained(self.uri):
@@ -237,11 +243,24 @@ def _initialise(database: Path, uri: str, wal: bool) -> None:
         ) from error
     with _file_lock(database):
         _quiet()
+        if not database.exists():
+            _make(database)
         MlflowClient(uri).search_experiments(max_results=1)
         if wal:
-            connection = sqlite3.connect(database, timeout=30)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
+            with closing(sqlite3.connect(database, timeout=30)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _make(database: Path) -> None:
+    """A new database, renamed into place as a whole: one whose migrations were cut short cannot be used again."""
+    migrated, whole = (database.with_name(f"{database.name}.{name}") for name in ("new", "whole"))
+    for left_over in (migrated, whole):
+        left_over.unlink(missing_ok=True)
+    MlflowClient(f"{_SQLITE}{migrated}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(whole)) as target:
+        source.backup(target)  # a copy, since MLflow keeps the other open
+    whole.rename(database)
+    migrated.unlink()
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""Starts parents of sweeps: reads a command line from stdin, forks, runs `python -m workbench` in the fork.
+
+Imported once, forked for each start: a start then costs what planning and recording cost, not what imports cost.
+Answers with the process' id, then, when it has ended, with its exit code.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from workbench import __main__ as command
+from workbench.sweep import conduct, spawner
+
+conduct.ForkServer = functools.partial(  # type: ignore[misc,assignment]
+    spawner.ForkServer, module="tiny_child", preloaded=["yaml", "tiny_child"]
+)
+
+
+def start(words: list[str], output: Path) -> int:
+    """Fork a parent that types these words; its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        code = command.main(words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    assert threading.active_count() == 1, "a process with threads must not be forked"
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pid = start(asked["words"], Path(asked["output"]))
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
