@@ -202,6 +202,8 @@ METRICS: dict[str, Metric] = {
 
 
 NOT_FINITE = "workbench.not_finite"
+NOT_ALONE = "window.not_alone"
+"""Tag of a run whose timed window may have lain beside another one's, with the reason."""
 
 
 @dataclass

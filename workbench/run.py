@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import inspect
 import math
+import resource
 import sys
 import tempfile
 import traceback
@@ -22,7 +23,7 @@ import yaml
 from workbench.config import Config
 from workbench.config.cell import Custom
 from workbench.provenance import code_version, environment, machine
-from workbench.record import RunRecord
+from workbench.record import NOT_ALONE, RunRecord
 from workbench.sweep.channel import Channel
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
@@ -271,11 +272,11 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
 
 
 def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
-    from workbench.measure.timing import host_lock, timed_window
+    from workbench.measure.timing import timed_window, turn
 
     measure = config.measure
     channel.quiet()
-    with host_lock(Path(tempfile.gettempdir()) / "workbench-timing.lock") as waited:
+    with turn(Path(tempfile.gettempdir()) / "workbench-timing.lock") as (waited, shared):
         window = timed_window(
             step,
             data.window,
@@ -293,6 +294,8 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunR
         )
     record.tags |= {f"window.{key}": str(value) for key, value in vars(window.machine).items()}
     record.tags["window.lock_waited_s"] = f"{waited:.3f}"
+    if shared:
+        record.tags[NOT_ALONE] = shared
     record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
     return window.metrics()
 
@@ -314,6 +317,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def limit_memory(megabytes: int) -> None:
+    """Have an allocation beyond so much data of this process fail, as it would on a smaller machine."""
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes * 10**6,) * 2)
+
+
 def main(arguments: list[str]) -> int:
     """The child: read a frozen configuration, run it, send the record; the exit code."""
     channel = Channel()
@@ -330,6 +338,8 @@ def main(arguments: list[str]) -> int:
                 "code: start the sweep again"
             )
         config = Config.of(yaml.safe_load(given.frozen.read_text()))
+        if config.workbench.memory_limit_mb:
+            limit_memory(config.workbench.memory_limit_mb)
         if given.prepare:
             from workbench.data.shards import open_dataset
 

@@ -227,6 +227,21 @@ def test_the_first_finished_attempt_counts(claim, sweep):
     assert "runs not used: 6 later attempts" in found.flags
 
 
+def test_what_was_run_again_because_it_changed_is_no_data(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    old = sweep(({**BATCH, "training.epochs": 9}, FAST), start=50, **{"tags.workbench.superseded": "config changed"})
+    assert judge(claim(), pd.concat([old, runs])) == judge(claim(), runs)
+
+
+def test_a_window_that_may_not_have_been_alone_gives_no_time(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs.loc[0, "tags.window.not_alone"] = "the lock cannot be had"
+    (failed,) = judge(claim(), runs).failed
+    assert "perhaps timed beside another run" in str(failed)
+    runs["metrics.loss/validation_per_token"] = 2.0
+    assert judge(claim(metric="loss/validation_per_token"), runs).failed == ()
+
+
 def test_attempts_without_a_number_are_in_order_of_start(claim, sweep):
     runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
     later = sweep((BATCH, [900.0] * 6), start=90)

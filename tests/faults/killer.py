@@ -96,9 +96,10 @@ class Sweeper:
     def sweep(self, name: str, *, kills: int = 0, pause_s: tuple[float, float] = (0.0, 0.7)) -> None:
         """One sweep to its end; up to so many kills on the way, each after a random pause."""
         self.tally.sweeps += 1
+        output = self.folder / f"{name}.log"
         while True:
             self.tally.sittings += 1
-            pid = self._start([*WORDS, f"name={name}", "workbench.resume=true"])
+            pid = self._start([*WORDS, f"name={name}", "workbench.resume=true"], output)
             ended = threading.Event()
             killer = threading.Thread(target=self._kill, args=(pid, ended, kills, pause_s))
             before = sum(self.tally.kills.values())
@@ -110,9 +111,16 @@ class Sweeper:
             kills -= killed
             if code == 0:
                 return
-            said = (self.folder / "output.log").read_text()
+            said = output.read_text()
             assert killed, f"exit code {code} though nothing was killed:\n{said[-3000:]}"
             assert code in (1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), said[-3000:]
+
+    def type_in(self, *words: str) -> tuple[int, str]:
+        """`python -m workbench WORDS`: its exit code and what it said."""
+        output = self.folder / "typed.log"
+        output.unlink(missing_ok=True)
+        self._start(list(words), output)
+        return self._answer()["code"], output.read_text()
 
     def _kill(self, pid: int, ended: threading.Event, kills: int, pause_s: tuple[float, float]) -> None:
         while kills and not ended.wait(self._random.uniform(*pause_s)):
@@ -140,9 +148,9 @@ class Sweeper:
         self._random.choice(among).kill()
         return victim
 
-    def _start(self, words: list[str]) -> int:
+    def _start(self, words: list[str], output: Path) -> int:
         assert self._nursery.stdin is not None
-        asked = {"words": words, "output": str(self.folder / "output.log")}
+        asked = {"words": words, "output": str(output)}
         self._nursery.stdin.write(json.dumps(asked) + "\n")
         self._nursery.stdin.flush()
         return int(self._answer()["pid"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from workbench.measure.machine_state import cpu_shares
-from workbench.measure.timing import TimingError, Window, host_lock, timed_window
+from workbench.measure.timing import TimingError, Window, host_lock, timed_window, turn
 from workbench.record import METRICS
 
 
@@ -250,3 +250,15 @@ def test_the_lock_is_given_back_when_its_holder_fails(tmp_path: Path) -> None:
         raise KeyError("failed")
     with host_lock(tmp_path / "lock") as waited:
         assert waited < 0.1
+
+
+def test_a_lock_that_cannot_be_had_is_said_and_the_window_goes_on(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with turn(tmp_path / "lock") as (waited, why):
+        assert waited >= 0
+        assert why == ""
+    with turn(tmp_path / "file" / "lock") as (waited, why):
+        assert waited == 0
+        assert "cannot be had" in why
+    with pytest.raises(OSError, match="of the body"), turn(tmp_path / "lock"):
+        raise OSError("of the body")

@@ -94,6 +94,41 @@ def test_a_tracking_fault_loses_nothing_and_costs_no_other_job(
     assert conductor.run(job, attempt=2).outcome.status == "finished"
 
 
+def test_a_full_disk_and_a_lost_database_cost_a_job_each(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = conduct._new_folder
+
+    def on_a_full_disk(wanted: Path) -> Path:
+        folder = made(wanted)
+        (folder / "log.jsonl").symlink_to("/dev/full")
+        return folder
+
+    def lost(*given: object, **more: object) -> None:
+        raise TrackingError("the database is gone")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(conduct, "_new_folder", on_a_full_disk)
+        full = conductor.run(job)
+    with monkeypatch.context() as fault:
+        fault.setattr(conductor.tracker, "start", lost)
+        unrecorded = conductor.run(job)
+    assert full.outcome.status == unrecorded.outcome.status == "failed"
+    run = conductor.tracker.get(full.run_id)
+    assert run.info.status == "FAILED"
+    assert "No space left on device" in run.data.tags["workbench.error"]
+    assert "the database is gone" in unrecorded.outcome.error
+    assert not conductor.set_aside([full, unrecorded])
+    assert conductor.run(job).outcome.status == "finished"
+
+
+def test_a_run_never_writes_into_the_folder_of_one_that_died(conductor: Conductor, job: Job) -> None:
+    conductor.run(job)
+    conductor.run(job)
+    folders = [conductor.folder / name for name in ("0000-1", "0000-1.2")]
+    assert [len((one / "log.jsonl").read_text().splitlines()) for one in folders] == [1, 1]
+
+
 @pytest.mark.parametrize("mode", ["kill", "kill server"])
 def test_a_killed_child_or_server_is_one_killed_run_and_the_next_job_runs(
     conductor: Conductor, job: Job, tmp_path: Path, mode: str

@@ -19,6 +19,8 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.record import METRICS, NOT_ALONE
+
 GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
 
@@ -134,6 +136,9 @@ class Run:
             return f"status {self.status}"
         if metric not in self.metrics:
             return f"no {metric}"
+        is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
+        if is_timed and NOT_ALONE in self.tags:
+            return "perhaps timed beside another run"
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
 
 

@@ -7,7 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,20 @@ def host_lock(path: Path | str) -> Iterator[float]:
         yield time.perf_counter() - start
     finally:
         os.close(descriptor)  # closing gives the lock back
+
+
+@contextmanager
+def turn(path: Path | str) -> Iterator[tuple[float, str]]:
+    """Hold the host's lock where it can be had; yield the seconds waited, and why there is none, else nothing.
+
+    A window without it may have been timed beside another: it must be marked, and no claim on time rests on it.
+    """
+    with ExitStack() as stack:
+        try:
+            taken = stack.enter_context(host_lock(path)), ""
+        except OSError as error:
+            taken = 0.0, f"the host's timing lock {path} cannot be had: {error.strerror or error}"
+        yield taken
 
 
 def _read(loss: Any) -> float:

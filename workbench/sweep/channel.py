@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from workbench.sweep.spawner import CHANNEL
@@ -25,6 +27,7 @@ class Channel:
         if fds:
             self._reads, self._writes = map(int, fds.split(","))
             die_with_parent()
+            die_before_parent()
 
     def send(self, kind: str, **values: Any) -> None:
         """Send one message."""
@@ -55,3 +58,9 @@ def die_with_parent() -> None:
     """Ask Linux to end this process with its parent, so that a killed sweep leaves no child behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_before_parent() -> None:
+    """Have Linux end this process first where memory runs out: it costs a job, and the sweep goes on."""
+    with suppress(OSError):  # another system, or a container that forbids it
+        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -29,6 +29,7 @@ from workbench.sweep.worker import PADDING, Message, Outcome, random_environment
 from workbench.tracking import Tracker, TrackingError
 
 CONFIG = "config.yaml"
+_TRIES = 3
 _NOT_PARAMS = ("sweep.", "workbench.", "tracking.")
 
 
@@ -86,12 +87,16 @@ class Conductor:
                 continue
             self.watcher.say(f"preparing data={job.tree['data']['name']}")
             frozen = _freeze(job.tree, self.folder / f"prepare-{len(self.prepared)}")
-            outcome = run_child(
-                ["--prepare", str(frozen)],
-                output=frozen.with_name("output.log"),
-                on_message=self._say,
-                spawner=self._spawner(jobs[0].block),
-            )
+            for _ in range(_TRIES):
+                outcome = run_child(
+                    ["--prepare", str(frozen)],
+                    output=frozen.with_name("output.log"),
+                    on_message=self._say,
+                    spawner=self._spawner(jobs[0].block),
+                )
+                if outcome.status != "killed":
+                    break
+                self.close()  # nobody's fault but the machine's: try again
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
