@@ -33,6 +33,7 @@ from mlflow.tracking import MlflowClient
 from workbench.provenance import without_passwords
 
 _SQLITE = "sqlite:///"
+KIND = "workbench.kind"
 _LONGEST_PARAM = 6000
 _BATCH = 900
 
@@ -94,13 +95,20 @@ class Tracker:
         tags: Mapping[str, str],
         parent: str | None = None,
     ) -> str:
-        """Open a run and return its id."""
+        """Open a run and return its id.
+
+        Its kind is set last: a run whose process died while it was opened is of no kind, and no data.
+        """
         own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", "mlflow.source.name": "workbench"}
         if parent:
             own["mlflow.parentRunId"] = parent
+        kind = {key: value for key, value in tags.items() if key == KIND}
+        others = {key: value for key, value in tags.items() if key != KIND}
         with _explained(self.uri):
-            run = self._client.create_run(experiment, tags={**own, **tags}, run_name=name)
+            run = self._client.create_run(experiment, tags={**own, **others}, run_name=name)
             self.params(run.info.run_id, params)
+        if kind:
+            self.tag(run.info.run_id, kind)
         return str(run.info.run_id)
 
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
@@ -173,7 +181,7 @@ class Tracker:
 
     def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
         """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
-        clause = "tags.`workbench.kind` = 'sweep'" + (
+        clause = f"tags.`{KIND}` = 'sweep'" + (
             f" and tags.`workbench.sweep` = '{sweep}'" if sweep else ""
         )
         with _explained(self.uri):

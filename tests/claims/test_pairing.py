@@ -229,7 +229,9 @@ def test_the_first_finished_attempt_counts(claim, sweep):
 
 def test_what_was_run_again_because_it_changed_is_no_data(claim, sweep):
     runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
-    old = sweep(({**BATCH, "training.epochs": 9}, FAST), start=50, **{"tags.workbench.superseded": "config changed"})
+    old = sweep(
+        ({**BATCH, "training.epochs": 9}, FAST), start=50, **{"tags.workbench.superseded": "config changed"}
+    )
     assert judge(claim(), pd.concat([old, runs])) == judge(claim(), runs)
 
 

@@ -238,3 +238,23 @@ def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
     )
     done = type_in(tmp_path, module="look")
     assert done.stdout.strip().endswith("0 []")
+
+
+@pytest.mark.command
+def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback(
+    tmp_path: Path, type_in, small
+) -> None:
+    done = type_in(
+        tmp_path,
+        "-m",
+        *small,
+        "measure=off",
+        "name=memory",
+        "cell.units=8,6000",
+        "workbench.memory_limit_mb=900",
+    )
+    assert done.returncode == 1
+    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("memory")
+    children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.units")
+    assert children["status"].to_dict() == {"8": "FINISHED", "6000": "FAILED"}
+    assert "OOM when allocating" in children.loc["6000", "tags.workbench.error"]

@@ -144,7 +144,10 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     runs = Tracker(f"sqlite:///{sweeper.folder}/mlruns/mlflow.db").runs("changing")
     jobs = runs[runs["tags.workbench.kind"] == "run"]
     superseded = jobs["tags.workbench.superseded"].notna()
-    assert jobs.groupby(superseded)["params.training.epochs"].agg(set).to_dict() == {False: {"3"}, True: {"1"}}
+    assert jobs.groupby(superseded)["params.training.epochs"].agg(set).to_dict() == {
+        False: {"3"},
+        True: {"1"},
+    }
     assert set(jobs["status"]) == {"FINISHED"}
 
     code, said = sweeper.type_in(*longer, "seed=1,2,3", "workbench.changed=rerun")

@@ -59,6 +59,8 @@ class Command:
         None, "a job that takes longer is ended and recorded as failed", above=0
     )
     memory_limit_mb: int | None = option(
-        None, "data that a job's process may hold; what it asks for beyond that fails, and the job with it", low=1
+        None,
+        "data that a job's process may hold; what it asks for beyond that fails, and the job with it",
+        low=1,
     )
     commit_results: bool = option(False, "also write the report to experiments/<name>/results/")
