@@ -50,7 +50,7 @@ def test_a_run_that_died_while_it_was_opened_is_of_no_kind(tracker: Tracker, mon
     tracker.start(experiment, "two", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
     runs = tracker.runs("x").set_index("tags.mlflow.runName")
     assert runs["tags.t"].to_dict() == {"one": "x", "two": "x"}
-    assert runs["tags.workbench.kind"].to_dict() == {"one": None, "two": "run"}
+    assert runs["tags.workbench.kind"].fillna("").to_dict() == {"one": "", "two": "run"}
 
 
 def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:
