@@ -181,9 +181,7 @@ class Tracker:
 
     def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
         """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
-        clause = f"tags.`{KIND}` = 'sweep'" + (
-            f" and tags.`workbench.sweep` = '{sweep}'" if sweep else ""
-        )
+        clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`workbench.sweep` = '{sweep}'" if sweep else "")
         with _explained(self.uri):
             named = [self._client.get_experiment_by_name(experiment)] if experiment else None
             among = self._client.search_experiments() if named is None else [one for one in named if one]

@@ -113,7 +113,7 @@ class Sweeper:
                 return
             said = output.read_text()
             assert killed, f"exit code {code} though nothing was killed:\n{said[-3000:]}"
-            assert code in (1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), said[-3000:]
+            assert code in (1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), f"{code}: {said[-3000:]}"
 
     def type_in(self, *words: str) -> tuple[int, str]:
         """`python -m workbench WORDS`: its exit code and what it said."""

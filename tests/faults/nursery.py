@@ -37,6 +37,8 @@ def start(words: list[str], output: Path) -> int:
         code = command.main(words)
         sys.stdout.flush()
         sys.stderr.flush()
+    except KeyboardInterrupt:  # outside of the command's own care: as it starts, or as it says goodbye
+        code = 130
     finally:
         os._exit(code)
 

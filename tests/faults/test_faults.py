@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from killer import ROOT, Sweeper, check, verdicts
 
+from workbench.sweep.resume import sole
 from workbench.tracking import Tracker
 
 A_SWEEP = 50
@@ -155,7 +156,14 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     assert "it is another sweep" in said
 
 
-def test_a_sweep_that_runs_is_not_resumed_beside_itself_and_a_wrong_id_is_named(sweeper: Sweeper) -> None:
+def test_a_sweep_is_not_run_by_two_and_a_wrong_id_is_named(sweeper: Sweeper) -> None:
+    grid = ["-m", "seed=1,2", "measure=off", "name=sole"]
+    assert sweeper.type_in(*grid)[0] == 0
+    (folder,) = (sweeper.folder / "mlruns/hydra/sole").iterdir()
+    with sole(folder):
+        code, said = sweeper.type_in(*grid, "workbench.resume=true")
+    assert code == 2
+    assert "another process on this host is running this sweep" in said
     code, said = sweeper.type_in("-m", "workbench.resume=nothing")
     assert code == 2
-    assert "no sweep of this id" in said
+    assert f"no sweep of this id at sqlite:///{sweeper.folder}/mlruns/mlflow.db" in said

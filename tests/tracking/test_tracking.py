@@ -44,9 +44,14 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
 
 def test_a_run_that_died_while_it_was_opened_is_of_no_kind(tracker: Tracker, monkeypatch) -> None:
     experiment = tracker.experiment("x")
-    with monkeypatch.context() as fault, pytest.raises(KeyboardInterrupt):
-        fault.setattr(tracker, "params", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
-        tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as fault:
+        fault.setattr(tracker, "params", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
     tracker.start(experiment, "two", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
     runs = tracker.runs("x").set_index("tags.mlflow.runName")
     assert runs["tags.t"].to_dict() == {"one": "x", "two": "x"}
