@@ -113,7 +113,9 @@ class Sweeper:
                 return
             said = output.read_text()
             assert killed, f"exit code {code} though nothing was killed:\n{said[-3000:]}"
-            assert code in (1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), f"{code}: {said[-3000:]}"
+            assert code in (1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), (
+                f"{code}: {said[-3000:]}"
+            )
 
     def type_in(self, *words: str) -> tuple[int, str]:
         """`python -m workbench WORDS`: its exit code and what it said."""
@@ -198,10 +200,10 @@ def verdicts(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """`python tests/faults/killer.py FOLDER KILLS`: the long form, with counts and times."""
-    folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+    """`python tests/faults/killer.py FOLDER KILLS SEED`: the long form, with counts and times."""
+    folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     started = time.monotonic()
-    sweeper = Sweeper(folder)
+    sweeper = Sweeper(folder, seed)
     sweeper.sweep("plain")
     expected = verdicts(folder, "plain")
     statuses: Counter[str] = Counter()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from workbench import __main__ as command
 from workbench.sweep import conduct, spawner
+from workbench.sweep.channel import die_with_parent
 
 conduct.ForkServer = functools.partial(  # type: ignore[misc,assignment]
     spawner.ForkServer, module="tiny_child", preloaded=["yaml", "tiny_child"]
@@ -30,6 +31,7 @@ def start(words: list[str], output: Path) -> int:
     code = 70
     try:
         os.setsid()
+        die_with_parent()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
