@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
         raise ConfigError(fatal)
     arms: dict[str, Tree] = {}
     skipped: dict[str, Skipped] = {}
+    known: set[str] = set()
     for grid in full.get("sweep", {}).get("grids") or [{}]:
         axes = _axes({**params, **grid}, plain, swept)
         for combination in map(list, itertools.product(*axes.values())):
@@ -82,7 +84,8 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
             fatal += [problem for problem in wrong if not problem.skip and problem not in fatal]
             if wrong:
                 skipped[arm] = Skipped(arm, "; ".join(map(str, wrong)))
-            elif tree not in arms.values():
+            elif (text := json.dumps(tree, sort_keys=True)) not in known:
+                known.add(text)
                 arms[arm] = tree
     if fatal:
         raise ConfigError(fatal)
