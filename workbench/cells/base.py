@@ -33,6 +33,10 @@ class StepWeights(NamedTuple):
 
     def project(self, inputs: tf.Tensor) -> tf.Tensor:
         """inputs [..., D] @ kernel + bias: [..., K]."""
+        if inputs.shape[-1] not in (None, self.kernel.shape[0]):
+            raise ValueError(
+                f"inputs have {inputs.shape[-1]} features, but the cell was built for {self.kernel.shape[0]}."
+            )
         return tf.matmul(inputs, self.kernel) + self.bias
 
     def product(self, i: int, operand: tf.Tensor, plus: tf.Tensor | None = None) -> tf.Tensor:
@@ -207,9 +211,14 @@ def state_sizes(cell: Any) -> list[Any]:
     return [cell.state_size] if isinstance(cell.state_size, int) else list(cell.state_size)
 
 
+def compute_dtype(cell: Any) -> tf.DType:
+    """What any cell computes in; one without a dtype in Keras' default."""
+    return tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
+
+
 def zero_states(cell: Any, batch_size: Any) -> Any:
     """Zeros in the structure of any cell's `state_size`; a single state comes as a list of one."""
-    dtype = getattr(cell, "compute_dtype", None) or keras.config.floatx()
+    dtype = compute_dtype(cell)
     return tf.nest.map_structure(lambda n: tf.zeros([batch_size, n], dtype), state_sizes(cell))
 
 

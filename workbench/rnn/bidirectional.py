@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import reverse_valid
+from workbench.rnn.checks import renamed
 from workbench.rnn.step import swap_time
 from workbench.rnn.table import RNNS, TOGETHER, TURNING
 
@@ -46,15 +47,16 @@ def bidirectional_rnn(
 
     if rnn in TOGETHER and not any(isinstance(cell, MultiRNNCell) for cell in (cell_fw, cell_bw)):
         options |= {"training": training, "time_major": time_major}
-        outputs, (states_fw, states_bw) = TOGETHER[rnn](
-            [cell_fw],
-            [cell_bw],
-            inputs,
-            sequence_length,
-            initial_states_fw=[initial_state_fw],
-            initial_states_bw=[initial_state_bw],
-            **options,
-        )
+        with renamed({f"initial_states_{way}[0]": f"initial_state_{way}" for way in ("fw", "bw")}):
+            outputs, (states_fw, states_bw) = TOGETHER[rnn](
+                [cell_fw],
+                [cell_bw],
+                inputs,
+                sequence_length,
+                initial_states_fw=[initial_state_fw],
+                initial_states_bw=[initial_state_bw],
+                **options,
+            )
         return tuple(tf.split(outputs, 2, axis=-1)), (states_fw[0], states_bw[0])
 
     def reverse(nest: Any) -> Any:
@@ -65,12 +67,12 @@ def bidirectional_rnn(
 
     options = {"training": training, "time_major": time_major, **TURNING.get(rnn, {}), **options}
     run = RNNS[rnn]
-    out_fw, state_fw = run(cell_fw, inputs, sequence_length, initial_state=initial_state_fw, **options)
-    if rnn in TURNING:
-        options |= {"initial_state": initial_state_bw, "go_backwards": True}
-        out_bw, state_bw = run(cell_bw, inputs, sequence_length, **options)
-        return (out_fw, out_bw), (state_fw, state_bw)
-    out_bw, state_bw = run(
-        cell_bw, reverse(inputs), sequence_length, initial_state=initial_state_bw, **options
-    )
+    with renamed({"initial_state": "initial_state_fw"}):
+        out_fw, state_fw = run(cell_fw, inputs, sequence_length, initial_state=initial_state_fw, **options)
+    options["initial_state"] = initial_state_bw
+    with renamed({"initial_state": "initial_state_bw"}):
+        if rnn in TURNING:
+            out_bw, state_bw = run(cell_bw, inputs, sequence_length, go_backwards=True, **options)
+            return (out_fw, out_bw), (state_fw, state_bw)
+        out_bw, state_bw = run(cell_bw, reverse(inputs), sequence_length, **options)
     return (out_fw, reverse(out_bw)), (state_fw, state_bw)

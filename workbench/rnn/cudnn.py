@@ -20,6 +20,7 @@ from workbench.cells.base import Cell, KerasForm
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import copy_state, reverse_valid, zero_past_end
 from workbench.measure.device import cudnn_version
+from workbench.rnn.checks import renamed
 from workbench.rnn.packing.kernel import Choice, keep_choice
 from workbench.rnn.packing.received import Received, receive
 from workbench.rnn.step import swap_time
@@ -110,10 +111,11 @@ def _receive_pair(
     if layer:
         below = sum(cell.output_size for cell in pairs[layer - 1])
         inputs = tf.zeros([*tf.unstack(tf.shape(tf.convert_to_tensor(inputs)))[:2], below])
-    return [
-        receive(cell, inputs, lengths, state, training, time_major, False)
-        for cell, state in zip(pairs[layer], initial, strict=True)
-    ]
+    got = []
+    for way, cell, state in zip(("fw", "bw"), pairs[layer], initial, strict=True):
+        with renamed({"initial_state": f"initial_states_{way}[{layer}]"}):
+            got.append(receive(cell, inputs, lengths, state, training, time_major, False))
+    return got
 
 
 def _call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell
 from workbench.cells.base import build, output_size, register, state_sizes
 from workbench.masking import last_valid, sequence_mask
+from workbench.rnn.checks import check_inputs
 from workbench.rnn.packed import kernels_of, packed_rnn
 from workbench.rnn.packing.kernel import Choice
 
@@ -75,8 +77,10 @@ class PackedRNN(keras.layers.Layer):
         return kernels_of(self.cell)
 
     def build(self, input_shape: Any) -> None:
-        """Builds the cell for inputs [B, T, D]."""
-        build(self.cell, (input_shape[0], *input_shape[2:]))
+        """Builds the cell for inputs [B, T, D], nested as it takes them."""
+        specs = _each_shape(input_shape, lambda shape: tf.TensorSpec(shape, self.compute_dtype))
+        check_inputs(self.cell, specs, time_major=False)
+        build(self.cell, _each_shape(input_shape, lambda shape: (shape[0], *shape[2:])))
 
     def call(
         self,
@@ -110,7 +114,7 @@ class PackedRNN(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Shapes without a trace."""
-        batch, time = inputs.shape[:2]
+        batch, time = keras.tree.flatten(inputs)[0].shape[:2]
         leading = (batch, time) if self.return_sequences else (batch,)
         output = keras.KerasTensor((*leading, output_size(self.cell)), dtype=self.compute_dtype)
         if not self.return_state:
@@ -135,6 +139,15 @@ class PackedRNN(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the cell first."""
         return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
+
+
+def _each_shape(shapes: Any, make: Callable[[Any], Any]) -> Any:
+    """`make` of each shape, in a nest of shapes, which are tuples themselves."""
+    if isinstance(shapes, dict):
+        return {key: _each_shape(shape, make) for key, shape in shapes.items()}
+    if shapes and isinstance(shapes[0], (dict, list, tuple)):
+        return [_each_shape(shape, make) for shape in shapes]
+    return make(shapes)
 
 
 def _lengths(mask: Any) -> tf.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.rnn.checks import renamed
 from workbench.rnn.table import TOGETHER
 
 
@@ -40,21 +41,27 @@ def stacked_bidirectional_rnn(
         )
     if len({id(cell) for cell in [*cells_fw, *cells_bw]}) < 2 * layers:
         raise ValueError("one cell is given twice, so layers would share its weights: make a cell for each.")
+    for name, states in (("initial_states_fw", initial_states_fw), ("initial_states_bw", initial_states_bw)):
+        if states is not None and len(states) != layers:
+            raise ValueError(
+                f"{name} has states for {len(states)} layers, but there are {layers}: give as many."
+            )
     if options.get("rnn") in TOGETHER:
         run = TOGETHER[options.pop("rnn")]
         initial = {"initial_states_fw": initial_states_fw, "initial_states_bw": initial_states_bw}
         return run(cells_fw, cells_bw, inputs, sequence_length, **initial, **options)
     states_fw, states_bw = [], []
     for layer, (cell_fw, cell_bw) in enumerate(zip(cells_fw, cells_bw, strict=True)):
-        outputs, (state_fw, state_bw) = bidirectional_rnn(
-            cell_fw,
-            cell_bw,
-            inputs,
-            sequence_length,
-            initial_state_fw=None if initial_states_fw is None else initial_states_fw[layer],
-            initial_state_bw=None if initial_states_bw is None else initial_states_bw[layer],
-            **options,
-        )
+        with renamed({f"initial_state_{way}": f"initial_states_{way}[{layer}]" for way in ("fw", "bw")}):
+            outputs, (state_fw, state_bw) = bidirectional_rnn(
+                cell_fw,
+                cell_bw,
+                inputs,
+                sequence_length,
+                initial_state_fw=None if initial_states_fw is None else initial_states_fw[layer],
+                initial_state_bw=None if initial_states_bw is None else initial_states_bw[layer],
+                **options,
+            )
         inputs = tf.concat(outputs, axis=-1)
         states_fw.append(state_fw)
         states_bw.append(state_bw)

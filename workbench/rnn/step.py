@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, Stepper, build, initial_states, output_size, stepper
+from workbench.cells.base import StepCell, Stepper, build, compute_dtype, output_size, stepper
 from workbench.masking import copy_state, zero_past_end
+from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, computed, given_states
 from workbench.rnn.keras_dropout import draw_masks, forget_masks
 
 
@@ -42,13 +42,14 @@ def prepare(
     `cut`: leave away the steps past the batch's longest example, so that not even their projection is
     computed.
     """
-    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    inputs = as_tensors(inputs)
+    check_inputs(cell, inputs, time_major)
     first = tf.nest.flatten(inputs)[0]
     time_axis = 0 if time_major else 1
-    check_rank(first, time_major)
     max_length = first.shape[time_axis]
     max_length = tf.shape(first)[time_axis] if max_length is None else max_length
     batch = first.shape[1 - time_axis]
+    batch = tf.shape(first)[1 - time_axis] if batch is None else batch
     length = check_sequence_length(sequence_length, batch, max_length)
     steps = max_length if length is None else tf.reduce_max(tf.concat([length, [0]], 0))
 
@@ -63,9 +64,8 @@ def prepare(
     inputs = tf.nest.map_structure(arrange, inputs)
     inputs = tf.nest.map_structure(lambda x: computed(cell, x), inputs)
     build(cell, tf.nest.map_structure(lambda x: tuple(x.shape[1:]), inputs))
-    batch = tf.shape(first)[1 - time_axis] if batch is None else batch
-    states = initial_states(cell, batch) if initial_state is None else given_states(cell, initial_state)
-    zeros = tf.nest.map_structure(lambda n: tf.zeros([batch, n], _dtype(cell)), output_size(cell))
+    states = given_states(cell, initial_state, batch)
+    zeros = tf.nest.map_structure(lambda n: tf.zeros([batch, n], compute_dtype(cell)), output_size(cell))
     if isinstance(cell, StepCell) and cell.has_step(training):
         weights = cell.step_weights()
         inputs = weights.project(inputs)
@@ -94,56 +94,6 @@ def finish(sequence: Sequence, outputs: Any, time_major: bool) -> Any:
     """Stacked outputs [T, B, ...] in the caller's layout, after the last step."""
     forget_masks(sequence.cell)
     return outputs if time_major else tf.nest.map_structure(swap_time, outputs)
-
-
-def check_sequence_length(sequence_length: Any, batch: int | None, max_length: Any) -> tf.Tensor | None:
-    """Lengths as int32 [B], each from 0 to T: ValueError, or an assertion where they are not known yet."""
-    if sequence_length is None:
-        return None
-    length = tf.convert_to_tensor(sequence_length)
-    if not length.dtype.is_integer:
-        raise ValueError(f"sequence_length must be integers, not {length.dtype.name}.")
-    if length.shape.rank != 1 or (batch is not None and length.shape[0] not in (batch, None)):
-        raise ValueError(
-            f"sequence_length must be one length for each example, [{batch or 'B'}], not {length.shape}."
-        )
-    known, limit = tf.get_static_value(length), tf.get_static_value(max_length)
-    length = tf.cast(length, tf.int32)
-    if known is not None and limit is not None:
-        wrong = [int(n) for n in known if n < 0 or n > limit]
-        if wrong:
-            raise ValueError(
-                f"sequence_length has {wrong[0]}, but the inputs have T={int(limit)} steps: 0 to T is right."
-            )
-        return length
-    message = "sequence_length must be from 0 to T, the inputs' number of steps"
-    within = [
-        tf.debugging.assert_non_negative(length, message),
-        tf.debugging.assert_less_equal(length, max_length, message),
-    ]
-    with tf.control_dependencies([check for check in within if check is not None]):
-        return tf.identity(length)
-
-
-def check_rank(inputs: tf.Tensor, time_major: bool) -> None:
-    """Refuses inputs without a time axis."""
-    if inputs.shape.rank is None or inputs.shape.rank < 2:
-        layout = "[T, B, ...]" if time_major else "[B, T, ...]"
-        raise ValueError(f"inputs must be {layout}, not of shape {inputs.shape}.")
-
-
-def given_states(cell: Any, initial_state: Any) -> Any:
-    """Initial states as tensors in the cell's compute dtype."""
-    return tf.nest.map_structure(lambda s: computed(cell, tf.convert_to_tensor(s)), initial_state)
-
-
-def computed(cell: Any, tensor: tf.Tensor) -> tf.Tensor:
-    """In the cell's compute dtype; integers stay what they are."""
-    return tf.cast(tensor, _dtype(cell)) if tensor.dtype.is_floating else tensor
-
-
-def _dtype(cell: Any) -> tf.DType:
-    return tf.as_dtype(getattr(cell, "compute_dtype", None) or keras.config.floatx())
 
 
 def swap_time(tensor: tf.Tensor) -> tf.Tensor:

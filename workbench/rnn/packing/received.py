@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from workbench.cells.base import build, initial_states, output_size
-from workbench.rnn.step import check_rank, check_sequence_length, computed, given_states, swap_time
+from workbench.cells.base import build, output_size
+from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, computed, given_states
+from workbench.rnn.step import swap_time
 
 
 class Received(NamedTuple):
@@ -60,20 +61,17 @@ def receive(
     backwards: bool,
 ) -> Received:
     """Checks what came in; ValueError names what is wrong with it."""
-    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
-    check_rank(tf.nest.flatten(inputs)[0], time_major)
+    inputs = as_tensors(inputs)
+    check_inputs(cell, inputs, time_major)
     if time_major:
         inputs = tf.nest.map_structure(swap_time, inputs)
     inputs = tf.nest.map_structure(lambda x: computed(cell, x), inputs)
     first = tf.nest.flatten(inputs)[0]
-    lengths = check_sequence_length(sequence_length, first.shape[0], _size(first, 1))
+    lengths = check_sequence_length(sequence_length, _size(first, 0), _size(first, 1))
     if lengths is None:
         lengths = tf.fill([_size(first, 0)], _size(first, 1))
     build(cell, tf.nest.map_structure(lambda x: (x.shape[0], *x.shape[2:]), inputs))
-    if initial_state is None:
-        states = initial_states(cell, _size(first, 0))
-    else:
-        states = given_states(cell, initial_state)
+    states = given_states(cell, initial_state, _size(first, 0))
     return Received(cell, inputs, lengths, states, training, backwards)
 
 
