@@ -57,7 +57,7 @@ def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: pd.Data
         with matplotlib.rc_context(SIZES):
             figure = draw(verdicts, runs)
             if figure is not None:
-                written += [_save(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
+                written += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
     return written
 
 
@@ -83,7 +83,7 @@ def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Fi
     if not panels:
         return None
     heights = [len(panel) + 0.9 for panel in panels]
-    figure = _figure(9.5, 0.62 * sum(heights) + 0.75)
+    figure = new_figure(9.5, 0.62 * sum(heights) + 0.75)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, axis in zip(panels, axes, strict=True):
         (_ratio_axis if panel[0].scale == "ratio" else _difference_axis)(axis, panel)
@@ -117,7 +117,7 @@ def block_by_block(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | 
         return None
     names, panels = _panels(runs.assign(shown=shown).dropna(subset="shown"))
     widths = [panel["arm"].nunique() + 0.6 for _, panel in panels]
-    figure = _figure(max(5.0, min(14.0, 1.15 * sum(widths) + 1.2)), 4.2)
+    figure = new_figure(max(5.0, min(14.0, 1.15 * sum(widths) + 1.2)), 4.2)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)[0]
     for (title, panel), axis in zip(panels, axes, strict=True):
         order = list(panel.groupby("arm")["shown"].mean().sort_values(kind="stable").index)
@@ -161,7 +161,7 @@ def padding(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
     known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
     names = arms.telling(runs, known)
     grouped = list(runs.groupby(arms.labels(runs, names), sort=True))
-    figure = _figure(7.5, 0.36 * len(grouped) + 1.5)
+    figure = new_figure(7.5, 0.36 * len(grouped) + 1.5)
     axis = figure.subplots()
     for row, (_, group) in enumerate(reversed(grouped)):
         predicted, realised = 100 * group["predicted"].dropna(), 100 * group["realised"].dropna()
@@ -312,13 +312,15 @@ def _clipped(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches, without pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as SVG or PNG, equal bytes for equal input."""
     metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box; the tables have it
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

@@ -1,0 +1,79 @@
+"""This project's runners beside Keras, TensorFlow 1's runners and PyTorch, in one training step.
+
+python -m workbench.peers                          # every setting; experiments/peers/README.md says how long
+python -m workbench.peers --size quick             # the goals, in five minutes
+python -m workbench.peers --size quick --only gru --arms packed,keras_layer       # some of it, written nowhere
+python -m workbench.peers --commit-results         # what was last measured into experiments/peers/results/
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from workbench.peers import report
+from workbench.peers.measure import measure, select
+from workbench.peers.settings import ARMS, SIZES
+from workbench.places import results_folder
+
+OUT = Path("mlruns/peers.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0, or 2 where there is nothing to measure or to commit. A missed goal is a finding."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--only", metavar="TEXT", help="settings whose name has one of these, by commas")
+    parser.add_argument("--arms", metavar="NAMES", help=f"arms by commas, of {', '.join(ARMS)}")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a setting's rounds, at least (4)")
+    parser.add_argument("--threads", type=int, help="for every library; all cores where it is not given")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--out", type=Path, help=f"where to write; {OUT} where all of a size is measured")
+    parser.add_argument("--list", action="store_true", help="the settings, and stop")
+    parser.add_argument(
+        "--commit-results", action="store_true", help="copy what was last measured; nothing is run"
+    )
+    given = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(
+            highlight=False, width=150
+        )  # tables in a file or a pipe are not folded to 80 columns
+    try:
+        if given.commit_results:
+            folder = results_folder("peers")
+            report.commit(given.out or OUT, folder)
+            console.print(f"written to {folder}")
+            return 0
+        jobs = select(SIZES[given.size](), given.only, given.arms)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.list:
+        for job in jobs:
+            console.print(f"{job.setting.name}: {', '.join(job.arms)}", soft_wrap=True)
+        return 0
+    begin = time.perf_counter()
+    threads = given.threads or len(os.sched_getaffinity(0))
+    rows, facts = measure(jobs, threads, given.seconds, given.device, console)
+    facts |= {"minutes": f"{(time.perf_counter() - begin) / 60:.1f}", "size": given.size}
+    report.show(rows, facts, console)
+    out = given.out or (None if given.only or given.arms else OUT)
+    if out is not None:
+        report.write(rows, facts, out)
+        console.print(f"written to {out}, and the page and figures to {report.folder_of(out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

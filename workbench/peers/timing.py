@@ -1,0 +1,71 @@
+"""Interleaved rounds, and what they say: medians, and paired ratios with their interval."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from workbench.claims.statistics import interval
+
+Call = Callable[[int], object]
+PAUSE = 0.005
+"""Seconds between two arms: threads that one library left spinning are asleep when the next one starts."""
+
+
+def rounds(
+    arms: Mapping[str, Call],
+    batches: int,
+    *,
+    seconds: float,
+    least: int = 6,
+    most: int = 20,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+    pause: Callable[[float], object] = time.sleep,
+) -> dict[str, np.ndarray]:
+    """Times all arms on all batches, turn after turn; seconds of a call, [turns, batches] for each arm.
+
+        for each turn: for each batch: for each arm, in an order drawn anew: pause; time it on the batch
+
+    Turns go on until `seconds` have passed, at least `least` and at most `most`. Arms must be warm.
+    """
+    taken = {name: np.zeros((most, batches)) for name in arms}
+    order, shuffle = list(arms), random.Random(seed)
+    begin, done = clock(), 0
+    gc.collect()
+    gc.disable()
+    try:
+        while done < least or (done < most and clock() - begin < seconds):
+            for batch in range(batches):
+                shuffle.shuffle(order)
+                for name in order:
+                    pause(PAUSE)
+                    start = clock()
+                    arms[name](batch)
+                    taken[name][done, batch] = clock() - start
+            done += 1
+    finally:
+        gc.enable()
+    return {name: values[:done] for name, values in taken.items()}
+
+
+def step_seconds(taken: np.ndarray) -> float:
+    """Seconds a step: the median of the turns for each batch, then the mean over the batches."""
+    return float(np.median(taken, axis=0).mean())
+
+
+def ratio(above: np.ndarray, below: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """How many times as long `above` takes as `below`, and the interval: paired by turns, t of the log-ratios.
+
+    Both are [turns, batches] of the same rounds; a turn's time is the sum over its batches.
+
+    >>> ratio(np.array([[2.0], [2.0], [2.0]]), np.array([[1.0], [1.0], [1.0]]))
+    (2.0, 2.0, 2.0)
+    """
+    y = np.log(above.sum(1)) - np.log(below.sum(1))
+    low, high = interval(y, confidence)
+    return float(np.exp(y.mean())), float(np.exp(low)), float(np.exp(high))
