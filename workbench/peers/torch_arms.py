@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from workbench.peers.check import Result
 from workbench.peers.settings import TORCH_PACKED, Setting
 from workbench.peers.work import INPUTS, Batch, weights
