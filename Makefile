@@ -1,11 +1,12 @@
 # Everything below works on a fresh clone: the virtual environment is made where it is missing.
 PYTHON ?= python3
+SIZE ?= full
 VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation test lint format lock
+.PHONY: help setup ablation bench test lint format lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ $(READY): requirements.txt
 
 ablation: $(READY) ## the padding ablation to its verdicts
 	$(BIN)/python -m workbench +experiment=padding_ablation -m
+
+bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SIZE=quick: the goals)
+	$(BIN)/python -m workbench.peers --size $(SIZE)
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

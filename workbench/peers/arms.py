@@ -13,9 +13,9 @@ import tensorflow as tf
 from workbench.cells.base import output_size
 from workbench.cells.composition import compose_cell
 from workbench.masking import sequence_mask
-from workbench.peers.ceiling import ceiling_step
+from workbench.peers.ceiling import plain_ceiling, xla_ceiling
 from workbench.peers.check import Result
-from workbench.peers.settings import CEILING, GATES, KERAS, OPTIONS, Setting
+from workbench.peers.settings import CEILING, CEILINGS, GATES, KERAS, OPTIONS, Setting
 from workbench.peers.work import INPUTS, Batch, other_weights, states_of, weights
 from workbench.rnn import RNNS, bidirectional_rnn
 
@@ -47,8 +47,8 @@ class Arm:
 
 def make_arm(name: str, setting: Setting, *, longest: int | None = None, dtype: str = "float32") -> Arm:
     """An arm of ARMS that runs in TensorFlow; `longest` is what a static graph is built for."""
-    if name == CEILING:
-        return _ceiling(setting)
+    if name in CEILINGS:
+        return _ceiling(name, setting)
     forward = _FORWARDS.get(name, _runner)(name, setting, dtype)
     padded = longest if name in _STATIC else None
     return _training(forward, setting, dtype, padded)
@@ -136,8 +136,7 @@ def _runner(name: str, setting: Setting, dtype: str) -> Forward:
     cell = _cell(setting, dtype)
 
     def run(inputs: Any, lengths: Any, states: Any) -> Any:
-        given = tf.nest.pack_sequence_as(cell.state_size, states) if states else None
-        outputs, final = RNNS[name](cell, inputs, lengths, initial_state=given, **options)
+        outputs, final = RNNS[name](cell, inputs, lengths, initial_state=states or None, **options)
         return outputs, _last(outputs, tf.nest.flatten(final), lengths)
 
     return Forward(run, _variables(cell), output_size(cell))
@@ -235,9 +234,10 @@ _STATIC = ("static", "v1_static")
 
 
 # ------------------------------------------------------------ the ceiling
-def _ceiling(setting: Setting) -> Arm:
+def _ceiling(name: str, setting: Setting) -> Arm:
     named = weights(setting)
-    prepare, step = ceiling_step(
+    make = xla_ceiling if name == CEILING else plain_ceiling
+    prepare, step = make(
         tf.constant(named["kernel"], tf.float32),
         tf.constant(named["recurrent_kernel"], tf.float32),
         setting.batch,

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.peers.rows import Row
 from workbench.peers.settings import KERAS, PACKED, TORCH
@@ -45,8 +46,8 @@ def cost(rows: Sequence[Row]) -> Figure | None:
                     [batch["ms"] for batch in batches],
                     s=18, color=colour, marker=MARKS[arm], label=arm, alpha=0.8, linewidths=0,
                 )  # fmt: skip
-        panel.set_xscale("log")
-        panel.set_yscale("log")
+        _log(panel.set_xscale, panel.xaxis)
+        _log(panel.set_yscale, panel.yaxis)
         panel.set_xlabel(label)
     panels[0].set_ylabel("ms a training step")
     panels[0].set_title("LSTM, 256 units: a point is a batch", loc="left")
@@ -75,12 +76,20 @@ def ratios(rows: Sequence[Row]) -> Figure | None:
             [row["ratio"] for row in own], heights, s=12, color=colour, marker=MARKS[peer], label=peer
         )
     axis.axvline(1, color=INK, linewidth=0.8)
-    axis.set_xscale("log")
+    _log(axis.set_xscale, axis.xaxis)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set_xlabel("times as fast as the peer (log scale)")
     axis.legend(frameon=False, loc="best")
     return figure
+
+
+def _log(set_scale: Callable[[str], Any], axis: Any) -> None:
+    """A logarithmic scale with plain numbers at 1, 2 and 5."""
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _is_plain(row: Row) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from workbench.peers.processes import DiedError, Processes, sees_gpu
 from workbench.peers.rows import Row, rows_of
-from workbench.peers.settings import ARMS, TORCH, Job, in_order, on_gpu
+from workbench.peers.settings import ARMS, TORCH, Job, can, in_order, on_gpu
 from workbench.peers.worker import Machine, Measured, Outcome, has_torch, run_alone, run_job, run_memory
 from workbench.provenance import environment, git, machine, versions
 
@@ -35,7 +35,8 @@ def select(jobs: Sequence[Job], only: str | None, arms: str | None) -> list[Job]
     return [_with_arms(job, wanted) for job in jobs]
 
 
-def _with_arms(job: Job, arms: Sequence[str]) -> Job:
+def _with_arms(job: Job, wanted: Sequence[str]) -> Job:
+    arms = [arm for arm in wanted if can(arm, job.setting)]
     goals = [goal for goal in job.goals if goal.arm in arms]
     return replace(
         job,

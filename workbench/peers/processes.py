@@ -26,7 +26,9 @@ class Processes:
     """`run(function, *arguments)` in a new process; with `fresh` in a new interpreter that imported nothing yet."""
 
     def __init__(self) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault(
+            "TF_CPP_MIN_LOG_LEVEL", "3"
+        )  # what fails is an exception; the rest says what CPUs lack
         more = ["torch"] if importlib.util.find_spec("torch") else []
         self._forked = multiprocessing.get_context("forkserver")
         self._forked.set_forkserver_preload([*PRELOADED, *more])

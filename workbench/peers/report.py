@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.peers.figures import write_figures
-from workbench.peers.rows import Row, never_slower
-from workbench.peers.settings import ARMS, CEILING, KERAS, PACKED, QUANTITIES, TORCH
+from workbench.peers.rows import Row, against
+from workbench.peers.settings import ARMS, KERAS, PACKED, QUANTITIES, TORCH
 from workbench.report.tables import markdown
 
 PEERS = (KERAS, *TORCH, "dynamic")
@@ -163,7 +163,7 @@ def arm_lines(rows: Sequence[Row]) -> list[Line]:
             _number(row["ms"], ".3g"),
             _number(row["valid_tokens_per_s"], ","),
             _number(row["padded_tokens_per_s"], ","),
-            _number(row["share_of_ceiling"], ".2f") if row["arm"] != CEILING else "1",
+            _number(row["share_of_ceiling"], ".2f"),
             _number(row["peak_memory_mb"], ".0f"),
             _number(row["first_call_s"], ".2g"),
             _number(row["error"], ".1e"),
@@ -176,12 +176,11 @@ def arm_lines(rows: Sequence[Row]) -> list[Line]:
 def closing(rows: Sequence[Row]) -> list[str]:
     """Where packed is slower than a peer, in a sentence a peer."""
     lines = []
-    for peer, slower in never_slower(list(rows)).items():
-        settings = len({row["setting"] for row in rows if row["quantity"] == "speed" and row["peer"] == peer})
+    for peer, measured in against(rows).items():
+        slower = [row for row in measured if row["ratio"] < 1]
         which = "; ".join(f"{row['setting']} ({compared(row)})" for row in slower)
-        lines.append(
-            f"Slower than {peer} in {len(slower)} of {settings} settings{': ' if which else ''}{which}."
-        )
+        count = f"{len(slower)} of {len(measured)} settings"
+        lines.append(f"Slower than {peer} in {count}{': ' if which else ''}{which}.")
     return lines
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from workbench.peers.settings import ARMS, CEILING, KERAS, PACKED, TORCH, Goal, Job
+from workbench.peers.settings import ARMS, CEILINGS, KERAS, PACKED, TORCH, Goal, Job
 from workbench.peers.timing import ratio, step_seconds
 from workbench.peers.worker import Measured, Outcome
 
@@ -62,7 +62,7 @@ def _with_plain_ratios(job: Job) -> Iterator[Goal]:
     aimed = {(goal.quantity, goal.peer) for goal in job.goals}
     if PACKED in job.arms:
         for peer in job.arms:
-            if peer not in (PACKED, CEILING, "packed_one_way") and ("speed", peer) not in aimed:
+            if peer not in (PACKED, *CEILINGS, "packed_one_way") and ("speed", peer) not in aimed:
                 yield Goal("speed", float("nan"), peer)
     for peer in job.memory:
         if peer != PACKED and PACKED in job.memory and ("memory", peer) not in aimed:
@@ -72,7 +72,7 @@ def _with_plain_ratios(job: Job) -> Iterator[Goal]:
 def _compare(goal: Goal, outcome: Outcome) -> Compared | None:
     """The goal's quantity; None where it could not be measured."""
     arm = outcome.arms[goal.arm]
-    peer = outcome.arms.get(CEILING if goal.quantity == "share_of_ceiling" else goal.peer or "")
+    peer = ceiling(outcome) if goal.quantity == "share_of_ceiling" else outcome.arms.get(goal.peer or "")
     if goal.quantity in ("first_call_s", "compiles", "error"):
         value = getattr(arm, goal.quantity)
         return None if value is None else Compared(float(value))
@@ -86,6 +86,14 @@ def _compare(goal: Goal, outcome: Outcome) -> Compared | None:
         return None
     pair = (arm.taken, peer.taken) if goal.quantity == "time" else (peer.taken, arm.taken)
     return Compared(*ratio(*pair))
+
+
+def ceiling(outcome: Outcome) -> Measured | None:
+    """The faster of the ways in which the products alone were computed."""
+    timed = [(step_seconds(arm.taken), arm) for arm in outcome.arms.values() if arm.taken is not None]
+    return min(
+        ((s, arm) for s, arm in timed if arm.arm in CEILINGS), default=(0, None), key=lambda one: one[0]
+    )[1]
 
 
 def _measured(arm: Measured, outcome: Outcome) -> Row:
@@ -104,12 +112,12 @@ def _measured(arm: Measured, outcome: Outcome) -> Row:
             outcome.valid, outcome.padded, np.median(arm.taken, axis=0), strict=True
         )
     ]
-    if arm.arm != CEILING:
+    if arm.arm not in CEILINGS:
         found["valid_tokens_per_s"] = round(sum(outcome.valid) / batches / seconds)
         found["padded_tokens_per_s"] = round(sum(outcome.padded) / batches / seconds)
-    ceiling = outcome.arms.get(CEILING)
-    if ceiling is not None and ceiling.taken is not None and arm.arm != CEILING:
-        found["share_of_ceiling"] = _rounded(step_seconds(ceiling.taken) / seconds)
+    fastest = ceiling(outcome)
+    if fastest is not None and fastest.taken is not None:
+        found["share_of_ceiling"] = _rounded(step_seconds(fastest.taken) / seconds)
     return found
 
 
@@ -131,12 +139,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def never_slower(rows: list[Row]) -> dict[str, list[Row]]:
-    """By peer, the settings where packed is slower than it, or where that could not be told."""
+def against(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """By peer, what packed was held against: a row a setting, those that were measured."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         if row["quantity"] == "speed" and row["peer"] in ("dynamic", KERAS, *TORCH):
             found.setdefault(row["peer"], [])
-            if row["ratio"] is None or row["ratio"] < 1:
+            if row["ratio"] is not None:
                 found[row["peer"]].append(row)
     return {peer: found[peer] for peer in ARMS if peer in found}

@@ -32,7 +32,7 @@ BATCHES = {
 PACKED = "packed"
 KERAS = "keras_layer"
 TORCH_PACKED, TORCH_PADDED = TORCH = ("torch_packed", "torch_padded")
-CEILING = "ceiling"
+CEILING, CEILING_PLAIN = CEILINGS = ("ceiling", "ceiling_plain")
 ARMS = {
     PACKED: "this project, rnn=packed",
     "packed_one_way": "this project, rnn=packed, one direction, not split into chains",
@@ -46,7 +46,8 @@ ARMS = {
     "v1_static": "tf.compat.v1.nn.static_rnn with sequence_length",
     TORCH_PACKED: "torch.nn.LSTM or GRU on pack_padded_sequence",
     TORCH_PADDED: "torch.nn.LSTM or GRU on the padded batch, last states gathered",
-    CEILING: "the matrix products of packed alone",
+    CEILING: "the matrix products of packed alone, by XLA in two chains",
+    CEILING_PLAIN: "the same by TensorFlow's own product, in one chain",
 }
 
 
@@ -98,6 +99,28 @@ class Goal:
     def met_by(self, value: float) -> bool:
         """Whether a value reaches the goal."""
         return value >= self.value if self.least else value <= self.value
+
+
+def can(arm: str, setting: Setting) -> bool:
+    """Whether an arm does the work of a setting.
+
+    >>> can("torch_packed", Setting("gru_before", 32, 256, "equal"))
+    False
+    """
+    cell, ours = setting.cell, ("packed", "packed_one_way", "dynamic", "dynamic_8", "static", "keras")
+    if setting.both:  # PyTorch's padded form runs backward over the padding first
+        return cell in GATES and arm in (
+            PACKED,
+            "packed_one_way",
+            "dynamic",
+            "keras",
+            "cudnn",
+            KERAS,
+            TORCH_PACKED,
+        )
+    if cell == "gru_before":
+        return arm in (*ours, KERAS, "v1_dynamic", "v1_static")
+    return cell in GATES or arm in ours
 
 
 @dataclass(frozen=True)
@@ -155,7 +178,7 @@ def _lstm_goals() -> list[Job]:
         goals = [Goal("speed", keras, KERAS), Goal("speed", torch, TORCH_PACKED), *_engine()]
         if units == 256:
             goals.append(Goal("share_of_ceiling", 0.6))
-        arms = [PACKED, "dynamic", KERAS, *TORCH, CEILING]
+        arms = [PACKED, "dynamic", KERAS, *TORCH, *CEILINGS]
         first = not jobs
         if first:
             arms.append("dynamic_8")
@@ -195,17 +218,10 @@ def other_cell(cell: str) -> Job:
     return Job(Setting(cell, 32, 256, "geometric_100"), (PACKED, "dynamic"), goals)
 
 
-_BOTH = (
-    PACKED,
-    "packed_one_way",
-    KERAS,
-    TORCH_PACKED,
-)  # PyTorch's padded form runs backward over the padding first
-
-
 def _both_ways() -> Job:
     goals = (Goal("time", 1.2, "packed_one_way", least=False), *_engine())
-    job = Job(Setting("lstm", 32, 256, "geometric_100", both=True), _BOTH, goals)
+    arms = (PACKED, "packed_one_way", KERAS, TORCH_PACKED)
+    job = Job(Setting("lstm", 32, 256, "geometric_100", both=True), arms, goals)
     return never_slower(job)
 
 
@@ -215,7 +231,7 @@ def _small_batches(sizes: Iterable[int]) -> list[Job]:
 
 
 def _equal() -> Job:
-    return never_slower(Job(Setting("lstm", 32, 256, "equal"), (PACKED, KERAS, *TORCH, CEILING)))
+    return never_slower(Job(Setting("lstm", 32, 256, "equal"), (PACKED, KERAS, *TORCH, *CEILINGS)))
 
 
 def _engine(first_call: float = 3.0) -> tuple[Goal, ...]:
@@ -237,7 +253,7 @@ def never_slower(job: Job) -> Job:
 def _widened(job: Job) -> Job:
     """A job of the LSTM with all that the full size compares in it."""
     setting = job.setting
-    arms = {*job.arms, "dynamic", KERAS, *TORCH, CEILING}
+    arms = {*job.arms, "dynamic", KERAS, *TORCH, *CEILINGS}
     memory, alone = job.memory, job.alone
     if (setting.batch, setting.units) == (32, 256):
         arms |= {"dynamic_8", "keras", "v1_dynamic"}
@@ -263,7 +279,7 @@ def on_gpu(jobs: Iterable[Job]) -> list[Job]:
     """The same settings for a GPU: cuDNN as an arm where it has the cell, TF32 off and on, no goals of the CPU."""
     made = []
     for job in jobs:
-        arms = {arm for arm in job.arms if arm not in ("static", "v1_static", CEILING)}
+        arms = {arm for arm in job.arms if arm not in ("static", "v1_static", *CEILINGS)}
         if job.setting.cell in ("lstm", "gru"):
             arms.add("cudnn")
         for tf32 in (False, True):

@@ -94,11 +94,14 @@ def weights(setting: Setting, direction: int = 0) -> dict[str, np.ndarray]:
 
 
 def other_weights(started: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Weights for a cell that has these to begin with: matrices drawn anew, vectors moved a little."""
+    """Weights for a cell that has these to begin with: matrices drawn anew, vectors moved a little.
+
+    Vectors start from 0 or 1, or from small random numbers, which are not the same in all arms.
+    """
     random = np.random.default_rng(1)
     return [
         random.normal(size=value.shape) * value.shape[0] ** -0.5
         if value.ndim == 2
-        else value + 0.1 * random.normal(size=value.shape)
+        else np.round(value) + 0.1 * random.normal(size=value.shape)
         for value in started
     ]
