@@ -47,6 +47,7 @@ def build_model(
     pass_lengths: bool = True,
     wrapping: Mapping[str, Any] | None = None,
     dropout: float = 0.0,
+    embedding_dropout: float = 0.0,
     seed: int = 0,
     dtype: str = "float32",
 ) -> SequenceModel:
@@ -74,6 +75,7 @@ def build_model(
         pass_lengths=pass_lengths,
         wrapping=dict(wrapping or {}),
         dropout=dropout,
+        embedding_dropout=embedding_dropout,
         seed=seed,
         dtype=dtype,
     )
@@ -83,7 +85,7 @@ def build_model(
 class SequenceModel(keras.Model):
     """Tags each step of a sequence, or classifies the whole of it.
 
-        vectors = embed(ids), or the features as they are
+        vectors = dropout(embed(ids)), or the features as they are
         for each layer: outputs, state = rnn(cell, vectors, lengths); vectors = dropout(outputs)
         tag:      logits [B, T, classes] = dense(vectors)
         classify: logits [B, classes]    = dense(last valid output of each direction)
@@ -117,6 +119,7 @@ class SequenceModel(keras.Model):
         dropout: float,
         seed: int,
         dtype: Any,
+        embedding_dropout: float = 0.0,
         name: str = "sequence_model",
         **others: Any,
     ):
@@ -139,6 +142,13 @@ class SequenceModel(keras.Model):
                     vocabulary_size, embedding_size, dtype=policy, name="embedding"
                 )
             self.embedding.build((None, None))
+        self.embedding_dropout = PaddingFreeDropout(
+            embedding_dropout,
+            seed=seed_for(seed, "embedding dropout"),
+            dtype=policy,
+            name="embedding_dropout",
+        )
+        self.embedding_dropout.build((None, None, width))
         self.cells_forward: list[keras.layers.Layer] = []
         self.cells_backward: list[keras.layers.Layer] = []
         ways = {"forward": [self.cells_forward], "backward": [self.cells_backward]}.get(
@@ -225,7 +235,7 @@ class SequenceModel(keras.Model):
         lengths = batch["length"] if passed else None
         vectors = batch["inputs"]
         if self.embedding is not None:
-            vectors = self.embedding(vectors)
+            vectors = self.embedding_dropout(self.embedding(vectors), training=training)
         else:
             vectors = tf.cast(vectors, self.compute_dtype)
         states: list[tf.Tensor] = []
@@ -335,8 +345,9 @@ def _check(given: Mapping[str, Any]) -> None:
     for field in ("classes", "units", "layers", "embedding_size"):
         if given[field] < 1:
             raise ValueError(f"{field} is {given[field]}: must be at least 1")
-    if not 0 <= given["dropout"] < 1:
-        raise ValueError(f"dropout is {given['dropout']}: a share of outputs, at least 0 and below 1")
+    for field, of in (("dropout", "outputs"), ("embedding_dropout", "the embeddings' elements")):
+        if not 0 <= given[field] < 1:
+            raise ValueError(f"{field} is {given[field]}: a share of {of}, at least 0 and below 1")
     if (given["vocabulary_size"] is None) == (given["feature_size"] is None):
         raise ValueError(
             f"vocabulary_size is {given['vocabulary_size']} and feature_size {given['feature_size']}: give one, "

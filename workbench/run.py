@@ -192,6 +192,7 @@ def _model(config: Config, data: Feed) -> Any:
         pass_lengths=rnn.pop("pass_lengths"),
         rnn_options={key: value for key, value in rnn.items() if key != "allow_retrace"},
         dropout=config.model.dropout,
+        embedding_dropout=config.model.embedding_dropout,
         seed=seed_for(config.seed, "model"),
         dtype=config.model.dtype,
     )

@@ -51,9 +51,9 @@ def test_every_variant_composes_with_the_defaults(compose: Composer, group: str,
 
 
 @pytest.mark.parametrize("name", [one for one in experiments() if one != "guide"])
-def test_every_experiment_composes_as_a_sweep(compose: Composer, name: str) -> None:
+def test_every_experiment_composes_and_is_a_sweep_where_it_has_claims(compose: Composer, name: str) -> None:
     grid = expand(compose, [f"+experiment={name}"])
-    assert len(grid.arms) > 1
+    assert (len(grid.arms) > 1) == (grid.base["sweep"]["claims"] is not None)
     assert grid.base["name"] == name
 
 

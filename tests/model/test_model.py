@@ -82,6 +82,7 @@ def test_it_equals_a_plain_loop(
     [
         {"cell": "lstm", "cell_options": {"use_peepholes": True, "num_proj": 3, "cell_clip": 2.0}},
         {"cell": "gru", "direction": "both", "layers": 2, "task": "classify", "dropout": 0.25},
+        {"embedding_dropout": 0.25},
         {"vocabulary_size": None, "feature_size": 2, "direction": "backward", "pass_lengths": False},
         {"rnn_options": {"unroll_steps": 3}, "dtype": "float32"},
     ],
@@ -196,6 +197,15 @@ class TestDropout:
         assert np.abs(layer(ones, training=True) - layer(ones, training=True)).max() > 0
         np.testing.assert_array_equal(layer(ones), ones)
 
+    def test_embeddings_drop_in_training_only(self, batch_of: Make) -> None:
+        batch, plain, dropping = batch_of([4, 2]), model_of(seed=3), model_of(seed=3, embedding_dropout=0.9)
+        np.testing.assert_array_equal(dropping(batch), plain(batch))
+        vectors = dropping.embedding_dropout(dropping.embedding(batch["inputs"]), training=True)
+        expected = plain.head(plain._layer(0, vectors, batch["length"], "dynamic", {}, True)[0])
+        again = model_of(seed=3, embedding_dropout=0.9)
+        np.testing.assert_array_equal(again(batch, training=True), expected)
+        assert np.abs(expected - plain(batch)).max() > 1e-3
+
     def test_layers_of_a_model_drop_apart(self, batch_of: Make) -> None:
         model = model_of(layers=2, dropout=0.5, seed=3)
         ones = tf.ones([2, 3, 5], tf.float64)
@@ -215,6 +225,7 @@ class TestDropout:
         ({"classes": 0}, "classes is 0: must be at least 1"),
         ({"layers": 0}, "layers is 0: must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0: a share of outputs"),
+        ({"embedding_dropout": -0.1}, "embedding_dropout is -0.1: a share of the embeddings' elements"),
         ({"feature_size": 3}, "vocabulary_size is 20 and feature_size 3: give one"),
         ({"vocabulary_size": None}, "vocabulary_size is None and feature_size None: give one"),
     ],

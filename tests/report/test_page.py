@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from workbench.report import figures, page
+from workbench.report import assemble, figures, page
 
 
 def contents(folder):
@@ -175,3 +175,18 @@ def test_one_metric_missing(verdicts, sweep_runs):
         columns=["metrics.speed/valid_tokens_per_s", "metrics.data/predicted_padding_share"]
     )
     assert figures.drawn(verdicts, runs) == ["effects", "padding"]
+
+
+def test_a_run_that_another_attempt_made_good_is_no_failure() -> None:
+    runs = pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c", "d"],
+            "status": ["KILLED", "FINISHED", "FAILED", "KILLED"],
+            "start_time": [1, 2, 3, 4],
+            "tags.workbench.block": ["1", "1", "2", "2"],
+            "tags.workbench.arm": ["x", "x", "x", "x"],
+        }
+    )
+    assert assemble.failed(runs)["run_id"].tolist() == ["d"]
+    assert assemble.failed(runs[:2]).empty
+    assert assemble.failed(runs[:0]).empty

@@ -14,6 +14,12 @@ class Model:
     name: str = option("tagger", "", choices=["tagger"])
     embedding_size: int = option(64, "size of a token's vector; not used for feature inputs", low=1)
     layers: int = option(1, "RNN layers", low=1)
+    embedding_dropout: float = option(
+        0.0,
+        "share of the embeddings' elements dropped in training; not used for feature inputs",
+        low=0,
+        high=0.95,
+    )
     dropout: float = option(0.0, "share of RNN outputs dropped in training", low=0, high=0.95)
     dtype: str = option("float32", "of weights and of the computation", choices=["float32", "float64"])
 

@@ -113,8 +113,8 @@ def _facts(
         value = parent.get(f"tags.{name}")
         return value if isinstance(value, str) else ""
 
-    failed = _failed(runs)
-    failures = failed.reindex(columns=["tags.mlflow.runName", "tags.workbench.error", "status", "run_id"])
+    left = failed(runs)
+    failures = left.reindex(columns=["tags.mlflow.runName", "tags.workbench.error", "status", "run_id"])
     is_epoch = runs.get("tags.window.is_epoch", pd.Series(dtype=str)).dropna()
     return {
         "name": str(parent.get("params.name")),
@@ -144,14 +144,15 @@ def _facts(
     }
 
 
-def _failed(runs: pd.DataFrame) -> pd.DataFrame:
+def failed(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out."""
     if runs.empty:
         return runs
     job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
     keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
     finished = set(keys[runs["status"] == "FINISHED"])
-    left = runs[~keys.isin(finished)].assign(key=keys)
+    # the key first: pandas gives a frame without rows those of the column that it is assigned
+    left = runs.assign(key=keys)[~keys.isin(finished)]
     return left.sort_values("start_time").drop_duplicates("key", keep="last")
 
 
