@@ -22,6 +22,7 @@ from rich.console import Console
 from workbench.claims import ClaimError, PairingError
 from workbench.config import ConfigError, Problem
 from workbench.places import CONF
+from workbench.provenance import without_passwords
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.series import asked_series, run_series
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start = run_sweep if given.multirun else run_one
         return start(compose, given.overrides, console)
     except _BAD_INPUT as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
         return 2
     except KeyboardInterrupt:
         errors.print("interrupted; what had finished is recorded", style="red")

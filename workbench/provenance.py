@@ -148,5 +148,8 @@ def without_passwords(text: str) -> str:
 
     >>> without_passwords("tracking.uri=postgresql://me:secret@host/db")
     'tracking.uri=postgresql://***@host/db'
+    >>> without_passwords("postgresql://host/db?user=me&password=p@ss&sslmode=require")
+    'postgresql://host/db?user=me&password=***&sslmode=require'
     """
-    return re.sub(r"(\w://)[^/@\s]+@", r"\1***@", text)
+    in_front = re.sub(r"(\w://)[^/\s]+@", r"\1***@", text)
+    return re.sub(r"([?&]password=)[^&\s'\"]+", r"\1***", in_front)

@@ -201,6 +201,16 @@ class Tracker:
             self._client.update_run(run_id, status="RUNNING")
         self.tag(run_id, tags)
 
+    def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+        """The runs of an experiment, by its id, that carry all these tags; the oldest first."""
+        clause = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        with _explained(self.uri):
+            return list(
+                self._client.search_runs(
+                    [experiment], clause, max_results=10_000, order_by=["attributes.start_time ASC"]
+                )
+            )
+
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
         with _explained(self.uri):
@@ -308,6 +318,11 @@ def _explained(uri: str) -> Iterator[None]:
                 f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); copy "
                 f"it, then `mlflow db upgrade {without_passwords(uri)}`, or give another tracking.uri. "
                 f"MLflow says: {message}"
+            ) from error
+        if "error code 401" in message or "not authenticated" in message:
+            raise TrackingError(
+                f"{where}: the server does not take these credentials; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD in the environment"
             ) from error
         raise TrackingError(f"{where}: {message}") from error
     except ModuleNotFoundError as error:

@@ -41,7 +41,8 @@ def test_links_lead_somewhere() -> None:
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_the_lock_has_hashes_and_no_addresses() -> None:
-    lock = (ROOT / "requirements.txt").read_text()
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-extras.txt"])
+def test_a_lock_has_hashes_and_no_addresses(name: str) -> None:
+    lock = (ROOT / name).read_text()
     assert "://" not in lock
     assert all("--hash" in block for block in re.split(r"\n(?=\S)", lock) if "==" in block.splitlines()[0])

@@ -28,6 +28,24 @@ def test_the_defaults_are_right(compose: Composer) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("http://me:hunter2@host:5000", "MLFLOW_TRACKING_PASSWORD"),
+        ("https://me:hunter2@host", "MLFLOW_TRACKING_PASSWORD"),
+        ("postgresql://me:hunter2@host/db", "PGPASSWORD"),
+        ("postgresql+psycopg2://host/db?user=me&password=hunter2", "PGPASSWORD"),
+        ("mysql+pymysql://me:hunter2@host/db", "tracking=server"),
+    ],
+)
+def test_a_password_in_a_tracking_uri_is_refused_and_not_repeated(
+    compose: Composer, uri: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError, match=remedy) as refused:
+        Config.of(compose([f"tracking.uri='{uri}'"]))
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_conf_files_and_schemas_name_the_same_variants(group: str) -> None:
     assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(GROUPS[group])

@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from workbench.config import load
-from workbench.sweep import conduct, spawner
-from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Prepared
+from workbench.sweep import conduct
+from workbench.sweep.conduct import Conductor
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner
-from workbench.sweep.progress import Watcher
-from workbench.tracking import Tracker, TrackingError
-
-CHILD = """
-import os, signal, sys
-from workbench.sweep.channel import Channel
-
-def main(arguments):
-    channel = Channel()
-    channel.log(1, {"loss/step": 2.0})
-    mode = open(os.path.join(os.path.dirname(__file__), "mode")).read()
-    if mode == "kill server":
-        os.kill(os.getppid(), signal.SIGKILL)
-    if mode == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    channel.quiet()
-    channel.send("result", facts={"device": "cpu"}, metrics={"data/batches": 3.0}, tags={"digest.losses": "x"})
-    return 0
-"""
-
-
-@pytest.fixture
-def job() -> Job:
-    tree, wrong = load(Composer()([]))
-    assert not wrong
-    return Job(0, "arm", 1, 0, tree)
-
-
-@pytest.fixture
-def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
-    """A conductor whose children are the script above, forked from a server that imports nothing."""
-    (tmp_path / "small_child.py").write_text(CHILD)
-    (tmp_path / "mode").write_text("finish")
-    paths = os.pathsep.join([str(tmp_path), str(Path(conduct.__file__).resolve().parents[2])])
-    monkeypatch.setenv("PYTHONPATH", paths)
-
-    def server(log, environment):
-        return spawner.ForkServer(log, environment, module="small_child", preloaded=[])
-
-    monkeypatch.setattr(conduct, "ForkServer", server)
-    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
-    made.prepared[conduct.data_key(job.tree)] = Prepared("nowhere", "f")
-    with closing(made):
-        yield made
+from workbench.tracking import TrackingError
 
 
 def test_a_job_is_recorded(conductor: Conductor, job: Job) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from workbench.config.schema import Problem
+from workbench.config.tracking import password_in
 
 
 def impossible(tree: Mapping[str, Any]) -> list[Problem]:
@@ -152,7 +154,15 @@ def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
+def _password(tree: Mapping[str, Any]) -> list[Problem]:
+    uri = tree["tracking"]["uri"]
+    if remedy := password_in(uri):
+        return [Problem("tracking.uri", f"{urlsplit(uri).scheme}://***", f"holds a password: {remedy}")]
+    return []
+
+
 RULES = (
+    _password,
     _static_graph,
     _sign_mask,
     _projection,

@@ -54,6 +54,12 @@ class Command:
         "block), or afresh; auto: fork on Linux",
         choices=["auto", "fork", "fresh"],
     )
+    launch: str = option(
+        "auto",
+        "what a task of hydra/launcher is: a job, or a whole block, whose arms then share a host and keep their "
+        "order; auto: block where there are claims or blocks may run again, else job",
+        choices=["auto", "block", "job"],
+    )
     quiet: bool = option(False, "print the verdicts only")
     time_limit_s: float | None = option(
         None, "a job that takes longer is ended and recorded as failed", above=0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from workbench.config.schema import option
 
@@ -22,6 +23,25 @@ class Tracking:
     wal: bool = option(
         True, "SQLite's write-ahead log: readers do not block writers; false on network drives"
     )
+
+
+_REMEDIES = {
+    "http": "a server's user and password come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "postgresql": "PostgreSQL's password comes from PGPASSWORD or ~/.pgpass",
+}
+
+
+def password_in(uri: str) -> str:
+    """What to do about a password in a tracking URI, where it would be recorded; empty where there is none.
+
+    >>> password_in("http://me:secret@host")[:45]
+    "a server's user and password come from MLFLOW"
+    """
+    address = urlsplit(uri)
+    if address.password is None and "password=" not in address.query:
+        return ""
+    kind = address.scheme.partition("+")[0].removesuffix("s")
+    return _REMEDIES.get(kind, "put an MLflow server before this database (tracking=server)")
 
 
 SCHEMAS: dict[str, type[Tracking]] = {"sqlite": Tracking, "server": Tracking}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,7 @@ class Composer:
         """
         key = tuple(groups)
         if key not in self._bases:
-            with initialize_config_dir(str(CONF), version_base="1.3", job_name="workbench"):
-                config = hydra_compose(self._config_name, [*self._extra, *groups], return_hydra_config=True)
+            config = self._composed(groups)
             params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
             with open_dict(config):
                 del config["hydra"]
@@ -81,6 +81,22 @@ class Composer:
             (groups if is_file else values).append(text)
         return groups, values
 
+    def hydra(self, overrides: Sequence[str]) -> DictConfig:
+        """Hydra's own part of a composition: which launcher, and its options."""
+        try:
+            return self._composed(overrides).hydra
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError([self._explained(error, overrides)]) from error
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        with (
+            warnings.catch_warnings(),
+            initialize_config_dir(str(CONF), version_base="1.3", job_name="workbench"),
+        ):
+            # our files of launchers have the names of the plugins' own, which check them: as it should be
+            warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against", UserWarning)
+            return hydra_compose(self._config_name, [*self._extra, *overrides], return_hydra_config=True)
+
     def _explained(self, error: Exception, overrides: Sequence[str]) -> Problem:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = " ".join(
@@ -89,6 +105,8 @@ class Composer:
         for text in overrides:
             key, _, value = text.lstrip("+~").partition("=")
             if f"'{key}'" in message and "Could not override" in message:
+                if key.startswith("hydra."):
+                    return Problem(key, value, f"Hydra has no such key; +{key}={value} adds it")
                 return Problem(key, value, self._no_such_key(key, [o for o in overrides if o != text]))
             if f"Could not find '{key}/{value}'" in message:
                 return Problem(key, value, not_among(value, self._choices(key)))
@@ -110,7 +128,8 @@ class Composer:
 
     def _choices(self, group: str) -> list[str]:
         folders = [CONF, *map(Path, self.folders)]
-        return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+        own = {"basic"} if group == "hydra/launcher" else set()
+        return sorted(own | {path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def split_sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -192,7 +192,7 @@ class Conductor:
                 outcome = run_child(
                     [str(folder / CONFIG), "--data", prepared.folder, "--code", code_version()],
                     output=folder / "output.log",
-                    on_message=journal.take,
+                    on_message=lambda message: self._hear(journal, message),
                     environment=environment,
                     time_limit_s=self.time_limit_s,
                     spawner=spawner,
@@ -241,6 +241,9 @@ class Conductor:
                 block,
             )
         return self._server
+
+    def _hear(self, journal: Journal, message: Message) -> None:
+        journal.take(message)
 
     def _say(self, message: Message) -> None:
         if message["kind"] == "note":

@@ -65,6 +65,9 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
         ConfigError: with every problem of every combination, each once.
     """
     plain, swept = split_sweeps(overrides)
+    if own := [key for key in swept if key.startswith("hydra")]:
+        values = ",".join(text.partition("=")[2] for text in swept[own[0]])
+        raise ConfigError([Problem(own[0], values, "a sweep has one of Hydra's own options; give one value")])
     seeds = _seeds(swept.pop("seed", None))
     base, params = compose.with_params(plain)
     full, wrong = load(base)

@@ -67,7 +67,15 @@ class Journal:
     def close_with(self, outcome: Outcome) -> Outcome:
         """Write down how the run ended and close it; the outcome, or a failure if MLflow did not take it."""
         (self._folder / "result.json").write_text(
-            json.dumps({"status": outcome.status, "error": outcome.error, **outcome.result}, indent=1)
+            json.dumps(
+                {
+                    "status": outcome.status,
+                    "error": outcome.error,
+                    "seconds": outcome.seconds,
+                    **outcome.result,
+                },
+                indent=1,
+            )
         )
         if outcome.status != "finished":
             (self._folder / "traceback.txt").write_text(outcome.trace or outcome.error)

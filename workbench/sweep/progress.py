@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from types import TracebackType
 from typing import Self
@@ -39,6 +40,11 @@ class Watcher:
         self._done = 0
         self._failed = 0
         self._started = time.monotonic()
+
+    @classmethod
+    def mute(cls) -> Self:
+        """One that shows nothing: nobody looks at a launcher's worker."""
+        return cls(Console(file=io.StringIO()), 1, quiet=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -37,6 +37,8 @@ PRELOADED = (
     "workbench.measure.memory",
     "workbench.probes.invariance",
 )
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+"""What a child does not get: it does not talk to the tracking server."""
 _REQUEST = 1 << 20
 
 
@@ -191,11 +193,17 @@ class _Forked:
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process' environment and more; a checkout's children find its package wherever they are started."""
-    found = {**os.environ, **more}
-    if not IS_SHIPPED:
-        paths = [str(PACKAGE.parent), *filter(None, [found.get("PYTHONPATH")])]
-        found["PYTHONPATH"] = os.pathsep.join(paths)
-    return found
+    kept = {key: value for key, value in os.environ.items() if key not in CREDENTIALS}
+    return {**kept, **python_path(), **more}
+
+
+def python_path() -> dict[str, str]:
+    """What a process must have in its environment to find a checkout's package."""
+    if IS_SHIPPED:
+        return {}
+    known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    ours = str(PACKAGE.parent)
+    return {"PYTHONPATH": os.pathsep.join([ours, *(path for path in known if path != ours)])}
 
 
 def _kill_group(pid: int) -> None:

@@ -15,6 +15,7 @@ from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.places import IS_SHIPPED, ROOT
 from workbench.provenance import command, committed_at, provenance
+from workbench.record import METRICS
 from workbench.report import assemble
 from workbench.report.summary import summary_of_run
 from workbench.sweep import resume
@@ -23,6 +24,7 @@ from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import close_dead, owner
+from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.progress import Watcher
@@ -36,6 +38,10 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
         values = next(iter(swept.values()))
         remedy = "several values make a sweep: add -m"
         raise ConfigError([Problem(next(iter(swept)), ",".join(v.partition("=")[2] for v in values), remedy)])
+    if launch := Launch.chosen(compose, overrides):
+        raise ConfigError(
+            [Problem("hydra/launcher", launch.name, "a launcher runs the jobs of a sweep: add -m")]
+        )
     tree, wrong = load(compose(overrides))
     if wrong:
         raise ConfigError(wrong)
@@ -91,6 +97,8 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         compose = Composer(earlier.typed.config_folders)
         overrides = [*earlier.typed.overrides, *overrides]
     config, declared, planned = plan_sweep(compose, overrides)
+    launch = Launch.chosen(compose, split_sweeps(overrides)[0])
+    by_block = launch is not None and _by_block(config, declared)
     typed = Typed.of(overrides, compose.folders)
     said: list[str] = []
     if earlier:
@@ -110,6 +118,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     sweep_id = earlier.sweep if earlier else new_sweep_id()
     folder = sweep_folder(config.tracking.folder, config.name, sweep_id)
     tags = earlier.own_tags if earlier else _tags(sweep_id, config, planned, declared)
+    tags["workbench.launcher"] = launch.name if launch else "basic"
     with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         if config.workbench.resume and not earlier:
             watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
@@ -137,12 +146,16 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             conductor.parent = _open_parent(conductor, config, planned, declared, tags, typed, earlier)
             status = "KILLED"
             try:
-                ended = conductor.run_blocks(
-                    planned.jobs,
-                    requeue=config.sweep.requeue,
-                    fail_fast=config.workbench.fail_fast,
-                    known=known,
-                )
+                if launch:
+                    conductor.close()
+                    ended = launch.run(conductor, planned.jobs, config, known, by_block=by_block)
+                else:
+                    ended = conductor.run_blocks(
+                        planned.jobs,
+                        requeue=config.sweep.requeue,
+                        fail_fast=config.workbench.fail_fast,
+                        known=known,
+                    )
                 status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
                 _finish(conductor, status)
@@ -193,6 +206,23 @@ def _finish(conductor: Conductor, status: str) -> None:
         conductor.tracker.finish(conductor.parent, status)
     except TrackingError as error:
         conductor.watcher.say(f"the sweep's own run could not be closed: {error}")
+
+
+def _by_block(config: Config, declared: list[Claim] | None) -> bool:
+    """Whether a launcher's task is a whole block: its arms then share a host and keep their order."""
+    asked, requeue = config.workbench.launch, config.sweep.requeue
+    timed = [claim.name for claim in declared or () if METRICS[claim.metric].noisy]
+    if asked == "job" and (timed or requeue):
+        why = (
+            f"claim {timed[0]} compares what is measured"
+            if timed
+            else f"sweep.requeue={requeue} judges blocks"
+        )
+        remedy = (
+            f"{why}, and the arms of a block must then run on one host, in their order; take block or auto"
+        )
+        raise ConfigError([Problem("workbench.launch", "job", remedy)])
+    return asked == "block" or (asked == "auto" and bool(declared or requeue))
 
 
 def _forks(config: Config) -> bool:

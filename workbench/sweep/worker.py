@@ -61,16 +61,22 @@ def run_child(
                 arguments, log.fileno(), child_reads, child_writes, environment or {}
             )
         child_reads, child_writes = _close(child_reads, child_writes)
-        deadline = started + time_limit_s if time_limit_s else None
-        for message in _messages(from_child, deadline):
+        waited = 0.0
+
+        def left() -> float | None:
+            return time_limit_s and max(0.0, started + time_limit_s + waited - time.monotonic())
+
+        for message in _messages(from_child, left):
             if message is None:
                 timed_out = True
                 break
             if message["kind"] in ("result", "failure"):
                 result = message
                 continue
+            asked = time.monotonic()
             on_message(message)
             if message["kind"] == "quiet":
+                waited += time.monotonic() - asked  # for others of its sweep: no fault of this child
                 with suppress(BrokenPipeError):
                     os.write(to_child, b"\n")
         if timed_out:
@@ -100,12 +106,11 @@ def random_environment() -> dict[str, str]:
     return {PADDING: "x" * secrets.randbelow(_LONGEST_PADDING), "PYTHONHASHSEED": "0"}
 
 
-def _messages(pipe: int, deadline: float | None) -> Iterator[Message | None]:
-    """Whole lines as they come, until the other end closes; None once the deadline has passed."""
+def _messages(pipe: int, left: Callable[[], float | None]) -> Iterator[Message | None]:
+    """Whole lines as they come, until the other end closes; None once no time is left."""
     rest = b""
     while True:
-        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([pipe], [], [], wait)
+        ready, _, _ = select.select([pipe], [], [], left())
         if not ready:
             yield None
             return

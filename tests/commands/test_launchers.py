@@ -1,0 +1,93 @@
+"""The same sweep through each launcher, on real workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from workbench.sweep.launch import is_there
+from workbench.tracking import Tracker
+
+pytestmark = pytest.mark.command
+
+
+def needs(extra: str) -> pytest.MarkDecorator:
+    is_here = is_there(f"hydra_plugins.hydra_{extra}_launcher")
+    return pytest.mark.skipif(
+        not is_here, reason=f"its plugin is not here: pip install 'rnn-workbench[{extra}]'"
+    )
+
+
+def children(folder: Path, name: str) -> pd.DataFrame:
+    runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs(name)
+    return runs[runs["tags.workbench.kind"] == "run"]
+
+
+@needs("joblib")
+def test_joblib_runs_jobs_side_by_side_and_times_them_in_turns(tmp_path: Path, type_in, small) -> None:
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "name=jobs", "padding=global,batch"]
+    done = type_in(tmp_path, "-m", *small, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[2/2]" in done.stdout
+    runs = children(tmp_path, "jobs")
+    assert list(runs["status"]) == ["FINISHED", "FINISHED"]
+    assert set(runs["tags.workbench.launcher"]) == {"joblib"}
+    assert runs["tags.workbench.owner"].nunique() == 2
+    assert runs["metrics.speed/valid_tokens_per_s"].notna().all()
+    assert "tags.environment.OMP_NUM_THREADS" not in runs or "OMP_NUM_THREADS" in os.environ
+
+
+@needs("submitit")
+def test_submitit_runs_a_sweep_and_a_failing_job_costs_no_other(tmp_path: Path, type_in, small) -> None:
+    words = ["hydra/launcher=submitit_local", "name=jobs", "measure=off"]
+    done = type_in(tmp_path, "-m", *small, *words, "cell.residual=true", "cell.units=8,4")
+    assert done.returncode == 1
+    runs = children(tmp_path, "jobs").set_index("params.cell.units")
+    assert dict(runs["status"]) == {"8": "FINISHED", "4": "FAILED"}
+    assert runs.loc["4", "run_id"] in done.stdout
+    assert "ResidualWrapper" in done.stdout
+
+
+@needs("ray")
+def test_a_ray_worker_that_is_killed_is_one_killed_run_and_the_retry_makes_no_second(
+    tmp_path: Path, cache: Path, small
+) -> None:
+    words = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "name=jobs", "measure=off"]
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(cache)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "workbench", "-m", *small, *words, "padding=global,batch"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as sweep:
+        victim, worker = _running(tmp_path)
+        os.kill(worker, signal.SIGKILL)
+        said, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    runs = children(tmp_path, "jobs").set_index("run_id")
+    assert sorted(runs["status"]) == ["FINISHED", "KILLED"]
+    assert runs.loc[victim, "tags.workbench.error"].endswith("the launcher started its task again")
+    assert victim in said
+
+
+def _running(folder: Path) -> tuple[str, int]:
+    """A run that a worker has begun, and that worker's process."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if not (folder / "mlruns" / "mlflow.db").exists():
+            continue
+        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").running()
+        begun = [run for run in runs if run.data.tags.get("workbench.kind") == "run"]
+        if begun:
+            return begun[0].info.run_id, int(begun[0].data.tags["workbench.owner"].split(":")[1])
+    raise AssertionError("no worker began a run")

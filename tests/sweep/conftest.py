@@ -1,0 +1,67 @@
+"""A conductor whose children are a small script, forked from a server that imports nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from workbench.config import load
+from workbench.sweep import conduct, spawner
+from workbench.sweep.compose import Composer
+from workbench.sweep.conduct import Conductor, Prepared
+from workbench.sweep.grid import Job
+from workbench.sweep.progress import Watcher
+from workbench.tracking import Tracker
+
+CHILD = """
+import os, signal, sys
+from workbench.sweep.channel import Channel
+
+def main(arguments):
+    channel = Channel()
+    if "--prepare" in arguments:
+        channel.send("result", folder=os.path.dirname(__file__), fingerprint="made here")
+        return 0
+    channel.log(1, {"loss/step": 2.0})
+    mode = open(os.path.join(os.path.dirname(__file__), "mode")).read()
+    if mode == "kill server":
+        os.kill(os.getppid(), signal.SIGKILL)
+    if mode == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    channel.quiet()
+    channel.send("result", facts={"device": "cpu"}, metrics={"data/batches": 3.0}, tags={"digest.losses": "x"})
+    return 0
+"""
+
+
+@pytest.fixture
+def job() -> Job:
+    tree, wrong = load(Composer()([]))
+    assert not wrong
+    return Job(0, "arm", 1, 0, tree)
+
+
+@pytest.fixture
+def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
+    """A conductor whose children are the script above, forked from a server that imports nothing."""
+    (tmp_path / "small_child.py").write_text(CHILD)
+    (tmp_path / "mode").write_text("finish")
+    paths = os.pathsep.join([str(tmp_path), str(Path(conduct.__file__).resolve().parents[2])])
+    monkeypatch.setenv("PYTHONPATH", paths)
+
+    def server(log, environment):
+        return spawner.ForkServer(log, environment, module="small_child", preloaded=[])
+
+    monkeypatch.setattr(conduct, "ForkServer", server)
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
+    made.prepared[conduct.data_key(job.tree)] = Prepared(str(tmp_path), "f")
+    with closing(made):
+        yield made

@@ -1,0 +1,199 @@
+"""A launcher's worker makes one run of a job; a launcher's options are the plugin's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
+
+from workbench.__main__ import main
+from workbench.config import ConfigError
+from workbench.places import CONF
+from workbench.sweep import launch, task
+from workbench.sweep.compose import Composer
+from workbench.sweep.conduct import Conductor, PrepareError
+from workbench.sweep.grid import Job
+from workbench.sweep.journal import OWNER, owner
+from workbench.sweep.launch import Launch
+from workbench.sweep.task import Task
+from workbench.tracking import Tracker, TrackingError
+
+README = (CONF.parent / "README.md").read_text()
+LAUNCHERS = ("joblib", "ray", "submitit_local", "submitit_slurm")
+NOT_THE_PLUGINS = {"batch_size", "object_store_memory"}
+
+
+@pytest.fixture
+def parent(conductor: Conductor) -> str:
+    """The sweep's own run."""
+    conductor.parent = conductor.tracker.start(conductor.experiment, "sweep", params={}, tags=owner())
+    return conductor.parent
+
+
+@pytest.fixture
+def work(conductor: Conductor, job: Job, parent: str) -> Callable[[], str]:
+    """What a worker of a launcher does that got job 0."""
+    made = Task.of(conductor, [job], "t", "joblib")
+    return lambda: made(OmegaConf.create({"share": [[0], 1, {}]}))
+
+
+def runs(conductor: Conductor) -> list:
+    return conductor.tracker.find(conductor.experiment, {"workbench.launch": "t", "workbench.kind": "run"})
+
+
+def test_a_task_that_is_started_again_makes_no_second_run(conductor: Conductor, work) -> None:
+    work()
+    work()
+    (run,) = runs(conductor)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["workbench.launcher"] == "joblib"
+
+
+def test_a_run_that_died_with_its_worker_is_closed_and_not_begun_again(conductor: Conductor, work) -> None:
+    which = {"workbench.launch": "t", "workbench.order": "0", "workbench.attempt": "1"}
+    dead = conductor.tracker.start(
+        conductor.experiment, "0", params={}, tags={"workbench.kind": "run", **which}
+    )
+    work()
+    (run,) = runs(conductor)
+    assert (run.info.run_id, run.info.status) == (dead, "KILLED")
+    assert "its worker died" in run.data.tags["workbench.error"]
+
+
+@pytest.mark.parametrize("change", ["ended", "resumed", "its process is gone"])
+def test_a_task_that_nobody_waits_for_any_more_runs_nothing(
+    conductor: Conductor, parent: str, work, change: str
+) -> None:
+    if change == "ended":
+        conductor.tracker.finish(parent, "KILLED")
+    elif change == "resumed":
+        conductor.tracker.tag(parent, {"workbench.launch": "a later one"})
+    else:
+        pid_and_birth = re.compile(r":\d+:\d+$")
+        conductor.tracker.tag(parent, {OWNER: pid_and_birth.sub(":1:0", owner()[OWNER])})
+    assert work() == "its sweep no longer waits for it"
+    assert runs(conductor) == []
+
+
+def test_a_sweep_that_ends_while_a_block_is_run_ends_the_block(
+    conductor: Conductor, parent: str, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Task.of(conductor, [job, replace(job, number=1)], "t", "joblib")
+
+    def ends(self: Tracker, run_id: str, status: str, finish=Tracker.finish) -> None:
+        finish(self, run_id, status)
+        finish(self, parent, "KILLED")
+
+    monkeypatch.setattr(Tracker, "finish", ends)
+    assert made(OmegaConf.create({"share": [[0, 1], 1, {}]})) == "its sweep no longer waits for it"
+    assert len(runs(conductor)) == 1
+
+
+def test_after_a_failure_the_others_are_not_begun_where_the_first_ends_all(
+    conductor: Conductor, parent: str, job: Job
+) -> None:
+    tree = {**job.tree, "workbench": {**job.tree["workbench"], "fail_fast": True}}
+    jobs = [replace(job, tree=tree), replace(job, number=1, tree=tree)]
+    (conductor.folder.parent / "mode").write_text("kill")
+    made = Task.of(conductor, jobs, "t", "joblib")
+    made(OmegaConf.create({"share": [[0], 1, {}]}))
+    assert made(OmegaConf.create({"share": [[1], 1, {}]})) == "its sweep no longer waits for it"
+    assert [run.info.status for run in runs(conductor)] == ["KILLED"]
+
+
+def test_a_host_with_other_data_is_refused(
+    conductor: Conductor, parent: str, job: Job, tmp_path: Path
+) -> None:
+    """A host that does not see the planned folder prepares the data itself, and gets another fingerprint."""
+    (key,) = conductor.prepared
+    conductor.prepared[key].folder = str(tmp_path / "on another host")
+    with pytest.raises(PrepareError, match=r"made here.*planned with f;"):
+        Task.of(conductor, [job], "t", "joblib")(OmegaConf.create({"share": [[0], 1, {}]}))
+    assert runs(conductor) == []
+
+
+def test_what_a_resumed_sweep_had_done_is_not_run_again(conductor: Conductor, parent: str, job: Job) -> None:
+    done = conductor.run(job)
+    made = Task.of(conductor, [job], "t", "joblib")
+    assert made(OmegaConf.create({"share": [[0], 1, {"0": done.run_id}]})) == ""
+    assert runs(conductor) == []
+
+
+def test_why_a_job_could_not_be_begun_comes_back(
+    conductor: Conductor, work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **named: object) -> str:
+        raise TrackingError("the server is gone")
+
+    monkeypatch.setattr(Tracker, "start", broken)
+    assert work() == "could not be started or recorded: the server is gone"
+
+
+@pytest.mark.parametrize("name", ["joblib", "ray", "submitit_slurm", "submitit"])
+def test_a_launcher_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    find = importlib.util.find_spec
+    gone = f"hydra_plugins.hydra_{name.partition('_')[0]}_launcher"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == gone else find(module))
+    with pytest.raises(ConfigError, match=rf"pip install 'rnn-workbench\[{name.partition('_')[0]}\]'"):
+        Launch.chosen(Composer(), [f"hydra/launcher={name}"])
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launchers_file_shows_every_option_of_the_plugin(name: str) -> None:
+    extra = name.partition("_")[0]
+    if not launch.is_there(f"hydra_plugins.hydra_{extra}_launcher"):
+        pytest.skip(f"its plugin is not here: pip install 'rnn-workbench[{extra}]'")
+    Plugins.instance()
+    node = ConfigStore.instance().load(f"hydra/launcher/{name}.yaml").node
+    plugins = OmegaConf.to_container(node)
+    shown = yaml.safe_load((CONF / "hydra" / "launcher" / f"{name}.yaml").read_text())
+    assert isinstance(plugins, dict)
+    assert set(shown) == set(plugins)
+    same = {key for key in shown if key not in NOT_THE_PLUGINS and not isinstance(shown[key], dict)}
+    assert {key: shown[key] for key in same} == {key: plugins[key] for key in same}
+
+
+def test_the_readme_lists_the_launchers() -> None:
+    files = {path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml")}
+    assert files == {*LAUNCHERS, "submitit"}
+    assert all(f"`{name}`" in README for name in files)
+
+
+REFUSED = [
+    (["hydra/launcher=rya", "-m"], "did you mean ray?"),
+    (["hydra/launcher=joblib"], "add -m"),
+    (["hydra/launcher=joblib,ray", "-m"], "give one value"),
+    (["hydra/launcher=joblib", "hydra.launcher.jobs=2", "-m"], "+hydra.launcher.jobs=2 adds it"),
+    (
+        ["hydra/launcher=joblib", "+experiment=padding_ablation", "workbench.launch=job", "-m"],
+        "compares what is measured",
+    ),
+    (["hydra/launcher=joblib", "sweep.requeue=1", "workbench.launch=job", "-m"], "judges blocks"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_bad_use_of_a_launcher_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "is_there", lambda module: True)
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left():
+    yield
+    for worker in task._workers.values():
+        worker.close()
+    task._workers.clear()

@@ -1,0 +1,226 @@
+"""What a launcher's worker does: it reads frozen jobs from the sweep's own run, and runs each in its one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from workbench.config import Config
+from workbench.provenance import code_version
+from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
+from workbench.sweep.frozen import plan_json, read_plan
+from workbench.sweep.grid import Job, Plan
+from workbench.sweep.journal import OWNER, Journal, is_dead
+from workbench.sweep.ledger import Ledger
+from workbench.sweep.progress import Watcher
+from workbench.sweep.turns import Turns
+from workbench.sweep.worker import Message, Outcome
+from workbench.tracking import Tracker
+
+LAUNCH = "workbench.launch"
+"""Tag of a run, and of the sweep that waits for it: which start of a launcher."""
+_OUTCOMES: dict[str, Literal["finished", "failed", "killed"]] = {"FINISHED": "finished", "KILLED": "killed"}
+_THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "VECLIB", "NUMEXPR")
+_SET_BY_LAUNCHERS = (
+    "PYTHONHASHSEED",
+    *(f"{name}_{'MAXIMUM' if name == 'VECLIB' else 'NUM'}_THREADS" for name in _THREADS),
+)
+"""Variables that launchers set for their workers, and that bear on a run's speed or rounding."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one task is to do: the numbers of its jobs, and what of them a resumed sweep had done before."""
+
+    jobs: tuple[int, ...]
+    attempt: int
+    done: dict[str, str]
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job], known: Ledger) -> Share:
+        """These jobs of a block, or of all there is where each is a block of its own."""
+        done = {str(job.number): run.run_id for job in jobs if (run := known.finished(job))}
+        return cls(tuple(job.number for job in jobs), known.attempts.get(jobs[0].block, 1), done)
+
+    def override(self) -> str:
+        """As a launcher carries it: an override of Hydra's."""
+        return f"share={json.dumps([self.jobs, self.attempt, self.done], separators=(',', ':'))}"
+
+    @classmethod
+    def read(cls, share: Sequence[Any]) -> Share:
+        """As a worker gets it."""
+        jobs, attempt, done = share
+        return cls(tuple(jobs), int(attempt), dict(done))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a launcher's worker does with a share of the sweep's frozen jobs. Pickled; holds no password."""
+
+    uri: str
+    experiment: str
+    parent: str
+    folder: str
+    code: str
+    token: str
+    tags: dict[str, str]
+    prepared: dict[str, Prepared]
+    environment: dict[str, str | None]
+
+    @classmethod
+    def of(cls, conductor: Conductor, jobs: Sequence[Job], token: str, launcher: str) -> Task:
+        """The jobs of a conductor, for others to run: they find them frozen with the sweep's own run."""
+        assert conductor.parent is not None
+        frozen = conductor.folder / _frozen(token)
+        frozen.write_text(plan_json(Plan(list(jobs), [], len({job.block for job in jobs}), False)))
+        conductor.tracker.artifact(conductor.parent, frozen)
+        conductor.tracker.tag(conductor.parent, {LAUNCH: token})
+        return cls(
+            conductor.tracker.uri,
+            conductor.experiment_name,
+            conductor.parent,
+            str(conductor.folder),
+            code_version(),
+            token,
+            {**conductor.tags, LAUNCH: token, "workbench.launcher": launcher},
+            dict(conductor.prepared),
+            {name: os.environ.get(name) for name in _SET_BY_LAUNCHERS},
+        )
+
+    def __call__(self, config: DictConfig) -> str:
+        """Run the jobs of a share, one after another, each to its end; why one has no run, where that is so."""
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        if code_version() != self.code:
+            raise RuntimeError(
+                f"the workbench on {socket.gethostname()} is other code than the sweep was planned with; install "
+                "the same on every host, and edit nothing while a sweep runs"
+            )
+        worker = _worker(self)
+        worker.share = Share.read(config.share)
+        jobs = [job for job in worker.jobs if job.number in worker.share.jobs]
+        options = Config.of(jobs[0].tree)
+        worker.time_limit_s, worker.fail_fast = options.workbench.time_limit_s, options.workbench.fail_fast
+        known = Ledger(attempts={jobs[0].block: worker.share.attempt})
+        ended = worker.run_blocks(
+            jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
+        )
+        return "; ".join(one.outcome.error for one in ended if not one.run_id)
+
+
+@dataclass
+class _Worker(Conductor):
+    """Conducts jobs in a launcher's worker."""
+
+    token: str = ""
+    fail_fast: bool = False
+    share: Share = Share((), 1, {})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        frozen = self.folder / _frozen(self.token)
+        here = frozen.is_file()
+        text = frozen.read_text() if here else self.tracker.read_text(self.parent or "", frozen.name)
+        self.jobs = read_plan(text)[0].jobs
+        self._turns = Turns(turns_file(self.token))
+
+    def _is_wanted(self) -> bool:
+        """Whether the sweep still waits for this launch, and no job has failed where that ends it."""
+        sweep = self.tracker.get(self.parent or "")
+        gone = is_dead(sweep.data.tags[OWNER])
+        if gone or sweep.info.status != "RUNNING" or sweep.data.tags.get(LAUNCH) != self.token:
+            return False
+        runs = self.tracker.find(self.experiment, {LAUNCH: self.token}) if self.fail_fast else []
+        return all(run.info.status in ("RUNNING", "FINISHED") for run in runs)
+
+    def _run(self, job: Job, attempt: int) -> Ended:
+        """The job's one run: the one that there is, or a new one."""
+        before = self.share.done.get(str(job.number))
+        if before and attempt == self.share.attempt:
+            return ended_as_recorded(job, self.tracker.get(before))
+        which = {LAUNCH: self.token, "workbench.order": str(job.number), "workbench.attempt": str(attempt)}
+        for run in self.tracker.find(self.experiment, which):
+            if run.info.status == "RUNNING":
+                _close(self.tracker, run.info.run_id)
+            return ended_as_recorded(job, self.tracker.get(run.info.run_id))
+        if not self._is_wanted():
+            return Ended(job, "", Outcome("failed", error="its sweep no longer waits for it"))
+        self._have_data(job)
+        with self._turns:
+            return super()._run(job, attempt)
+
+    def _hear(self, journal: Journal, message: Message) -> None:
+        super()._hear(journal, message)
+        if message["kind"] == "quiet":
+            self._turns.alone()
+
+    def _have_data(self, job: Job) -> None:
+        """A host that does not see the prepared data makes its own, which must be the same."""
+        planned = self.prepared[data_key(job.tree)]
+        if Path(planned.folder).is_dir():
+            return
+        del self.prepared[data_key(job.tree)]
+        self.prepare([job])
+        found = self.prepared[data_key(job.tree)]
+        if found.fingerprint != planned.fingerprint:
+            self.prepared[data_key(job.tree)] = planned
+            raise PrepareError(
+                f"data.fingerprint: the source on {socket.gethostname()} gives {found.fingerprint}, the sweep was "
+                f"planned with {planned.fingerprint}; put data.cache_dir on a disk that all hosts see"
+            )
+
+
+_workers: dict[str, _Worker] = {}
+
+
+def _worker(task: Task) -> _Worker:
+    """This process' conductor of the launch, kept from task to task with its fork server."""
+    if task.token not in _workers:
+        folder = Path(task.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        worker = _Worker(
+            Tracker(task.uri, create=False),
+            task.experiment,
+            folder,
+            Watcher.mute(),
+            task.tags,
+            parent=task.parent,
+            token=task.token,
+        )
+        worker.prepared.update(task.prepared)
+        _workers[task.token] = worker
+    return _workers[task.token]
+
+
+def ended_as_recorded(job: Job, run: Any) -> Ended:
+    """A recorded run as the process that conducted it would tell of it."""
+    error = run.data.tags.get("workbench.error", "")
+    if run.info.status == "RUNNING":
+        error = "the launcher has ended, but nobody has closed this run; it may still go on, on another host"
+    seconds = ((run.info.end_time or run.info.start_time) - run.info.start_time) / 1000
+    status = _OUTCOMES.get(run.info.status, "failed")
+    return Ended(job, run.info.run_id, Outcome(status, {"metrics": run.data.metrics}, error, seconds=seconds))
+
+
+def turns_file(token: str) -> Path:
+    """What the jobs of a launch that run on this host take turns by."""
+    return Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}-{token}.lock"
+
+
+def _frozen(token: str) -> str:
+    return f"launched-{token}.json"
+
+
+def _close(tracker: Tracker, run_id: str) -> None:
+    tracker.tag(run_id, {"workbench.error": "its worker died, and the launcher started its task again"})
+    tracker.finish(run_id, "KILLED")

@@ -1,0 +1,53 @@
+"""Jobs of one sweep on one host train side by side, but each is timed alone."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+
+class Turns:
+    """A job's place among those of its sweep on this host; one is held at a time, as a context.
+
+    Inside, it runs beside the others. After `alone`, nothing else of the sweep runs here till the context ends:
+    those that were running have ended or wait for their own turn, those that want to begin wait too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._gate: IO | None = None
+        self._running: IO | None = None
+
+    def __enter__(self) -> Self:
+        # who waits to be alone holds the gate: nobody who begins can then get in before
+        self._gate = open(self._path.with_suffix(".gate"), "w")
+        self._running = open(self._path, "w")
+        self._take(fcntl.LOCK_SH)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lock in (self._running, self._gate):
+            if lock is not None:
+                lock.close()
+
+    def alone(self) -> None:
+        """Wait until nothing else of the sweep runs on this host."""
+        assert self._running is not None
+        fcntl.flock(self._running, fcntl.LOCK_UN)
+        self._take(fcntl.LOCK_EX)
+
+    def forget(self) -> None:
+        """Remove the files, once nobody will take a turn any more."""
+        for path in (self._path, self._path.with_suffix(".gate")):
+            path.unlink(missing_ok=True)
+
+    def _take(self, how: int) -> None:
+        assert self._gate is not None
+        assert self._running is not None
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._running, how)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
