@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from workbench.peers.processes import DiedError, Processes, sees_gpu
+from workbench.peers.processes import Processes, sees_gpu
 from workbench.peers.rows import Row, rows_of
 from workbench.peers.settings import ARMS, TORCH, Job, can, in_order, on_gpu
 from workbench.peers.worker import Machine, Measured, Outcome, has_torch, run_alone, run_job, run_memory
@@ -77,22 +77,23 @@ def _one(processes: Processes, job: Job, given: Machine) -> Outcome:
     measured = replace(job, arms=tuple(arm for arm in job.arms if torch or arm not in TORCH))
     try:
         outcome: Outcome = processes.run(run_job, measured, given)
-    except DiedError as error:
-        outcome = Outcome(job.setting, {arm: Measured(arm, refused=str(error)) for arm in measured.arms})
+    except Exception as error:  # told in the table; the other settings are measured
+        reason = f"{type(error).__name__}: {error}"
+        outcome = Outcome(job.setting, {arm: Measured(arm, refused=reason) for arm in measured.arms})
     for arm in job.arms:
         outcome.arms.setdefault(arm, Measured(arm, refused=NO_TORCH))
     for arm in job.memory:
         if torch or arm not in TORCH:
             try:
                 outcome.arms[arm].memory_mb = processes.run(run_memory, arm, job.setting, given).memory_mb
-            except DiedError as error:
-                outcome.arms[arm].refused = f"memory: {error}"
+            except Exception as error:
+                outcome.arms[arm].refused = f"memory: {type(error).__name__}: {error}"
     for arm in job.alone:
         if torch:
             try:
                 outcome.alone[arm] = processes.run(run_alone, arm, job.setting, given, fresh=True)
-            except DiedError as error:
-                outcome.alone[arm] = Measured(arm, refused=str(error))
+            except Exception as error:
+                outcome.alone[arm] = Measured(arm, refused=f"{type(error).__name__}: {error}")
     return outcome
 
 

@@ -53,7 +53,18 @@ def rows_of(job: Job, outcome: Outcome, threads: int, device: str) -> list[Row]:
         rows.append(_row(base, goal.arm, found[goal.arm], goal, _compare(goal, outcome)))
     for name, measured in outcome.alone.items():
         rows.append(_row(base, f"{name}_alone", _measured(measured, outcome)))
+        if PACKED in found:
+            against_alone = Goal("speed", float("nan"), f"{name}_alone")
+            rows.append(_row(base, PACKED, found[PACKED], against_alone, _unpaired(outcome, measured)))
     return rows
+
+
+def _unpaired(outcome: Outcome, alone: Measured) -> Compared | None:
+    """Against a peer that was timed at another time, so without an interval."""
+    ours = outcome.arms[PACKED].taken
+    if ours is None or alone.taken is None:
+        return None
+    return Compared(step_seconds(alone.taken) / step_seconds(ours))
 
 
 def _with_plain_ratios(job: Job) -> Iterator[Goal]:

@@ -20,8 +20,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Cells of a setting that are not a name of CELLS as it stands: the name there, and options."""
 BATCHES = {
-    "ud_ewt": 4,
-    "python_source": 3,
+    "ud_ewt": 3,
+    "python_source": 2,
     "geometric_100": 3,
     "geometric_400": 2,
     "geometric_1000": 1,

@@ -96,12 +96,14 @@ def weights(setting: Setting, direction: int = 0) -> dict[str, np.ndarray]:
 def other_weights(started: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Weights for a cell that has these to begin with: matrices drawn anew, vectors moved a little.
 
-    Vectors start from 0 or 1, or from small random numbers, which are not the same in all arms.
+    A vector that starts as random numbers, not the same in all arms, is drawn anew too.
     """
     random = np.random.default_rng(1)
-    return [
-        random.normal(size=value.shape) * value.shape[0] ** -0.5
-        if value.ndim == 2
-        else np.round(value) + 0.1 * random.normal(size=value.shape)
-        for value in started
-    ]
+    made = []
+    for value in started:
+        drawn = random.normal(size=value.shape)
+        if value.ndim == 2:
+            made.append(drawn * value.shape[0] ** -0.5)
+        else:
+            made.append(0.1 * drawn + (value if np.ptp(value) == 0 else 0))
+    return made
