@@ -122,6 +122,24 @@ METRICS: dict[str, Metric] = {
     "speed/input_wait_share": Metric(
         "1", "share of the timed window spent waiting for a batch", "lower", noisy=True
     ),
+    "speed/train_input_wait_share": Metric(
+        "1", "share of training's time spent waiting for a batch", "lower", noisy=True
+    ),
+    "speed/input_open_s": Metric(
+        "s",
+        "reading, checking and parsing the training split, as far as data.parse does it once a run",
+        "lower",
+        noisy=True,
+    ),
+    "speed/read_examples_per_s": Metric(
+        "examples/s", "padded batches made as data.parse says, nothing done with them", "higher", noisy=True
+    ),
+    "speed/shards_examples_per_s": Metric(
+        "examples/s",
+        "the training split read from its shards, parsed and checked, data.readers shards at once",
+        "higher",
+        noisy=True,
+    ),
     "speed/train_s": Metric("s", "training to its end, evaluation apart", "lower", noisy=True),
     "speed/calibration_before_gflops": Metric(
         "GFLOP/s", "a matrix product directly before the timed window", "higher", noisy=True
@@ -166,6 +184,13 @@ METRICS: dict[str, Metric] = {
         "difference",
     ),
     **_per("accuracy", "1", "share of labels that are right", "higher"),
+    "accuracy/validation_over_commonest": Metric(
+        "1",
+        "accuracy on the validation split, per token (per example where one has one label), less the share of its "
+        "commonest label",
+        "higher",
+        "difference",
+    ),
     # what was fed
     "data/padding_share": Metric(
         "1", "share of positions that were padding, over the training batches", "lower", "difference"
@@ -179,6 +204,19 @@ METRICS: dict[str, Metric] = {
     "data/padding_share_random_batches": Metric(
         "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
     ),
+    "data/bytes_per_token": Metric("bytes", "bytes of the data set's shards for each of its tokens", "lower"),
+    "data/times_text": Metric(
+        "times",
+        "bytes of the shards over those of the same examples as plain text, floats as 4 bytes (data/storage.py)",
+        "lower",
+    ),
+    "data/times_packed_example": Metric(
+        "times",
+        "bytes of the shards over those of the same examples as tf.train.Example, each list one feature, in the "
+        "same compression",
+        "lower",
+    ),
+    "data/shards": Metric("files", "shards of the training split"),
     "data/class_zero_share": Metric(
         "1",
         "share of the true training labels that are class 0, which looks like padding",

@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # at run time only where it is used: a fork server imports th
 Log = Callable[[int, Mapping[str, float]], None]
 
 
+_TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
+_READING = ("parse", "memory_mb", "readers")  # keys of conf/data that say how it is read, not what it is
+
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
 
@@ -41,6 +44,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
 
     `folder` is the prepared data set; without it, it is made or found here.
     """
+    from workbench.data.storage import storage
     from workbench.measure.device import configure
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
@@ -97,6 +101,12 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
         if config.measure.timing:
             channel.note("timing")
             record.add(_timed(config, step, data, channel, record))
+    if config.measure.reading:
+        channel.note("reading")
+        record.add(_read(config, data, channel, record))
+    if config.measure.storage:
+        channel.note("measuring the data set's size")
+        record.add(storage(data.folder))
     record.add({"speed/traces": step.traces})
     record.facts |= {
         "device": device["device"],
@@ -115,9 +125,7 @@ def prepare(config: Config) -> Path:
     parameters = inspect.signature(shards.prepare).parameters.values()
     keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     arguments = {name: given.pop(name) for name in keywords if name in given}
-    options = {
-        key: value for key, value in given.items() if key not in ("name", "batch_size", "parse", "memory_mb")
-    }
+    options = {key: value for key, value in given.items() if key not in ("name", "batch_size", *_READING)}
     return shards.prepare(config.data.name, options, **arguments)
 
 
@@ -136,6 +144,7 @@ def _feed(config: Config, folder: Path) -> Feed:
         seed=seed_for(config.seed, "order"),
         parse=_chosen(config.data.parse),
         memory_mb=config.data.memory_mb,
+        readers=config.data.readers,
         **padding,
     )
     if config.loss.mask == "sign" and not config.loss.accept_class_zero:
@@ -211,6 +220,8 @@ def _trained(result: Any, data: Feed) -> dict[str, float | None]:
     return {
         "loss/train_objective": _finite(result.objective_last_epoch),
         "speed/train_s": result.seconds,
+        "speed/train_input_wait_share": result.input_wait_s / result.seconds,
+        "speed/input_open_s": data.open_s,
         "speed/first_step_s": result.first_step_s,
         "memory/largest_batch_bytes": result.largest_batch_bytes,
         "data/padding_share": padding_share,
@@ -221,6 +232,7 @@ def _trained(result: Any, data: Feed) -> dict[str, float | None]:
         "data/padded_tokens": result.padded_tokens,
         "data/examples": result.examples,
         "data/batches": result.batches,
+        "data/shards": sum(shard.split == "train" for shard in data.manifest.shards),
         "data/longest": data.manifest.longest,
         "data/mean_length": _mean_length(data.histogram),
         **predicted,
@@ -246,6 +258,7 @@ def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None
         found["loss/validation_objective_error"] = abs(found["loss/validation_objective"] / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
+    found |= _over_commonest(data, found)
     return {name: _finite(value) for name, value in found.items()}
 
 
@@ -277,7 +290,7 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunR
 
     measure = config.measure
     channel.quiet()
-    with turn(Path(tempfile.gettempdir()) / "workbench-timing.lock") as (waited, shared):
+    with turn(_TIMING_LOCK) as (waited, shared):
         window = timed_window(
             step,
             data.window,
@@ -299,6 +312,32 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunR
         record.tags[NOT_ALONE] = shared
     record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
     return window.metrics()
+
+
+def _read(config: Config, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
+    from workbench.measure.reading import examples_per_second
+    from workbench.measure.timing import turn
+
+    passes = config.measure.passes
+    channel.quiet()
+    with turn(_TIMING_LOCK) as (_, shared):
+        found = {
+            "speed/read_examples_per_s": examples_per_second(data.window, passes=passes),
+            "speed/shards_examples_per_s": examples_per_second(data.chunks, passes=passes),
+        }
+    if shared:
+        record.tags[NOT_ALONE] = shared
+    return found
+
+
+def _over_commonest(data: Feed, found: Mapping[str, float]) -> dict[str, float]:
+    """What a model knows more than the commonest label; nothing where the labels are not counted."""
+    counts = data.manifest.splits["validation"].label_counts if "validation" in data.manifest.splits else ()
+    if not sum(counts):
+        return {}
+    per = "token" if data.manifest.task == "tag" else "example"
+    accuracy = found[f"accuracy/validation_per_{per}"]
+    return {"accuracy/validation_over_commonest": accuracy - max(counts) / sum(counts)}
 
 
 def _chosen(value: str) -> Any:

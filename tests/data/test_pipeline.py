@@ -10,6 +10,7 @@ from workbench.data.errors import DataError
 from workbench.data.pipeline import PARSES, ahead, batches, check_batch
 from workbench.data.shards import open_dataset, prepare, write_dataset
 from workbench.data.sources import Example
+from workbench.data.verify import read_split
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,18 @@ def test_number_of_shards_does_not_change_a_batch(tmp_path):
     for a, b in zip(batches(one, "train", seed=4), batches(four, "train", seed=4), strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_shards_read_side_by_side_give_the_same_and_a_fault_in_one_names_it(tmp_path):
+    folder = prepare("synthetic", {"examples": 60, "mean": 6}, cache_dir=tmp_path, shards=5)
+    manifest = open_dataset(folder)
+    alone, together = (list(read_split(folder, "train", manifest, readers=readers)) for readers in (1, 3))
+    for one, other in zip(alone, together, strict=True):
+        assert one.serialized == other.serialized
+    third = folder / manifest.shards[2].file
+    third.write_bytes(third.read_bytes()[:-3])
+    with pytest.raises(DataError, match=third.name):
+        list(read_split(folder, "train", manifest, readers=3))
 
 
 def test_cardinality_and_longest(folder):

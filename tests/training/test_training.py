@@ -144,12 +144,22 @@ def test_log_is_called_every_so_often_and_at_the_end(toy: Toy) -> None:
     assert seen[-1][1]["data/valid_tokens"] == result.valid_tokens
 
 
-def test_the_time_of_logging_is_left_out(toy: Toy) -> None:
-    import time
+def test_time_of_logging_is_left_out_and_that_of_waiting_for_a_batch_told_apart(toy: Toy) -> None:
+    now = [0.0]
 
-    begin = time.perf_counter()
-    result = trained(model_of(), toy, log=lambda *_: time.sleep(0.2), log_every=1)
-    assert result.seconds < time.perf_counter() - begin - 4 * 0.2
+    def late(epoch: int) -> Any:
+        now[0] += 0.5  # the start of an epoch's input
+        for batch in toy(epoch):
+            now[0] += 0.25
+            yield batch
+
+    def log(step: int, values: dict[str, float]) -> None:
+        now[0] += 8.0
+
+    result = trained(model_of(), late, epochs=2, log=log, log_every=1, clock=lambda: now[0])
+    assert result.batches == 8
+    assert result.input_wait_s == 2 * 0.5 + 8 * 0.25
+    assert result.seconds == result.input_wait_s
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ class Data:
     memory_mb: int = option(
         2048, "most that a split may take; beyond it cached is refused, the others read from disk", low=1
     )
+    readers: int = option(1, "shards read at once", low=1)
     cache_dir: str | None = option(None, "where written data sets are kept; null: the user's cache folder")
 
 
@@ -33,6 +34,7 @@ class Built(Data):
     over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
     validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
     shards: int = option(2, "TFRecord files a split", low=1, high=10_000)
+    compression: str = option("", "of the TFRecord files; empty: none", choices=["", "GZIP"])
     first_class: int = option(0, "id of the first class; 1 leaves 0 to padding", low=0, high=1)
     split_seed: int = option(
         0, "seed of the held-out split and the stored order: the same for every run of a sweep", low=0
@@ -70,6 +72,7 @@ class Synthetic(Built):
     examples: int = option(2000, "examples made, both splits together", low=2)
     vocabulary: int = option(50, "different tokens", low=2)
     classes: int = option(8, "different labels", low=2)
+    features: int = option(0, "numbers a token, drawn once for each symbol; 0: the symbol's id", low=0)
     task: str = option("tag", "a label for each token, or one for the whole", choices=["tag", "classify"])
 
 

@@ -20,6 +20,10 @@ class Measure:
         None, "examples in the window, drawn by the seed; null: the whole training split", low=1
     )
     correctness_batches: int = option(2, "validation batches probed for correctness; 0: none", low=0)
+    reading: bool = option(
+        False, "time reading alone: batches without a model, and the split from its shards"
+    )
+    storage: bool = option(False, "hold the data set's size against plain text and packed Examples")
     inject_sleep: float = option(0.0, "share of a step slept in each step: the positive control", low=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from workbench.data.errors import DataError
 from workbench.data.pipeline import MEMORY_MB, Batches, batches
 from workbench.data.shards import open_dataset
+from workbench.data.verify import read_split
 from workbench.lengths import predict
 
 
@@ -17,9 +19,11 @@ class Feed:
 
     `length` is T of `padding="global"`: null for the data set's longest example, else that or more (DataError).
     `window_examples` is how many examples the timed window has, drawn by the seed; None: the training split.
-    `parse` and `memory_mb` are those of `pipeline.batches`, `options` those of the padding (`padding.Batching`, and
-    `buckets`). `held` is what of the training split is in memory, and `at_longest` how many of the first epoch's
-    batches are as long as its longest example; both are known when an epoch has been read.
+    `parse`, `memory_mb` and `readers` are those of `pipeline.batches`, `options` those of the padding
+    (`padding.Batching`, and `buckets`). `held` is what of the training split is in memory, and `at_longest` how
+    many of the first epoch's batches are as long as its longest example; both are known when it has been read.
+    `open_s` is the time it took to read, check and parse what is held of the training split, known when batches of
+    it have been asked for.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Feed:
         seed: int = 0,
         parse: Literal["cached", "vectorised", "one"] = "cached",
         memory_mb: int = MEMORY_MB,
+        readers: int = 1,
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -44,8 +49,14 @@ class Feed:
         self.histogram = self.manifest.splits["train"].histogram
         self.held: str = "nothing"
         self.at_longest = 0
+        self.open_s: float | None = None
         self._batch_size, self._window_examples = batch_size, window_examples
-        self._reading: dict[str, Any] = {"seed": seed, "parse": parse, "memory_mb": memory_mb}
+        self._reading: dict[str, Any] = {
+            "seed": seed,
+            "parse": parse,
+            "memory_mb": memory_mb,
+            "readers": readers,
+        }
         self._padding: dict[str, Any] = {"padding": padding, "longest": length or longest, **options}
 
     def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
@@ -66,6 +77,11 @@ class Feed:
         """The batches of the timed window, the same each time: an epoch's, or those of a drawn part."""
         return self._batches("train", max_examples=self._window_examples)
 
+    def chunks(self) -> Iterator[Mapping[str, Any]]:
+        """The training split from its shards, some thousands of examples at a time, parsed and checked anew."""
+        for chunk in read_split(self.folder, "train", self.manifest, readers=self._reading["readers"]):
+            yield {"length": chunk.lengths}
+
     def predicted(self) -> dict[str, float]:
         """What the length histogram says of the padding, before a batch is made."""
         size = None if self._padding.get("token_budget") else self._batch_size
@@ -77,7 +93,8 @@ class Feed:
         }
 
     def _batches(self, split: str, **options: Any) -> Batches:
-        return batches(
+        start = time.perf_counter()
+        made = batches(
             self.folder,
             split,
             batch_size=self._batch_size,
@@ -85,3 +102,6 @@ class Feed:
             **self._padding,
             **options,
         )
+        if split == "train" and self.open_s is None:
+            self.open_s = time.perf_counter() - start
+        return made

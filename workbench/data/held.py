@@ -58,7 +58,7 @@ class Records:
 
 
 @lru_cache(maxsize=4)
-def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int) -> Parsed:
+def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, readers: int = 1) -> Parsed:
     """A split parsed; DataError where that takes more than `memory_mb`."""
     manifest = _whole(folder, split)
     info, tag = manifest.splits[split], manifest.task == "tag"
@@ -77,7 +77,7 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int) -> Pa
     labels = np.zeros(rows if tag else info.examples, np.int32)
     lengths = np.zeros(info.examples, np.int64)
     token = example = 0
-    for chunk in read_split(folder, split, manifest):
+    for chunk in read_split(folder, split, manifest, readers=readers):
         tokens, examples = token + len(chunk.inputs), example + len(chunk.lengths)
         if tokens >= rows or examples > info.examples:
             continue  # more than the manifest says: the reader says so at its end
@@ -88,7 +88,7 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int) -> Pa
 
 
 @lru_cache(maxsize=4)
-def hold_records(folder: str, split: str, fingerprint: str, memory_mb: int) -> Records:
+def hold_records(folder: str, split: str, fingerprint: str, memory_mb: int, readers: int = 1) -> Records:
     """A split's records in memory, or where they are more than `memory_mb`, left in their shards."""
     manifest = _whole(folder, split)
     shards = [shard for shard in manifest.shards if shard.split == split]
@@ -96,7 +96,7 @@ def hold_records(folder: str, split: str, fingerprint: str, memory_mb: int) -> R
     keep = bool(manifest.compression) or sum(shard.bytes for shard in shards) <= most
     kept: list[bytes] = []
     sizes, lengths, taken = [], [], 0
-    for chunk in read_split(folder, split, manifest):
+    for chunk in read_split(folder, split, manifest, readers=readers):
         sizes += [len(record) for record in chunk.serialized]
         lengths.append(chunk.lengths)
         taken += sum(sizes[-len(chunk.serialized) :])

@@ -71,6 +71,7 @@ def batches(
     *,
     parse: Literal["cached", "vectorised", "one"] = "cached",
     memory_mb: int = MEMORY_MB,
+    readers: int = 1,
     **planned: Any,
 ) -> Batches:
     """One epoch of `split`: each example once, none dropped, the last batches as small as they come.
@@ -79,7 +80,7 @@ def batches(
     `parse`: "cached" parses all examples once a process and holds them; "vectorised" a batch at once, each time;
     "one" example by example and pads then, as the guide does. The batches are equal.
     `memory_mb`: what a split may take in memory. Where it would take more, "cached" is refused, and the others read
-    the shards batch by batch. T is static with `padding="global"`.
+    the shards batch by batch. `readers` shards are read at once. T is static with `padding="global"`.
     """
     if parse not in PARSES:
         raise ValueError(f"parse = {parse!r}: must be one of {', '.join(PARSES)}")
@@ -88,7 +89,7 @@ def batches(
     _check_split(folder, split, manifest)
     place = (str(folder.resolve()), split, manifest.fingerprint)
     if parse == "cached":
-        parsed = hold_parsed(*place, memory_mb)
+        parsed = hold_parsed(*place, memory_mb, readers)
         chosen = _plan(parsed.lengths, manifest, **planned)
         spec = _spec(manifest, chosen, planned)
         return Batches(
@@ -98,7 +99,7 @@ def batches(
             lambda: _shaped(_planned(chosen).map(lambda i, t: _gather(parsed, i, t)), spec, len(chosen)),
             lambda: (_tensors(parsed.batch(*one)) for one in chosen),
         )
-    records = hold_records(*place, memory_mb)
+    records = hold_records(*place, memory_mb, readers)
     chosen = _plan(records.lengths, manifest, **planned)
     spec = _spec(manifest, chosen, planned)
     made = _vectorised if parse == "vectorised" else _one_by_one
@@ -204,11 +205,9 @@ def ahead(made: Callable[[], Iterator[Batch]], batches: int = _AHEAD) -> Iterato
             yield value
     finally:
         stop.set()
-        while thread.is_alive():  # it may wait for room
-            try:
-                ready.get(timeout=0.01)
-            except queue.Empty:
-                thread.join(0.01)
+        while not ready.empty():  # it may wait for room; there is some now, and it puts no more than one
+            ready.get()
+        thread.join()
 
 
 def drawn_part(count: int, max_examples: int | None, seed: int) -> np.ndarray:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,15 +108,20 @@ def verify_examples(folder: str | Path) -> Manifest:
     return manifest
 
 
-def read_split(folder: str | Path, split: str, manifest: Manifest) -> Iterator[Chunk]:
-    """The split's examples, shard after shard, each checked: lengths, ids, labels, and the manifest's counts."""
+def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: int = 1) -> Iterator[Chunk]:
+    """The split's examples, shard after shard, each checked: lengths, ids, labels, and the manifest's counts.
+
+    `readers` shards are read at once, in threads; their examples come in the same order, and so many shards are in
+    memory then. With one, some thousands of examples are.
+    """
     folder = Path(folder)
     counts = Counts(len(manifest.labels))
-    for shard in manifest.shards:
-        if shard.split != split:
-            continue
+    shards = [shard for shard in manifest.shards if shard.split == split]
+    for shard, chunks in zip(
+        shards, _shards_of([folder / s.file for s in shards], manifest, readers), strict=True
+    ):
         read = 0
-        for chunk in read_shard(folder / shard.file, manifest):
+        for chunk in chunks:
             read += len(chunk.lengths)
             counts.add(chunk)
             yield chunk
@@ -132,6 +138,29 @@ def read_split(folder: str | Path, split: str, manifest: Manifest) -> Iterator[C
                 getattr(said, name),
                 f"the shards have {getattr(found, name)}: write the manifest again",
             )
+
+
+def _shards_of(paths: Sequence[Path], manifest: Manifest, readers: int) -> Iterator[Iterable[Chunk]]:
+    """The chunks of each shard, in order."""
+    if readers == 1:
+        yield from (read_shard(path, manifest) for path in paths)
+        return
+    with ThreadPoolExecutor(readers, thread_name_prefix="workbench-reader") as pool:
+        waiting: deque[Future[list[Chunk]]] = deque()
+        try:
+            for path in paths:
+                if len(waiting) == readers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(_whole_shard, path, manifest))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def _whole_shard(path: Path, manifest: Manifest) -> list[Chunk]:
+    return list(read_shard(path, manifest))
 
 
 def index_shards(

@@ -54,6 +54,8 @@ class TrainResult:
     """The first step, its tracing included unless the step was traced before."""
     seconds: float = 0.0
     """Wall time, calls of log() left out."""
+    input_wait_s: float = 0.0
+    """Of these, spent waiting for a batch, the start of each epoch's input included."""
     diverged_at: int | None = None
     """The step (from 1) whose loss was not finite, after which training stopped."""
 
@@ -76,6 +78,7 @@ def train(
     log: Log | None = None,
     log_every: int = 20,
     step: TrainStep | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train for `epochs`, or until `max_steps` or a loss that is not finite.
 
@@ -91,18 +94,20 @@ def train(
     step = step or make_train_step(model, optimizer, loss, mask, clip_norm)
     result = TrainResult()
     order, bits = hashlib.sha256(), hashlib.sha256()
-    begin, logging = time.perf_counter(), 0.0
+    begin, logging = clock(), 0.0
     total, weight = 0.0, 0.0
     for epoch in range(epochs):
         if result.diverged or result.batches == max_steps:
             break
         total, weight = 0.0, 0.0
+        asked = clock()
         for batch in batches_of_epoch(epoch):
-            start = time.perf_counter()
+            start = clock()
+            result.input_wait_s += start - asked
             value, denominator = step.with_denominator(batch)
             number, share = float(value), float(denominator)
             if result.batches == 0:
-                result.first_step_s = time.perf_counter() - start
+                result.first_step_s = clock() - start
             _count(result, batch)
             if "index" in batch:
                 order.update(np.asarray(batch["index"]).astype("<i8").tobytes())
@@ -113,14 +118,15 @@ def train(
                 break
             total, weight = total + number * share, weight + share
             if log is not None and result.batches % log_every == 0:
-                logging += _log(log, result, epoch)
+                logging += _log(log, result, epoch, clock)
             if result.batches == max_steps:
                 break
+            asked = clock()
     if log is not None and result.batches % log_every and result.batches:
-        logging += _log(log, result, epoch)
+        logging += _log(log, result, epoch, clock)
     if not result.batches:
         raise ValueError("training got no batches: the training split is empty, or max_steps is 0")
-    result.seconds = time.perf_counter() - begin - logging
+    result.seconds = clock() - begin - logging
     result.objective_last_epoch = total / weight if weight else math.nan
     result.losses_sha256, result.order_sha256 = bits.hexdigest(), order.hexdigest()
     result.traces = step.traces
@@ -141,11 +147,11 @@ def _numpy_type(value: Any) -> Any:
     return value.dtype.as_numpy_dtype if tf.is_tensor(value) else value.dtype
 
 
-def _log(log: Log, result: TrainResult, epoch: int) -> float:
-    start = time.perf_counter()
+def _log(log: Log, result: TrainResult, epoch: int, clock: Callable[[], float]) -> float:
+    start = clock()
     values = {"loss/step": result.losses[-1], "data/valid_tokens": float(result.valid_tokens)}
     log(result.batches, values | {"epoch": float(epoch)})
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def weights_digest(model: keras.Model) -> str:
