@@ -53,5 +53,7 @@ def test_a_missing_gradient_a_nan_and_another_shape_are_refused(batch, expected)
         require_equal("arm", replace(expected, gradients={"inputs": batch.inputs}), expected, batch, 1.0)
     with pytest.raises(DisagreementError, match="the loss is off by nan"):
         require_equal("arm", replace(expected, state=np.full((2, 3), np.nan)), expected, batch, 1.0)
-    with pytest.raises(DisagreementError, match="shape"):
+    with pytest.raises(
+        DisagreementError, match=r"arm: the last output has shape \(2, 4\), the reference \(2, 3\)"
+    ):
         require_equal("arm", replace(expected, state=np.zeros((2, 4))), expected, batch, 1.0)

@@ -62,6 +62,13 @@ def require_equal(name: str, found: Result, expected: Result, batch: Batch, tole
     missing = sorted(set(expected.gradients) - set(found.gradients))
     if missing:
         raise DisagreementError(f"{name} has no gradient of {', '.join(missing)}")
+    for what, own, theirs in (
+        ("outputs", found.outputs, expected.outputs),
+        ("the last output", found.state, expected.state),
+        *((f"the gradient of {n}", found.gradients[n], g) for n, g in expected.gradients.items()),
+    ):
+        if own.shape != theirs.shape:
+            raise DisagreementError(f"{name}: {what} has shape {own.shape}, the reference {theirs.shape}")
     size, worst = error(found, expected, batch)
     if not size <= tolerance:
         raise DisagreementError(f"{name}: {worst} is off by {size:.2g}, allowed {tolerance:.0e}")
@@ -69,8 +76,6 @@ def require_equal(name: str, found: Result, expected: Result, batch: Batch, tole
 
 
 def _relative(found: np.ndarray, expected: np.ndarray) -> float:
-    if found.shape != expected.shape:
-        raise DisagreementError(f"shape {found.shape} where the reference has {expected.shape}")
     expected = np.asarray(expected, "float64")
     if not expected.size:
         return 0.0
