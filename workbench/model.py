@@ -57,7 +57,8 @@ def build_model(
     they are; `wrapping` are the fields of `Wrapping`, what stands around each cell.
     Weights are drawn by (seed, which weight): models that differ in runner, direction's other half or
     `pass_lengths` share them. Give `vocabulary_size` for inputs that are ids [B, T], `feature_size` for
-    inputs that are features [B, T, D].
+    inputs that are features [B, T, D]. `dtype` is a dtype or a mixed policy of Keras'; under a mixed one logits are
+    of the weights' dtype.
     """
     return SequenceModel(
         task=task,
@@ -181,7 +182,8 @@ class SequenceModel(keras.Model):
             self.dropouts[-1].build((None, None, output_size))
             width = output_size
         with initialisation(seed, "head"):
-            self.head = keras.layers.Dense(classes, dtype=policy, name="head")
+            # logits in the dtype of the weights: a half has too few digits to tell near classes apart
+            self.head = keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")
         self.head.build((None, None, width))
         self.built = True
 

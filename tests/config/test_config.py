@@ -177,6 +177,12 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
             "cell.variational=true: one dropout mask for all steps cannot be under rnn=keras",
         ),
         (["cell=lstm_block", "model.dtype=float64"], "has no float64 kernel; take float32, or cell=lstm"),
+        (
+            ["cell=gru_block", "model.dtype=mixed_bfloat16"],
+            "has no mixed_bfloat16 kernel; take float32, or cell=gru",
+        ),
+        (["rnn=cudnn", "model.dtype=mixed_bfloat16"], "but not in bfloat16; take rnn=packed or rnn=keras"),
+        (["model.dtype=mixed_float16"], "must be one of float32, float64, mixed_bfloat16"),
     ],
 )
 def test_combinations_of_cells_are_checked(compose: Composer, overrides: list[str], words: str) -> None:

@@ -82,28 +82,6 @@ def test_nested_inputs_outputs_and_states(rnn, graph):
         assert not np.any(b[row, n:])
 
 
-HALF = {"gru_block": None, "lstm_block": "mixed_float16"}
-
-
-@pytest.mark.parametrize("name", [n for n in CELLS if HALF.get(n, "mixed_bfloat16")])
-def test_mixed_precision(name):
-    """Computed in half, kept in float32, near the same weights in float32."""
-    half = CELLS[name](5, dtype=HALF.get(name, "mixed_bfloat16"))
-    full = CELLS[name](5)
-    for cell in (half, full):
-        cell.build((None, 6))
-    half.set_weights(full.get_weights())
-    inputs = tf.constant(INPUTS, tf.float32)
-    with tf.GradientTape() as tape:
-        outputs, states = dynamic_rnn(half, inputs, LENGTHS)
-        loss = tf.reduce_sum(tf.cast(outputs, tf.float32))
-    gradients = tape.gradient(loss, [v.value for v in half.trainable_variables])
-    assert {s.dtype.name for s in tf.nest.flatten(states)} == {half.compute_dtype} == {outputs.dtype.name}
-    assert {g.dtype for g in gradients} == {tf.float32}
-    expected = dynamic_rnn(full, inputs, LENGTHS)[0]
-    np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.06)
-
-
 def test_a_dtype_that_the_op_lacks_is_refused():
     with pytest.raises(ValueError, match="GRUBlockCell computes in float32 only, not in float64"):
         CELLS["gru_block"](3, dtype="float64")

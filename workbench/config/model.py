@@ -21,7 +21,11 @@ class Model:
         high=0.95,
     )
     dropout: float = option(0.0, "share of RNN outputs dropped in training", low=0, high=0.95)
-    dtype: str = option("float32", "of weights and of the computation", choices=["float32", "float64"])
+    dtype: str = option(
+        "float32",
+        "of weights and computation; mixed_bfloat16: weights float32, computed in bfloat16",
+        choices=["float32", "float64", "mixed_bfloat16"],
+    )
 
 
 SCHEMAS: dict[str, type[Model]] = {"tagger": Model}

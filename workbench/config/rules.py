@@ -124,6 +124,8 @@ def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
         what = "its lstm has no peepholes, clipping or projection here"
     elif _wrapped(cell):
         what = "it takes no wrapped cell"
+    elif tree["model"]["dtype"] == "mixed_bfloat16":
+        what = "it computes in float32 or float64, as model.dtype says, but not in bfloat16"
     if what:
         remedy = f"cuDNN does not have this cell: {what}; take rnn=packed or rnn=keras"
         problems.append(Problem("cell.name", cell["name"], remedy, skip=True))
