@@ -58,7 +58,7 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    console, errors = _console(), Console(stderr=True, soft_wrap=True)
+    console, errors = terminal(), Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _console() -> Console:
+def terminal() -> Console:
     """The terminal; where there is none, lines of 100 characters unless COLUMNS says otherwise."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:

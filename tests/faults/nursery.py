@@ -1,4 +1,5 @@
-"""Starts parents of sweeps: reads a command line from stdin, forks, runs `python -m workbench` in the fork.
+"""Starts parents of sweeps: reads a command line from stdin, forks, runs `python -m workbench` (or, after the word
+`rerun`, `python -m workbench.rerun`) in the fork.
 
 Imported once, forked for each start: a start then costs what planning and recording cost, not what imports cost.
 Answers with the process' id, then, when it has ended, with its exit code.
@@ -15,6 +16,7 @@ import threading
 from pathlib import Path
 
 from workbench import __main__ as command
+from workbench import rerun
 from workbench.sweep import conduct, spawner
 from workbench.sweep.channel import die_with_parent
 
@@ -36,7 +38,7 @@ def start(words: list[str], output: Path) -> int:
         log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        code = command.main(words)
+        code = rerun.main(words[1:]) if words[0] == "rerun" else command.main(words)
         sys.stdout.flush()
         sys.stderr.flush()
     except KeyboardInterrupt:  # outside of the command's own care: as it starts, or as it says goodbye

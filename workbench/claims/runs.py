@@ -156,7 +156,7 @@ def read_runs(frame: pd.DataFrame) -> list[Run]:
     data = [
         run
         for run in sorted(runs, key=lambda run: run.order)
-        if run.tags.get("workbench.kind") != "sweep"
+        if run.tags.get("workbench.kind") not in ("sweep", "rerun")
         and normalise(run.tags.get("workbench.block")) != "0"
         and "workbench.superseded" not in run.tags
     ]

@@ -56,7 +56,10 @@ class Ended:
 
 @dataclass
 class Conductor:
-    """Runs jobs. `tags` go to every run; `parent` is the run of the sweep, where there is one."""
+    """Runs jobs. `tags` go to every run; `parent` is the run of the sweep, where there is one.
+
+    `kind` is what its runs are: of kind `run` a sweep counts and judges them, of any other it does not.
+    """
 
     tracker: Tracker
     experiment_name: str
@@ -66,6 +69,7 @@ class Conductor:
     parent: str | None = None
     time_limit_s: float | None = None
     forks: bool = True
+    kind: str = "run"
     prepared: dict[str, Prepared] = field(default_factory=dict)
     experiment: str = field(init=False)
     _server: ForkServer | None = None
@@ -161,7 +165,7 @@ class Conductor:
                 **provenance(),
                 **self.tags,
                 **owner(),
-                "workbench.kind": "run",
+                "workbench.kind": self.kind,
                 "workbench.arm": job.arm,
                 "workbench.block": str(job.block),
                 "workbench.repeat": str(job.repeat),

@@ -1,0 +1,86 @@
+"""When a number of a run again is within noise: the rate of false alarms is what it is said to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from workbench.report.comparison import compare_runs, counts, equal_runs, noise, reasons
+
+SPEED, BUILD, LOSS = "speed/valid_tokens_per_s", "speed/graph_build_s", "loss/validation_per_token"
+
+
+def record(**more: object) -> dict:
+    return {"metrics": {SPEED: 100.0, LOSS: 0.5}, "tags": {"digest.weights": "w"}, "params": {}} | more
+
+
+def pairs(spread: float, number: int, rng: np.random.Generator) -> list[list[dict[str, float]]]:
+    logs = rng.normal(0, spread, (number, 2, 2))
+    return [[{SPEED: math.exp(one[0]), BUILD: math.exp(one[1])} for one in pair] for pair in logs]
+
+
+def test_two_equal_runs_are_called_different_in_one_of_twenty_at_most_over_all_their_timings() -> None:
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(2000):
+        first, second = pairs(0.05, 1, rng)[0]
+        found = compare_runs(record(metrics=first), record(metrics=second), pairs(0.05, 6, rng))
+        alarms += any(one.judgement == "different" for one in found if one.name != "digest.weights")
+    assert 0.035 < alarms / 2000 < 0.06
+
+
+def test_a_spread_is_pooled_within_groups_and_needs_three_degrees_of_freedom() -> None:
+    groups = [[{SPEED: 100.0}, {SPEED: 110.0}], [{SPEED: 50.0}, {SPEED: 55.0}, {SPEED: 60.0}]]
+    found = noise(SPEED, groups)
+    assert found is not None
+    one, two = np.log([100, 110]), np.log([50, 55, 60])
+    expected = (one.var(ddof=1) + 2 * two.var(ddof=1)) / 3
+    assert found.freedom == 3
+    assert math.isclose(found.spread, math.sqrt(expected))
+    assert noise(SPEED, groups[:1]) is None
+
+
+def test_what_comes_to_what() -> None:
+    rng = np.random.default_rng(1)
+    groups = pairs(0.05, 6, rng)
+    judge = {
+        name: {one.name: one.judgement for one in compare_runs(record(), again, groups)}
+        for name, again in {
+            "same": record(),
+            "near": record(metrics={SPEED: 104.0, LOSS: 0.5}),
+            "far": record(metrics={SPEED: 200.0, LOSS: 0.5}),
+            "bits": record(metrics={SPEED: 100.0, LOSS: 0.5000001}, tags={"digest.weights": "v"}),
+            "gone": record(metrics={SPEED: 100.0}),
+        }.items()
+    }
+    assert set(judge["same"].values()) == {"equal"}
+    assert judge["near"][SPEED] == "within noise"
+    assert judge["far"][SPEED] == "different"
+    assert judge["bits"] == {SPEED: "equal", LOSS: "different", "digest.weights": "different"}
+    assert judge["gone"][LOSS] == "different"
+    alone = compare_runs(record(), record(metrics={SPEED: 200.0, LOSS: 0.5}))
+    assert counts(alone) == "3 numbers: 2 equal, 1 not judged"
+
+
+def test_equal_runs_are_the_arms_again_of_a_block_and_earlier_reruns() -> None:
+    rows = [
+        ("a", "run", "1", "x", 1.0, None),
+        ("b", "run", "1", "x", 2.0, None),
+        ("c", "run", "2", "x", 3.0, None),
+        ("d", "run", "0", "x", 4.0, None),
+        ("e", "run", "0", "x", 5.0, None),
+        ("f", "rerun", "2", "x", 6.0, "c"),
+    ]
+    names = ["run_id", "tags.workbench.kind", "tags.workbench.block", "tags.workbench.arm"]
+    frame = pd.DataFrame(rows, columns=[*names, f"metrics.{SPEED}", "tags.workbench.rerun_of"])
+    frame["status"], frame["tags.workbench.attempt"] = "FINISHED", "1"
+    found = [sorted(one[SPEED] for one in group) for group in equal_runs(frame, ["c"])]
+    assert sorted(found) == [[1.0, 2.0], [3.0, 6.0]]
+
+
+def test_reasons_name_what_else_is_not_the_same() -> None:
+    old = record(tags={"version.numpy": "1", "git.branch": "a", "code.sha256": "x"}, params={"device": "cpu"})
+    new = record(tags={"version.numpy": "2", "git.branch": "b", "code.sha256": "x"}, params={"device": "gpu"})
+    assert reasons(old, new) == ["version.numpy was 1, is 2", "device was cpu, is gpu"]

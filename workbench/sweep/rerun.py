@@ -1,0 +1,191 @@
+"""A tracked run again, from its record alone: its frozen configuration, its data by fingerprint, its way to start.
+
+What is run again is a run of its own of kind `rerun`, which no resume counts and no verdict is made of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+from rich.console import Console
+
+from workbench.config import Config, ConfigError, Problem, load
+from workbench.provenance import command
+from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
+from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
+from workbench.sweep.grid import Job
+from workbench.sweep.ledger import REQUEUED, SUPERSEDED
+from workbench.sweep.progress import Watcher
+from workbench.sweep.start import close_dead_runs, sweep_folder
+from workbench.tracking import KIND, Tracker, TrackingError
+
+KIND_OF_RERUN = "rerun"
+OF = "workbench.rerun_of"
+RESULT = "workbench.rerun_result"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run as its record has it."""
+
+    run: Any
+    job: Job
+    config: Config
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return str(self.run.info.run_id)
+
+    @property
+    def forks(self) -> bool:
+        """Whether it was forked from a server, or a fresh process."""
+        return self.run.data.tags.get("workbench.start", "fork") == "fork"
+
+    @property
+    def fingerprint(self) -> str:
+        """What its data was."""
+        return self.run.data.params.get("data.fingerprint", "")
+
+
+def rerun(tracker: Tracker, asked: str, console: Console) -> int:
+    """Run a run, or every finished run of a sweep, again and compare; 0, or 1 where a number differs or one failed.
+
+    Raises:
+        ConfigError: there is no such run, it has not finished, its configuration is one that this code does not
+            take, or its data is no longer what it was.
+        PrepareError: its data cannot be had.
+        TrackingError: its record is not whole.
+    """
+    recorded, left_out = _recorded(tracker, asked)
+    experiment = tracker.experiment_name(recorded[0].run)
+    sweep = recorded[0].run.data.tags.get("workbench.sweep", "")
+    folder = sweep_folder(recorded[0].config.tracking.folder, experiment, f"rerun-{new_sweep_id()}")
+    earlier = _of_its_sweep(tracker.runs(experiment), sweep, [one.run_id for one in recorded])
+    several, bad, last_words = len(recorded) > 1, 0, []
+    with Watcher(console, len(recorded)) as watcher:
+        conductor = Conductor(tracker, experiment, folder, watcher, kind=KIND_OF_RERUN)
+        close_dead_runs(conductor)
+        with closing(conductor):
+            conductor.forks = recorded[0].forks
+            conductor.prepare([one.job for one in recorded])
+            _same_data(recorded, conductor)
+            for one in recorded:
+                conductor.forks, conductor.time_limit_s = one.forks, one.config.workbench.time_limit_s
+                conductor.tags = {
+                    "workbench.sweep": folder.name,
+                    OF: one.run_id,
+                    "workbench.command": command(),
+                }
+                ended = conductor.run(one.job)
+                if ended.outcome.status != "finished":
+                    bad += 1
+                    last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
+                    continue
+                again = tracker.get(ended.run_id)
+                found = compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
+                tracker.tag(ended.run_id, {RESULT: counts(found)})
+                differs = any(number.judgement == "different" for number in found)
+                bad += differs
+                last_words.append(f"{one.run_id} again as {ended.run_id}: {counts(found)}")
+                if differs or not several:
+                    console.print(table(found, f"{one.job.arm}, block {one.job.block}: what is not equal"))
+                    _say_why(console, found, reasons(_parts(one.run), _parts(again)))
+    for line in last_words:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if several:
+        words = f"{len(recorded)} runs again: {bad} with a number that differs or failed"
+        console.print(words, highlight=False)
+    if left_out:
+        console.print(f"left out: {left_out} runs of the sweep that had not finished or were set aside")
+    return 1 if bad else 0
+
+
+def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
+    """The runs that an id names, and how many of its sweep are left out."""
+    if not re.fullmatch(r"[\w.-]+", asked):
+        raise ConfigError([Problem("RUN_ID", asked, "is no id of a run or a sweep")])
+    sweeps = tracker.sweeps(sweep=asked)
+    if not sweeps:
+        try:
+            run = tracker.get(asked)
+        except TrackingError as error:
+            last = ", ".join(one.data.tags["workbench.sweep"] for one in tracker.sweeps()[:3])
+            remedy = f"no run and no sweep of this id at {tracker.uri}; the last sweeps: {last or 'none'}"
+            raise ConfigError([Problem("RUN_ID", asked, remedy)]) from error
+        if run.data.tags.get(KIND) != "sweep":
+            return [_read(tracker, run)], 0
+        sweeps = [run]
+    sweep = sweeps[0].data.tags["workbench.sweep"]
+    runs = tracker.runs(tracker.experiment_name(sweeps[0]), sweep)
+    jobs = runs[runs[f"tags.{KIND}"] == "run"]
+    kept = [
+        str(row["run_id"])
+        for row in jobs.to_dict("records")
+        if row["status"] == "FINISHED"
+        and not isinstance(row.get(f"tags.{REQUEUED}"), str)
+        and not isinstance(row.get(f"tags.{SUPERSEDED}"), str)
+    ]
+    if not kept:
+        raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished")])
+    return [_read(tracker, tracker.get(run_id)) for run_id in kept], len(jobs) - len(kept)
+
+
+def _read(tracker: Tracker, run: Any) -> Recorded:
+    """A run from its record; refused where it has not finished, or where this code does not take it."""
+    run_id, tags = run.info.run_id, run.data.tags
+    if run.info.status != "FINISHED":
+        remedy = f"is {run.info.status}: only a run that has finished has numbers to compare"
+        raise ConfigError([Problem("RUN_ID", run_id, remedy)])
+    try:
+        tree = yaml.safe_load(tracker.read_text(run_id, CONFIG))
+    except (TrackingError, OSError) as error:
+        remedy = (
+            f"its {CONFIG} is not in the artifact store, and without it nothing can be run again ({error})"
+        )
+        raise ConfigError([Problem("RUN_ID", run_id, remedy)]) from error
+    tree, wrong = load(tree)
+    if wrong:
+        commit = tags.get("git.commit", "")[:10] or "(not recorded)"
+        more = Problem(
+            "RUN_ID", run_id, f"was configured for other code than this: check out commit {commit}"
+        )
+        raise ConfigError([*wrong, more])
+    block, repeat, order = (int(tags.get(f"workbench.{name}") or 0) for name in ("block", "repeat", "order"))
+    return Recorded(run, Job(order, tags.get("workbench.arm", ""), block, repeat, tree), Config.of(tree))
+
+
+def _same_data(recorded: Sequence[Recorded], conductor: Conductor) -> None:
+    for one in recorded:
+        now = conductor.fingerprint(one.job)
+        if one.fingerprint and now != one.fingerprint:
+            where = one.config.data.name
+            remedy = f"run {one.run_id} had {one.fingerprint}: the source data={where} gives other data now"
+            raise ConfigError([Problem("data.fingerprint", now, f"{remedy}; nothing was run")])
+
+
+def _of_its_sweep(runs: pd.DataFrame, sweep: str, run_ids: Sequence[str]) -> pd.DataFrame:
+    """The sweep's runs and the reruns of these."""
+    of = runs[f"tags.{OF}"].isin(run_ids) if f"tags.{OF}" in runs else False
+    return runs[(runs["tags.workbench.sweep"] == sweep) | of]
+
+
+def _say_why(console: Console, found: Sequence[Compared], why: Sequence[str]) -> None:
+    if not any(one.judgement == "different" for one in found):
+        return
+    lines = [f"why it may be: {one}" for one in why] or [
+        "versions, machine, device, threads and code are the same: what differs does not repeat, or the machine "
+        "was busier than when its noise was seen"
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _parts(run: Any) -> dict[str, dict[str, Any]]:
+    return {"metrics": run.data.metrics, "tags": run.data.tags, "params": run.data.params}
