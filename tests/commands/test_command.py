@@ -227,6 +227,8 @@ def test_a_dry_run_lists_and_stops(tmp_path: Path, monkeypatch, capsys) -> None:
     said = " ".join(capsys.readouterr().out.split())
     assert "6 blocks after a throw-away block" in said
     assert "skipped: data=python_source padding=batch rnn=static" in said
+    assert "claim P2_batch_padding_is_faster: 6 pairs" in said
+    assert "time: not known: nothing is tracked yet; at 6 s a job" in said
     assert not (tmp_path / "mlruns").exists()
 
 

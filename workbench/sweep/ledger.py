@@ -140,7 +140,7 @@ def config_differences(old: Tree, new: Tree) -> list[str]:
     >>> config_differences({"cell": {"units": 8}}, {"cell": {"units": 16}})
     ['cell.units was 8, is 16']
     """
-    first, second = _bearing(old), _bearing(new)
+    first, second = bearing(old), bearing(new)
     return [
         f"{name} was {_shown(first.get(name))}, is {_shown(second.get(name))}"
         for name in sorted({*first, *second})
@@ -202,7 +202,8 @@ def _arms(plan: Plan) -> dict[tuple[str, int], Tree]:
     return {(job.arm, job.repeat): job.tree for job in reversed(plan.jobs)}
 
 
-def _bearing(tree: Tree) -> dict[str, str | None]:
+def bearing(tree: Tree) -> dict[str, str | None]:
+    """The fields of a configuration that bear on its result, seed and repeat apart, as text that compares."""
     flat = flatten({group: tree[group] for group in (*EXPERIMENT_GROUPS, "label") if group in tree})
     return {name: normalise(value) for name, value in flat.items() if name not in NOT_IDENTITY}
 

@@ -26,6 +26,7 @@ from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import close_dead, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
+from workbench.sweep.listing import headline, list_jobs
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
@@ -48,7 +49,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     config = Config.of(tree)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
     if config.workbench.dry_run:
-        _list(console, Plan([job], [], 1, False), None)
+        list_jobs(console, Plan([job], [], 1, False), config=config)
         return 0
     tracker = tracker_of(config)
     sweep_id = new_sweep_id()
@@ -62,7 +63,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
             forks=_forks(config),
         )
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
-        _close_dead(conductor)
+        close_dead_runs(conductor)
         with closing(conductor):
             conductor.prepare([job])
             ended = conductor.run(job)
@@ -112,7 +113,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         if earlier:
             left = resume.take_stock(earlier, planned.jobs, tracker)
             said += resume.decide(left, earlier, changed)
-        _list(console, planned, declared, left, said)
+        list_jobs(console, planned, declared, config=config, known=left, said=said)
         return 0
     tracker = tracker_of(config)
     sweep_id = earlier.sweep if earlier else new_sweep_id()
@@ -122,7 +123,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         if config.workbench.resume and not earlier:
             watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
-        watcher.say(_headline(planned, declared))
+        watcher.say(headline(planned, declared))
         conductor = Conductor(
             tracker,
             config.name,
@@ -132,7 +133,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
         )
-        _close_dead(conductor)
+        close_dead_runs(conductor)
         with closing(conductor):
             conductor.prepare(planned.jobs)
             known = Ledger(todo=planned.jobs)
@@ -246,7 +247,8 @@ def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
     return folder
 
 
-def _close_dead(conductor: Conductor) -> None:
+def close_dead_runs(conductor: Conductor) -> None:
+    """Close what processes of this host that are gone have left running, and say so."""
     for run_id in close_dead(conductor.tracker):
         conductor.watcher.say(f"run {run_id} was left running by a process that is gone: closed as KILLED")
 
@@ -305,33 +307,6 @@ def _open_parent(
         tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
     tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
     return run_id
-
-
-def _headline(planned: Plan, declared: list[Claim] | None) -> str:
-    throw = " after a throw-away block" if planned.throw_away else ""
-    claims = f", {len(declared)} claims" if declared else ""
-    skipped = "".join(f"\n  skipped: {s.arm}: {s.reason}" for s in planned.skipped)
-    return f"{len(planned.jobs)} jobs in {planned.blocks} blocks{throw}{claims}{skipped}"
-
-
-def _list(
-    console: Console,
-    planned: Plan,
-    declared: list[Claim] | None,
-    known: Ledger | None = None,
-    said: Sequence[str] = (),
-) -> None:
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    say(_headline(planned, declared))
-    for job in planned.jobs:
-        where = f"block {job.block}" if job.block else "throw-away"
-        again = " (control again)" if job.repeat else ""
-        done = "  finished" if known and known.finished(job) else ""
-        say(f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}{done}")
-    for line in said:
-        say(line)
 
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:

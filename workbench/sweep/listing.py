@@ -1,0 +1,137 @@
+"""What a sweep would be, before anything is run: its jobs, what is skipped and why, pairs a claim, and the time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+import pandas as pd
+from rich.console import Console
+
+from workbench.claims import Claim, normalise
+from workbench.claims.statistics import MINIMUM_BLOCKS
+from workbench.config import Config
+from workbench.sweep.grid import Job, Plan
+from workbench.sweep.ledger import Ledger, bearing
+from workbench.tracking import Tracker, TrackingError
+
+ASSUMED_S = 6.0
+"""Seconds a job where none was ever seen: the padding ablation's at scale=quick, on 2 cores."""
+
+
+def headline(planned: Plan, declared: Sequence[Claim] | None) -> str:
+    """How much it is, and what of the grid cannot run."""
+    throw = " after a throw-away block" if planned.throw_away else ""
+    claims = f", {len(declared)} claims" if declared else ""
+    skipped = "".join(f"\n  skipped: {s.arm}: {s.reason}" for s in planned.skipped)
+    return f"{len(planned.jobs)} jobs in {planned.blocks} blocks{throw}{claims}{skipped}"
+
+
+def list_jobs(
+    console: Console,
+    planned: Plan,
+    declared: Sequence[Claim] | None = None,
+    *,
+    config: Config,
+    known: Ledger | None = None,
+    said: Sequence[str] = (),
+) -> None:
+    """Print the jobs in their order; of a sweep that would be resumed, also which have finished."""
+    left = [job for job in planned.jobs if not (known and known.finished(job))]
+    lines = [headline(planned, declared)]
+    for job in planned.jobs:
+        where = f"block {job.block}" if job.block else "throw-away"
+        again = " (control again)" if job.repeat else ""
+        done = "  finished" if known and known.finished(job) else ""
+        lines.append(f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}{done}")
+    lines += [_pairs(claim, planned.blocks) for claim in declared or ()]
+    lines += [*said, estimate(left, *_last_runs(config))]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def estimate(jobs: Sequence[Job], runs: pd.DataFrame, source: str) -> str:
+    """How long these jobs take one after another, from runs of the same configuration, whatever their seed.
+
+    A job whose like was not run counts as the mean of all runs; what passes between runs (the start of a
+    block's server) counts as the share that it had then. `source` says in words where the runs are from, or why
+    there are none.
+    """
+    if not jobs:
+        return "time: nothing is left to run"
+    finished = runs[runs["status"] == "FINISHED"] if len(runs) else runs
+    if finished.empty:
+        return (
+            f"time: not known: {source}; at {ASSUMED_S:g} s a job, which is what the padding ablation's took at "
+            f"scale=quick on 2 cores, {_lasting(ASSUMED_S * len(jobs))}: a guess"
+        )
+    spent = (_moments(finished, "end_time") - _moments(finished, "start_time")).dt.total_seconds()
+    rows = finished.to_dict("records")
+    trees = {(job.arm, job.repeat): _as_params(job) for job in jobs}
+    names = sorted({name for tree in trees.values() for name in tree})
+    seen: dict[tuple[str | None, ...], list[float]] = {}
+    for row, seconds in zip(rows, spent, strict=True):
+        seen.setdefault(tuple(normalise(row.get(f"params.{name}")) for name in names), []).append(seconds)
+    of_arm = {arm: seen.get(tuple(tree.get(name) for name in names)) for arm, tree in trees.items()}
+    mean = float(spent.mean())
+    total = sum(fmean(of_arm[job.arm, job.repeat] or [mean]) for job in jobs) * _between(finished, spent)
+    unseen = len({arm for (arm, _), found in of_arm.items() if not found})
+    more = ""
+    if unseen:
+        arms = len({arm for arm, _ in trees})
+        more = f"; {unseen} of {arms} arms were not run as they are now, and count as the mean of those runs"
+    return f"time: {_lasting(total)} for {len(jobs)} jobs one after another, from {source}{more}"
+
+
+def _as_params(job: Job) -> dict[str, str]:
+    return {name: "null" if value is None else value for name, value in bearing(job.tree).items()}
+
+
+def _last_runs(config: Config) -> tuple[pd.DataFrame, str]:
+    """The runs of the experiment's last sweep that had any that finished, in words which; or why there are none."""
+    try:
+        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, create=False)
+        for sweep in tracker.sweeps(experiment=config.name)[:5]:
+            runs = tracker.runs(config.name, sweep.data.tags["workbench.sweep"])
+            jobs = runs[(runs["tags.workbench.kind"] == "run") & (runs["status"] == "FINISHED")]
+            if len(jobs):
+                machine = jobs.get("tags.machine.cpu", pd.Series(dtype=str)).dropna()
+                where = f", on {machine.iloc[0]}" if len(machine) else ""
+                return jobs, f"{len(jobs)} runs of its last sweep {sweep.data.tags['workbench.sweep']}{where}"
+        return pd.DataFrame(), f"experiment {config.name!r} has no finished sweep at {tracker.uri}"
+    except TrackingError:
+        return pd.DataFrame(), "nothing is tracked yet"
+
+
+def _pairs(claim: Claim, blocks: int) -> str:
+    conditions = math.prod(len(values) for values in claim.over.values())
+    over = f", each over {conditions} conditions" if conditions > 1 else ""
+    needed = 2 if claim.kind == "exact" else MINIMUM_BLOCKS
+    few = f": too few, under {needed} it is not judged" if blocks < needed else ""
+    return f"claim {claim.name}: {blocks} pairs{over}{few}"
+
+
+def _between(runs: pd.DataFrame, spent: pd.Series) -> float:
+    """All the time from a sitting's first run to its last one's end, over the time inside runs; at least 1."""
+    owners = runs["tags.workbench.owner"] if "tags.workbench.owner" in runs else pd.Series("", runs.index)
+    starts, ends = _moments(runs, "start_time"), _moments(runs, "end_time")
+    sittings = runs.groupby(owners.fillna("")).groups.values()
+    whole = sum((ends[rows].max() - starts[rows].min()).total_seconds() for rows in sittings)
+    inside = float(spent.sum())
+    return max(1.0, whole / inside) if inside else 1.0
+
+
+def _moments(runs: pd.DataFrame, column: str) -> pd.Series:
+    return pd.to_datetime(runs[column], utc=True)
+
+
+def _lasting(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> [_lasting(one) for one in (12, 400, 9000)]
+    ['about 12 s', 'about 7 min', 'about 2.5 h']
+    """
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
