@@ -247,6 +247,24 @@ def test_every_cells_variables_come_out_as_they_went_in(name):
         np.testing.assert_array_equal(value, given[variable])
 
 
+@pytest.mark.parametrize("name", ["gru", "gru_block"])
+def test_a_gru_block_cell_of_the_first_version(name):
+    """Contrib's GRUBlockCell has GRUBlockCellV2's weights under other names."""
+    cell = CELLS[name](4)
+    cell.build((None, 3))
+    shapes = {"w_ru": (7, 8), "b_ru": (8,), "w_c": (7, 4), "b_c": (4,)}
+    old = {f"rnn/gru_cell/{k}": RANDOM.normal(size=v).astype("float32") for k, v in shapes.items()}
+    new = dict(zip([f"rnn/gru_cell/{v.name}" for v in layout_of(cell).variables], old.values(), strict=True))
+    for given, other in ((old, new), (new, old)):
+        cell.set_weights([0 * w for w in cell.get_weights()])
+        load_tf1_weights(cell, given)
+        for variable, value in tf1_variables(cell, other).items():
+            np.testing.assert_array_equal(value, other[variable])
+    del old["rnn/gru_cell/b_c"]
+    with pytest.raises(ValueError, match=r"missing: rnn/gru_cell/b_c \(4,\)\nLooked"):
+        load_tf1_weights(cell, old)
+
+
 def test_attention_over_a_cell_whose_states_are_cut_otherwise():
     cell = WRAPPERS["attention"](CELLS["grid_lstm"](2, feature_size=1), 2)
     cell.build((None, 3))

@@ -3,6 +3,7 @@ weights."""
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,24 @@ RUNNERS = {
     "bidirectional_dynamic": "dynamic",
     "static_bidirectional": "static",
 }
-FOLDER = Path(os.environ.get("WORKBENCH_GOLDEN_DIR", Path(__file__).parent / "data"))
+ROOT = Path(__file__).parents[2]
+OWN = Path(__file__).parent / "data"
+FOLDER = Path(os.environ.get("WORKBENCH_GOLDEN_DIR", OWN))
 CASES = sorted(path.stem for path in FOLDER.glob("*__*.npz"))
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
-# Cells of TF 1.15 that are not here yet. A case that passes while its cell is listed fails the last test.
-EXEMPT: set[str] = set()
+# Files that are no cases of a cell, and who holds them.
+OTHERS = {
+    "losses.npz": "tests/golden/test_losses_golden.py",
+    "tagging.tfrecord": "tests/golden_data/test_golden_data.py",
+    "tagging.tfrecord.gz": "tests/golden_data/test_golden_data.py",
+    "tagging_expected.npz": "tests/golden_data/test_golden_data.py",
+    "batch_padding.npz": "tests/golden_data/test_golden_data.py",
+}
+# Names of the tables that TF 1.15 gave no numbers of, and who holds them.
+WITHOUT_CASE = {
+    "bidirectional_grid_lstm": "tests/cells/test_frequency_cells.py",  # from two grid LSTMs
+    "dropout": "tests/cells/test_wrappers.py",  # random
+}
 # Tracing takes most of the time, and conformance holds graphs against eager for each cell; so a few of each runner.
 TRACED = {
     "lstm_full__dynamic__len",
@@ -71,26 +85,15 @@ def make_cell(spec, dtype):
     return CELLS[SAME_AS.get(spec["cell"], spec["cell"])](dtype=dtype, **options)
 
 
-def names_in(spec):
-    """The names of the cells in a spec, wrappers and wrapped."""
-    inner = [*spec.get("cells", []), *([spec["inner"]] if "inner" in spec else [])]
-    return {spec["cell"]}.union(*map(names_in, inner))
-
-
-def spec_of(case):
-    with np.load(FOLDER / f"{case}.npz") as data:
-        return json.loads(str(data["meta"]))["spec"]
-
-
 class Case:
-    """A case's numbers, and ours for them, by the runner of the case or by another (`rnn`)."""
+    """A case's numbers, and ours for them by a runner."""
 
-    def __init__(self, name, rnn=None):
+    def __init__(self, name, rnn):
         with np.load(FOLDER / f"{name}.npz") as data:
             self.data = dict(data)
         self.meta = json.loads(str(self.data["meta"]))
         self.lengths = self.data["lengths"] if self.meta["sequence_length"] else None
-        self.rnn = rnn or RUNNERS[self.meta["runner"]]
+        self.rnn = rnn
         scopes = [None]
         if "bidirectional" in self.meta["runner"]:
             scopes = ["bidirectional_rnn/fw", "bidirectional_rnn/bw"]
@@ -119,18 +122,16 @@ class Case:
         ]
 
 
-@pytest.mark.parametrize("name", [c for c in CASES if not names_in(spec_of(c)) & EXEMPT])
-def test_case(name):
-    check_case(name, traced=name in TRACED)
+def pairs():
+    """Each case with the runner that it has in TF 1.15, and with each that runs everywhere."""
+    for case in CASES:
+        own = RUNNERS[case.split("__")[1]]
+        for rnn in dict.fromkeys([own, *EVERYWHERE]):
+            yield case, rnn, case in COMPILED if rnn == "packed" else rnn == own and case in TRACED
 
 
-@pytest.mark.parametrize("rnn", sorted(set(EVERYWHERE) - set(RUNNERS.values())))
-@pytest.mark.parametrize("name", [c for c in CASES if "dynamic" in c and not names_in(spec_of(c)) & EXEMPT])
-def test_case_by_a_runner_that_tf1_did_not_have(name, rnn):
-    check_case(name, rnn, traced=name in COMPILED)
-
-
-def check_case(name, rnn=None, *, traced):
+@pytest.mark.parametrize(("name", "rnn", "traced"), [*pairs()])
+def test_case(name, rnn, traced):
     case = Case(name, rnn)
     variables = [{path: v.value for path, v in weight_paths(cell).items()} for cell in case.cells]
 
@@ -160,14 +161,29 @@ def check_case(name, rnn=None, *, traced):
     assert seen == set(case.meta["weights"])
 
 
-def test_no_exemption_is_stale():
-    for name in EXEMPT:
-        cases = [c for c in CASES if name in names_in(spec_of(c))]
-        assert cases, f"no case has the cell {name}: take it out of EXEMPT"
-        with pytest.raises((KeyError, ValueError, TypeError)):
-            test_case(cases[0])
+def names_in(spec):
+    """The names of the cells in a spec, wrappers and wrapped."""
+    inner = [*spec.get("cells", []), *([spec["inner"]] if "inner" in spec else [])]
+    return {SAME_AS.get(spec["cell"], spec["cell"])}.union(*map(names_in, inner))
 
 
-def test_there_are_cases():
-    assert len(CASES) > 0, f"{FOLDER} holds no case"
+def test_no_file_is_left_out():
+    """Each is a case, or named in the test that reads it."""
+    files = {path.name for folder in (FOLDER, OWN.parent) for path in folder.iterdir()}
+    cases = {f"{case}.npz" for case in CASES}
+    assert {name for name in files - cases if re.search(r"\.(npz|tfrecord|gz)$", name)} == set(OTHERS)
+    for name, test in OTHERS.items():
+        assert name in (ROOT / test).read_text()
+
+
+@pytest.mark.skipif(FOLDER != OWN, reason="WORKBENCH_GOLDEN_DIR may hold any cases")
+def test_no_cell_is_left_out():
+    found = set()
+    for case in CASES:
+        with np.load(FOLDER / f"{case}.npz") as data:
+            found |= names_in(json.loads(str(data["meta"]))["spec"])
+    assert found == {*CELLS, *WRAPPERS} - set(WITHOUT_CASE)
+    for name, test in WITHOUT_CASE.items():
+        kind = (CELLS | WRAPPERS)[name].__name__
+        assert re.search(rf'"{name}"|\b{kind}\b', (ROOT / test).read_text())
     assert set(CASES) >= TRACED | COMPILED

@@ -7,7 +7,7 @@ LSTM's gates i, c, f, o where we (as Keras) have i, f, c, o, and an LSTM's state
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,11 +51,20 @@ class Child(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a cell is in TF 1.15: its variables, the cells inside, and its own states from ours."""
+    """What a cell is in TF 1.15: its variables, the cells inside, and its own states from ours.
+
+    `renamed`: what another of TF 1.15's classes, with the same weights, calls the variables.
+    """
 
     variables: Sequence[Variable] = ()
     children: Sequence[Child] = ()
     states: Callable[[Any], list[Any]] = tf.nest.flatten
+    renamed: Sequence[Mapping[str, str]] = ()
+
+    def spellings(self) -> list[Sequence[Variable]]:
+        """The variables under each of the names that they may have, the usual ones first."""
+        others = ([v._replace(name=names[v.name]) for v in self.variables] for names in self.renamed)
+        return [self.variables, *others]
 
 
 def tf1_states(cell: Any, states: Any) -> list[Any]:
@@ -72,6 +81,12 @@ def tf1_states(cell: Any, states: Any) -> list[Any]:
 
 I_C_F_O = ((0, 2, 1, 3), 4)
 KERNELS = ("kernel", "recurrent_kernel")
+GRU_BLOCK_V1 = {  # contrib's GRUBlockCell; GRUBlockCellV2 has GRUCell's names
+    "gates/kernel": "w_ru",
+    "gates/bias": "b_ru",
+    "candidate/kernel": "w_c",
+    "candidate/bias": "b_c",
+}
 
 
 def _c_h(states: Any) -> list[Any]:
@@ -95,7 +110,8 @@ def _gru(cell: Any) -> Layout:
             Variable("gates/bias", ("bias",), *r_z),
             Variable("candidate/kernel", KERNELS, *n),
             Variable("candidate/bias", ("bias",), *n),
-        ]
+        ],
+        renamed=[GRU_BLOCK_V1],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.cells.tf1_checkpoint import read_checkpoint, without_slots
-from workbench.cells.tf1_layouts import Variable, layout_of
+from workbench.cells.tf1_layouts import Layout, Variable, layout_of
 
 
 def load_tf1_weights(
@@ -131,19 +131,19 @@ def _resolve(
     is the scope that was passed, as far as it is known."""
     layout = layout_of(cell)
     if layout.variables:
-        scopes = _scopes(layout.variables, names)
+        table, scopes = _spelling(layout, names)
         whole = [scope for scope, absent in scopes.items() if not absent]
         if len(whole) > 1:
             fit.ambiguous.append(
                 f"{type(cell).__name__} could be any of {', '.join(whole)}: pass scope= to choose one"
             )
-            for variable in layout.variables:
+            for variable in table:
                 for scope in whole:
                     names.pop(scope + variable.name)
                     fit.candidates.add(scope + variable.name)
         else:
             scope = min(scopes, key=lambda s: len(scopes[s]), default=f"{within}*/")
-            for variable in layout.variables:
+            for variable in table:
                 place = Place(scope + variable.name, path, variable)
                 if names.pop(place.name, None) is not None:
                     fit.places.append(place)
@@ -173,6 +173,12 @@ def _below(scope: str, siblings: set[str], names: Mapping[str, int]) -> Iterator
                 if part == scope:
                     yield name, at
                 break
+
+
+def _spelling(layout: Layout, names: Mapping[str, int]) -> tuple[Sequence[Variable], dict[str, list[str]]]:
+    """The spelling of a layout that lacks least in some scope, and its scopes."""
+    found = [(table, _scopes(table, names)) for table in layout.spellings()]
+    return min(found, key=lambda f: min(map(len, f[1].values()), default=len(f[0])))
 
 
 def _scopes(table: Sequence[Variable], names: Mapping[str, int]) -> dict[str, list[str]]:
