@@ -1,12 +1,9 @@
-"""Every cell of CELLS and wrapper of WRAPPERS, in the variants below, through every check and every runner."""
+"""Every cell, variant and wrapper of the suite (conftest.py) through every check and every runner."""
 
-import functools
-
-import keras
 import pytest
 
 from workbench.cells import CELLS, WRAPPERS
-from workbench.probes.cell_checks import CHECKS, RUNNER_CHECKS, Batch
+from workbench.probes.cell_checks import CHECKS, RUNNER_CHECKS
 from workbench.rnn import RNNS
 from workbench.rnn.table import EVERYWHERE
 
@@ -14,56 +11,6 @@ from workbench.rnn.table import EVERYWHERE
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
-
-PEEPHOLES = {"use_peepholes": True}
-# What is tried beside a cell's defaults; a cell that is not here is tried with its defaults alone.
-VARIANTS = {
-    "gru": [{}, {"reset_after": True}],
-    "lstm": [{}, {**PEEPHOLES, "cell_clip": 0.3, "num_proj": 4, "proj_clip": 0.3, "forget_bias": 0.5}],
-    "lstm_block": [{}, {**PEEPHOLES, "cell_clip": 2.0}],
-    "coupled_lstm": [{}, {**PEEPHOLES, "num_proj": 3, "proj_clip": 0.2}],
-    "nas": [{}, {"use_bias": True, "num_proj": 3}],
-    "time_freq_lstm": [{}, {**PEEPHOLES, "feature_size": 3, "frequency_skip": 2, "cell_clip": 0.4}],
-    "grid_lstm": [
-        {},
-        {**PEEPHOLES, "feature_size": 3, "share_weights": True, "couple_gates": True},
-        {**PEEPHOLES, "feature_size": 2, "groups": [[0, 4], [2, 6]], "cell_clip": 0.4},
-    ],
-    "bidirectional_grid_lstm": [{}, {"feature_size": 3, "backward_slice_offset": -1}],
-}
-DTYPES = {"lstm_block": "float32", "gru_block": "float32"}  # where float64 cannot be
-WRAPPED = {
-    "multi": lambda: WRAPPERS["multi"]([cell("lstm"), cell("gru")]),
-    "dropout": lambda: WRAPPERS["dropout"](cell("lstm"), output_keep_prob=0.5, variational=True, seed=1),
-    "residual": lambda: WRAPPERS["residual"](cell("ugrnn", units=6)),
-    "attention": lambda: WRAPPERS["attention"](cell("lstm"), 2, attn_size=3, attn_vec_size=4),
-    "keras": lambda: WRAPPERS["multi"]([keras.layers.GRUCell(4, dtype="float64"), cell("lstm")]),
-    "all": lambda: WRAPPERS["attention"](
-        WRAPPERS["multi"]([WRAPPERS["dropout"](cell("lstm")), WRAPPERS["residual"](cell("gru", units=4))]), 2
-    ),
-}
-
-
-def cell(name, **options):
-    return CELLS[name](**{"units": 4, "dtype": DTYPES.get(name, "float64"), **options})
-
-
-CASES = {
-    f"{name}-{i}": lambda name=name, options=options: cell(name, **options)
-    for name in CELLS
-    for i, options in enumerate(VARIANTS.get(name, [{}]))
-} | WRAPPED
-
-
-@functools.cache
-def batch_of(name):
-    """No check changes its batch, so one serves all."""
-    return Batch(CASES[name]())
-
-
-@pytest.fixture(params=CASES)
-def batch(request):
-    return batch_of(request.param)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -77,12 +24,22 @@ def test_cell_in_runner(batch, check, rnn):
     RUNNER_CHECKS[check](batch, rnn, RNNS[rnn])
 
 
-# tests/rnn/test_traced.py traces each cell in each runner; this is the check itself, on the deepest nest.
-@pytest.mark.parametrize(("name", "rnn"), [("all", "dynamic"), ("gru-0", "static")])
-def test_cell_in_a_graph(name, rnn):
-    RUNNER_CHECKS["graph"](batch_of(name), rnn, RNNS[rnn])
+# tests/rnn/test_traced.py traces each cell in each runner; this is the check itself, on the deepest nest, and on
+# what is not of this house.
+@pytest.mark.parametrize(
+    ("batch", "rnn"),
+    [
+        ("all", "dynamic"),
+        ("gru-0", "static"),
+        ("third party, one step", "packed"),
+        ("third party, call only", "packed"),
+    ],
+    indirect=["batch"],
+)
+def test_cell_in_a_graph(batch, rnn):
+    RUNNER_CHECKS["graph"](batch, rnn, RNNS[rnn])
 
 
-def test_the_tables_are_covered():
-    assert set(VARIANTS) | set(DTYPES) <= set(CELLS)
-    assert set(WRAPPERS) <= set(WRAPPED)
+def test_the_tables_are_covered(tables):
+    assert set(tables["VARIANTS"]) | set(tables["DTYPES"]) <= set(CELLS)
+    assert set(WRAPPERS) <= set(tables["WRAPPED"])

@@ -27,6 +27,7 @@ class Run(NamedTuple):
     states: list[np.ndarray]
     grad_inputs: list[np.ndarray]
     grad_weights: list[np.ndarray]
+    grad_states: list[np.ndarray]  # of the initial states, where some were given
 
 
 class Batch:
@@ -118,20 +119,28 @@ def said(error: Exception) -> str:
 
 
 # ------------------------------------------------------------ running
-def tensors(batch: Batch, rnn: Callable[..., Any], inputs: Any, lengths: Any, rows: Any) -> Any:
+def tensors(
+    batch: Batch, rnn: Callable[..., Any], inputs: Any, lengths: Any, rows: Any, states: Any = None
+) -> Any:
     """A run's outputs, states and gradients, as tensors."""
     variables = [v.value for v in batch.cell.trainable_variables]
     watched = tf.nest.flatten(inputs)
+    starts = [] if states is None else [s for s in tf.nest.flatten(states) if s.dtype.is_floating]
     with tf.GradientTape() as tape:
-        tape.watch(watched)
-        outputs, states = rnn(batch.cell, inputs, lengths)
-        total = weighed([*tf.nest.flatten(outputs), *tf.nest.flatten(states)], rows)
-    gradients = tape.gradient(total, [*watched, *variables], unconnected_gradients="zero")
+        tape.watch([*watched, *starts])
+        outputs, final = rnn(
+            batch.cell, inputs, lengths, **({} if states is None else {"initial_state": states})
+        )
+        total = weighed([*tf.nest.flatten(outputs), *tf.nest.flatten(final)], rows)
+    of_inputs, of_weights, of_states = tape.gradient(
+        total, (watched, variables, starts), unconnected_gradients="zero"
+    )
     return (
         tf.nest.flatten(outputs),
-        tf.nest.flatten(states),
-        gradients[: len(watched)],
-        [tf.convert_to_tensor(g) for g in gradients[len(watched) :]],
+        tf.nest.flatten(final),
+        of_inputs,
+        [tf.convert_to_tensor(g) for g in of_weights],
+        of_states,
     )
 
 
@@ -151,14 +160,15 @@ def _cotangent(rows: Any, tensor: tf.Tensor, position: int) -> tf.Tensor:
     return tf.constant(np.cos(0.7 * row + phase + position), tensor.dtype)
 
 
-def run(batch: Batch, rnn: Callable[..., Any], inputs: Any, lengths: Any, rows: Any = None) -> Run:
-    """A runner over inputs [B, T, ...], of which `rows` are the examples' numbers in the batch."""
+def run(
+    batch: Batch, rnn: Callable[..., Any], inputs: Any, lengths: Any, rows: Any = None, states: Any = None
+) -> Run:
+    """A runner over inputs [B, T, ...], of which `rows` are the examples' numbers in the batch, from `states`."""
     rows = range(len(LENGTHS)) if rows is None else rows
-    return Run(
-        *tf.nest.map_structure(
-            array, tensors(batch, rnn, tf.nest.map_structure(tf.constant, inputs), lengths, rows)
-        )
+    inputs, states = (
+        nest if nest is None else tf.nest.map_structure(tf.constant, nest) for nest in (inputs, states)
     )
+    return Run(*tf.nest.map_structure(array, tensors(batch, rnn, inputs, lengths, rows, states)))
 
 
 def alone(batch: Batch, row: int, length: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
