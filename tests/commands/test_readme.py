@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from workbench.config import GROUPS
@@ -19,12 +24,73 @@ def test_the_table_of_groups_lists_every_variant(group: str) -> None:
     assert set(re.findall(r"`(\w+)`", row)) == set(GROUPS[group])
 
 
-def test_the_table_of_cells_lists_every_cell() -> None:
-    from workbench.cells import CELLS
-
-    assert set(re.findall(r"^\| `(\w+)` \| .* \|.*\| [\d,]+ \| [\d.]+ \|$", README, re.MULTILINE)) == set(
-        CELLS
+COST = json.loads((ROOT / "experiments" / "cell_cost" / "results" / "cells.json").read_text())["cells"]
+ROWS = {
+    name.strip("`"): (paper, options, parameters, ratio)
+    for name, paper, options, parameters, ratio in re.findall(
+        r"^\| (`\w+`|lstm, [^|]+) \|([^|]*)\|([^|]*)\| ([\d,]+) \| ([\d.]+) \|$",
+        README,
+        re.MULTILINE,
     )
+}
+
+
+def test_the_table_of_cells_is_the_code_and_the_benchmark() -> None:
+    """Options, papers and parameters are the code's; what a cell costs is what the benchmark's results have."""
+    from workbench.cells import CELLS
+    from workbench.config.cell import SCHEMAS, Cell
+
+    assert set(ROWS) == {row["cell"] for row in COST} >= set(CELLS)
+    for row in COST:
+        *_, parameters, ratio = ROWS[row["cell"]]
+        assert (int(parameters.replace(",", "")), float(ratio)) == (row["parameters"], row["ratio"])
+    shared, options = {field.name for field in fields(Cell)}, {}
+    for name, kind in CELLS.items():
+        paper, told, parameters, _ = ROWS[name]
+        cell = kind(64)
+        cell.build((None, 64))
+        assert cell.count_params() == int(parameters.replace(",", ""))
+        like = re.match(r"\s*as (\w+)", told)
+        options[name] = set(re.findall(r"`(\w+)`", told)) | (options[like[1]] if like else set())
+        assert options[name] == {field.name for field in fields(SCHEMAS[name])} - shared
+        source = Path(inspect.getfile(kind)).read_text()
+        assert all(link in source for link in re.findall(r"\]\((.*?)\)", paper))
+
+
+def test_readme_says_which_cells_are_not_in_one_step_form() -> None:
+    from workbench.cells import CELLS, WRAPPERS, StepCell
+
+    (said,) = re.findall(r"What cannot be put so (.*?)\n\n", README, re.DOTALL)
+    steps = {name: kind(4) for name, kind in CELLS.items() if issubclass(kind, StepCell)}
+    never = {name for name in CELLS if name not in steps or not steps[name].has_step(training=False)}
+    drawing = {"layer_norm_lstm"}
+    assert not CELLS["layer_norm_lstm"](4, dropout_keep_prob=0.5).has_step(training=True)
+    assert set(re.findall(r"`(\w+)`", said)) == never | drawing | {"call", "dropout_keep_prob"}
+    for name, wrapper in WRAPPERS.items():
+        assert not issubclass(wrapper, StepCell)
+        assert name == "multi" or name in said
+
+
+def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the checkout's files, and a checkpoint as TF 1 writes them."""
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    weights = {
+        "rnn/lstm_cell/kernel": np.ones((96, 256), "float32"),
+        "rnn/lstm_cell/bias": np.ones(256, "float32"),
+    }
+    tf.raw_ops.SaveV2(
+        prefix="model.ckpt", tensor_names=[*weights], shape_and_slices=[""] * 2, tensors=[*weights.values()]
+    )
+    snippets = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert len(snippets) >= 3
+    for snippet in snippets:
+        names: dict[str, Any] = {}
+        exec(compile(snippet, "README.md", "exec"), names)
+        if "load_tf1_weights" in names:
+            assert np.all(names["cell"].get_weights()[0] == 1)
 
 
 def test_every_make_target_has_a_line_of_help_and_there_are_at_most_eight() -> None:

@@ -112,6 +112,9 @@ class TimeFreqLSTM(FrequencyCell):
 class GridLSTM(FrequencyCell):
     """Grid LSTM: an LSTM in time and one in frequency for each block."""
 
+    groups: list[list[int]] | None = option(
+        None, "parts of the inputs with weights of their own, as [[0, 32], [32, 64]]; null: one", low=0
+    )
     share_weights: bool = option(False, "time and frequency share their weights")
     couple_gates: bool = option(False, "input gate is one minus forget gate")
 
