@@ -12,6 +12,7 @@ ROOT = Path(workbench.__file__).parent
 CODE = {
     path.relative_to(ROOT).as_posix(): re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     for path in ROOT.rglob("*.py")
+    if path.parent.name != "peers"  # its settings are the cells that it measures
 }
 # The table, the schema, the names in TF 1.15.
 FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py"}
@@ -20,7 +21,6 @@ BESIDE = {
     "rnn/cudnn.py": {"lstm", "gru"},  # what cuDNN has
     "rnn/keras_layer.py": {"lstm", "gru", "basic_rnn"},  # what Keras has
     "model.py": {"lstm"},  # the default
-    "config/__init__.py": {"lstm"},  # likewise
 }
 
 

@@ -1,15 +1,18 @@
 """`check_cell` passes anyone's good cell with no change in the house, and says what a bad one does."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from workbench.cells import StepCell, StepWeights
 from workbench.probes.cell_checks import CellError, check_cell
 from workbench.rnn.table import EVERYWHERE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
+OURS = {name: rnn for name, rnn in EVERYWHERE.items() if name != "keras"}  # which takes no integer states
 DYNAMIC = {"dynamic": EVERYWHERE["dynamic"]}
 registered = keras.saving.register_keras_serializable(package="third_party")
 
@@ -101,7 +104,7 @@ class MadeOfLayers(Good):
     [
         (lambda: Good(3, dtype="float64"), EVERYWHERE),
         (lambda: OneTensor(3, dtype="float64"), EVERYWHERE),
-        (lambda: OutputIsNoState(3, dtype="float64"), DYNAMIC),
+        (lambda: OutputIsNoState(3, dtype="float64"), OURS),
         (lambda: MadeOfLayers(3), DYNAMIC),
         (lambda: keras.layers.LSTMCell(3, dtype="float64"), DYNAMIC),
         (lambda: keras.layers.GRUCell(3, dropout=0.5, recurrent_dropout=0.5), DYNAMIC),
@@ -155,6 +158,23 @@ class ReadsAVariable(Good):
     def call(self, inputs, states):
         output, states = super().call(inputs, states)
         return output * self.scale, states
+
+
+class ForgetsItsState(Good):
+    def call(self, inputs, states):
+        return super().call(inputs, states)[0], states
+
+
+class StartsAnewEachStep(Good):
+    def call(self, inputs, states):
+        return super().call(inputs, [tf.zeros_like(states[0])])
+
+
+class DrawsByNumPy(Good):
+    def call(self, inputs, states, training=False):
+        keep = np.random.default_rng().uniform(size=self.units) if training else np.ones(self.units)
+        output, states = super().call(inputs, states)
+        return output * tf.constant(keep, output.dtype), states
 
 
 class LooksAtTheBatch(Good):
@@ -272,6 +292,9 @@ BAD = {
     KeepsItsState: r"two calls .* differ\. It changes keeps_its_state/kept",
     ReadsAVariable: r"reads .*Variable:0, which is not among the cell's trainable_variables.*add_weight",
     LooksAtTheBatch: r"example 0 alone is not what it is among others: .* across the batch axis",
+    ForgetsItsState: r"nothing is carried from step to step.* return the new ones.* skip=\('memory',\)",
+    StartsAnewEachStep: r"nothing is carried from step to step.*Read `states` in call",
+    DrawsByNumPy: r"random numbers of Python or NumPy are drawn once.*Draw with tf\.random or keras\.random",
     Branches: r"inside tf\.function, .* raises OperatorNotAllowedInGraphError.*no `if` on a tensor",
     UsesNumPy: r"inside tf\.function, .* no attribute 'numpy'",
     ForgetsItsUnits: "come back from the config as",
@@ -300,12 +323,69 @@ def test_a_bad_cell_is_told_what_it_does(kind, message):
         check_cell(getattr(kind, "make", kind)(4, dtype="float64"), rnns=DYNAMIC)
 
 
+class OneStep(StepCell):
+    """In one-step form, and wrong in it."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.projection_width = self.state_size = self.output_size = units
+
+    def build(self, input_shape):
+        self.kernel = self.add_kernel("kernel", input_shape[-1], self.units)
+        self.recurrent_kernel = self.add_recurrent("recurrent_kernel", self.units, self.units)
+        self.bias = self.add_vector("bias", self.units)
+
+    def step_weights(self):
+        return StepWeights(
+            self.read(self.kernel), self.read(self.bias), [self.read(self.recurrent_kernel)], []
+        )
+
+
+class MakesAProductTwice(OneStep):
+    def step(self, projected, states, weights, product):
+        h = tf.tanh(product(0, states[0], plus=projected) + product(0, states[0] ** 2))
+        return h, [h]
+
+
+class MakesAProductByItself(OneStep):
+    def step(self, projected, states, weights, product):
+        h = tf.tanh(projected + tf.matmul(states[0], self.read(self.recurrent_kernel)))
+        return h, [h]
+
+
+class ReadsItsBias(OneStep):
+    def step(self, projected, states, weights, product):
+        h = tf.tanh(product(0, states[0], plus=projected)) * self.read(self.bias)
+        return h, [h]
+
+
+class MixesRows(OneStep):
+    def step(self, projected, states, weights, product):
+        h = tf.tanh(product(0, states[0], plus=projected - tf.reduce_mean(projected, 0, keepdims=True)))
+        return h, [h]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (MakesAProductTwice, r"MakesAProductTwice\.step makes product 0 twice"),
+        (MakesAProductByItself, r"MakesAProductByItself\.step never makes product 0"),
+        (ReadsItsBias, r"ReadsItsBias\.step reads a variable by itself"),
+        (MixesRows, "across the batch axis"),
+    ],
+)
+def test_a_step_that_is_not_one_is_told_why(kind, message):
+    with pytest.raises(CellError, match=message):
+        check_cell(registered(kind)(4, dtype="float64"), rnns={"packed": EVERYWHERE["packed"]})
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         (NotRegistered, {"custom_objects": {"NotRegistered": NotRegistered}}),
         (StopsItsInputs, {"without_gradient": ["inputs"]}),
         (StopsItsState, {"without_gradient": ["states"]}),
+        (StartsAnewEachStep, {"skip": ["memory"], "without_gradient": ["states", "recurrent"]}),
         (HasASpareWeight, {"without_gradient": ["spare"]}),
         (HasAnotherGradient, {"skip": ["derivative"]}),
     ],

@@ -43,8 +43,7 @@ class MinimalGatedUnit(StepCell):
 class ClockedCell(keras.layers.Layer):
     """A plain Keras cell that has only `call`: unit k is renewed at every (k + 1)th step.
 
-    Its second state counts the steps, as an integer. Nobody wrote it in one-step form, so it runs packed by
-    autodiff.
+    Its second state counts the steps. It is not in one-step form, so it runs packed by autodiff.
     """
 
     def __init__(self, units, **kwargs):
@@ -56,11 +55,11 @@ class ClockedCell(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(input_shape[-1] + self.units, self.units), name="kernel")
 
     def get_initial_state(self, batch_size=None):
-        return [tf.zeros([batch_size, self.units], self.compute_dtype), tf.zeros([batch_size, 1], "int32")]
+        return [tf.zeros([batch_size, n], self.compute_dtype) for n in self.state_size]
 
     def call(self, inputs, states):
         h, steps = states
-        due = tf.math.floormod(steps, tf.range(1, self.units + 1)) == 0
+        due = tf.math.floormod(tf.round(steps), tf.range(1, self.units + 1, dtype=steps.dtype)) == 0
         h = tf.where(due, tf.tanh(tf.concat([inputs, h], -1) @ self.kernel), h)
         return h, [h, steps + 1]
 

@@ -69,9 +69,18 @@ def test_steps_that_are_not_known_while_tracing_may_be_none(time):
     assert run(INPUTS[:, :time], [0, 0, time]).shape == (3, time, 3)
 
 
+class Counts(keras.layers.SimpleRNNCell):
+    """A cell whose state is a whole number."""
+
+    def get_initial_state(self, batch_size=None):
+        return [tf.zeros([batch_size, self.units], "int32")]
+
+
 def test_what_keras_layers_cannot_do_is_refused():
     with pytest.raises(ValueError, match="inputs are nested, but Keras' RNN layers take one tensor"):
         keras_rnn(CELLS["lstm"](3), {"a": INPUTS}, LENGTHS)
+    with pytest.raises(ValueError, match="Counts has states that are no floating numbers"):
+        keras_rnn(Counts(3), INPUTS, LENGTHS)
     drops = WRAPPERS["dropout"](CELLS["lstm"](3), output_keep_prob=0.5, variational=True)
     with pytest.raises(ValueError, match="draws one dropout mask for all steps of a run"):
         keras_rnn(drops, INPUTS, LENGTHS, training=True)

@@ -23,6 +23,7 @@ CHECKS: dict[str, Callable[[Batch], None]] = {
     "contract": steps.check_contract,
     "repeat": steps.check_repeat,
     "rows": steps.check_rows,
+    "memory": steps.check_memory,
     "trace": steps.check_trace,
     "config": steps.check_config,
     "dtype": steps.check_dtype,
@@ -57,9 +58,13 @@ def check_cell(
 
         check_cell(MyCell(5, dtype="float64"))
 
+    A cell that has only `call` is as good as one in one-step form (`workbench.cells.StepCell`): both must give the
+    same by every runner. The first runs packed by TensorFlow's own gradient; of the second, the packed runner's
+    loops, made from `step`, are checked too, in a graph as XLA compiles them.
+
     What is meant is told: `without_gradient` names what has none ("inputs", "states", or a weight, as
-    "kernel" or "*/kernel"), `skip` names checks to leave out ("derivative" for a gradient that is a surrogate).
-    `custom_objects` are Keras', for a class that is not registered with it.
+    "kernel" or "*/kernel"), `skip` names checks to leave out ("derivative" for a gradient that is a surrogate,
+    "memory" for a cell without any). `custom_objects` are Keras', for a class that is not registered with it.
     """
     unknown = sorted(set(skip) - {*CHECKS, *RUNNER_CHECKS})
     if unknown:

@@ -22,20 +22,37 @@ from workbench.probes.cell_batch import (
 )
 from workbench.rnn import RNNS
 
+DRAWS = 9  # runs that are never all alike where something is drawn, be it one of a few masks
+
 
 def check_training(batch: Batch) -> None:
-    """With training=True a run gives finite outputs of the same shapes, zero past an example's end."""
-    outputs, _ = RNNS["dynamic"](
-        batch.cell, tf.nest.map_structure(tf.constant, batch.inputs), batch.lengths, training=True
-    )
-    for found, base in zip(tf.nest.flatten(outputs), batch.run(RNNS["dynamic"]).outputs, strict=True):
-        values = np.asarray(array(found), float)
+    """With training=True a run gives finite outputs of the same shapes, zero past an end, drawn anew in a graph."""
+
+    def trained() -> list[tf.Tensor]:
+        inputs = tf.nest.map_structure(tf.constant, batch.inputs)
+        return tf.nest.flatten(RNNS["dynamic"](batch.cell, inputs, batch.lengths, training=True)[0])
+
+    found = [np.asarray(array(x), float) for x in trained()]
+    for values, base in zip(found, batch.run(RNNS["dynamic"]).outputs, strict=True):
         if values.shape != base.shape or not np.all(np.isfinite(values)):
             raise CellError(
                 f"{batch.name()}: with training=True outputs are not finite, or of another shape."
             )
         if any(np.any(values[i, length:]) for i, length in enumerate(LENGTHS)):
             raise CellError(f"{batch.name()}: with training=True outputs past an example's end are not zero.")
+    if _same(found, trained()):
+        return  # nothing is drawn
+    traced = tf.function(trained, autograph=False)
+    first = [array(x) for x in traced()]
+    if all(_same(first, traced()) for _ in range(DRAWS)):
+        raise CellError(
+            f"{batch.name()}: with training=True runs differ outside a graph, but not inside: random numbers of "
+            "Python or NumPy are drawn once, while tracing. Draw with tf.random or keras.random."
+        )
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return all(np.array_equal(array(a), array(b), equal_nan=True) for a, b in zip(one, other, strict=True))
 
 
 def check_alone(batch: Batch, name: str, rnn: Callable[..., Any]) -> None:

@@ -121,6 +121,26 @@ def check_rows(batch: Batch) -> None:
                 )
 
 
+def check_memory(batch: Batch) -> None:
+    """What a step saw changes what a later one gives: the states carry it."""
+
+    def last(inputs: Any) -> list[np.ndarray]:
+        states = initial_states(batch.cell, len(LENGTHS))
+        for t in range(max(LENGTHS)):
+            step = tf.nest.map_structure(lambda x, t=t: tf.constant(x[:, t]), inputs)
+            output, new_states = batch.cell(step, states)
+            states = tf.nest.pack_sequence_as(states, tf.nest.flatten(new_states))
+        return [array(o) for o in tf.nest.flatten(output)]
+
+    other = tf.nest.map_structure(lambda x: np.concatenate([1 - x[:, :1], x[:, 1:]], 1), batch.inputs)
+    if all(np.array_equal(a, b) for a, b in zip(last(batch.inputs), last(other), strict=True)):
+        raise CellError(
+            f"{batch.name()}: nothing is carried from step to step: what the first saw does not change what the "
+            "last gives. Read `states` in call, and return the new ones, or, where no memory is meant, pass "
+            "skip=('memory',)."
+        )
+
+
 def check_trace(batch: Batch) -> None:
     """A step is traced for a batch of any size, and computes the same."""
     inputs, states = batch.step_inputs(), batch.step_states()

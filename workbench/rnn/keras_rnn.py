@@ -41,14 +41,19 @@ def keras_rnn(
     `use_cudnn`: true and false as Keras takes them; None lets Keras' layer run on cuDNN wherever it can, which
     needs a GPU.
 
-    Raises ValueError for nested inputs, which Keras' layers do not take, for a cell that draws one dropout mask for
-    all steps, and where `use_cudnn` cannot be.
+    Raises ValueError for nested inputs and integer states, which Keras' layers do not take, for a cell that draws
+    one dropout mask for all steps, and where `use_cudnn` cannot be.
 
     Source: Keras, https://keras.io/api/layers/recurrent_layers/.
     """
     if tf.nest.is_nested(inputs):
         raise ValueError("inputs are nested, but Keras' RNN layers take one tensor: use another runner.")
     got = receive(cell, inputs, sequence_length, initial_state, training, time_major, False)
+    if not all(state.dtype.is_floating for state in tf.nest.flatten(got.states)):
+        raise ValueError(
+            f"{type(cell).__name__} has states that are no floating numbers, which Keras' RNN layers would make "
+            "them: use another runner, or keep such states in the cell's compute dtype."
+        )
     got = got._replace(
         inputs=got.inputs if sequence_length is None else zero_past_end(got.inputs, got.lengths)
     )
