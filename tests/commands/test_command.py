@@ -176,6 +176,7 @@ REFUSED = [
     (["--multirunn"], "no such flag"),
     (["--config-dir", "nowhere"], "is not a folder"),
     (["tracking.uri=http://127.0.0.1:9"], "nothing answers there"),
+    (["tracking.uri=http://127.0.0.1:port"], "tracking.uri=http://***: is no address"),
     (["tracking.uri=mlruns"], "must be sqlite:///FILE"),
 ]
 

@@ -156,15 +156,20 @@ def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _password(tree: Mapping[str, Any]) -> list[Problem]:
+def _address(tree: Mapping[str, Any]) -> list[Problem]:
     uri = tree["tracking"]["uri"]
-    if remedy := password_in(uri):
-        return [Problem("tracking.uri", f"{urlsplit(uri).scheme}://***", f"holds a password: {remedy}")]
-    return []
+    shown = f"{uri.partition('://')[0]}://***"
+    try:
+        remedy = password_in(uri)
+        if urlsplit(uri).scheme in ("http", "https"):
+            _ = urlsplit(uri).port  # is looked at only now
+    except ValueError as error:
+        return [Problem("tracking.uri", shown, f"is no address: {error}")]
+    return [Problem("tracking.uri", shown, f"holds a password: {remedy}")] if remedy else []
 
 
 RULES = (
-    _password,
+    _address,
     _static_graph,
     _sign_mask,
     _projection,
