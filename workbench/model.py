@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS
 from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
+from workbench.former_names import former_name
 from workbench.masking import last_valid, reverse_valid
 from workbench.rnn import RNNS
 from workbench.rnn.bidirectional import bidirectional_rnn
@@ -340,7 +341,9 @@ class PaddingFreeDropout(keras.layers.Layer):
 def _check(given: Mapping[str, Any]) -> None:
     for field, table in (("cell", [*CELLS, CUSTOM]), ("rnn", RNNS)):
         if given[field] not in table:
-            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(sorted(table))}")
+            known = former_name(field, given[field], table)
+            hint = f"; {known}" if known else ""
+            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(sorted(table))}{hint}")
     for field, allowed in (("task", ("tag", "classify")), ("direction", ("forward", "backward", "both"))):
         if given[field] not in allowed:
             raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(allowed)}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import yaml
 
 from workbench.config import GROUPS, Config, ConfigError, flatten, load, problems
+from workbench.former_names import _NAMES, _OPTIONS
 from workbench.places import CONF, experiments
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.grid import expand
@@ -123,6 +125,43 @@ def test_what_hydra_refuses_names_key_and_value(compose: Composer, overrides: li
     with pytest.raises(ConfigError) as refused:
         compose(overrides)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("cell=basic_lstm", "basic_lstm is cell=lstm, with cell.forget_bias=1.0 as by default"),
+        ("cell=tf.nn.rnn_cell.BasicLSTMCell", "BasicLSTMCell is cell=lstm, with"),
+        ("cell=gru_cell", "gru_cell is cell=gru"),
+        ("cell=GridLSTMCell", "GridLSTMCell is cell=grid_lstm"),
+        ("cell=MultiRNNCell", "MultiRNNCell is cell.layers=4"),
+        ("cell=SRUCell", "SRUCell is not here: run a class of yours by cell=custom"),
+        ("rnn=bidirectional_dynamic_rnn", "is rnn=dynamic rnn.direction=both"),
+        ("cell.variational_recurrent=true", "it is cell.variational here"),
+        ("+cell.num_units=8", "cell.num_units=8: no such key; it is cell.units here"),
+        ("+rnn.swap_memory=true", "there is none: TensorFlow 2 ignores it"),
+    ],
+)
+def test_former_names_are_explained(compose: Composer, override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Config.of(compose([override]))
+    assert words in str(refused.value)
+
+
+def test_former_names_name_what_there_is() -> None:
+    fields = {
+        group: {field.name for schema in schemas.values() for field in dataclasses.fields(schema)}
+        for group, schemas in GROUPS.items()
+    }
+    for group, words in [
+        (g, w) for table in (_NAMES, _OPTIONS) for g, t in table.items() for w in t.values()
+    ]:
+        assert group in ("cell", "rnn")
+        for name, value in re.findall(r"\b(cell|rnn)=(\w+)", words):
+            assert value in GROUPS[name], words
+        for name, key in re.findall(r"(?<![\w.])(cell|rnn|model|training)\.(\w+)", words):
+            assert key in fields[name], words
+    assert not {plain for plain in _NAMES["cell"] if plain in {n.replace("_", "") for n in GROUPS["cell"]}}
 
 
 def test_every_problem_is_named_at_once(compose: Composer) -> None:

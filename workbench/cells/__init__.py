@@ -15,21 +15,33 @@ from workbench.cells.tf1_weights import load_tf1_weights, tf1_variables, weight_
 from workbench.cells.time_freq_lstm import TimeFreqLSTMCell
 from workbench.cells.ugrnn import UGRNNCell
 from workbench.cells.wrappers import WRAPPERS
+from workbench.former_names import former_name
 
-CELLS: dict[str, type[Cell]] = {
-    "basic_rnn": BasicRNNCell,
-    "gru": GRUCell,
-    "lstm": LSTMCell,
-    "lstm_block": LSTMBlockCell,
-    "gru_block": GRUBlockCell,
-    "coupled_lstm": CoupledLSTMCell,
-    "layer_norm_lstm": LayerNormLSTMCell,
-    "time_freq_lstm": TimeFreqLSTMCell,
-    "grid_lstm": GridLSTMCell,
-    "bidirectional_grid_lstm": BidirectionalGridLSTMCell,
-    "nas": NASCell,
-    "ugrnn": UGRNNCell,
-}
+
+class _Table(dict[str, type[Cell]]):
+    """Names that are not there are explained."""
+
+    def __missing__(self, name: str) -> type[Cell]:
+        known = former_name("cell", name, self)
+        raise KeyError(f"no cell {name!r}; there are {', '.join(self)}" + (f"; {known}" if known else ""))
+
+
+CELLS = _Table(
+    {
+        "basic_rnn": BasicRNNCell,
+        "gru": GRUCell,
+        "lstm": LSTMCell,
+        "lstm_block": LSTMBlockCell,
+        "gru_block": GRUBlockCell,
+        "coupled_lstm": CoupledLSTMCell,
+        "layer_norm_lstm": LayerNormLSTMCell,
+        "time_freq_lstm": TimeFreqLSTMCell,
+        "grid_lstm": GridLSTMCell,
+        "bidirectional_grid_lstm": BidirectionalGridLSTMCell,
+        "nas": NASCell,
+        "ugrnn": UGRNNCell,
+    }
+)
 
 __all__ = [
     "CELLS",

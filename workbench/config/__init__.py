@@ -142,7 +142,7 @@ def _group(group: str, schemas: Mapping[str, type], tree: Any) -> tuple[dict[str
         return {}, [Problem(group, tree, remedy)]
     variant = tree.get(key)
     if not isinstance(variant, str) or variant not in schemas:
-        return dict(tree), [Problem(f"{group}.{key}", variant, not_among(variant, schemas))]
+        return dict(tree), [Problem(f"{group}.{key}", variant, not_among(variant, schemas, group))]
     return check(schemas[variant], tree, group)
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.former_names import former_name, former_option
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -147,9 +149,12 @@ def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def not_among(value: Any, choices: Iterable[Any]) -> str:
-    """The remedy where `value` is none of `choices`, with the nearest of them."""
+def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
+    """The remedy where `value` is none of `choices`, with the nearest of them, or what it is of a `group`."""
     choices = list(choices)
+    known = former_name(group, value, map(str, choices))
+    if known:
+        return f"must be one of {', '.join(map(_shown, choices))}; {known}"
     near = difflib.get_close_matches(str(value), map(str, choices), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"must be one of {', '.join(map(_shown, choices))}{hint}"
@@ -158,6 +163,10 @@ def not_among(value: Any, choices: Iterable[Any]) -> str:
 def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
     """The remedy where `key` is none of `known`, with the nearest of them."""
     known = list(known)
+    *path, name = _join(prefix, key).split(".")
+    former = former_option(".".join(path), name)
+    if former:
+        return f"no such key; {former}"
     near = difflib.get_close_matches(str(key), known, 1)
     if near:
         return f"no such key; did you mean {_join(prefix, near[0])}?"

@@ -109,7 +109,7 @@ class Composer:
                     return Problem(key, value, f"Hydra has no such key; +{key}={value} adds it")
                 return Problem(key, value, self._no_such_key(key, [o for o in overrides if o != text]))
             if f"Could not find '{key}/{value}'" in message:
-                return Problem(key, value, not_among(value, self._choices(key)))
+                return Problem(key, value, not_among(value, self._choices(key), key))
         message = message or f"{type(error).__name__}: {error.__cause__!r}"
         return Problem("override", " ".join(overrides) or "(none)", message)
 
