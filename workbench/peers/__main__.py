@@ -9,7 +9,6 @@ python -m workbench.peers --commit-results         # what was last measured into
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from workbench.peers import report
 from workbench.peers.measure import measure, select
 from workbench.peers.settings import ARMS, SIZES
 from workbench.places import results_folder
+from workbench.provenance import machine
 
 OUT = Path("mlruns/peers.json")
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{job.setting.name}: {', '.join(job.arms)}", soft_wrap=True)
         return 0
     begin = time.perf_counter()
-    threads = given.threads or len(os.sched_getaffinity(0))
+    threads = given.threads or int(machine()["machine.cores"])
     rows, facts = measure(jobs, threads, given.seconds, given.device, console)
     facts |= {"minutes": f"{(time.perf_counter() - begin) / 60:.1f}", "size": given.size}
     report.show(rows, facts, console)

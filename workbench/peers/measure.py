@@ -65,7 +65,7 @@ def measure(
     facts = {
         **machine(), **versions(), **git(), **environment(),
         "threads": str(threads),
-        "device": "GPU" if gpu else "CPU; the same command measures on a GPU, which was not to be had here",
+        "device": "GPU" if gpu else "CPU" if device == "cpu" else "CPU; TensorFlow saw no GPU to measure on",
         "PyTorch": _torch_version(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
