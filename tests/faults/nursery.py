@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 from workbench import __main__ as command
@@ -43,6 +44,8 @@ def start(words: list[str], output: Path) -> int:
         sys.stderr.flush()
     except KeyboardInterrupt:  # outside of the command's own care: as it starts, or as it says goodbye
         code = 130
+    except BaseException:
+        traceback.print_exc()  # what a person would see; the exit code says that it was not foreseen
     finally:
         os._exit(code)
 
