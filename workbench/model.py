@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS
 from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
+from workbench.cells.dropout import seed_of_replica
 from workbench.former_names import former_name
 from workbench.masking import last_valid, reverse_valid
 from workbench.rnn import RNNS
@@ -327,8 +328,8 @@ class PaddingFreeDropout(keras.layers.Layer):
         if not training or not self.rate:
             return inputs
         shape = tf.shape(inputs)
-        noise = keras.random.uniform(
-            (shape[1], shape[0], shape[2]), dtype=self.compute_dtype, seed=self.generator
+        noise = tf.random.stateless_uniform(
+            (shape[1], shape[0], shape[2]), seed_of_replica(self.generator.next()), dtype=self.compute_dtype
         )
         keep = tf.cast(tf.transpose(noise, [1, 0, 2]) >= self.rate, inputs.dtype)
         return inputs * keep / (1.0 - self.rate)

@@ -273,7 +273,7 @@ class RunRecord:
                 self.tags[NOT_FINITE] = " ".join([*known, name])
 
 
-NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every"}
+NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
 
 
 def identity(

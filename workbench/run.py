@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import faulthandler
 import inspect
 import math
+import os
 import resource
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from workbench.config import Config
+from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.config.cell import Custom
 from workbench.provenance import code_version, environment, machine
-from workbench.record import NOT_ALONE, RunRecord
-from workbench.sweep.channel import Channel
+from workbench.record import NOT_ALONE, RunRecord, identity
+from workbench.sweep.channel import Channel, die_with_parent
+from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
+    from workbench.training import Distribution
 
 Log = Callable[[int, Mapping[str, float]], None]
 
@@ -35,6 +40,8 @@ Log = Callable[[int, Mapping[str, float]], None]
 _TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
 _READING = ("parse", "memory_mb", "readers")  # keys of conf/data that say how it is read, not what it is
 
+_TURN_S = 24 * 3600.0
+"""So long the workers of a run wait while others are timed on the chief's machine."""
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
 
@@ -52,25 +59,29 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
 
     record = RunRecord()
     training = config.training
-    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads)
+    count = training.workers if training.strategy == "mirrored" else 1
+    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads, count=count)
     _check_runner(config)
+    distribution = _distribution(config, device["device"], channel)
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
-    model = _model(config, data)
+    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, data.manifest.fingerprint, CODE, length=64)
+    distribution.require_equal(same, "configuration, data or code")
+    with distribution.scope():
+        model, optimizer = _model(config, data), _optimizer(config)
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
-    step = make_train_step(
-        model, _optimizer(config), config.loss.average, config.loss.mask, config.optimizer.clip_norm
-    )
+    loss, clip_norm = config.loss, config.optimizer.clip_norm
+    step = make_train_step(model, optimizer, loss.average, loss.mask, clip_norm, distribution)
 
     channel.note("tracing")
-    graph = build_graph(step.trace, next(iter(data.window())))
+    graph = build_graph(step.trace, next(iter(_window(step, data)())))
     record.add({"speed/graph_build_s": graph.seconds, "speed/graph_nodes": graph.nodes})
 
     channel.note("training")
     with peak_memory() as memory:
         result = train(
             model,
-            data.train,
+            _epochs(distribution, data),
             optimizer=None,
             epochs=training.epochs,
             max_steps=training.max_steps,
@@ -79,7 +90,7 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
             step=step,
         )
     record.add(memory.metrics())
-    record.add(_trained(result, data))
+    record.add(_trained(result, data, distribution))
     record.tags |= {
         "digest.losses": result.losses_sha256,
         "digest.order": result.order_sha256,
@@ -87,6 +98,8 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
         "memory.method": memory.method,
         "workbench.diverged": str(result.diverged).lower(),
         **{f"device.{key}": str(value) for key, value in device.items()},
+        "device.replicas": str(distribution.replicas),
+        "device.processes": str(distribution.processes),
         **environment(),
         **_dropped(data),
         "data.held": data.held,
@@ -145,11 +158,51 @@ def _feed(config: Config, folder: Path) -> Feed:
         parse=_chosen(config.data.parse),
         memory_mb=config.data.memory_mb,
         readers=config.data.readers,
+        replicas=config.training.workers,
         **padding,
     )
     if config.loss.mask == "sign" and not config.loss.accept_class_zero:
         require_free_class_zero(feed.manifest, feed.folder)
     return feed
+
+
+def _distribution(config: Config, device: str, channel: Channel) -> Distribution:
+    """The replicas of a run; of several processes, once all of them are there."""
+    from workbench.training import mirrored, multi_worker, one
+
+    training = config.training
+    if training.strategy == "none":
+        return one()
+    if training.strategy == "mirrored":
+        return mirrored(training.workers, device)
+    channel.note(f"waiting for {training.workers} workers")
+    number = number_in_cluster(training)
+    if number is None:
+        raise RuntimeError("a worker needs TF_CONFIG, which `python -m workbench` sets where it starts them")
+    limit = training.worker_timeout_s
+    meet(training.workers, number, limit)
+    words = (
+        f"not all {training.workers} workers joined within {limit:g} s, or this one was ended as it waited"
+    )
+    with channel.last_words(words):
+        faulthandler.dump_traceback_later(limit, exit=True)  # by a thread that needs no Python
+        distribution = multi_worker(number, limit)
+        faulthandler.cancel_dump_traceback_later()
+    return distribution
+
+
+def _epochs(distribution: Distribution, data: Feed) -> Callable[[int], Any]:
+    """An epoch's batches as the training step takes them: of one replica, or of each that is this process'."""
+    if distribution.replicas == 1:
+        return data.train
+    return lambda epoch: [data.train(epoch, replica) for replica in distribution.mine]
+
+
+def _window(step: Any, data: Feed) -> Callable[[], Any]:
+    """The same of the timed window, as steps."""
+    if step.distribution.replicas == 1:
+        return data.window
+    return lambda: step.feed([data.window(replica) for replica in step.distribution.mine])
 
 
 def _check_runner(config: Config) -> None:
@@ -215,7 +268,7 @@ def _optimizer(config: Config) -> Any:
     return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
 
 
-def _trained(result: Any, data: Feed) -> dict[str, float | None]:
+def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, float | None]:
     padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
     return {
         "loss/train_objective": _finite(result.objective_last_epoch),
@@ -227,7 +280,7 @@ def _trained(result: Any, data: Feed) -> dict[str, float | None]:
         "data/padding_share": padding_share,
         "data/predicted_padding_error": padding_share - predicted["data/predicted_padding_share"],
         "data/class_zero_share": _class_zero_share(data),
-        "data/batches_at_longest": data.at_longest,
+        "data/batches_at_longest": data.at_longest if distribution.replicas == 1 else None,
         "data/valid_tokens": result.valid_tokens,
         "data/padded_tokens": result.padded_tokens,
         "data/examples": result.examples,
@@ -288,19 +341,26 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
 def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
     from workbench.measure.timing import timed_window, turn
 
-    measure = config.measure
-    channel.quiet()
-    with turn(_TIMING_LOCK) as (waited, shared):
+    measure, distribution = config.measure, step.distribution
+    if distribution.is_chief:
+        channel.quiet()
+    with turn(_TIMING_LOCK) if distribution.is_chief else nullcontext((0.0, "")) as (waited, shared):
+        distribution.gather([0.0], timeout_s=_TURN_S)  # the others wait for the chief's turn
         window = timed_window(
             step,
-            data.window,
+            _window(step, data),
             passes=measure.passes,
             warmup_steps=measure.warmup_steps,
             quiet_steps=measure.quiet_steps,
             traces=lambda: step.traces,
-            would_trace=step.would_trace,
+            would_trace=step.would_trace if distribution.replicas == 1 else None,
+            parts=step.parts,
             inject_sleep=measure.inject_sleep,
         )
+    counts = ("valid_tokens", "padded_tokens", "examples")
+    total = distribution.gather([getattr(window, name) for name in counts]).sum(axis=0)
+    of_all: dict[str, Any] = {name: int(n) for name, n in zip(counts, total, strict=True)}
+    window = dataclasses.replace(window, **of_all)
     if window.traces_in_window:
         raise RuntimeError(
             f"{window.traces_in_window} new graphs were traced inside the timed window, so its time is no "
@@ -370,7 +430,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
     parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
     parser.add_argument("--code", help="SHA-256 of the code that the run was planned with")
+    parser.add_argument(WORKER, action="store_true", help="be one of a run's workers, started by its chief")
     given = parser.parse_args(arguments)
+    if given.worker:
+        die_with_parent()
     try:
         if given.code not in (None, CODE):
             raise RuntimeError(
@@ -386,7 +449,8 @@ def main(arguments: list[str]) -> int:
             folder = prepare(config)
             channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
         else:
-            record = run(config, channel, given.data)
+            with _workers(config, arguments, channel):
+                record = run(config, channel, given.data)
             channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)
     except Exception as error:
         traceback.print_exc()
@@ -394,6 +458,34 @@ def main(arguments: list[str]) -> int:
         channel.send("failure", error=message, trace=traceback.format_exc())
         return 1
     return 0
+
+
+@contextmanager
+def _workers(config: Config, arguments: list[str], channel: Channel) -> Iterator[None]:
+    """Around a run of several processes that nobody else has started: the others, on this machine."""
+    training = config.training
+    if training.strategy != "multi_worker" or number_in_cluster(training) is not None:
+        yield
+        return
+
+    def fail(message: str, trace: str) -> None:
+        """Where this process waits for one that is gone, and would for long."""
+        print(trace, flush=True)
+        channel.send("failure", error=message, trace=trace)
+        os._exit(1)
+
+    started = Workers(arguments, training.workers, timeout_s=training.worker_timeout_s, fail=fail)
+    with started as workers:
+        try:
+            yield
+        except Exception as error:
+            from workbench.training import LostReplicaError
+
+            if not isinstance(error, LostReplicaError):
+                raise
+            message, trace = workers.lost()
+            print(trace, flush=True)
+            raise RuntimeError(f"{message}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -100,6 +100,23 @@ REFUSED = [
     (["data=tfrecord"], "data.path=null: data=tfrecord needs the folder"),
     (["data=synthetic", "data.minimum=200"], "data.minimum=200: must be at most data.longest=100"),
     (["~cell"], "cell=null: this group is missing"),
+    (["training.workers=2"], "training.workers=2: a run without a strategy has one"),
+    (
+        ["training.strategy=mirrored"],
+        "training.workers=1: training.strategy=mirrored divides a batch among two",
+    ),
+    (
+        ["training.strategy=mirrored", "training.workers=3", "data.shards=3"],
+        "data.batch_size=32: is that of all",
+    ),
+    (
+        ["training.strategy=multi_worker", "training.workers=4"],
+        "data.shards=2: each of training.workers=4 reads",
+    ),
+    (
+        ["training.strategy=mirrored", "training.workers=2", "rnn=static", "rnn.allow_retrace=true"],
+        "a static RNN would need a graph for each pair; take padding=global",
+    ),
 ]
 
 

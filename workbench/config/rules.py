@@ -168,6 +168,33 @@ def _address(tree: Mapping[str, Any]) -> list[Problem]:
     return [Problem("tracking.uri", shown, f"holds a password: {remedy}")] if remedy else []
 
 
+def _strategy(tree: Mapping[str, Any]) -> list[Problem]:
+    training = tree["training"]
+    strategy, workers = training["strategy"], training["workers"]
+    if strategy == "none":
+        remedy = "a run without a strategy has one; take training.strategy=mirrored or multi_worker"
+        return [Problem("training.workers", workers, remedy)] if workers > 1 else []
+    if workers < 2:
+        remedy = f"training.strategy={strategy} divides a batch among two or more; set training.workers=2"
+        return [Problem("training.workers", workers, remedy)]
+    problems = []
+    divided = "padding.token_budget" if tree["padding"].get("token_budget") else "data.batch_size"
+    group, key = divided.split(".")
+    if tree[group][key] % workers:
+        remedy = f"is that of all training.workers={workers} together: must be a multiple of their number"
+        problems.append(Problem(divided, tree[group][key], remedy, skip=True))
+    if tree["data"].get("shards", workers) < workers:
+        remedy = f"each of training.workers={workers} reads files of its own; give {workers} or more"
+        problems.append(Problem("data.shards", tree["data"]["shards"], remedy))
+    if tree["rnn"]["unroll"] == "static" and tree["padding"]["name"] != "global":
+        remedy = (
+            f"the replicas of training.strategy={strategy} have batches of other lengths at the same step, and a "
+            "static RNN would need a graph for each pair; take padding=global, or rnn=dynamic or packed"
+        )
+        problems.append(Problem("rnn.unroll", "static", remedy, skip=True))
+    return problems
+
+
 RULES = (
     _address,
     _static_graph,
@@ -182,4 +209,5 @@ RULES = (
     _boundaries,
     _path,
     _lengths,
+    _strategy,
 )

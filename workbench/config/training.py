@@ -19,6 +19,18 @@ class Training:
     tf32: bool = option(False, "let a GPU round float32 products to TF32")
     threads: int | None = option(None, "threads of TensorFlow; null: one a core", low=1)
     log_every: int = option(20, "steps between two logged losses", low=1)
+    strategy: str = option(
+        "none",
+        "of tf.distribute: mirrored copies the model to several devices of one process, multi_worker to several "
+        "processes, on this machine or as TF_CONFIG says",
+        choices=["none", "mirrored", "multi_worker"],
+    )
+    workers: int = option(
+        1, "replicas that share each batch, the shards divided among them: devices or processes", low=1
+    )
+    worker_timeout_s: float = option(
+        120.0, "after so long without one of its workers a run ends as failed", above=0
+    )
 
 
 SCHEMAS: dict[str, type[Training]] = {"default": Training}

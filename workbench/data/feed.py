@@ -24,6 +24,8 @@ class Feed:
     many of the first epoch's batches are as long as its longest example; both are known when it has been read.
     `open_s` is the time it took to read, check and parse what is held of the training split, known when batches of
     it have been asked for.
+    `replicas`: training and window are divided among so many by shards; `batch_size`, `token_budget` and
+    `window_examples` are those of all together, and each has its equal part.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Feed:
         parse: Literal["cached", "vectorised", "one"] = "cached",
         memory_mb: int = MEMORY_MB,
         readers: int = 1,
+        replicas: int = 1,
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -51,6 +54,7 @@ class Feed:
         self.at_longest = 0
         self.open_s: float | None = None
         self._batch_size, self._window_examples = batch_size, window_examples
+        self._replicas = replicas
         self._reading: dict[str, Any] = {
             "seed": seed,
             "parse": parse,
@@ -59,10 +63,10 @@ class Feed:
         }
         self._padding: dict[str, Any] = {"padding": padding, "longest": length or longest, **options}
 
-    def train(self, epoch: int) -> Iterator[Mapping[str, Any]]:
-        """The training batches of an epoch; counts those padded to the split's longest example."""
+    def train(self, epoch: int, replica: int = 0) -> Iterator[Mapping[str, Any]]:
+        """The training batches of an epoch, or a replica's; counts those padded to the split's longest example."""
         longest = max(self.histogram)
-        made = self._batches("train", epoch=epoch)
+        made = self._batches("train", epoch=epoch, **self._part(replica))
         self.held = made.held
         for batch in made:
             if epoch == 0 and batch["inputs"].shape[1] >= longest:
@@ -73,9 +77,12 @@ class Feed:
         """A split's batches in a fixed order, padded as the run pads."""
         return self._batches(split, shuffle=False)
 
-    def window(self) -> Iterable[Mapping[str, Any]]:
+    def window(self, replica: int = 0) -> Iterable[Mapping[str, Any]]:
         """The batches of the timed window, the same each time: an epoch's, or those of a drawn part."""
-        return self._batches("train", max_examples=self._window_examples)
+        examples = self._window_examples
+        if examples is not None:
+            examples = len(range(replica, examples, self._replicas))
+        return self._batches("train", max_examples=examples, **self._part(replica))
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
         """The training split from its shards, some thousands of examples at a time, parsed and checked anew."""
@@ -84,8 +91,10 @@ class Feed:
 
     def predicted(self) -> dict[str, float]:
         """What the length histogram says of the padding, before a batch is made."""
-        size = None if self._padding.get("token_budget") else self._batch_size
-        chosen = predict(self.histogram, batch_size=size, **self._padding)
+        sizes = self._sizes()
+        if sizes.get("token_budget"):
+            sizes["batch_size"] = None
+        chosen = predict(self.histogram, **(self._padding | sizes))
         random = predict(self.histogram, "batch", batch_size=self._batch_size)
         return {
             "data/predicted_padding_share": chosen.padding_share,
@@ -97,11 +106,20 @@ class Feed:
         made = batches(
             self.folder,
             split,
-            batch_size=self._batch_size,
             **self._reading,
-            **self._padding,
-            **options,
+            **(self._padding | {"batch_size": self._batch_size} | options),
         )
         if split == "train" and self.open_s is None:
             self.open_s = time.perf_counter() - start
         return made
+
+    def _part(self, replica: int) -> dict[str, Any]:
+        """What a replica's batches are of: its shards, and its share of a batch."""
+        return {"replica": replica, "replicas": self._replicas, **self._sizes()}
+
+    def _sizes(self) -> dict[str, Any]:
+        """The size of one replica's batch, by examples or by a budget; `config.rules` refuses a rest."""
+        sizes: dict[str, Any] = {"batch_size": self._batch_size // self._replicas}
+        if budget := self._padding.get("token_budget"):
+            sizes["token_budget"] = budget // self._replicas
+        return sizes

@@ -90,7 +90,7 @@ def batches(
     place = (str(folder.resolve()), split, manifest.fingerprint)
     if parse == "cached":
         parsed = hold_parsed(*place, memory_mb, readers)
-        chosen = _plan(parsed.lengths, manifest, **planned)
+        chosen = _plan(parsed.lengths, manifest, split, **planned)
         spec = _spec(manifest, chosen, planned)
         return Batches(
             chosen,
@@ -100,7 +100,7 @@ def batches(
             lambda: (_tensors(parsed.batch(*one)) for one in chosen),
         )
     records = hold_records(*place, memory_mb, readers)
-    chosen = _plan(records.lengths, manifest, **planned)
+    chosen = _plan(records.lengths, manifest, split, **planned)
     spec = _spec(manifest, chosen, planned)
     made = _vectorised if parse == "vectorised" else _one_by_one
 
@@ -120,17 +120,20 @@ def plan_batches(folder: str | Path, split: str, **planned: Any) -> Plan:
     `max_examples`: only so many of the split, drawn by `seed`: the same ones for every padding and every epoch,
     shuffled or not, and among those that a greater `max_examples` draws. None: all.
     `longest`: T of `padding="global"`; default the longest example of the data set, all splits.
+    `replica` of `replicas`: only the examples of the split's shards replica, replica + replicas, ...; a DataError
+    where there are fewer shards than replicas.
     """
     folder = Path(folder)
     manifest = _manifest(folder)
     _check_split(folder, split, manifest)
     lengths = read_lengths(str(folder.resolve()), split, manifest.fingerprint)
-    return _plan(lengths, manifest, **planned)
+    return _plan(lengths, manifest, split, **planned)
 
 
 def _plan(
     lengths: np.ndarray,
     manifest: Manifest,
+    split: str,
     *,
     padding: str = "batch",
     batch_size: int | None = 32,
@@ -145,11 +148,14 @@ def _plan(
     shuffle: bool = True,
     max_examples: int | None = None,
     longest: int | None = None,
+    replica: int = 0,
+    replicas: int = 1,
 ) -> Plan:
     if padding not in PADDINGS:
         raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
     size = None if token_budget else batch_size
-    part = drawn_part(len(lengths), max_examples, seed)
+    part = examples_of(manifest, split, replica, replicas)
+    part = part[drawn_part(len(part), max_examples, seed)]
     if padding == "bucket" and boundaries is None:
         train = manifest.splits["train"]
         boundaries = _boundaries(
@@ -208,6 +214,18 @@ def ahead(made: Callable[[], Iterator[Batch]], batches: int = _AHEAD) -> Iterato
         while not ready.empty():  # it may wait for room; there is some now, and it puts no more than one
             ready.get()
         thread.join()
+
+
+def examples_of(manifest: Manifest, split: str, replica: int, replicas: int) -> np.ndarray:
+    """The numbers, rising, of the examples that a replica has: those of every `replicas`-th shard of the split."""
+    counts = [shard.examples for shard in manifest.shards if shard.split == split]
+    if len(counts) < replicas:
+        raise DataError(
+            MANIFEST, f"splits.{split}", f"{len(counts)} shards", f"each of {replicas} replicas needs one of its "
+            f"own: give data.shards={replicas}, write the data set in more files, or take fewer training.workers"
+        )  # fmt: skip
+    owners = np.repeat(np.arange(len(counts)) % replicas, counts)
+    return np.flatnonzero(owners == replica)
 
 
 def drawn_part(count: int, max_examples: int | None, seed: int) -> np.ndarray:

@@ -18,12 +18,14 @@ def configure(
     tf32: bool = False,
     threads: int | None = None,
     memory_growth: bool = True,
+    count: int = 1,
     tensorflow: Any = tf,
 ) -> dict[str, Any]:
     """Set device, TF32 and threads; return what was set and what was found.
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU; the record says which. `gpu` with none there
-    raises DeviceError and never runs on the CPU instead. One GPU is used: others are hidden. `threads` sets
+    raises DeviceError and never runs on the CPU instead. `count` devices are used, other GPUs are hidden: as
+    many GPUs, DeviceError where there are fewer, or as many logical devices of the CPU. `threads` sets
     both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. `tf32=False` makes
     float32 products on a GPU full float32; TensorFlow's own default is TF32. Must be called before
     TensorFlow runs its first operation, after which threads and devices are fixed. (`tensorflow` is there for
@@ -41,11 +43,21 @@ def configure(
             "(pip install 'rnn-workbench[gpu]'), and see that CUDA_VISIBLE_DEVICES hides none "
             f"(it is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); or take device cpu"
         )
-    chosen = gpus[:1] if device in ("auto", "gpu") else []
+    chosen = gpus[:count] if device in ("auto", "gpu") else []
+    if chosen and len(chosen) < count:
+        raise DeviceError(
+            f"{count} GPUs are needed, one for each replica, and TensorFlow sees {len(gpus)}: take fewer "
+            "training.workers, or training.device=cpu"
+        )
     try:
         config.set_visible_devices(chosen, "GPU")
         for gpu in chosen:
             config.experimental.set_memory_growth(gpu, memory_growth)
+        if count > 1 and not chosen:
+            [cpu] = config.list_physical_devices("CPU")
+            config.set_logical_device_configuration(
+                cpu, [tensorflow.config.LogicalDeviceConfiguration() for _ in range(count)]
+            )
         if threads is not None:
             config.threading.set_intra_op_parallelism_threads(threads)
             config.threading.set_inter_op_parallelism_threads(threads)

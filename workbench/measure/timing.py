@@ -6,7 +6,7 @@ import fcntl
 import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,7 @@ def timed_window(
     quiet_steps: int = 3,
     traces: Callable[[], int],
     would_trace: Callable[[Batch], bool] | None = None,
+    parts: Callable[[Any], Sequence[Batch | None]] | None = None,
     inject_sleep: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
@@ -115,9 +116,11 @@ def timed_window(
     use the time of a window whose `traces_in_window` is not 0.
 
     `traces()` is the number of graphs traced so far. `would_trace(batch)` is for steps that make a graph for
-    each padded length. `inject_sleep` is the positive control: 0.25 sleeps a quarter of the mean step of one
-    untimed pass in each step, and must come out 1.25 times slower. Raises TimingError for an empty pass,
-    passes that differ, or a step that never stops making graphs. Source: VALIDITY.md, sections 0 and 3.
+    each padded length. `parts(batch)` are the batches that count where a step takes several at once, one for each
+    replica of this process, None for one that has none left. `inject_sleep` is the positive control: 0.25 sleeps
+    a quarter of the mean step of one untimed pass in each step, and must come out 1.25 times slower. Raises
+    TimingError for an empty pass, passes that differ, or a step that never stops making graphs. Source:
+    VALIDITY.md, sections 0 and 3.
     """
     if passes < 1:
         raise TimingError(f"passes is {passes}: a timed window needs at least 1 (3 is usual)")
@@ -127,7 +130,7 @@ def timed_window(
     before = calibration()
     with machine_state() as machine, _no_garbage_collection():
         traces_before = traces()
-        timed = [_one_pass(step, batches(), pause, clock, sleep) for _ in range(passes)]
+        timed = [_one_pass(step, batches(), pause, clock, sleep, parts) for _ in range(passes)]
         traces_after = traces()
     after = calibration()
 
@@ -248,7 +251,8 @@ def _mean_step(step: Step, batches: Callable[[], Iterable[Batch]], clock: Callab
 class _Pass:
     seconds: list[float]
     waits: list[float]
-    seen: list[Batch]
+    seen: list[list[Batch]]
+    """The batches of each step: one, or one for each replica that had one."""
     total: float
 
 
@@ -258,10 +262,11 @@ def _one_pass(
     pause: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
+    parts: Callable[[Any], Sequence[Batch | None]] | None = None,
 ) -> _Pass:
     seconds: list[float] = []
     waits: list[float] = []
-    seen: list[Batch] = []
+    seen: list[list[Batch]] = []
     begin = start = clock()
     for batch in batches:
         got = clock()
@@ -271,16 +276,18 @@ def _one_pass(
         end = clock()
         waits.append(got - start)
         seconds.append(end - start)
-        seen.append({"inputs": tuple(batch["inputs"].shape[:2]), "length": batch["length"]})
+        given = [batch] if parts is None else parts(batch)
+        seen.append([{"inputs": one["inputs"].shape[:2], "length": one["length"]} for one in given if one])
         start = clock()
     return _Pass(seconds, waits, seen, (begin if not seconds else end) - begin)
 
 
-def _count(seen: list[Batch]) -> tuple[int, int, int, int]:
+def _count(seen: list[list[Batch]]) -> tuple[int, int, int, int]:
     """(batches, examples, valid tokens, padded tokens) of a pass."""
-    examples = sum(int(batch["inputs"][0]) for batch in seen)
-    padded = sum(int(batch["inputs"][0]) * int(batch["inputs"][1]) for batch in seen)
-    valid = sum(int(np.sum(np.asarray(batch["length"], np.int64))) for batch in seen)
+    parts = [batch for step in seen for batch in step]
+    examples = sum(int(batch["inputs"][0]) for batch in parts)
+    padded = sum(int(batch["inputs"][0]) * int(batch["inputs"][1]) for batch in parts)
+    valid = sum(int(np.sum(np.asarray(batch["length"], np.int64))) for batch in parts)
     return len(seen), examples, valid, padded
 
 

@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Channel:
     """Sends what a run logs; without a listener it prints, so that a run can be started by hand."""
 
     def __init__(self) -> None:
+        self._whole_lines = threading.Lock()
         fds = os.environ.pop(CHANNEL, None)
         self._reads: int | None = None
         self._writes: int | None = None
@@ -36,8 +38,9 @@ class Channel:
             sys.stdout.write(line)
             return
         data = line.encode()
-        while data:
-            data = data[os.write(self._writes, data) :]
+        with self._whole_lines:
+            while data:
+                data = data[os.write(self._writes, data) :]
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Send metrics of one step."""
@@ -46,6 +49,13 @@ class Channel:
     def note(self, text: str) -> None:
         """Say what is being done, for whoever watches."""
         self.send("note", text=text)
+
+    @contextmanager
+    def last_words(self, error: str) -> Iterator[None]:
+        """What is to be said of this process should it end inside the block without a word."""
+        self.send("failure", error=error, trace="")
+        yield
+        self.send("result")  # taken back: an empty result is none
 
     def quiet(self) -> None:
         """Return once all that was sent is written down: nobody logs from here until the next message."""

@@ -90,7 +90,7 @@ class Conductor:
             if key in self.prepared:
                 continue
             self.watcher.say(f"preparing data={job.tree['data']['name']}")
-            frozen = _freeze(job.tree, self.folder / f"prepare-{len(self.prepared)}")
+            frozen = freeze(job.tree, self.folder / f"prepare-{len(self.prepared)}")
             for _ in range(_TRIES):
                 outcome = run_child(
                     ["--prepare", str(frozen)],
@@ -153,7 +153,7 @@ class Conductor:
 
     def _run(self, job: Job, attempt: int) -> Ended:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
-        _freeze(job.tree, folder)
+        freeze(job.tree, folder)
         fingerprint = self.fingerprint(job)
         spawner = self._spawner(job.block)
         environment = {} if self.forks else random_environment()
@@ -277,7 +277,8 @@ def _new_folder(wanted: Path) -> Path:
     raise AssertionError
 
 
-def _freeze(tree: Tree, folder: Path) -> Path:
+def freeze(tree: Tree, folder: Path) -> Path:
+    """Write a job's configuration into a folder, as a child reads it; its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CONFIG
     path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))

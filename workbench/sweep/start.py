@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -20,7 +21,7 @@ from workbench.report import assemble
 from workbench.report.summary import summary_of_run
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer, split_sweeps
-from workbench.sweep.conduct import Conductor, Ended, PrepareError, new_sweep_id
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import close_dead, owner
@@ -30,6 +31,8 @@ from workbench.sweep.listing import headline, list_jobs
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
+from workbench.sweep.worker import run_child
+from workbench.sweep.workers import number_in_cluster, refuse_cluster
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -51,6 +54,8 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if config.workbench.dry_run:
         list_jobs(console, Plan([job], [], 1, False), config=config)
         return 0
+    if number := number_in_cluster(config.training):
+        return _take_part(config, job, number, console)
     tracker = tracker_of(config)
     sweep_id = new_sweep_id()
     with Watcher(console, 1, quiet=config.workbench.quiet) as watcher:
@@ -83,6 +88,23 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     return 0
 
 
+def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
+    """Be a worker of a run that the chief, on another machine, records; 0, or 1 where this one's part failed."""
+    with tempfile.TemporaryDirectory(prefix="workbench-worker-") as folder:
+        frozen = freeze(job.tree, Path(folder))
+        outcome = run_child(
+            [str(frozen)],
+            output=frozen.with_name("output.log"),
+            on_message=lambda message: None,
+            time_limit_s=config.workbench.time_limit_s,
+        )
+    where = f"worker {number} of {config.training.workers}"
+    said = f"{where} has done its part; worker 0 has the record" if outcome.status == "finished" else ""
+    said = said or f"{outcome.status}: {where}: {outcome.error}"
+    console.print(said, style="red" if outcome.error else None, highlight=False, markup=False, soft_wrap=True)
+    return 1 if outcome.error else 0
+
+
 def _title(config: Config) -> str:
     return " ".join((config.data.name, config.padding.name, config.rnn.unroll, config.cell.name))
 
@@ -100,6 +122,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     config, declared, planned = plan_sweep(compose, overrides)
     launch = Launch.chosen(compose, split_sweeps(overrides)[0])
     by_block = launch is not None and _by_block(config, declared)
+    refuse_cluster(job.tree for job in planned.jobs)
     typed = Typed.of(overrides, compose.folders)
     said: list[str] = []
     if earlier:

@@ -1,5 +1,6 @@
 """Training and evaluation: one graph for a step, the loss of every step, sums that do not depend on batching."""
 
+from workbench.training.distribution import Distribution, LostReplicaError, mirrored, multi_worker, one
 from workbench.training.evaluation import Evaluation, Evaluator, evaluate
 from workbench.training.loop import TrainResult, set_determinism, train, weights_digest
 from workbench.training.objective import batch_loss, dense_gradients
@@ -8,8 +9,10 @@ from workbench.training.step import TrainStep, make_train_step
 
 __all__ = [
     "OPTIMIZERS",
+    "Distribution",
     "Evaluation",
     "Evaluator",
+    "LostReplicaError",
     "TrainResult",
     "TrainStep",
     "batch_loss",
@@ -17,6 +20,9 @@ __all__ = [
     "evaluate",
     "make_optimizer",
     "make_train_step",
+    "mirrored",
+    "multi_worker",
+    "one",
     "set_determinism",
     "train",
     "weights_digest",

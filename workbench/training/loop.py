@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,10 @@ import tensorflow as tf
 
 from workbench.model import SequenceModel
 from workbench.seeds import seed_for
+from workbench.training.distribution import Distribution
 from workbench.training.objective import Batch
-from workbench.training.step import TrainStep, make_train_step
+from workbench.training.replicas import ReplicatedStep
+from workbench.training.step import Done, TrainStep, make_train_step
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -41,7 +43,8 @@ class TrainResult:
     losses_sha256: str = ""
     """Over the losses' bits (float64, little-endian)."""
     order_sha256: str = ""
-    """Over the `index` of every batch in order (int64, little-endian); of nothing if batches carry none."""
+    """Over the `index` of every batch in order (int64, little-endian); of nothing if batches carry none. Of several
+    replicas: over the digests of each, in their order."""
     objective_last_epoch: float = math.nan
     """sum of losses x denominators / sum of denominators over the last epoch begun."""
     valid_tokens: int = 0
@@ -67,7 +70,7 @@ class TrainResult:
 
 def train(
     model: SequenceModel,
-    batches_of_epoch: Callable[[int], Iterable[Batch]],
+    batches_of_epoch: Callable[[int], Any],
     *,
     optimizer: keras.optimizers.Optimizer,
     loss: str = "token",
@@ -77,7 +80,7 @@ def train(
     clip_norm: float | None = None,
     log: Log | None = None,
     log_every: int = 20,
-    step: TrainStep | None = None,
+    step: TrainStep | ReplicatedStep | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train for `epochs`, or until `max_steps` or a loss that is not finite.
@@ -87,40 +90,41 @@ def train(
     `log(step, values)` is called every `log_every` steps and at the last one, outside any timed section, with
     `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`. `step` is one that was made before
     (make_train_step with the same model, optimizer, loss, mask and clipping), so that measuring its graph
-    costs no second one.
+    costs no second one; with one over several replicas, `batches_of_epoch` gives a list, for each replica of this
+    process its batches, every process must call this, and the result is of all replicas but for its times.
     """
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: must be at least 1")
-    step = step or make_train_step(model, optimizer, loss, mask, clip_norm)
+    take: Any = step or make_train_step(model, optimizer, loss, mask, clip_norm)
+    distribution: Distribution = take.distribution
+    distribution.require_equal(weights_digest(model), "the first weights")
     result = TrainResult()
-    order, bits = hashlib.sha256(), hashlib.sha256()
+    orders, bits = [hashlib.sha256() for _ in range(distribution.local)], hashlib.sha256()
     begin, logging = clock(), 0.0
     total, weight = 0.0, 0.0
     for epoch in range(epochs):
         if result.diverged or result.batches == max_steps:
             break
         total, weight = 0.0, 0.0
+        left = None if max_steps is None else max_steps - result.batches
         asked = clock()
-        for batch in batches_of_epoch(epoch):
+        for batch in take.feed(batches_of_epoch(epoch), left):
             start = clock()
             result.input_wait_s += start - asked
-            value, denominator = step.with_denominator(batch)
-            number, share = float(value), float(denominator)
+            done = take.run(batch)
+            if not done.examples:  # no replica had any
+                break
             if result.batches == 0:
                 result.first_step_s = clock() - start
-            _count(result, batch)
-            if "index" in batch:
-                order.update(np.asarray(batch["index"]).astype("<i8").tobytes())
-            bits.update(np.float64(number).astype("<f8").tobytes())
-            result.losses.append(number)
-            if not math.isfinite(number):
+            _count(result, done, take.parts(batch), orders)
+            bits.update(np.float64(done.loss).astype("<f8").tobytes())
+            result.losses.append(done.loss)
+            if not math.isfinite(done.loss):
                 result.diverged_at = result.batches
                 break
-            total, weight = total + number * share, weight + share
+            total, weight = total + done.loss * done.denominator, weight + done.denominator
             if log is not None and result.batches % log_every == 0:
                 logging += _log(log, result, epoch, clock)
-            if result.batches == max_steps:
-                break
             asked = clock()
     if log is not None and result.batches % log_every and result.batches:
         logging += _log(log, result, epoch, clock)
@@ -128,19 +132,33 @@ def train(
         raise ValueError("training got no batches: the training split is empty, or max_steps is 0")
     result.seconds = clock() - begin - logging
     result.objective_last_epoch = total / weight if weight else math.nan
-    result.losses_sha256, result.order_sha256 = bits.hexdigest(), order.hexdigest()
-    result.traces = step.traces
+    result.losses_sha256, result.traces = bits.hexdigest(), take.traces
+    result.order_sha256 = _order(distribution, orders)
+    result.largest_batch_bytes = int(distribution.gather([result.largest_batch_bytes]).max())
+    distribution.require_equal(weights_digest(model), "the last weights")
     return result
 
 
-def _count(result: TrainResult, batch: Batch) -> None:
-    size, longest = (int(n) for n in batch["inputs"].shape[:2])
+def _count(result: TrainResult, done: Done, batches: Sequence[Batch | None], orders: Sequence[Any]) -> None:
     result.batches += 1
-    result.examples += size
-    result.padded_tokens += size * longest
-    result.valid_tokens += int(np.sum(np.asarray(batch["length"], np.int64)))
-    held = sum(np.dtype(_numpy_type(value)).itemsize * math.prod(value.shape) for value in batch.values())
-    result.largest_batch_bytes = max(result.largest_batch_bytes, int(held))
+    result.examples += done.examples
+    result.padded_tokens += done.padded_tokens
+    result.valid_tokens += done.valid_tokens
+    for batch, order in zip(batches, orders, strict=True):
+        if batch is None:
+            continue
+        held = sum(np.dtype(_numpy_type(value)).itemsize * math.prod(value.shape) for value in batch.values())
+        result.largest_batch_bytes = max(result.largest_batch_bytes, int(held))
+        if "index" in batch:
+            order.update(np.asarray(batch["index"]).astype("<i8").tobytes())
+
+
+def _order(distribution: Distribution, orders: Sequence[Any]) -> str:
+    """The digest of the order; of several replicas, that of their digests, in the order of replicas."""
+    if distribution.replicas == 1:
+        return str(orders[0].hexdigest())
+    own = b"".join(order.digest() for order in orders)
+    return hashlib.sha256(distribution.gather(list(own)).astype(np.uint8).tobytes()).hexdigest()
 
 
 def _numpy_type(value: Any) -> Any:

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from workbench.losses import LOSSES, MASKS
 from workbench.model import SequenceModel
+from workbench.training.distribution import Distribution, one
 from workbench.training.objective import Batch, batch_loss, check_name, counted, dense_gradients
+
+if TYPE_CHECKING:
+    from workbench.training.replicas import ReplicatedStep
+
+
+class Done(NamedTuple):
+    """What a training step did, over all its replicas."""
+
+    loss: float
+    """Before the update."""
+    denominator: float
+    """What the loss was divided by: valid tokens, or examples; 0 where nothing counted."""
+    examples: int
+    padded_tokens: int
+    valid_tokens: int
+
+
+def counts_of(batch: Batch) -> tuple[int, int, int]:
+    """(examples, padded tokens, valid tokens) of a batch."""
+    size, longest = (int(n) for n in batch["inputs"].shape[:2])
+    return size, size * longest, int(np.sum(np.asarray(batch["length"], np.int64)))
+
+
+def fields_of(batch: Batch) -> dict[str, tf.Tensor]:
+    """Only what a graph takes: a batch may hold more (its examples' numbers)."""
+    return {name: tf.convert_to_tensor(batch[name]) for name in ("inputs", "labels", "length")}
 
 
 class PerLength:
@@ -27,7 +56,7 @@ class PerLength:
 
     def __call__(self, batch: Batch) -> Any:
         """Run on a batch; traces first if this padded length is new and needs a graph of its own."""
-        return self.trace(batch)(_fields(batch))
+        return self.trace(batch)(fields_of(batch))
 
     def trace(self, batch: Batch) -> Any:
         """The `ConcreteFunction` that serves this batch."""
@@ -50,11 +79,6 @@ class PerLength:
         return int(batch["inputs"].shape[1]) if self._model.needs_static_length else None
 
 
-def _fields(batch: Batch) -> dict[str, tf.Tensor]:
-    """Only what a graph takes: a batch may hold more (its examples' numbers)."""
-    return {name: tf.convert_to_tensor(batch[name]) for name in ("inputs", "labels", "length")}
-
-
 class TrainStep:
     """One training step: forward, loss, gradients, clipping, update.
 
@@ -69,6 +93,7 @@ class TrainStep:
         mask: str,
         clip_norm: float | None,
     ):
+        self.distribution = one()
         variables = model.trainable_variables
         optimizer.build(variables)
 
@@ -89,9 +114,18 @@ class TrainStep:
         """Train on the batch; its loss before the update."""
         return self._run(batch)[0]
 
-    def with_denominator(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Train on the batch; its loss and what that was divided by (valid tokens, or examples)."""
-        return self._run(batch)
+    def run(self, batch: Batch) -> Done:
+        """Train on the batch, and say what came of it."""
+        loss, denominator = self._run(batch)
+        return Done(float(loss), float(denominator), *counts_of(batch))
+
+    def feed(self, epoch: Iterable[Batch], limit: int | None = None) -> Iterable[Batch]:
+        """An epoch's steps, at most `limit`: here its batches as they are."""
+        return islice(epoch, limit)
+
+    def parts(self, batch: Batch) -> Sequence[Batch | None]:
+        """The batches of a step that are this process': here one."""
+        return [batch]
 
     def trace(self, batch: Batch) -> Any:
         """The `ConcreteFunction` that serves this batch, traced if it is not yet."""
@@ -113,10 +147,15 @@ def make_train_step(
     loss: str = "token",
     mask: str = "length",
     clip_norm: float | None = None,
-) -> TrainStep:
-    """A `TrainStep` by the names of a loss in LOSSES and a mask in MASKS."""
+    distribution: Distribution | None = None,
+) -> TrainStep | ReplicatedStep:
+    """A `TrainStep` by the names of a loss in LOSSES and a mask in MASKS; over replicas a `ReplicatedStep`."""
     check_name("loss", loss, LOSSES)
     check_name("mask", mask, MASKS)
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm is {clip_norm}: must be above 0, or None for no clipping")
-    return TrainStep(model, optimizer, loss, mask, clip_norm)
+    if distribution is None or distribution.replicas == 1:
+        return TrainStep(model, optimizer, loss, mask, clip_norm)
+    from workbench.training.replicas import ReplicatedStep
+
+    return ReplicatedStep(model, optimizer, loss, mask, clip_norm, distribution)

@@ -1,0 +1,131 @@
+"""A process of a distributed training run, for the tests: `python distributed.py KIND NUMBER DATA OUTPUT.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+CASES: dict[str, dict[str, Any]] = {
+    "token": {"clip_norm": 0.05, "direction": "both"},
+    "example": {"loss": "example", "clip_norm": 0.05, "rnn": "packed", "rnn_options": {"kernel": "autodiff"}},
+    "xla": {"rnn": "packed", "rnn_options": {"kernel": "xla"}, "cell": "lstm"},
+    "keras": {"rnn": "keras"},
+    "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
+    "dropout": {"dropout": 0.5, "wrapping": {"output_keep_prob": 0.8}},
+}
+EPOCHS = 2
+
+
+def batches(case: str, data: Path, epoch: int, replica: int) -> Iterable[Batch]:
+    """A replica's batches of an epoch.
+
+    Of "shards" those of three files, two of them replica 0's. Else replica 0 has three batches, replica 1 one in
+    epoch 0 and none in epoch 1, and lengths differ widely.
+    """
+    if case == "shards":
+        from workbench.data.feed import Feed
+
+        feed = Feed(data, padding="global", batch_size=8, replicas=2, seed=5)
+        for batch in feed.train(epoch, replica):
+            yield {name: np.asarray(values) for name, values in batch.items()}
+        return
+    for number in range(3 if replica == 0 else 1 - epoch):
+        random = np.random.default_rng([epoch, replica, number])
+        lengths = random.integers(0, 3 if replica else 9, 4 + replica).astype(np.int32)
+        lengths[0] = 2 if replica else 9 - number
+        valid = np.arange(lengths.max()) < lengths[:, np.newaxis]
+        ids = np.where(valid, random.integers(1, 10, valid.shape), 0).astype(np.int32)
+        index = np.arange(len(ids), dtype=np.int64) + 100 * replica + 10 * number
+        yield {"inputs": ids, "labels": ids % 2, "length": lengths, "index": index}
+
+
+def union(case: str, data: Path, epoch: int) -> Iterable[Batch]:
+    """The same global batches for one replica: what the two have at a step, padded together."""
+    both = [list(batches(case, data, epoch, replica)) for replica in (0, 1)]
+    for number in range(max(map(len, both))):
+        parts = [given[number] for given in both if number < len(given)]
+        width = max(part["inputs"].shape[1] for part in parts)
+        yield {
+            name: np.concatenate(
+                [
+                    np.pad(part[name], [(0, 0), (0, width - part[name].shape[1])][: part[name].ndim])
+                    if part[name].ndim > 1
+                    else part[name]
+                    for part in parts
+                ]
+            )
+            for name in parts[0]
+        }
+
+
+def trained(case: str, given: Callable[[int], Any], distribution: Any = None) -> dict[str, Any]:
+    """What training of a case gives, as JSON can hold it."""
+    from workbench.model import build_model
+    from workbench.training import make_optimizer, make_train_step, one, train
+
+    options: dict[str, Any] = {
+        "task": "tag",
+        "classes": 2,
+        "vocabulary_size": 10,
+        "embedding_size": 4,
+        "units": 4,
+        "cell": "basic_rnn",
+        "dtype": "float64",
+        **CASES[case],
+    }
+    objective = {name: options.pop(name) for name in ("loss", "clip_norm") if name in options}
+    distribution = distribution or one()
+    with distribution.scope():
+        model, optimizer = build_model(**options), make_optimizer("adamw", 0.05)
+    logged: list[list[float]] = []
+    step = make_train_step(model, optimizer, distribution=distribution, **objective)
+    result = train(
+        model,
+        given,
+        optimizer=optimizer,
+        epochs=EPOCHS,
+        step=step,
+        log=lambda number, values: logged.append([number, values["loss/step"], values["data/valid_tokens"]]),
+        log_every=2,
+    )
+    return {
+        "losses": result.losses,
+        "weights": [variable.numpy().tolist() for variable in model.trainable_variables],
+        "counts": [result.examples, result.padded_tokens, result.valid_tokens, result.batches],
+        "objective": result.objective_last_epoch,
+        "order": result.order_sha256,
+        "bytes": result.largest_batch_bytes,
+        "logged": logged,
+    }
+
+
+def main(kind: str, number: int, data: Path, output: Path) -> None:
+    import tensorflow as tf
+
+    from workbench.training import mirrored, multi_worker
+
+    if kind == "mirrored":
+        [cpu] = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        distribution = mirrored(2)
+    else:
+        distribution = multi_worker(number, timeout_s=120)
+    found = {
+        case: trained(
+            case,
+            lambda epoch, case=case: [batches(case, data, epoch, replica) for replica in distribution.mine],
+            distribution,
+        )
+        for case in CASES
+    }
+    output.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
