@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -31,17 +32,24 @@ def children(folder: Path, name: str) -> pd.DataFrame:
 
 
 @needs("joblib")
-def test_joblib_runs_jobs_side_by_side_and_times_them_in_turns(tmp_path: Path, type_in, small) -> None:
-    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "name=jobs", "padding=global,batch"]
-    done = type_in(tmp_path, "-m", *small, *words)
+def test_eight_jobs_at_once_are_timed_in_turns_and_lose_no_metric(tmp_path: Path, type_in, small) -> None:
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "name=jobs", "padding=global,batch"]
+    done = type_in(tmp_path, "-m", *small, *words, "seed=1,2,3,4", "training.log_every=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[2/2]" in done.stdout
+    assert "[8/8]" in done.stdout
     runs = children(tmp_path, "jobs")
-    assert list(runs["status"]) == ["FINISHED", "FINISHED"]
+    assert list(runs["status"]) == ["FINISHED"] * 8
     assert set(runs["tags.workbench.launcher"]) == {"joblib"}
-    assert runs["tags.workbench.owner"].nunique() == 2
+    assert runs["tags.workbench.owner"].nunique() == 8
     assert runs["metrics.speed/valid_tokens_per_s"].notna().all()
     assert "tags.environment.OMP_NUM_THREADS" not in runs or "OMP_NUM_THREADS" in os.environ
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    for run in runs.to_dict("records"):
+        (log,) = tmp_path.glob(f"mlruns/hydra/jobs/*/{int(run['tags.workbench.order']):04d}-1/log.jsonl")
+        said = [json.loads(line) for line in log.read_text().splitlines()]
+        losses = [(one["step"], one["values"]["loss/step"]) for one in said if "loss/step" in one["values"]]
+        assert len(losses) > 1
+        assert tracker.history(run["run_id"], "loss/step") == losses
 
 
 @needs("submitit")
@@ -56,14 +64,15 @@ def test_submitit_runs_a_sweep_and_a_failing_job_costs_no_other(tmp_path: Path, 
 
 
 @needs("ray")
-def test_a_ray_worker_that_is_killed_is_one_killed_run_and_the_retry_makes_no_second(
-    tmp_path: Path, cache: Path, small
+def test_a_ray_worker_that_is_killed_is_one_killed_run_the_retry_makes_no_second_and_resume_does(
+    tmp_path: Path, cache: Path, type_in, small
 ) -> None:
     words = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "name=jobs", "measure=off"]
+    words += ["padding=global,batch"]
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(cache)}
     with subprocess.Popen(
-        [sys.executable, "-m", "workbench", "-m", *small, *words, "padding=global,batch"],
+        [sys.executable, "-m", "workbench", "-m", *small, *words],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -77,6 +86,11 @@ def test_a_ray_worker_that_is_killed_is_one_killed_run_and_the_retry_makes_no_se
     assert sorted(runs["status"]) == ["FINISHED", "KILLED"]
     assert runs.loc[victim, "tags.workbench.error"].endswith("the launcher started its task again")
     assert victim in said
+    resumed = type_in(tmp_path, "-m", *small, *words, "workbench.resume=true")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    runs = children(tmp_path, "jobs")
+    assert sorted(runs["status"]) == ["FINISHED", "FINISHED", "KILLED"]
+    assert runs[runs["status"] == "FINISHED"]["params.padding.name"].nunique() == 2
 
 
 def _running(folder: Path) -> tuple[str, int]:
