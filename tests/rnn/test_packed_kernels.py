@@ -43,7 +43,7 @@ class TestTheChoice:
         ("cell", "training", "kernel"),
         [
             (keras.layers.LSTMCell(3), False, "autodiff"),
-            (WRAPPERS["residual"](CELLS["gru"](2)), False, "autodiff"),
+            (WRAPPERS["attention"](CELLS["gru"](2), 3), False, "autodiff"),
             (CELLS["lstm_block"](3), False, "autodiff"),
             (CELLS["layer_norm_lstm"](3, dropout_keep_prob=0.5), True, "autodiff"),
             (CELLS["layer_norm_lstm"](3, dropout_keep_prob=0.5), False, "xla"),

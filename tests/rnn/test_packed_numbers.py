@@ -254,3 +254,41 @@ def test_a_stack_runs_layer_by_layer_and_both_ways():
     tf.nest.assert_same_structure(found, wanted)
     same(tf.nest.flatten(found), tf.nest.flatten(wanted), near=1e-6)
     assert {choice.kernel for choice in kernels_of(backward)} == {"plain", "autodiff"}
+
+
+def test_wrappers_act_for_all_steps_at_once():
+    """Residual, and dropout of inputs and outputs by one mask a run, around a cell that runs by its own kernel."""
+
+    def make():
+        cell = CELLS["ugrnn"](D)
+        inner = WRAPPERS["residual"](cell)
+        options = {"input_keep_prob": 0.7, "output_keep_prob": 0.6, "variational": True, "seed": 3}
+        outer = WRAPPERS["dropout"](inner, **options)
+        outer.build((None, D))
+        cell.set_weights(
+            [np.linspace(-1, 1, v.size, dtype=v.dtype).reshape(v.shape) for v in cell.get_weights()]
+        )
+        return outer
+
+    def gradients(rnn, cell, inputs, lengths):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs, (state,) = rnn(cell, inputs, lengths, training=True)
+            total = tf.reduce_sum(outputs * cotangent(outputs, 0)) + tf.reduce_sum(
+                state * cotangent(state, 1)
+            )
+        variables = [v.value for v in cell.trainable_variables]
+        return [outputs, state, *tape.gradient(total, [inputs, *variables])]
+
+    inputs, lengths, _ = make_batch([4, 0, 6, 1], padding=1, dtype="float32")
+    cell = make()
+    found = tf.function(lambda: gradients(packed_rnn, cell, inputs, lengths), autograph=False)()
+    same(found, gradients(dynamic_rnn, make(), inputs, lengths), near=1e-6)
+    assert [choice.kernel for choice in kernels_of(cell)] == ["xla"]
+
+
+def test_dropped_states_need_every_step():
+    cell = WRAPPERS["dropout"](CELLS["ugrnn"](D), state_keep_prob=0.5)
+    inputs, lengths, _ = make_batch([2, 1], dtype="float32")
+    packed_rnn(cell, inputs, lengths, training=True)
+    assert [choice.kernel for choice in kernels_of(cell)] == ["autodiff"]

@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.cells.wrappers import MultiRNNCell
+from workbench.cells.wrappers.wrapper import Around, WrapperCell
+from workbench.masking import zero_past_end
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
 from workbench.rnn.packing.kernel import choose_kernel, inside_jit, keep_choice, kernels_of
@@ -53,7 +55,8 @@ def packed_rnn(
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 
-    A MultiRNNCell runs layer by layer, each by the kernel that fits it.
+    A MultiRNNCell runs layer by layer, each by the kernel that fits it. So does the cell in a wrapper that acts on
+    inputs and outputs alone (residual; dropout that drops no state), which then acts for all steps at once.
 
     "xla" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
     argument is wrong, or why a kernel cannot run this cell here.
@@ -64,12 +67,12 @@ def packed_rnn(
     _check_whole("chains", chains)
     if batch_size is not None:
         _check_whole("batch_size", batch_size)
-    layers = isinstance(cell, MultiRNNCell) and kernel != "masked" and not inside_jit()
-    chosen = None if layers else choose_kernel(cell, kernel, training)
     received = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
-    if chosen is None:
-        outputs, states = _layer_by_layer(received, kernel=kernel, batch_size=batch_size, chains=chains)
+    by_parts = _by_parts(cell, kernel, training)
+    if by_parts is not None:
+        outputs, states = by_parts(received, kernel=kernel, batch_size=batch_size, chains=chains)
     else:
+        chosen = choose_kernel(cell, kernel, training)
         keep_choice(cell, chosen)
         kernels = _KERNELS | {"xla": partial(run_compiled, batch_size=batch_size, chains=chains)}
         outputs, states = kernels[chosen.kernel](received)
@@ -82,6 +85,26 @@ _KERNELS: dict[str, Callable[[Received], tuple[Any, Any]]] = {
     "autodiff": run_autodiff,
     "masked": run_masked,
 }
+
+
+def _by_parts(cell: Any, kernel: str, training: bool) -> Callable[..., tuple[Any, Any]] | None:
+    """How a cell made of others runs where each can have a kernel of its own; None where it runs whole."""
+    if kernel == "masked" or inside_jit():
+        return None
+    if isinstance(cell, MultiRNNCell):
+        return _layer_by_layer
+    if isinstance(cell, WrapperCell) and kernel != "autodiff":
+        return None if (around := cell.around(training)) is None else partial(_within, around)
+    return None
+
+
+def _within(around: Around, whole: Received, **options: Any) -> tuple[Any, Any]:
+    """What a wrapper does, for all steps at once, around its cell's run."""
+    options |= {"training": whole.training, "go_backwards": whole.backwards}
+    outputs, states = packed_rnn(
+        around.cell, around.before(whole.inputs), whole.lengths, initial_state=whole.states, **options
+    )
+    return zero_past_end(around.after(whole.inputs, outputs), whole.lengths), states
 
 
 def _layer_by_layer(stack: Received, **options: Any) -> tuple[Any, list[Any]]:

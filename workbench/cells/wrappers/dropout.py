@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Stepper, output_size, register, state_sizes, stepper
 from workbench.cells.dropout import check_keep_prob, keep_mask
-from workbench.cells.wrappers.wrapper import WrapperCell, memory_states
+from workbench.cells.wrappers.wrapper import Around, WrapperCell, memory_states
 
 
 @register
@@ -58,6 +58,16 @@ class DropoutWrapper(WrapperCell):
     def draws_once(self, training: bool) -> bool:
         """Where variational masks act, and where the wrapped cell does."""
         return (self.variational and self._drops(training)) or super().draws_once(training)
+
+    def around(self, training: bool) -> Around | None:
+        """What is dropped of inputs and outputs; None where states are dropped."""
+        if not self._drops(training):
+            return Around(self.cell, lambda inputs: inputs, lambda inputs, outputs: outputs)
+        if self.state_keep_prob < 1:
+            return None
+        drop_inputs = self._dropping(self.input_keep_prob, self.input_size)
+        drop_outputs = self._dropping(self.output_keep_prob, output_size(self.cell))
+        return Around(self.cell, drop_inputs, lambda inputs, outputs: drop_outputs(outputs))
 
     def stepper(self, training: bool = False) -> Stepper:
         """Outside training, the cell's own."""

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, output_size, register, stepper
-from workbench.cells.wrappers.wrapper import WrapperCell
+from workbench.cells.wrappers.wrapper import Around, WrapperCell
 
 
 @register
@@ -27,12 +27,20 @@ class ResidualWrapper(WrapperCell):
                 f"outputs of {type(self.cell).__name__} {size}: make them equal."
             )
 
+    def around(self, training: bool) -> Around | None:
+        """The sum."""
+        return Around(self.cell, lambda inputs: inputs, _sum)
+
     def stepper(self, training: bool = False) -> Stepper:
         """The equation above."""
         step = stepper(self.cell, training)
 
         def run(inputs: Any, states: Any) -> tuple[Any, Any]:
             output, new_states = step(inputs, states)
-            return tf.nest.map_structure(tf.add, inputs, output), new_states
+            return _sum(inputs, output), new_states
 
         return run
+
+
+def _sum(inputs: Any, outputs: Any) -> Any:
+    return tf.nest.map_structure(tf.add, inputs, outputs)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import keras
 
 from workbench.cells.base import Cell, build, initial_states, output_size, state_sizes
+
+
+class Around(NamedTuple):
+    """A wrapper that acts on inputs and outputs alone, so that a runner may act for all steps at once."""
+
+    cell: Any
+    before: Callable[[Any], Any]  # inputs [..., n] -> what the cell reads
+    after: Callable[[Any, Any], Any]  # (inputs, the cell's outputs) -> outputs
 
 
 class WrapperCell(Cell):
@@ -34,6 +43,10 @@ class WrapperCell(Cell):
     def draws_once(self, training: bool) -> bool:
         """Whether the wrapped cell does."""
         return isinstance(self.cell, Cell) and self.cell.draws_once(training)
+
+    def around(self, training: bool) -> Around | None:
+        """What it does around the wrapped cell in one run; None where it does anything between two steps."""
+        return None
 
     def build(self, input_shape: Any) -> None:
         """Builds the wrapped cell for the same inputs."""

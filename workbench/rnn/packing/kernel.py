@@ -42,10 +42,11 @@ def choose_kernel(cell: Any, kernel: str, training: bool) -> Choice:
 def kernels_of(cell: Any) -> tuple[Choice, ...]:
     """What `packed_rnn` has run this cell with so far, each choice once; for a run's record.
 
-    Of a stack, what its layers ran with.
+    Of a stack, what its layers ran with; of a wrapper, what its cell did.
     """
     own = list(_MADE.get(cell, ()))
-    return tuple(dict.fromkeys(own + [c for layer in getattr(cell, "cells", ()) for c in kernels_of(layer)]))
+    inside = [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]
+    return tuple(dict.fromkeys(own + [choice for inner in inside for choice in kernels_of(inner)]))
 
 
 def keep_choice(cell: Any, choice: Choice) -> None:
