@@ -51,7 +51,8 @@ def packed_rnn(
     by the rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
     the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
-    `chains`: independent parts of a batch in the "xla" kernel, which run on as many cores.
+    `chains`: into how many independent parts a batch falls in the "xla" kernel, which run on as many cores; fewer
+    where a part would have fewer than four examples.
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 

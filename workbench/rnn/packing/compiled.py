@@ -16,6 +16,7 @@ from workbench.rnn.packing.windows import Span, Windows, loop_count, row_counts,
 
 Tensors = list[tf.Tensor]
 _LEAST_CAPACITY = 8
+_LEAST_EXAMPLES = 4  # of a chain; with fewer, two chains on two cores are slower than one
 
 
 class _Cuts(NamedTuple):
@@ -43,6 +44,7 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     """
     given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
     operands = tf.nest.map_structure(_wide, given)
+    chains = chains_for(received.batch if batch_size is None else batch_size, chains)
     runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
     results = differentiable_once(runs.forward, runs.backward, operands)
     return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
@@ -50,6 +52,15 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
 
 def _wide(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor
+
+
+def chains_for(examples: Any, chains: int) -> int:
+    """How many chains so many examples are dealt to: no more than `chains`.
+
+    >>> [chains_for(examples, 2) for examples in (1, 7, 8, 32)]
+    [1, 1, 2, 2]
+    """
+    return max(1, min(chains, examples // _LEAST_EXAMPLES)) if isinstance(examples, int) else chains
 
 
 def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
