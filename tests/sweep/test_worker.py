@@ -145,3 +145,13 @@ def test_the_environment_varies_in_size_and_fixes_hashing() -> None:
     sizes = {len(random_environment()[worker.PADDING]) for _ in range(20)}
     assert len(sizes) > 5
     assert random_environment()["PYTHONHASHSEED"] == "0"
+
+
+@pytest.mark.parametrize("start", ["fork"], indirect=True)
+def test_a_child_that_was_just_forked_and_leads_no_group_yet_is_ended(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as unled:
+        unled.setattr("workbench.sweep.spawner._kill_group", lambda pid: None)
+        outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
+    assert outcome.status == "timed_out"

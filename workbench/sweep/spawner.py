@@ -186,6 +186,8 @@ class _Forked:
         return self._code
 
     def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)  # just forked, it may not lead a group yet
         _kill_group(self._pid)
         with contextlib.suppress(SpawnerGoneError):
             self.wait()
