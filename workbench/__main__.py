@@ -69,12 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_series(compose, series, given.overrides, console)
         start = run_sweep if given.multirun else run_one
         return start(compose, given.overrides, console)
-    except _BAD_INPUT as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if _is_interruption(error):
+            errors.print("interrupted; what had finished is recorded", style="red")
+            return 130
+        if not isinstance(error, _BAD_INPUT):
+            raise
         errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
         return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted; what had finished is recorded", style="red")
-        return 130
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether this is Ctrl-C, or an error of a library (OmegaConf's) that was cut short by it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def terminal() -> Console:

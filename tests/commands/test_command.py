@@ -222,6 +222,21 @@ def test_a_misspelt_metric_in_claims_is_refused_with_its_line(
     assert "data/padding_share" in said
 
 
+@pytest.mark.parametrize("in_its_place", [TypeError, None])
+def test_an_interruption_is_one_also_where_a_library_makes_another_error_of_it(
+    in_its_place, monkeypatch
+) -> None:
+    def composer(folders):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            if in_its_place:
+                raise in_its_place
+
+    monkeypatch.setattr("workbench.__main__.Composer", composer)
+    assert main([]) == 130
+
+
 def test_a_dry_run_lists_and_stops(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "+experiment=padding_ablation", "workbench.dry_run=true"]) == 0
