@@ -12,9 +12,9 @@ from workbench.cells import CELLS
 from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
 from workbench.cells.dropout import seed_of_replica
 from workbench.former_names import former_name
-from workbench.masking import last_valid, reverse_valid
+from workbench.masking import last_valid
 from workbench.rnn import RNNS
-from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
 from workbench.seeds import initialisation, seed_for
 
 Direction = Literal["forward", "backward", "both"]
@@ -261,14 +261,12 @@ class SequenceModel(keras.Model):
         options: Mapping[str, Any],
         training: bool,
     ) -> tuple[tf.Tensor, Any]:
-        run = RNNS[rnn]
         if self.direction == "forward":
-            return run(self.cells_forward[layer], vectors, lengths, training=training, **options)
+            return RNNS[rnn](self.cells_forward[layer], vectors, lengths, training=training, **options)
         if self.direction == "backward":
-            cell = self.cells_backward[layer]
-            turned = reverse_valid(vectors, lengths)
-            outputs, state = run(cell, turned, lengths, training=training, **options)
-            return reverse_valid(outputs, lengths), state
+            return backward_rnn(
+                self.cells_backward[layer], vectors, lengths, rnn=rnn, training=training, **options
+            )
         outputs, states = bidirectional_rnn(
             self.cells_forward[layer],
             self.cells_backward[layer],

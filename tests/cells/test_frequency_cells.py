@@ -32,7 +32,8 @@ def test_spread_is_the_kernel_where_a_block_looks(start):
     [
         ((6, 2, 2), (2, [0, 2, 4])),
         ((6, 3, 1), (3, [0, 1, 2, 3])),
-        ((7, 3, 3), (3, [0, 3])),
+        ((7, 3, 3, True), (3, [0, 3])),
+        ((7, 2, 3, True), (2, [0, 3])),
         ((6, None, None), (6, [0])),
     ],
 )
@@ -45,6 +46,31 @@ def test_a_block_over_the_inputs_is_refused():
         built("time_freq_lstm", feature_size=9)
     with pytest.raises(ValueError, match=r"groups has \[2, 9\], which is no part of the inputs' 6 features"):
         built("grid_lstm", groups=[[2, 9]])
+
+
+@pytest.mark.parametrize("name", ["time_freq_lstm", "grid_lstm", "bidirectional_grid_lstm"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"feature_size": 4},
+            "of 6 features 2 lie in no block, the first of them feature 4: .*feature_size=4 and",
+        ),
+        (
+            {"feature_size": 1, "frequency_skip": 5},
+            "of 6 features 4 lie in no block, the first of them feature 1",
+        ),
+    ],
+)
+def test_a_feature_in_no_block_is_refused_unless_asked_for(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        built(name, **options)
+    cell = built(name, **options, allow_unseen=True)
+    assert cell.get_config()["allow_unseen"] is True
+    unseen = [4, 5] if options["feature_size"] == 4 else [1, 2, 3, 4]
+    other = INPUTS.copy()
+    other[..., unseen] += 1
+    np.testing.assert_array_equal(dynamic_rnn(cell, other)[0], dynamic_rnn(cell, INPUTS)[0])
 
 
 def test_time_freq_lstm_of_one_block_is_an_lstm():

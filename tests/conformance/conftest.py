@@ -19,7 +19,10 @@ VARIANTS = {
     "lstm_block": [{}, {**PEEPHOLES, "cell_clip": 2.0}],
     "coupled_lstm": [{}, {**PEEPHOLES, "num_proj": 3, "proj_clip": 0.2}],
     "nas": [{}, {"use_bias": True, "num_proj": 3}],
-    "time_freq_lstm": [{}, {**PEEPHOLES, "feature_size": 3, "frequency_skip": 2, "cell_clip": 0.4}],
+    "time_freq_lstm": [
+        {},
+        {**PEEPHOLES, "feature_size": 3, "frequency_skip": 2, "allow_unseen": True, "cell_clip": 0.4},
+    ],
     "grid_lstm": [
         {},
         {**PEEPHOLES, "feature_size": 3, "share_weights": True, "couple_gates": True},

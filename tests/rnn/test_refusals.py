@@ -8,7 +8,15 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS
-from workbench.rnn import RNNS, PackedRNN, bidirectional_rnn, cudnn, fused_rnn, stacked_bidirectional_rnn
+from workbench.rnn import (
+    RNNS,
+    PackedRNN,
+    backward_rnn,
+    bidirectional_rnn,
+    cudnn,
+    fused_rnn,
+    stacked_bidirectional_rnn,
+)
 from workbench.rnn.table import EVERYWHERE
 
 INPUTS = np.ones((3, 4, 2), "float32")
@@ -203,6 +211,41 @@ def test_inputs_of_another_size_than_the_cell_was_built_for(name):
 def test_keras_cells_take_no_ids_either(name):
     with pytest.raises(ValueError, match="inputs of GRUCell must be floating, not int64"):
         RNNS[name](keras.layers.GRUCell(3), INPUTS.astype("int64"))
+
+
+def backward(rnn, cell, inputs, lengths=None, **options):
+    return backward_rnn(cell, inputs, lengths, rnn=rnn, **options)
+
+
+@pytest.mark.parametrize("rnn", EVERYWHERE)
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "state", "message"),
+    [
+        (INPUTS, [4, 5, 2], None, "sequence_length has 5, but the inputs have T=4 steps"),
+        (INPUTS, [4, 2], None, "sequence_length must be one length for each example"),
+        (INPUTS[0], [4, 0, 2], None, r"one tensor \[B, T, D\], not \(4, 2\)"),
+        (INPUTS, [4, 0, 2], [H], r"^initial_state is \[float32 \[3, 5\]\]"),
+    ],
+)
+def test_the_way_back_is_checked_before_it_is_turned(rnn, inputs, lengths, state, message):
+    with pytest.raises(ValueError, match=message):
+        backward(rnn, make(), inputs, lengths, initial_state=state)
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("rnn", EVERYWHERE)
+def test_the_way_back_alone_is_that_of_both(rnn, time_major):
+    cell, other = make(), make()
+    inputs = np.random.default_rng(0).normal(size=(3, 4, 2))
+    inputs[1], inputs[2, 2:] = np.nan, np.nan
+    inputs = np.swapaxes(inputs, 0, 1) if time_major else inputs
+    outputs, state = backward(rnn, cell, inputs, [4, 0, 2], time_major=time_major)
+    (_, expected), (_, final) = bidirectional_rnn(
+        other, cell, inputs, [4, 0, 2], rnn="dynamic", time_major=time_major
+    )
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(state, final, atol=1e-6)
+    assert np.any(outputs)
 
 
 def test_states_for_too_few_layers():

@@ -8,9 +8,12 @@ import tensorflow as tf
 
 
 def block_starts(
-    input_size: int, feature_size: int | None, frequency_skip: int | None
+    input_size: int, feature_size: int | None, frequency_skip: int | None, allow_unseen: bool = False
 ) -> tuple[int, list[int]]:
-    """The size of a block, and the feature at which each begins; a rest too short for a block is not seen.
+    """The size of a block, and the feature at which each begins.
+
+    ValueError where a feature is in no block, being between two or in a rest too short for one, unless
+    `allow_unseen`.
 
     >>> block_starts(7, 3, 2)
     (3, [0, 2, 4])
@@ -21,7 +24,15 @@ def block_starts(
     skip = frequency_skip or size
     if size > input_size:
         raise ValueError(f"feature_size={size} is over the {input_size} features of the inputs.")
-    return size, list(range(0, input_size - size + 1, skip))
+    starts = list(range(0, input_size - size + 1, skip))
+    unseen = sorted(set(range(input_size)) - {k for start in starts for k in range(start, start + size)})
+    if unseen and not allow_unseen:
+        raise ValueError(
+            f"of {input_size} features {len(unseen)} lie in no block, the first of them feature {unseen[0]}: "
+            f"blocks have feature_size={size} and begin frequency_skip={skip} apart. TF 1.15 leaves such features "
+            "out without a word; choose sizes that fit, or pass allow_unseen=True to have it so."
+        )
+    return size, starts
 
 
 def spread(kernel: tf.Tensor, input_size: int, starts: list[int]) -> tf.Tensor:

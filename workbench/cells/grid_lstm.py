@@ -27,7 +27,8 @@ class GridLSTMCell(StepCell):
 
     A block has `feature_size` features (all, by default), the next begins `frequency_skip` later (by default
     there is no overlap). `groups` [[start, end], ...] cuts the features into parts that are walked apart, each
-    with weights of its own; by default one part holds all. Features past a part's last whole block are not seen.
+    with weights of its own; by default one part holds all. Features of a part that lie in no block of it are
+    refused, unless `allow_unseen`; TF 1.15 leaves them out without a word.
 
     Weights of part n, freq_*_n and (unless shared) time_*_n: kernel [feature_size, 4H], recurrent_kernel [2H, 4H]
     (rows of h_k, then of h_freq), bias [4H], in the order i, f, c, o (i, c, o coupled); peepholes
@@ -48,6 +49,7 @@ class GridLSTMCell(StepCell):
         *,
         feature_size: int | None = None,
         frequency_skip: int | None = None,
+        allow_unseen: bool = False,
         groups: Sequence[Sequence[int]] | None = None,
         use_peepholes: bool = False,
         share_weights: bool = False,
@@ -61,6 +63,7 @@ class GridLSTMCell(StepCell):
         check_positive("frequency_skip", frequency_skip, optional=True)
         check_positive("cell_clip", cell_clip, whole=False, optional=True)
         self.feature_size, self.frequency_skip = feature_size, frequency_skip
+        self.allow_unseen = allow_unseen
         self.groups = None if groups is None else [list(map(int, group)) for group in groups]
         self.use_peepholes, self.share_weights, self.couple_gates = use_peepholes, share_weights, couple_gates
         self.cell_clip, self.forget_bias = cell_clip, forget_bias
@@ -83,7 +86,9 @@ class GridLSTMCell(StepCell):
         result = []
         for direction in self.directions:
             for n, (start, end) in enumerate(self.groups or [[0, self.input_size]]):
-                size, starts = block_starts(end - start, self.feature_size, self.frequency_skip)
+                size, starts = block_starts(
+                    end - start, self.feature_size, self.frequency_skip, self.allow_unseen
+                )
                 result.append((f"{direction}{n}", size, self._walk(direction, [start + s for s in starts])))
         return result
 

@@ -23,8 +23,8 @@ class TimeFreqLSTMCell(StepCell):
     Weights: kernel [feature_size, 4H], recurrent_kernel [2H, 4H], bias [4H] in the order i, f, c, o;
     peephole_i, _f, _o [H]. States: [h, c], the blocks side by side, so their size is known when the input's
     is (TF 1.15 took it for one block, and could not run over more). Without `feature_size` there is one block,
-    of all features; `frequency_skip` is `feature_size` by default. Features past the last whole block are not
-    seen, as in TF 1.15.
+    of all features; `frequency_skip` is `feature_size` by default. Features that lie in no
+    block are refused, unless `allow_unseen`; TF 1.15 leaves them out without a word.
 
     Source: Sainath and Li, "Modeling Time-Frequency Patterns with LSTM vs. Convolutional Architectures for
     LVCSR Tasks", https://doi.org/10.21437/Interspeech.2016-84; TF 1.15's contrib TimeFreqLSTMCell.
@@ -38,6 +38,7 @@ class TimeFreqLSTMCell(StepCell):
         *,
         feature_size: int | None = None,
         frequency_skip: int | None = None,
+        allow_unseen: bool = False,
         use_peepholes: bool = False,
         cell_clip: float | None = None,
         forget_bias: float = 1.0,
@@ -48,6 +49,7 @@ class TimeFreqLSTMCell(StepCell):
         check_positive("frequency_skip", frequency_skip, optional=True)
         check_positive("cell_clip", cell_clip, whole=False, optional=True)
         self.feature_size, self.frequency_skip = feature_size, frequency_skip
+        self.allow_unseen = allow_unseen
         self.use_peepholes, self.cell_clip, self.forget_bias = use_peepholes, cell_clip, forget_bias
         self.output_size: int | None = None
         self.state_size: list[int | None] = [None, None]
@@ -55,7 +57,9 @@ class TimeFreqLSTMCell(StepCell):
     def build(self, input_shape: Any) -> None:
         """Makes the variables, and counts the blocks, for inputs [B, D]."""
         self.input_size, H = input_shape[-1], self.units
-        size, self.starts = block_starts(self.input_size, self.feature_size, self.frequency_skip)
+        size, self.starts = block_starts(
+            self.input_size, self.feature_size, self.frequency_skip, self.allow_unseen
+        )
         blocks = len(self.starts)
         self.projection_width = 4 * H * blocks
         self.output_size, self.state_size = H * blocks, [H * blocks] * 2

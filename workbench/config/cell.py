@@ -98,6 +98,7 @@ class FrequencyCell(Cell):
 
     feature_size: int | None = option(None, "inputs a frequency block has; null: all", low=1)
     frequency_skip: int | None = option(None, "inputs from one block to the next; null: feature_size", low=1)
+    allow_unseen: bool = option(False, "accept inputs that lie in no block, as TF 1 does without a word")
     use_peepholes: bool = option(False, "gates see the cell states")
     cell_clip: float | None = option(None, "bound of the cell states", above=0)
     forget_bias: float = option(1.0, "added to the forget gates")

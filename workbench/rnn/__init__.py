@@ -1,6 +1,6 @@
 """Unrolling a cell over a padded batch: RNNS names the ways, `bidirectional_rnn` runs two of any."""
 
-from workbench.rnn.bidirectional import bidirectional_rnn
+from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
 from workbench.rnn.cudnn import cudnn_rnn
 from workbench.rnn.dynamic import dynamic_rnn
 from workbench.rnn.fused import fused_rnn
@@ -14,6 +14,7 @@ from workbench.rnn.table import RNNS
 __all__ = [
     "RNNS",
     "PackedRNN",
+    "backward_rnn",
     "bidirectional_rnn",
     "cudnn_rnn",
     "dynamic_rnn",

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import reverse_valid
-from workbench.rnn.checks import renamed
+from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, renamed
 from workbench.rnn.step import swap_time
 from workbench.rnn.table import RNNS, TOGETHER, TURNING
 
@@ -59,20 +59,58 @@ def bidirectional_rnn(
             )
         return tuple(tf.split(outputs, 2, axis=-1)), (states_fw[0], states_bw[0])
 
-    def reverse(nest: Any) -> Any:
-        if not time_major:
-            return reverse_valid(nest, sequence_length)
-        batch_major = tf.nest.map_structure(lambda x: swap_time(tf.convert_to_tensor(x)), nest)
-        return tf.nest.map_structure(swap_time, reverse_valid(batch_major, sequence_length))
-
     options = {"training": training, "time_major": time_major, **TURNING.get(rnn, {}), **options}
     run = RNNS[rnn]
     with renamed({"initial_state": "initial_state_fw"}):
         out_fw, state_fw = run(cell_fw, inputs, sequence_length, initial_state=initial_state_fw, **options)
-    options["initial_state"] = initial_state_bw
     with renamed({"initial_state": "initial_state_bw"}):
-        if rnn in TURNING:
-            out_bw, state_bw = run(cell_bw, inputs, sequence_length, go_backwards=True, **options)
-            return (out_fw, out_bw), (state_fw, state_bw)
-        out_bw, state_bw = run(cell_bw, reverse(inputs), sequence_length, **options)
-    return (out_fw, reverse(out_bw)), (state_fw, state_bw)
+        out_bw, state_bw = _turned(
+            rnn, cell_bw, inputs, sequence_length, initial_state=initial_state_bw, **options
+        )
+    return (out_fw, out_bw), (state_fw, state_bw)
+
+
+def backward_rnn(
+    cell: Any,
+    inputs: Any,
+    sequence_length: Any = None,
+    *,
+    rnn: str = "dynamic",
+    initial_state: Any = None,
+    training: bool = False,
+    time_major: bool = False,
+    **options: Any,
+) -> tuple[Any, Any]:
+    """Runs a cell by any runner over each example's valid part from its end: a bidirectional RNN's other half.
+
+    `rnn` is a name of RNNS; further options go to it. Outputs stand in the order of the inputs; the final state is
+    the one after an example's first token.
+    """
+    if rnn not in RNNS:
+        raise ValueError(f"rnn={rnn!r} is not a runner; there are {', '.join(RNNS)}.")
+    inputs = as_tensors(inputs)
+    check_inputs(cell, inputs, time_major)
+    first = tf.nest.flatten(inputs)[0]
+    sizes = [tf.shape(first)[axis] if first.shape[axis] is None else first.shape[axis] for axis in (0, 1)]
+    time, batch = sizes if time_major else reversed(sizes)
+    lengths = check_sequence_length(sequence_length, batch, time)
+    options |= {"initial_state": initial_state, "training": training, "time_major": time_major}
+    return _turned(rnn, cell, inputs, lengths, **options)
+
+
+def _turned(
+    rnn: str, cell: Any, inputs: Any, lengths: Any, *, time_major: bool, **options: Any
+) -> tuple[Any, Any]:
+    """By the runner's own `go_backwards`, where it has one; else by turning what goes in and what comes out."""
+
+    def reverse(nest: Any) -> Any:
+        if not time_major:
+            return reverse_valid(nest, lengths)
+        batch_major = tf.nest.map_structure(lambda x: swap_time(tf.convert_to_tensor(x)), nest)
+        return tf.nest.map_structure(swap_time, reverse_valid(batch_major, lengths))
+
+    run = RNNS[rnn]
+    if rnn in TURNING:
+        return run(cell, inputs, lengths, time_major=time_major, go_backwards=True, **options)
+    outputs, state = run(cell, reverse(inputs), lengths, time_major=time_major, **options)
+    return reverse(outputs), state
