@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_variables
 from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
-from workbench.rnn import RNNS, dynamic_rnn
+from workbench.rnn import RNNS, PackedRNN, dynamic_rnn
 from workbench.rnn.table import EVERYWHERE
 
 RANDOM = np.random.default_rng(0)
@@ -29,7 +29,50 @@ class Copy(keras.layers.Layer):
 ONES = np.ones((2, 5, 400), "float32")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (CELLS["lstm"], r"needs a cell, not the class LSTMCell: make one, LSTMCell\(units\)"),
+        (keras.layers.GRU(3), "needs a cell, not the layer GRU: give it layer.cell"),
+        ("lstm", r"needs a cell with Keras' cell contract \(call, state_size\), not 'lstm'"),
+        (keras.layers.Dense(3), "needs a cell with Keras' cell contract"),
+    ],
+    ids=["class", "layer", "name", "no cell"],
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda cell: MultiRNNCell([cell]),
+        ResidualWrapper,
+        DropoutWrapper,
+        lambda cell: AttentionWrapper(cell, 2),
+        PackedRNN,
+        *(lambda cell, run=run: run(cell, INPUTS) for run in EVERYWHERE.values()),
+    ],
+    ids=["multi", "residual", "dropout", "attention", "layer", *EVERYWHERE],
+)
+def test_what_is_no_cell_is_refused(around, wrong, words):
+    with pytest.raises(TypeError, match=words):
+        around(wrong)
+
+
+def test_dtypes_that_differ_inside_a_cell_are_refused():
+    with pytest.raises(
+        ValueError, match="MultiRNNCell computes in float32, but LSTMCell up in it in float64: make"
+    ):
+        MultiRNNCell([lstm(), lstm(dtype="float64", name="up")])
+    with pytest.raises(
+        ValueError, match=r"ResidualWrapper computes in float64, but LSTMCell .* in it in float32"
+    ):
+        ResidualWrapper(lstm(), dtype="float64")
+    assert MultiRNNCell([lstm(dtype="mixed_bfloat16"), lstm(dtype="bfloat16")]).compute_dtype == "bfloat16"
+
+
 class TestMulti:
+    def test_a_cell_for_a_list(self):
+        with pytest.raises(TypeError, match="cells must be a list of cells, not <LSTMCell"):
+            MultiRNNCell(lstm())
+
     def test_one_cell_in_two_layers_is_refused_and_explained(self):
         with pytest.raises(ValueError, match=r"more than once \(4 layers, 1 cells\), as \[cell\] \* 4 does"):
             MultiRNNCell([lstm()] * 4)

@@ -197,6 +197,31 @@ def build(cell: Any, input_shape: Any) -> None:
         cell.build(input_shape)
 
 
+def check_is_cell(what: str, cell: Any) -> None:
+    """Refuses what is no cell, as a name, a class, or a layer that has one; `what` needs it."""
+    if isinstance(cell, type):
+        raise TypeError(
+            f"{what} needs a cell, not the class {cell.__name__}: make one, {cell.__name__}(units)."
+        )
+    if isinstance(cell, keras.layers.RNN):
+        raise TypeError(f"{what} needs a cell, not the layer {type(cell).__name__}: give it layer.cell.")
+    if not callable(cell) or not hasattr(cell, "state_size"):
+        raise TypeError(
+            f"{what} needs a cell with Keras' cell contract (call, state_size), not {cell!r}: take one of "
+            "workbench.cells.CELLS, as CELLS['lstm'](units)."
+        )
+
+
+def check_dtype_of(what: Any, cell: Any) -> None:
+    """Refuses a cell that computes in another dtype than what stands around it; one that names none follows."""
+    found = getattr(cell, "compute_dtype", None) or what.compute_dtype
+    if found != what.compute_dtype:
+        raise ValueError(
+            f"{type(what).__name__} computes in {what.compute_dtype}, but {type(cell).__name__} {cell.name} in it "
+            f"in {found}: make both of one dtype."
+        )
+
+
 def innermost(cell: Any) -> Iterator[Any]:
     """The cells that a cell is made of: itself, or those that it wraps (`cell`) or stacks (`cells`)."""
     inside = getattr(cell, "cells", None) or ([cell.cell] if hasattr(cell, "cell") else None)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, compute_dtype, initial_states, innermost
+from workbench.cells.base import StepCell, check_is_cell, compute_dtype, initial_states, innermost
 
 
 class StateError(ValueError):
@@ -52,6 +52,7 @@ def as_tensors(inputs: Any) -> Any:
 
 def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
     """Refuses inputs without a time axis, of several batches or lengths, or not of the kind that the cell takes."""
+    check_is_cell("a runner", cell)
     layout = "[T, B, ...]" if time_major else "[B, T, ...]"
     tensors = tf.nest.flatten(inputs)
     if not tensors:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell
-from workbench.cells.base import build, output_size, register, state_sizes
+from workbench.cells.base import build, check_is_cell, output_size, register, state_sizes
 from workbench.masking import last_valid, sequence_mask
 from workbench.rnn.checks import check_inputs
 from workbench.rnn.packed import kernels_of, packed_rnn
@@ -50,6 +50,7 @@ class PackedRNN(keras.layers.Layer):
         chains: int = 2,
         **kwargs: Any,
     ) -> None:
+        check_is_cell("PackedRNN", cell)
         super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
         self.cell, self.return_sequences, self.return_state = cell, return_sequences, return_state
         self.options: dict[str, Any] = {

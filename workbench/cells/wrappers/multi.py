@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import keras
@@ -11,6 +11,8 @@ from workbench.cells.base import (
     Cell,
     Stepper,
     build,
+    check_dtype_of,
+    check_is_cell,
     initial_states,
     innermost,
     output_size,
@@ -37,7 +39,11 @@ class MultiRNNCell(Cell):
     """
 
     def __init__(self, cells: Sequence[Any], *, share_weights: bool = False, **kwargs: Any) -> None:
+        if not isinstance(cells, Iterable) or isinstance(cells, str):
+            raise TypeError(f"cells must be a list of cells, not {cells!r}.")
         cells = list(cells)
+        for cell in cells:
+            check_is_cell("MultiRNNCell", cell)
         if not cells:
             raise ValueError("cells is empty: a stack needs at least one cell.")
         within = [cell for outer in cells for cell in innermost(outer)]
@@ -49,6 +55,8 @@ class MultiRNNCell(Cell):
                 "[make_cell() for _ in range(4)], or pass share_weights=True to have it so."
             )
         super().__init__(**{"dtype": getattr(cells[0], "dtype_policy", None), **kwargs})
+        for cell in cells:
+            check_dtype_of(self, cell)
         self.cells, self.share_weights = cells, share_weights
 
     @property

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple, Self
 
 import keras
 
-from workbench.cells.base import Cell, build, initial_states, output_size, state_sizes
+from workbench.cells.base import (
+    Cell,
+    build,
+    check_dtype_of,
+    check_is_cell,
+    initial_states,
+    output_size,
+    state_sizes,
+)
 
 
 class Around(NamedTuple):
@@ -22,7 +30,9 @@ class WrapperCell(Cell):
     """A cell around another, `cell`, which may be Keras'. A subclass writes `stepper`."""
 
     def __init__(self, cell: Any, **kwargs: Any) -> None:
+        check_is_cell(type(self).__name__, cell)
         super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
+        check_dtype_of(self, cell)
         self.cell = cell
 
     @property
