@@ -141,9 +141,9 @@ def pooled_padding(lengths: np.ndarray, order: np.ndarray, batching: Batching) -
     has more examples, and some have fewer: a pool is cut where padding and `batch_price` for each batch cost
     least, since cuts of one size put the long tail of lengths into a few wide batches.
 
-    >>> batches = plan("pooled", np.array([3, 1, 9, 2]), np.arange(4), batch_size=2, batch_price=0)
+    >>> batches = plan("pooled", np.array([4, 1, 9, 2]), np.arange(4), batch_size=2, batch_price=2)
     >>> sorted((batch.indices.tolist(), batch.padded_length) for batch in batches)
-    [([0], 3), ([1, 3], 2), ([2], 9)]
+    [([0], 4), ([1, 3], 2), ([2], 9)]
     """
     mean = max(1, round(float(np.mean(lengths[order])))) if len(order) else 1
     size = batching.batch_size or max(1, (batching.token_budget or 0) // mean)
