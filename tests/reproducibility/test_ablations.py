@@ -1,7 +1,8 @@
 """A part of each ablation again, small: its exact claims by the same code, on fewer lines and for one epoch.
 
-What an exact claim says does not depend on how long is trained, so the verdict must be the committed one. Of measured
-claims only a direction that no machine turns is looked at: the unrolled graph of 100 steps took 8.4 times as long to build.
+What an exact claim says does not depend on how long is trained, so the verdict must be the committed one. Of
+measured claims only a direction that no machine turns is looked at: the unrolled graph of 100 steps took 8.4 times
+as long to build.
 """
 
 from __future__ import annotations
@@ -74,9 +75,7 @@ def wanted(claim: claims.Claim, flat: dict[str, Any]) -> bool:
     sides = [side for side in (claim.treatment, claim.control) if set(side) != {"value"}]
     has = {key: normalise(value) for key, value in flat.items()}
     at = all(has.get(key) in [normalise(one) for one in values] for key, values in claim.over.items())
-    return at and any(
-        all(has.get(key) == normalise(value) for key, value in side.items()) for side in sides
-    )
+    return at and any(all(has.get(key) == normalise(value) for key, value in side.items()) for side in sides)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,9 @@ def test_the_parts_are_exact_claims_of_every_ablation_that_was_run_for_the_recor
     for name, parts in PARTS.items():
         found = {claim.name: claim.kind for claim in declared(name)}
         assert found == dict.fromkeys(parts, "exact")
-    done = {path.parent.parent.name for path in results_folder("x").parents[1].glob("*/results/verdicts.json")}
+    done = {
+        path.parent.parent.name for path in results_folder("x").parents[1].glob("*/results/verdicts.json")
+    }
     assert {name for name in done if name.endswith("_ablation")} <= set(PARTS)
 
 
