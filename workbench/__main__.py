@@ -71,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return start(compose, given.overrides, console)
     except (Exception, KeyboardInterrupt) as error:
         if _is_interruption(error):
-            errors.print("interrupted; what had finished is recorded", style="red")
+            errors.print(
+                "interrupted; what had finished is recorded; a sweep goes on with workbench.resume=true",
+                style="red",
+            )
             return 130
         if not isinstance(error, _BAD_INPUT):
             raise

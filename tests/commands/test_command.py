@@ -259,7 +259,7 @@ def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
 
 
 @pytest.mark.command
-def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback(
+def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback_and_ends_a_fail_fast_sweep(
     tmp_path: Path, type_in, small
 ) -> None:
     done = type_in(
@@ -269,10 +269,15 @@ def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback
         "measure=off",
         "name=memory",
         "cell.units=8,6000",
+        "sweep.order_seed=3",
+        "seed=1,2",
         "workbench.memory_limit_mb=900",
+        "workbench.fail_fast=true",
     )
     assert done.returncode == 1
+    assert "stopped at the first failure: 2 jobs were not run" in done.stdout
     runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("memory")
     children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.units")
     assert children["status"].to_dict() == {"8": "FINISHED", "6000": "FAILED"}
     assert "OOM when allocating" in children.loc["6000", "tags.workbench.error"]
+    assert "(under workbench.memory_limit_mb=900)" in children.loc["6000", "tags.workbench.error"]

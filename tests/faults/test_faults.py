@@ -164,6 +164,11 @@ def test_a_sweep_is_not_run_by_two_and_a_wrong_id_is_named(sweeper: Sweeper) -> 
         code, said = sweeper.type_in(*grid, "workbench.resume=true")
     assert code == 2
     assert "another process on this host is running this sweep" in said
+    (frozen,) = (sweeper.folder / "mlruns/artifacts/sole").rglob("grid.json")
+    frozen.rename(frozen.with_name("elsewhere.json"))
+    code, said = sweeper.type_in(*grid, "workbench.resume=true")
+    assert code == 2
+    assert "2 runs of this sweep are recorded, but grid.json of its run" in said
     code, said = sweeper.type_in("-m", "workbench.resume=nothing")
     assert code == 2
     assert f"no sweep of this id at sqlite:///{sweeper.folder}/mlruns/mlflow.db" in said

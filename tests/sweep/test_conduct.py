@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,20 @@ def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Jo
     tags = [conductor.tracker.get(one.run_id).data.tags for one in (quiet, loud)]
     assert [tag["workbench.requeued"] for tag in tags] == ["true", "true"]
     assert tags[1]["workbench.disturbed"] == "other processes took 20% of the CPU"
+
+
+def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_runs(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*given: object) -> None:
+        raise TrackingError("the database is gone")
+
+    monkeypatch.setattr(conduct, "disturbance", lambda metrics: "other processes took 20% of the CPU")
+    monkeypatch.setattr(conductor, "tag_aside", lost)
+    first, second = conductor.run_blocks([job, replace(job, number=1, block=2)], requeue=1)
+    assert [first.outcome.status, second.outcome.status] == ["failed", "failed"]
+    assert "could not be set aside: the database is gone" in first.outcome.error
+    assert first.run_id != second.run_id
 
 
 @pytest.mark.parametrize(

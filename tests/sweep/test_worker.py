@@ -21,6 +21,7 @@ from workbench.sweep.worker import Message, Outcome, random_environment, run_chi
 CHILDREN = {
     "finishes": "channel.log(3, {'loss/step': 0.5}); channel.send('result', metrics={'loss/step': 1.0})",
     "raises": "channel.send('failure', error='the reason', trace='Traceback ...'); return 1",
+    "takes back": "channel.send('failure', error='x', trace=''); channel.send('result')",
     "silent": "print('last words'); return 3",
     "killed": "channel.log(1, {'loss/step': 2.0}); os.kill(os.getpid(), signal.SIGKILL)",
     "hangs": "time.sleep(60)",
@@ -86,6 +87,12 @@ def test_a_child_that_only_exits_leaves_its_last_words(start) -> None:
     assert outcome.status == "failed"
     assert "exit code 3" in outcome.error
     assert "last words" in outcome.trace
+
+
+def test_a_child_that_only_took_back_what_it_said_has_no_result(start) -> None:
+    outcome, _ = start(CHILDREN["takes back"])
+    assert outcome.status == "failed"
+    assert "without a result" in outcome.error
 
 
 def test_a_killed_child_loses_nothing_that_it_logged(start) -> None:

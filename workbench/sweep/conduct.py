@@ -118,8 +118,8 @@ class Conductor:
         """
         known = known or Ledger()
         ended: list[Ended] = []
-        for block, again in groupby(jobs, key=lambda job: job.block):
-            members = list(again)
+        for block, of_block in groupby(jobs, key=lambda job: job.block):
+            members = list(of_block)
             last = (requeue if block else 0) + 1
             attempt = known.attempts.get(block, 1)
             while True:
@@ -129,7 +129,11 @@ class Conductor:
                     done.append(_known(job, before) if before else self.run(job, attempt=attempt))
                     if fail_fast and done[-1].outcome.status != "finished":
                         return ended + done
-                if attempt >= last or not self.set_aside(done):
+                try:
+                    again = attempt < last and self.set_aside(done)
+                except TrackingError as error:
+                    done, again = [_still_counted(one, error) for one in done], False
+                if not again:
                     break
                 attempt += 1
             ended += done
@@ -206,6 +210,9 @@ class Conductor:
             except BaseException:
                 journal.interrupted()
                 raise
+            limit = job.tree["workbench"]["memory_limit_mb"]
+            if limit and outcome.status in ("failed", "killed"):  # what runs over it raises or aborts anyhow
+                outcome.error += f" (under workbench.memory_limit_mb={limit})"
             return journal.close_with(outcome)
 
     def set_aside(self, block: list[Ended]) -> bool:
@@ -262,6 +269,16 @@ def new_sweep_id() -> str:
 def _known(job: Job, attempt: Attempt) -> Ended:
     """A job that had finished before the sweep was resumed."""
     return Ended(job, attempt.run_id, Outcome("finished", result={"metrics": attempt.watched}))
+
+
+def _still_counted(one: Ended, error: TrackingError) -> Ended:
+    """A job of a disturbed block whose runs could not all be marked: named as failed, for a resume to settle."""
+    if one.outcome.status != "finished":
+        return one
+    words = (
+        f"its block was disturbed, but could not be set aside: {error}; workbench.resume=true runs it again"
+    )
+    return Ended(one.job, one.run_id, Outcome("failed", error=words, seconds=one.outcome.seconds))
 
 
 def _new_folder(wanted: Path) -> Path:

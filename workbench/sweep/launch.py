@@ -89,6 +89,7 @@ class Launch:
             Share.of(list(share), known)
             for _, share in groupby(jobs, key=lambda job: job.block if by_block else job.number)
         ]
+        conductor.watcher.launched(self.name)
         with _watching(conductor, jobs):
             try:
                 ended = _ends(conductor, task.token, jobs, known)

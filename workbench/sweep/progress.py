@@ -30,13 +30,14 @@ class Watcher:
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("[red]{task.fields[failed]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=quiet or not console.is_terminal,
             refresh_per_second=1,
         )
-        self._task = self._bar.add_task("preparing", total=jobs)
+        self._task = self._bar.add_task("preparing", total=jobs, failed="")
         self._done = 0
         self._failed = 0
         self._started = time.monotonic()
@@ -65,6 +66,10 @@ class Watcher:
         if not self._quiet:
             self._console.print(text, highlight=False, markup=False)
 
+    def launched(self, launcher: str) -> None:
+        """The jobs are carried out elsewhere, several at once: what is seen of them here is their ends."""
+        self._bar.update(self._task, description=f"hydra/launcher={launcher}")
+
     def began(self, job: Job) -> None:
         """A job starts."""
         self._bar.update(self._task, description=_title(job))
@@ -91,6 +96,7 @@ class Watcher:
         self._bar.update(self._task, completed=self._done)
         if outcome.status != "finished":
             self._failed += 1
+            self._bar.update(self._task, failed=f"{self._failed} failed")
             self._console.print(
                 f"[{self._done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
                 highlight=False,

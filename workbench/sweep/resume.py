@@ -32,7 +32,7 @@ from workbench.sweep.ledger import (
     key_of,
     ledger,
 )
-from workbench.tracking import Tracker, TrackingError
+from workbench.tracking import KIND, Tracker, TrackingError
 
 KEPT = "workbench.kept"
 RESUMED = "workbench.resumed"
@@ -61,7 +61,7 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
     """The sweep of an id, or the last one of an experiment; None where the experiment has none.
 
     Raises:
-        ConfigError: there is no sweep of this id.
+        ConfigError: there is no sweep of this id; or its runs are recorded, but not the grid that they are of.
     """
     by_id = isinstance(asked, str)
     for run in (
@@ -69,8 +69,9 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
     ):
         try:
             plan, typed = read_plan(tracker.read_text(run.info.run_id, NAME))
-        except (TrackingError, OSError, ValueError):
-            continue  # ended before its grid was frozen: nothing of it was run
+        except (TrackingError, OSError, ValueError, KeyError, TypeError) as error:
+            _require_nothing_run(tracker, run, error)
+            continue  # ended before its grid was frozen
         tags = run.data.tags
         name = tracker.experiment_name(run)
         return Earlier(run.info.run_id, tags["workbench.sweep"], name, plan, typed, tags)
@@ -79,6 +80,18 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
     last = [run.data.tags["workbench.sweep"] for run in tracker.sweeps()[:5]]
     remedy = f"no sweep of this id at {tracker.uri}; the last ones: {', '.join(last) or 'none'}"
     raise ConfigError([Problem("workbench.resume", asked, remedy)])
+
+
+def _require_nothing_run(tracker: Tracker, sweep: Any, error: Exception) -> None:
+    """Raise ConfigError where jobs of a sweep were run, so that to pass over it would run them all again."""
+    name = sweep.data.tags["workbench.sweep"]
+    if runs := tracker.find(sweep.info.experiment_id, {"workbench.sweep": name, KIND: "run"}):
+        remedy = (
+            f"{len(runs)} runs of this sweep are recorded, but {NAME} of its run {sweep.info.run_id} cannot be "
+            f"read ({type(error).__name__}: {error}); bring its artifacts back, or leave workbench.resume out for "
+            "a new sweep"
+        )
+        raise ConfigError([Problem("workbench.resume", name, remedy)]) from error
 
 
 def reconcile(

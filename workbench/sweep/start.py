@@ -127,7 +127,10 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     said: list[str] = []
     if earlier:
         if earlier.experiment != config.name:
-            remedy = f"this sweep is one of experiment {earlier.experiment!r}, not of {config.name!r}"
+            remedy = (
+                f"this sweep is one of experiment {earlier.experiment!r}, not of {config.name!r}: type "
+                f"name={earlier.experiment}, or no more than the id"
+            )
             raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
         changed, tracker = config.workbench.changed, tracker_of(config)
         planned, declared, said = resume.reconcile(earlier, planned, declared, changed, tracker)
@@ -185,6 +188,11 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
                 _finish(conductor, status)
     failed = [one for one in ended if one.outcome.status != "finished"]
     _say_failures(console, failed)
+    if not_begun := len(planned.jobs) - len(ended):
+        words = (
+            f"stopped at the first failure: {not_begun} jobs were not run; workbench.resume=true runs them"
+        )
+        console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
     try:
         found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
         found.show(console, quiet=config.workbench.quiet)
@@ -334,10 +342,11 @@ def _open_parent(
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:
     for one in failed:
+        run = f"run {one.run_id}" if one.run_id else "no run"
         last = one.outcome.trace.strip().splitlines()[-1:] if one.outcome.status == "failed" else []
         last = last or [""]
         console.print(
-            f"{one.outcome.status}: {one.job.arm}, block {one.job.block} (run {one.run_id}): {one.outcome.error}",
+            f"{one.outcome.status}: {one.job.arm}, block {one.job.block} ({run}): {one.outcome.error}",
             style="red",
             highlight=False,
             markup=False,

@@ -1,0 +1,38 @@
+"""What a person sees of a sweep in a terminal, and where there is none."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from workbench.sweep.grid import Job
+from workbench.sweep.progress import Watcher
+from workbench.sweep.worker import Outcome
+
+JOBS = [Job(number, "padding=batch", 1, 0, {}) for number in range(3)]
+KILLED = Outcome("killed", error="ended by SIGKILL", seconds=1.0)
+
+
+def seen(*, terminal: bool, quiet: bool = False) -> str:
+    """Of three jobs, the first finished and the second killed."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
+    with Watcher(console, len(JOBS), quiet=quiet) as watcher:
+        for job, outcome in zip(JOBS, [Outcome("finished", seconds=1.0), KILLED], strict=False):
+            watcher.began(job)
+            watcher.ended(job, outcome)
+    return console.file.getvalue()
+
+
+def test_a_terminal_shows_how_many_are_done_and_how_many_of_them_failed() -> None:
+    last = next(line for line in reversed(seen(terminal=True).splitlines()) if "padding" in line)
+    assert "2/3" in last
+    assert "1 failed" in last
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_plain_lines_where_there_is_no_terminal_and_of_a_quiet_sweep_the_failures(quiet: bool) -> None:
+    finished = [] if quiet else ["[1/3] padding=batch (block 1) (1.0 s)"]
+    lines = [*finished, "[2/3] killed: padding=batch (block 1): ended by SIGKILL"]
+    assert seen(terminal=False, quiet=quiet).splitlines() == lines
