@@ -36,3 +36,16 @@ def test_plain_lines_where_there_is_no_terminal_and_of_a_quiet_sweep_the_failure
     finished = [] if quiet else ["[1/3] padding=batch (block 1) (1.0 s)"]
     lines = [*finished, "[2/3] killed: padding=batch (block 1): ended by SIGKILL"]
     assert seen(terminal=False, quiet=quiet).splitlines() == lines
+
+
+def test_a_job_that_is_run_again_counts_once_and_as_it_ended_last() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    watcher = Watcher(console, len(JOBS))
+    watcher.resumed(JOBS[2:])
+    for job, outcome in [(JOBS[0], KILLED), (JOBS[0], Outcome("finished")), (JOBS[1], Outcome("finished"))]:
+        watcher.ended(job, outcome)
+    assert [line.partition("]")[0] for line in console.file.getvalue().splitlines()] == [
+        "[2/3",
+        "[2/3",
+        "[3/3",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -38,8 +39,7 @@ class Watcher:
             refresh_per_second=1,
         )
         self._task = self._bar.add_task("preparing", total=jobs, failed="")
-        self._done = 0
-        self._failed = 0
+        self._ends: dict[int, str] = {}  # job number -> how it ended last: a disturbed block is run again
         self._started = time.monotonic()
 
     @classmethod
@@ -56,10 +56,10 @@ class Watcher:
     ) -> None:
         self._bar.stop()
 
-    def resumed(self, done: int) -> None:
-        """So many jobs had finished before."""
-        self._done = done
-        self._bar.update(self._task, completed=done)
+    def resumed(self, done: Iterable[Job]) -> None:
+        """These jobs had finished before."""
+        self._ends = {job.number: "finished" for job in done}
+        self._bar.update(self._task, completed=len(self._ends))
 
     def say(self, text: str) -> None:
         """A line for the person."""
@@ -92,19 +92,18 @@ class Watcher:
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job has ended; a failure is always shown."""
         self._awake()
-        self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        self._ends[job.number] = outcome.status
+        done, failed = len(self._ends), sum(status != "finished" for status in self._ends.values())
+        self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
         if outcome.status != "finished":
-            self._failed += 1
-            self._bar.update(self._task, failed=f"{self._failed} failed")
             self._console.print(
-                f"[{self._done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
+                f"[{done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
                 highlight=False,
                 markup=False,
                 style="red",
             )
         elif not self._console.is_terminal and self._jobs > 1:
-            self.say(f"[{self._done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
+            self.say(f"[{done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
 
     def _awake(self) -> None:
         if not self._bar.live.is_started:

@@ -168,7 +168,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
                 said += resume.decide(known, earlier, changed)
                 take_over = config.workbench.take_over
                 resume.settle(known, earlier, conductor, changed=changed, take_over=take_over, said=said)
-                watcher.resumed(sum(1 for job in planned.jobs if known.finished(job)))
+                watcher.resumed(job for job in planned.jobs if known.finished(job))
                 watcher.say("\n".join([_resumed(earlier, known, planned), *said]))
             conductor.parent = _open_parent(conductor, config, planned, declared, tags, typed, earlier)
             status = "KILLED"
