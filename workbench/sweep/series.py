@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
-from workbench.places import experiments
+from workbench.places import claims_file, experiments
+from workbench.provenance import without_passwords
 from workbench.report import assemble, guide
 from workbench.sweep.compose import Composer, split_sweeps
-from workbench.sweep.conduct import new_sweep_id
+from workbench.sweep.conduct import PrepareError, new_sweep_id
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.start import run_sweep, sweep_folder, tracker_of
+from workbench.tracking import TrackingError
 
 _CHOICE = ("+experiment=", "experiment=", "++experiment=")
 
@@ -46,7 +48,9 @@ def asked_series(compose: Composer, overrides: Sequence[str]) -> Series | None:
 def run_series(compose: Composer, series: Series, overrides: Sequence[str], console: Console) -> int:
     """Each experiment as its own sweep, with the same other overrides; then the table over all verdicts.
 
-    All are planned and checked before the first one starts. 0, or the largest exit code of a sweep.
+    All are planned and checked before the first one starts. What still ends a sweep before its time (its data
+    cannot be had, the database is gone, it is not to be resumed so) costs that experiment, and is said once more
+    at the end. 0; 1 where a sweep failed or was not run; 2 where none was run.
     """
     others = [one for one in overrides if not one.startswith(_CHOICE)]
     given = {name: [f"+experiment={name}", *others] for name in series.experiments}
@@ -57,24 +61,39 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     config = next(config for config, _, _ in planned.values())
     if config.workbench.dry_run:
         return 0
-    codes = []
+    codes: dict[str, int] = {}
+    ended: list[str] = []
     for name, of_one in given.items():
         console.rule(name)
-        codes.append(run_sweep(compose, of_one, console))
-    _show_table(config, series, console)
-    return max(codes)
+        try:
+            codes[name] = run_sweep(compose, of_one, console)
+        except (ConfigError, PrepareError, TrackingError) as error:
+            ended.append(f"{name} was ended: {without_passwords(str(error))}")
+            _say(console, ended[-1])
+    if codes:
+        _show_table(config, series, codes.keys(), console)
+    for words in ended:
+        _say(console, words)
+    return max(1 if ended else 0, *codes.values()) if codes else 2
 
 
-def _show_table(config: Config, series: Series, console: Console) -> None:
-    """All verdicts in one table, also as a page beside the reports."""
+def _say(console: Console, words: str) -> None:
+    console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_table(config: Config, series: Series, ran: Collection[str], console: Console) -> None:
+    """All verdicts in one table, also as a page beside the reports; what was not run now stands as not run."""
     tracker = tracker_of(config)
     found, links = [], {}
-    for name in series.experiments:
-        sweep = assemble.latest_sweep(tracker, name)
-        folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
-        found += guide.findings(name, folder)
-        links[name] = str(folder / "report.md")
     page = sweep_folder(config.tracking.folder, series.name, new_sweep_id()) / "guide.md"
+    for name in series.experiments:
+        folder, link = page.with_name(f"{name} was not run"), str(claims_file(name) or name)
+        if name in ran:
+            sweep = assemble.latest_sweep(tracker, name)
+            folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
+            link = str(folder / "report.md")
+        found += guide.findings(name, folder)
+        links[name] = link
     page.write_text(guide.write_page(found, links))
     console.rule(series.name)
     console.print(guide.table(found))
