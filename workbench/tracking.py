@@ -63,6 +63,7 @@ class Tracker:
                 _initialise(self._database, self.uri, wal)
         else:
             _answers(self.uri)
+        self._opened = _same_file(self._database) if self._database else None
         _quiet()
         mlflow.set_tracking_uri(self.uri)
         with _explained(self.uri):
@@ -71,7 +72,7 @@ class Tracker:
 
     def experiment(self, name: str) -> str:
         """The id of an experiment, made where it is not there."""
-        with _explained(self.uri), self._lock():
+        with self._reached(), self._lock():
             found = self._client.get_experiment_by_name(name)
             if found is not None:
                 if found.lifecycle_stage == "deleted":
@@ -104,7 +105,7 @@ class Tracker:
             own["mlflow.parentRunId"] = parent
         kind = {key: value for key, value in tags.items() if key == KIND}
         others = {key: value for key, value in tags.items() if key != KIND}
-        with _explained(self.uri):
+        with self._reached():
             run = self._client.create_run(experiment, tags={**own, **others}, run_name=name)
             self.params(run.info.run_id, params)
         if kind:
@@ -114,7 +115,7 @@ class Tracker:
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log parameters; a value too long for MLflow is cut, the whole config is an artifact."""
         entries = [Param(key, _text(value)[:_LONGEST_PARAM]) for key, value in params.items()]
-        with _explained(self.uri):
+        with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, params=entries[at : at + 100])
 
@@ -127,20 +128,20 @@ class Tracker:
             for name, value in values.items()
             if math.isfinite(value)
         ]
-        with _explained(self.uri):
+        with self._reached():
             for at in range(0, len(entries), _BATCH):
                 self._client.log_batch(run_id, metrics=entries[at : at + _BATCH])
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
         entries = [RunTag(key, str(value)) for key, value in tags.items()]
-        with _explained(self.uri):
+        with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, tags=entries[at : at + 100])
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or all files of a folder."""
-        with _explained(self.uri):
+        with self._reached():
             if path.is_dir():
                 self._client.log_artifacts(run_id, str(path), folder)
             else:
@@ -148,17 +149,17 @@ class Tracker:
 
     def text(self, run_id: str, text: str, name: str) -> None:
         """Keep a text as an artifact."""
-        with _explained(self.uri):
+        with self._reached():
             self._client.log_text(run_id, text, name)
 
     def finish(self, run_id: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
-        with _explained(self.uri):
+        with self._reached():
             self._client.set_terminated(run_id, status)
 
     def runs(self, experiment: str, sweep: str | None = None) -> pd.DataFrame:
         """The runs of an experiment, or of one of its sweeps, with the columns of `mlflow.search_runs`."""
-        with _explained(self.uri):
+        with self._reached():
             found = self._client.get_experiment_by_name(experiment)
             if found is None:
                 return pd.DataFrame()
@@ -173,7 +174,7 @@ class Tracker:
 
     def running(self) -> list[Run]:
         """The runs of all experiments that nobody has closed."""
-        with _explained(self.uri):
+        with self._reached():
             experiments = [one.experiment_id for one in self._client.search_experiments()]
             return list(
                 self._client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=10_000)
@@ -182,7 +183,7 @@ class Tracker:
     def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
         """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
         clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`workbench.sweep` = '{sweep}'" if sweep else "")
-        with _explained(self.uri):
+        with self._reached():
             named = [self._client.get_experiment_by_name(experiment)] if experiment else None
             among = self._client.search_experiments() if named is None else [one for one in named if one]
             ids = [one.experiment_id for one in among]
@@ -192,19 +193,19 @@ class Tracker:
 
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
-        with _explained(self.uri):
+        with self._reached():
             return str(self._client.get_experiment(run.info.experiment_id).name)
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a run that was closed running again."""
-        with _explained(self.uri):
+        with self._reached():
             self._client.update_run(run_id, status="RUNNING")
         self.tag(run_id, tags)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
         """The runs of an experiment, by its id, that carry all these tags; the oldest first."""
         clause = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        with _explained(self.uri):
+        with self._reached():
             return list(
                 self._client.search_runs(
                     [experiment], clause, max_results=10_000, order_by=["attributes.start_time ASC"]
@@ -213,20 +214,31 @@ class Tracker:
 
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
-        with _explained(self.uri):
+        with self._reached():
             return self._client.get_run(run_id)
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Every (step, value) that was logged of a metric, by step."""
-        with _explained(self.uri):
+        with self._reached():
             found = self._client.get_metric_history(run_id, metric)
         return sorted((one.step, one.value) for one in found)
 
     def read_text(self, run_id: str, name: str) -> str:
         """An artifact of a run, as text."""
-        with _explained(self.uri):
+        with self._reached():
             path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
         return Path(path).read_text()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Errors explained. SQLite goes on in a file that was moved or deleted: nobody would find what it took."""
+        if self._database and _same_file(self._database) != self._opened:
+            raise TrackingError(
+                f"tracking.uri={self.uri}: {self._database} is no longer the file that was opened: it was moved, "
+                "deleted or replaced; put it back, or go on with workbench.resume=true"
+            )
+        with _explained(self.uri):
+            yield
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -265,6 +277,15 @@ def _initialise(database: Path, uri: str, wal: bool) -> None:
         if wal:
             with closing(sqlite3.connect(database, timeout=30)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _same_file(database: Path) -> tuple[int, int] | None:
+    """What tells a file from another at its place; None where there is none."""
+    try:
+        found = database.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make(database: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_tracking_fault_loses_nothing_and_costs_no_other_job(
 
 
 def test_a_full_disk_and_a_lost_database_cost_a_job_each(
-    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = conduct._new_folder
 
@@ -54,20 +54,21 @@ def test_a_full_disk_and_a_lost_database_cost_a_job_each(
         (folder / "log.jsonl").symlink_to("/dev/full")
         return folder
 
-    def lost(*given: object, **more: object) -> None:
-        raise TrackingError("the database is gone")
-
     with monkeypatch.context() as fault:
         fault.setattr(conduct, "_new_folder", on_a_full_disk)
         full = conductor.run(job)
-    with monkeypatch.context() as fault:
-        fault.setattr(conductor.tracker, "start", lost)
-        unrecorded = conductor.run(job)
+    database, elsewhere = tmp_path / "mlflow.db", tmp_path / "moved.db"
+    database.rename(elsewhere)  # SQLite itself would go on writing into the file where it now lies
+    unrecorded = conductor.run(job)
+    database.write_bytes(elsewhere.read_bytes())  # a copy is another file: what SQLite holds open is not it
+    replaced = conductor.run(job)
+    elsewhere.rename(database)
     assert full.outcome.status == unrecorded.outcome.status == "failed"
     run = conductor.tracker.get(full.run_id)
     assert run.info.status == "FAILED"
     assert "No space left on device" in run.data.tags["workbench.error"]
-    assert "the database is gone" in unrecorded.outcome.error
+    for one in (unrecorded, replaced):
+        assert "mlflow.db is no longer the file that was opened" in one.outcome.error
     assert not conductor.set_aside([full, unrecorded])
     assert conductor.run(job).outcome.status == "finished"
 
