@@ -2,6 +2,7 @@
 
 python -m workbench.rerun RUN_ID       # a run: its frozen configuration, data and way to start
 python -m workbench.rerun SWEEP_ID     # every finished run of a sweep, one after another
+python -m workbench.rerun RUN_ID --other-machine   # counts equal, losses near, what was learnt as other seeds learn
 
 Exit code 0: every number is equal or within noise (or its noise is not known); 1: one differs, or a run failed;
 2: it cannot be run again, and nothing was; 130: interrupted.
@@ -33,11 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("id", metavar="RUN_ID", help="a run's id, or a sweep's")
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
+    parser.add_argument(
+        "--other-machine", action="store_true", help="this is not the machine of the record: bits may differ"
+    )
     given = parser.parse_args(arguments)
     console, errors = terminal(), Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return rerun(Tracker(given.uri, create=False), given.id, console)
+        return rerun(Tracker(given.uri, create=False), given.id, console, other_machine=given.other_machine)
     except (ConfigError, PrepareError, TrackingError) as error:
         errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
         return 2

@@ -18,6 +18,7 @@ from rich.console import Console
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.provenance import command
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
+from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
 from workbench.sweep.grid import Job
 from workbench.sweep.ledger import REQUEUED, SUPERSEDED
@@ -54,8 +55,10 @@ class Recorded:
         return self.run.data.params.get("data.fingerprint", "")
 
 
-def rerun(tracker: Tracker, asked: str, console: Console) -> int:
+def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool = False) -> int:
     """Run a run, or every finished run of a sweep, again and compare; 0, or 1 where a number differs or one failed.
+
+    With `other_machine` the numbers are held against what another machine may give (`report.elsewhere`).
 
     Raises:
         ConfigError: there is no such run, it has not finished, its configuration is one that this code does not
@@ -89,7 +92,11 @@ def rerun(tracker: Tracker, asked: str, console: Console) -> int:
                     last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
                     continue
                 again = tracker.get(ended.run_id)
-                found = compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
+                found = (
+                    _elsewhere(tracker, one, again, earlier)
+                    if other_machine
+                    else compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
+                )
                 tracker.tag(ended.run_id, {RESULT: counts(found)})
                 differs = any(number.judgement == "different" for number in found)
                 bad += differs
@@ -105,6 +112,12 @@ def rerun(tracker: Tracker, asked: str, console: Console) -> int:
     if left_out:
         console.print(f"left out: {left_out} runs of the sweep that had not finished or were set aside")
     return 1 if bad else 0
+
+
+def _elsewhere(tracker: Tracker, one: Recorded, again: Any, of_its_sweep: pd.DataFrame) -> list[Compared]:
+    losses = [tracker.history(run_id, "loss/step") for run_id in (one.run_id, again.info.run_id)]
+    seeds = other_seeds(of_its_sweep, one.job.arm, one.job.block)
+    return compare_elsewhere(one.run.data.metrics, again.data.metrics, (losses[0], losses[1]), seeds)
 
 
 def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.report.elsewhere import compare_elsewhere, other_seeds
+
+RECORDED = {"data/valid_tokens": 900.0, "loss/validation_per_token": 0.50, "speed/valid_tokens_per_s": 1e4}
+SEEDS = [{"loss/validation_per_token": value} for value in (0.46, 0.48, 0.50, 0.52, 0.54)]
+
+
+def judged(again: dict[str, float], seeds: Any = SEEDS, losses: Any = ((), ())) -> dict[str, str]:
+    return {one.name: one.judgement for one in compare_elsewhere(RECORDED, RECORDED | again, losses, seeds)}
+
+
+def test_counts_must_be_equal_and_what_a_clock_says_is_not_judged() -> None:
+    found = judged({"data/valid_tokens": 901.0, "speed/valid_tokens_per_s": 3e4})
+    assert found == {
+        "data/valid_tokens": "different",
+        "loss/validation_per_token": "equal",
+        "speed/valid_tokens_per_s": "not judged",
+    }
+
+
+# mean 0.5, sd 0.0316, t(4) 2.776, sqrt(1 + 1/5): 0.5 +- 0.0962
+@pytest.mark.parametrize(
+    ("loss", "judgement"), [(0.595, "within noise"), (0.598, "different"), (0.404, "within noise")]
+)
+def test_what_was_learnt_lies_in_the_prediction_interval_of_the_other_seeds(
+    loss: float, judgement: str
+) -> None:
+    assert judged({"loss/validation_per_token": loss})["loss/validation_per_token"] == judgement
+    assert judged({"loss/validation_per_token": loss}, SEEDS[:3])["loss/validation_per_token"] == "not judged"
+
+
+def test_the_interval_holds_the_next_seed_as_often_as_it_says() -> None:
+    draw, inside = np.random.default_rng(3), 0
+    for _ in range(2000):
+        values = draw.normal(size=7)
+        seeds = [{"loss/validation_per_token": value} for value in values[:6]]
+        inside += (
+            judged({"loss/validation_per_token": float(values[6])}, seeds)["loss/validation_per_token"]
+            != "different"
+        )
+    assert 0.935 < inside / 2000 < 0.965
+
+
+def test_early_losses_are_held_tighter_than_late_ones() -> None:
+    first = [(1, 2.0), (20, 1.0), (100, 0.5), (120, 0.4)]
+    near = [(1, 2.0 * (1 + 0.9e-5)), (20, 1.0 + 1.9e-4), (100, 0.5 * (1 - 0.9e-3)), (120, 9.0)]
+    far = [(1, 2.0 * (1 + 1.1e-5)), (20, 1.0 + 2.1e-4), (100, 0.5)]
+    steps = ("loss/step 1", "loss/step 20", "loss/step 100")
+    assert [judged({}, losses=(first, near))[name] for name in steps] == ["within noise"] * 3
+    assert [judged({}, losses=(first, far))[name] for name in steps] == ["different", "different", "equal"]
+    assert "loss/step 120" not in judged({}, losses=(first, near))
+    assert judged({}, losses=(first, near[1:]))["loss/step 1"] == "different"
+
+
+def test_seeds_are_the_arms_own_of_other_blocks() -> None:
+    columns = ("status", "kind", "arm", "block", "repeat", "requeued", "loss")
+    rows = [
+        ("FINISHED", "run", "a", "1", "0", None, 1.0),
+        ("FINISHED", "run", "a", "2", "0", None, 2.0),
+        ("FINISHED", "run", "a", "2", "1", None, 9.0),
+        ("FINISHED", "run", "b", "2", "0", None, 9.0),
+        ("FAILED", "run", "a", "3", "0", None, 9.0),
+        ("FINISHED", "rerun", "a", "3", "0", None, 9.0),
+        ("FINISHED", "run", "a", "0", "0", None, 9.0),
+        ("FINISHED", "run", "a", "4", "0", "true", 9.0),
+        ("FINISHED", "run", "a", "5", "0", None, 5.0),
+    ]
+    names = {name: f"tags.workbench.{name}" for name in columns[1:-1]} | {"loss": "metrics.loss/step"}
+    runs = pd.DataFrame(rows, columns=list(columns)).rename(columns=names)
+    assert other_seeds(runs, "a", 1) == [{"loss/step": 2.0}, {"loss/step": 5.0}]

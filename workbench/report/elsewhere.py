@@ -1,0 +1,98 @@
+"""A run held against its record from another machine: level V2, where bits are not promised.
+
+Counts (tokens, batches, parameters, nodes) must be equal as integers. The loss of a step may differ by the
+order of sums, which training magnifies: `PER_STEP` relative for each step up to `LAST_STEP`. What was learnt in
+the end must lie where the first machine's other seeds let it be expected: inside the 95% prediction interval of
+their values. What a clock or the system measures is another machine's, and is not judged; nor are digests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from scipy import stats
+
+from workbench.record import METRICS
+from workbench.report.comparison import FEWEST, LEVEL, Compared
+
+PER_STEP, LAST_STEP = 1e-5, 100
+"""Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100. From VALIDITY.md, where they wait
+for two real machines: provisional."""
+
+History = Sequence[tuple[int, float]]
+
+
+def compare_elsewhere(
+    recorded: Mapping[str, float],
+    again: Mapping[str, float],
+    losses: tuple[History, History],
+    seeds: Sequence[Mapping[str, float]] = (),
+) -> list[Compared]:
+    """Every metric of two runs, and the losses of their first steps.
+
+    `losses` are (step, loss) as logged by each of the two; `seeds` the metrics of runs of the same arm with other
+    seeds, all on the machine of the record.
+    """
+    found = [
+        _metric(name, recorded.get(name), again.get(name), seeds) for name in sorted({*recorded, *again})
+    ]
+    return [*found, *_steps(*losses)]
+
+
+def other_seeds(runs: pd.DataFrame, arm: str, block: int) -> list[dict[str, float]]:
+    """The metrics of an arm's finished runs in the other blocks of its sweep; no repeats, nothing set aside.
+
+    `runs` has the columns of `mlflow.search_runs`.
+    """
+    found = {}
+    for row in runs.to_dict("records"):
+        tags = {name: row.get(f"tags.workbench.{name}") for name in ("kind", "arm", "block", "repeat")}
+        is_other = tags["arm"] == arm and tags["block"] not in ("0", str(block), None)
+        is_data = tags["kind"] == "run" and row["status"] == "FINISHED" and tags["repeat"] in ("0", None)
+        if is_other and is_data and row.get("tags.workbench.requeued") != "true":
+            found[tags["block"]] = {
+                column.removeprefix("metrics."): value
+                for column, value in row.items()
+                if column.startswith("metrics.") and isinstance(value, float) and not math.isnan(value)
+            }
+    return list(found.values())
+
+
+def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping[str, float]]) -> Compared:
+    if a is None or b is None:
+        return Compared(name, a, b, "different", "only one of the two has it")
+    if a == b:
+        return Compared(name, a, b, "equal")
+    if name not in METRICS or METRICS[name].noisy or name == "loss/step":
+        return Compared(name, a, b, "not judged", "measured, of another machine")
+    if float(a).is_integer() and float(b).is_integer():
+        return Compared(name, a, b, "different", "a count: must be equal")
+    values = [one[name] for one in seeds if name in one]
+    if len(values) <= FEWEST:
+        return Compared(
+            name, a, b, "not judged", f"{len(values)} other seeds recorded, too few for an interval"
+        )
+    mean, spread = sum(values) / len(values), float(pd.Series(values).std())
+    reach = stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
+    why = f"{len(values)} other seeds expect {mean - reach:.6g} to {mean + reach:.6g}"
+    return Compared(name, a, b, "within noise" if abs(b - mean) <= reach else "different", why)
+
+
+def _steps(first: History, second: History) -> list[Compared]:
+    """The logged losses up to the last step that has a tolerance, each against its own."""
+    other, found = dict(second), []
+    for step, a in first:
+        if step > LAST_STEP:
+            continue
+        b, name = other.get(step), f"loss/step {step}"
+        if b is None:
+            found.append(Compared(name, a, b, "different", "only one of the two has it"))
+        elif a == b:
+            found.append(Compared(name, a, b, "equal"))
+        else:
+            is_near = abs(b - a) <= PER_STEP * step * abs(a)
+            why = f"relative tolerance {PER_STEP * step:.0e}"
+            found.append(Compared(name, a, b, "within noise" if is_near else "different", why))
+    return found
