@@ -53,9 +53,9 @@ def other_seeds(runs: pd.DataFrame, arm: str, block: int) -> list[dict[str, floa
         is_data = tags["kind"] == "run" and row["status"] == "FINISHED" and tags["repeat"] in ("0", None)
         if is_other and is_data and row.get("tags.workbench.requeued") != "true":
             found[tags["block"]] = {
-                column.removeprefix("metrics."): value
+                str(column).removeprefix("metrics."): value
                 for column, value in row.items()
-                if column.startswith("metrics.") and isinstance(value, float) and not math.isnan(value)
+                if str(column).startswith("metrics.") and isinstance(value, float) and not math.isnan(value)
             }
     return list(found.values())
 
