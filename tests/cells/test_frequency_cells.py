@@ -73,6 +73,25 @@ def test_a_feature_in_no_block_is_refused_unless_asked_for(name, options, words)
     np.testing.assert_array_equal(dynamic_rnn(cell, other)[0], dynamic_rnn(cell, INPUTS)[0])
 
 
+def test_a_feature_in_no_group_is_refused_unless_asked_for():
+    with pytest.raises(ValueError, match="of 6 features 2 lie in no group, the first of them feature 2: let"):
+        built("grid_lstm", groups=[[0, 2], [4, 6]])
+    cell, other = built("grid_lstm", groups=[[0, 2], [4, 6]], allow_unseen=True), INPUTS.copy()
+    other[..., 2:4] += 1
+    np.testing.assert_array_equal(dynamic_rnn(cell, other)[0], dynamic_rnn(cell, INPUTS)[0])
+
+
+@pytest.mark.parametrize("groups", [[], [[0, 2, 4]], [[0, 2.5]], [[0, True]]])
+def test_groups_that_are_none(groups):
+    with pytest.raises(ValueError, match=r"groups must be \[\[start, end\], ...\] of integers, or None"):
+        built("grid_lstm", groups=groups)
+
+
+def test_an_offset_that_is_no_number_of_features():
+    with pytest.raises(ValueError, match=r"backward_slice_offset must be an integer, not 0\.5"):
+        built("bidirectional_grid_lstm", backward_slice_offset=0.5)
+
+
 def test_time_freq_lstm_of_one_block_is_an_lstm():
     """With nothing below, the frequency rows of the recurrent matrix see zeros."""
     cell, lstm = built("time_freq_lstm"), built("lstm")

@@ -208,6 +208,14 @@ def test_all_that_does_not_fit_is_named_at_once_and_nothing_is_changed():
             {**LSTM, **{k.replace("rnn", "other"): v for k, v in LSTM.items()}},
             "could be any of rnn/lstm_cell/, other/lstm_cell/: pass scope=",
         ),
+        (
+            {**LSTM, "rnn/lstm_cell/bias": LSTM["rnn/lstm_cell/bias"] * 1j},
+            "not of real numbers: rnn/lstm_cell/bias is complex64",
+        ),
+        (
+            {**LSTM, "rnn/lstm_cell/bias": np.array(["one"] * 16)},
+            "not of real numbers: rnn/lstm_cell/bias is <U3",
+        ),
     ],
 )
 def test_what_does_not_fit(variables, message):

@@ -215,6 +215,15 @@ class TestDropout:
             assert not np.any(h)
             assert np.any(c)
 
+    def test_nor_is_that_of_an_lstm_further_inside(self, rnn):
+        inner = MultiRNNCell([CELLS["gru"](4), keras.layers.LSTMCell(4), AttentionWrapper(lstm(), 2)])
+        cell = DropoutWrapper(inner, state_keep_prob=1e-6)
+        _, (gru, of_keras, (ours, *attention)) = RNNS[rnn](cell, INPUTS[:, :1], training=True)
+        for dropped in (gru[0], of_keras[0], ours[0], *attention):
+            assert not np.any(dropped)
+        assert np.all(of_keras[1])
+        assert np.all(ours[1])
+
     def test_gradients_pass_through_what_is_kept(self, rnn):
         inputs = tf.constant(ONES)
         with tf.GradientTape() as tape:

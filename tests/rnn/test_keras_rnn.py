@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.cells import CELLS, WRAPPERS
-from workbench.rnn import keras_rnn, kernels_of
+from workbench.cells import CELLS, WRAPPERS, GRUCell, LSTMCell
+from workbench.rnn import dynamic_rnn, keras_rnn, kernels_of
 
 INPUTS = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
 LENGTHS = [4, 0, 2]
@@ -35,6 +35,26 @@ def test_keras_own_layer_where_it_computes_the_same_and_what_ran_is_told(name, o
     assert choice.kernel == f"keras.layers.{layer}"
     reason = f"around {type(cell).__name__}, a loop of TensorFlow" if layer == "RNN" else LOOP
     assert choice.reason == reason
+
+
+class Doubled(LSTMCell):
+    def step(self, projected, states, weights, product):
+        h, new_states = super().step(projected, states, weights, product)
+        return 2 * h, new_states
+
+
+class Biased(GRUCell):
+    def step_weights(self):
+        weights = super().step_weights()
+        return weights._replace(bias=weights.bias + 1)
+
+
+@pytest.mark.parametrize("kind", [Doubled, Biased])
+def test_a_cell_of_another_step_than_its_parents_is_not_run_as_its_parent(kind):
+    cell = kind(3)
+    outputs, _ = keras_rnn(cell, INPUTS, LENGTHS)
+    np.testing.assert_allclose(outputs, dynamic_rnn(cell, INPUTS, LENGTHS)[0], atol=1e-6)
+    assert [choice.kernel for choice in kernels_of(cell)] == ["keras.layers.RNN"]
 
 
 def test_a_stack_runs_layer_by_layer():

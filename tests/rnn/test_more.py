@@ -48,6 +48,9 @@ class TestStacked:
             stacked_bidirectional_rnn(lstms(2), lstms(1), INPUTS)
         with pytest.raises(ValueError, match="one cell is given twice"):
             stacked_bidirectional_rnn(lstms(1) * 2, lstms(2), INPUTS)
+        (one,) = lstms(1)
+        with pytest.raises(ValueError, match="one cell is given twice, or is inside two"):
+            stacked_bidirectional_rnn([WRAPPERS["dropout"](one)], [WRAPPERS["multi"]([one])], INPUTS)
 
 
 class Pair(keras.layers.Layer):
@@ -64,6 +67,26 @@ class Pair(keras.layers.Layer):
         kept, count = states
         kept = tf.nest.map_structure(tf.add, kept, inputs)
         return (tf.reduce_sum(kept["a"], 1, keepdims=True), kept["b"]), (kept, count + 1)
+
+
+class CountsFirst(keras.layers.Layer):
+    """Its first state is an integer, its output the sum of what came in."""
+
+    output_size = 6
+    state_size = (1, 6)
+
+    def get_initial_state(self, batch_size):
+        return [tf.zeros([batch_size, 1], tf.int32), tf.zeros([batch_size, 6], self.compute_dtype)]
+
+    def call(self, inputs, states):
+        return states[1] + inputs, [states[0] + 1, states[1] + inputs]
+
+
+@pytest.mark.parametrize("rnn", [name for name in EVERYWHERE if name != "keras"])  # it takes no integers
+def test_a_first_state_of_integers(rnn):
+    outputs, (count, _) = RNNS[rnn](CountsFirst(dtype="float64"), INPUTS, LENGTHS)
+    np.testing.assert_array_equal(count[:, 0], LENGTHS)
+    np.testing.assert_allclose(outputs[0], np.cumsum(INPUTS[0], 0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("graph", [False, True])

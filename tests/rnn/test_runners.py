@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.cells import CELLS
+from workbench.cells import CELLS, WRAPPERS
 from workbench.rnn import RNNS, bidirectional_rnn, dynamic_rnn, static_rnn
 from workbench.rnn.table import EVERYWHERE
 
@@ -203,8 +203,10 @@ class TestBidirectional:
 
     def test_refusals(self):
         cell = Adder()
-        with pytest.raises(ValueError, match="one object, so both directions would share its weights"):
+        with pytest.raises(ValueError, match="one inside, so both directions would share its weights"):
             bidirectional_rnn(cell, cell, INPUTS)
+        with pytest.raises(ValueError, match="one inside, so both directions would share its weights"):
+            bidirectional_rnn(WRAPPERS["dropout"](cell), WRAPPERS["multi"]([cell]), INPUTS)
         with pytest.raises(ValueError, match="rnn='fast' is not a runner; there are static, dynamic"):
             bidirectional_rnn(cell, Adder(), INPUTS, rnn="fast")
 

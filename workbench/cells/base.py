@@ -12,7 +12,7 @@ gradient in one product, and never asks which cell it has.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -62,7 +62,7 @@ class Cell(keras.layers.Layer):
 
     state_size: Any
     output_size: Any
-    memory_states: Any = ()  # numbers of the states that state dropout leaves alone: an LSTM's c
+    memory_states: tuple[int, ...] = ()  # places of the states that state dropout leaves alone: an LSTM's c
 
     def keras_form(self) -> KerasForm | None:
         """This cell as a layer of Keras' own; None where Keras has none that computes the same."""
@@ -183,6 +183,19 @@ class StepCell(Cell):
         return self.read(bias) + constant
 
 
+_COMPUTES = ("step", "step_weights", "has_step", "stepper", "call")
+
+
+def keras_form_of(cell: Any) -> KerasForm | None:
+    """A built cell's `keras_form`; None too where a subclass of the class that gave it computes in its own way."""
+    for kind in type(cell).__mro__ if isinstance(cell, Cell) else ():
+        if "keras_form" in vars(kind):
+            return cell.keras_form()
+        if any(name in vars(kind) for name in _COMPUTES):
+            return None
+    return None
+
+
 def stepper(cell: Any, training: bool) -> Stepper:
     """The stepper of any cell, ours or Keras'."""
     if isinstance(cell, Cell):
@@ -229,6 +242,12 @@ def innermost(cell: Any) -> Iterator[Any]:
         yield cell
     for inner in inside or ():
         yield from innermost(inner)
+
+
+def share_a_cell(cells: Iterable[Any]) -> bool:
+    """Whether two of the cells are, or have inside, one cell, and so its weights."""
+    inside = [{id(inner) for inner in innermost(cell)} for cell in cells]
+    return len(set().union(*inside)) < sum(map(len, inside))
 
 
 def state_sizes(cell: Any) -> list[Any]:

@@ -27,8 +27,8 @@ class GridLSTMCell(StepCell):
 
     A block has `feature_size` features (all, by default), the next begins `frequency_skip` later (by default
     there is no overlap). `groups` [[start, end], ...] cuts the features into parts that are walked apart, each
-    with weights of its own; by default one part holds all. Features of a part that lie in no block of it are
-    refused, unless `allow_unseen`; TF 1.15 leaves them out without a word.
+    with weights of its own; by default one part holds all. Features that lie in no part, or in no block of theirs,
+    are refused, unless `allow_unseen`; TF 1.15 leaves them out without a word.
 
     Weights of part n, freq_*_n and (unless shared) time_*_n: kernel [feature_size, 4H], recurrent_kernel [2H, 4H]
     (rows of h_k, then of h_freq), bias [4H], in the order i, f, c, o (i, c, o coupled); peepholes
@@ -64,7 +64,8 @@ class GridLSTMCell(StepCell):
         check_positive("cell_clip", cell_clip, whole=False, optional=True)
         self.feature_size, self.frequency_skip = feature_size, frequency_skip
         self.allow_unseen = allow_unseen
-        self.groups = None if groups is None else [list(map(int, group)) for group in groups]
+        self.groups = None if groups is None else [list(group) for group in groups]
+        _check_groups(self.groups)
         self.use_peepholes, self.share_weights, self.couple_gates = use_peepholes, share_weights, couple_gates
         self.cell_clip, self.forget_bias = cell_clip, forget_bias
         self.output_size: int | None = None
@@ -113,6 +114,12 @@ class GridLSTMCell(StepCell):
                 raise ValueError(
                     f"groups has [{start}, {end}], which is no part of the inputs' {self.input_size} features."
                 )
+        unseen = set(range(self.input_size)).difference(*(range(*group) for group in self.groups or []))
+        if self.groups and unseen and not self.allow_unseen:
+            raise ValueError(
+                f"of {self.input_size} features {len(unseen)} lie in no group, the first of them feature "
+                f"{min(unseen)}: let groups hold all, or pass allow_unseen=True to leave them out."
+            )
         width = len(self.gate_names) * H
         blocks = 0
         for part, size, starts in self.parts():
@@ -209,9 +216,25 @@ class BidirectionalGridLSTMCell(GridLSTMCell):
 
     def __init__(self, units: int, *, backward_slice_offset: int = 0, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
+        if not _whole(backward_slice_offset):
+            raise ValueError(f"backward_slice_offset must be an integer, not {backward_slice_offset!r}.")
         self.backward_slice_offset = backward_slice_offset
 
     def _walk(self, direction: str, starts: list[int]) -> list[int]:
         if direction == "fwd_":
             return starts
         return [start + self.backward_slice_offset for start in reversed(starts)]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_groups(groups: list[list[int]] | None) -> None:
+    """Refuses what is no list of [start, end]; None is fine."""
+    if groups is None:
+        return
+    if not groups or not all(len(group) == 2 and all(map(_whole, group)) for group in groups):
+        raise ValueError(
+            f"groups must be [[start, end], ...] of integers, or None for one part, not {groups}."
+        )

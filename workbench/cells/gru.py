@@ -58,8 +58,6 @@ class GRUCell(StepCell):
 
     def keras_form(self) -> KerasForm | None:
         """Keras' GRU."""
-        if not self.has_step(False):
-            return None
         kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
         options = {"activation": self.activation, "reset_after": self.reset_after}
         named = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}

@@ -79,7 +79,7 @@ class LSTMCell(StepCell):
 
     def keras_form(self) -> KerasForm | None:
         """Keras' LSTM, unless an option is set that it lacks; its bias holds the forget bias too."""
-        if self.use_peepholes or self.num_proj or self.cell_clip is not None or not self.has_step(False):
+        if self.use_peepholes or self.num_proj or self.cell_clip is not None:
             return None
         weights = self.step_weights()
         named = {"kernel": weights.kernel, "recurrent_kernel": weights.recurrent[0], "bias": weights.bias}

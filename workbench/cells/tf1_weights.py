@@ -32,8 +32,8 @@ def load_tf1_weights(
         cell = MultiRNNCell([LSTMCell(64), LSTMCell(64)]);  cell.build((None, 32))
         load_tf1_weights(cell, "model.ckpt", scope="rnn")
 
-    Raises one ValueError that names all that is missing, of another shape than the cell's, or left over; the cell
-    is then as it was.
+    Raises one ValueError that names all that is missing, of another shape than the cell's, not of real numbers, or
+    left over; the cell is then as it was.
     """
     given = read_checkpoint(variables)
     found = without_slots(_inside(given, scope, ignore))
@@ -47,6 +47,11 @@ def load_tf1_weights(
             f"{name} is {theirs}, the cell needs {ours}"
             for name, (theirs, ours) in shapes.items()
             if theirs != ours
+        ],
+        "not of real numbers": [
+            f"{name} is {dtype}"
+            for name, dtype in ((place.name, np.asarray(found[place.name]).dtype) for place in fit.places)
+            if dtype.kind not in "fiuV"  # bfloat16 is V
         ],
         "left over": [f"{name} {np.shape(found[name])}" for name in left_over],
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.base import share_a_cell
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import reverse_valid
 from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, renamed
@@ -34,15 +35,16 @@ def bidirectional_rnn(
     `rnn` is a name of RNNS; further options go to it. Returns `((out_fw, out_bw), (state_fw, state_bw))`; the
     backward state is the one after an example's first token. Both outputs stand in the order of the inputs.
 
-    Raises ValueError where both directions are one cell, which would share its weights.
+    Raises ValueError where both directions are, or have inside, one cell, which would share its weights.
 
     Source: Schuster and Paliwal, https://doi.org/10.1109/78.650093; the guide, "Bidirectional RNNs".
     """
     if rnn not in RNNS:
         raise ValueError(f"rnn={rnn!r} is not a runner; there are {', '.join(RNNS)}.")
-    if cell_fw is cell_bw:
+    if share_a_cell([cell_fw, cell_bw]):
         raise ValueError(
-            "cell_fw and cell_bw are one object, so both directions would share its weights: make two cells."
+            "cell_fw and cell_bw are one cell, or have one inside, so both directions would share its weights: "
+            "make two."
         )
 
     if rnn in TOGETHER and not any(isinstance(cell, MultiRNNCell) for cell in (cell_fw, cell_bw)):

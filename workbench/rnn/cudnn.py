@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import Cell, KerasForm
+from workbench.cells.base import Cell, KerasForm, keras_form_of
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import copy_state, reverse_valid, zero_past_end
 from workbench.measure.device import cudnn_version
@@ -254,8 +254,8 @@ def _single(cell: Any) -> Any:
 
 
 def _form(cell: Any) -> KerasForm:
-    form = cell.keras_form()
-    if missing_for_cudnn(form):
+    form = keras_form_of(cell)
+    if form is None or missing_for_cudnn(form):
         raise ValueError(_refused(cell))
     return form
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import Cell, KerasForm, output_size
+from workbench.cells.base import Cell, KerasForm, keras_form_of, output_size
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.masking import copy_state, sequence_mask, zero_past_end
 from workbench.rnn.cudnn import missing_for_cudnn
@@ -75,7 +75,7 @@ def _run(got: Received, masked: bool, use_cudnn: bool | None) -> tuple[Any, Any]
             f"{type(got.cell).__name__} draws one dropout mask for all steps of a run, but Keras' layer calls it "
             "step by step and cannot say where a run begins: use another runner."
         )
-    form = got.cell.keras_form() if isinstance(got.cell, Cell) else None
+    form = keras_form_of(got.cell)
     on_cudnn = _takes_cudnn(got.cell, form, use_cudnn)
     layer = _keras_layer(got.cell, form, on_cudnn)
     name = f"keras.layers.{type(layer).__name__}"

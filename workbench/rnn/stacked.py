@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.base import share_a_cell
 from workbench.rnn.bidirectional import bidirectional_rnn
 from workbench.rnn.checks import renamed
 from workbench.rnn.table import TOGETHER
@@ -39,8 +40,11 @@ def stacked_bidirectional_rnn(
         raise ValueError(
             f"a layer needs two cells, but cells_fw has {layers} and cells_bw {len(cells_bw)}: give as many."
         )
-    if len({id(cell) for cell in [*cells_fw, *cells_bw]}) < 2 * layers:
-        raise ValueError("one cell is given twice, so layers would share its weights: make a cell for each.")
+    if share_a_cell([*cells_fw, *cells_bw]):
+        raise ValueError(
+            "one cell is given twice, or is inside two of them, so layers would share its weights: make a cell "
+            "for each."
+        )
     for name, states in (("initial_states_fw", initial_states_fw), ("initial_states_bw", initial_states_bw)):
         if states is not None and len(states) != layers:
             raise ValueError(

@@ -66,11 +66,6 @@ class AttentionWrapper(WrapperCell):
         """The cell's, then what is attended and the past."""
         return [state_sizes(self.cell), self.output_size, self.attn_length * self.output_size]
 
-    @property
-    def memory_states(self) -> tuple[int, ...]:
-        """None that a number names: the cell's are nested."""
-        return ()
-
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
         """The cell's; nothing attended, and a past of zeros."""
         zeros = [tf.zeros([batch_size, n], self.compute_dtype) for n in self.state_size[1:]]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Stepper, output_size, register, state_sizes, stepper
 from workbench.cells.dropout import check_keep_prob, keep_mask
-from workbench.cells.wrappers.wrapper import Around, WrapperCell, memory_states
+from workbench.cells.wrappers.wrapper import Around, WrapperCell, droppable
 
 
 @register
@@ -20,8 +20,9 @@ class DropoutWrapper(WrapperCell):
         output, new_states = drop(output), drop(new_states)
 
     Each probability is that of keeping a number, which is then divided by it. An LSTM's memory c is never dropped,
-    as in TF 1.15. With `variational`, one mask is drawn for all steps (and all examples) of a run, not one for
-    each step; that needs a runner of RNNS. `seed` makes the masks repeatable.
+    also where the LSTM is inside a stack or another wrapper, as in TF 1.15. With `variational`, one mask is drawn
+    for all steps (and all examples) of a run, not one for each step; that needs a runner of RNNS. `seed` makes the
+    masks repeatable.
 
     Source: Zaremba et al., https://arxiv.org/abs/1409.2329; variational: Gal and Ghahramani,
     https://arxiv.org/abs/1512.05287; the guide; TF 1.15's DropoutWrapper.
@@ -77,17 +78,14 @@ class DropoutWrapper(WrapperCell):
         drop_inputs = self._dropping(self.input_keep_prob, self.input_size)
         drop_states = self._dropping(self.state_keep_prob, state_sizes(self.cell))
         drop_output = self._dropping(self.output_keep_prob, output_size(self.cell))
-        memory = memory_states(self.cell)
+        dropped = droppable(self.cell)
 
         def run(inputs: Any, states: Any) -> tuple[Any, Any]:
             output, new_states = step(drop_inputs(inputs), states)
-            dropped = drop_states(new_states)
-            if memory:
-                dropped = [
-                    new if i in memory else d
-                    for i, (new, d) in enumerate(zip(new_states, dropped, strict=True))
-                ]
-            return drop_output(output), dropped
+            kept = tf.nest.flatten(new_states)
+            less = tf.nest.flatten(drop_states(new_states))
+            flat = [d if drops else new for new, d, drops in zip(kept, less, dropped, strict=True)]
+            return drop_output(output), tf.nest.pack_sequence_as(new_states, flat)
 
         return run
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import keras
+import tensorflow as tf
 
 from workbench.cells.base import (
     Cell,
@@ -45,11 +46,6 @@ class WrapperCell(Cell):
         """The wrapped cell's."""
         return output_size(self.cell)
 
-    @property
-    def memory_states(self) -> tuple[int, ...]:
-        """The wrapped cell's."""
-        return memory_states(self.cell)
-
     def draws_once(self, training: bool) -> bool:
         """Whether the wrapped cell does."""
         return isinstance(self.cell, Cell) and self.cell.draws_once(training)
@@ -72,8 +68,15 @@ class WrapperCell(Cell):
         return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
 
 
-def memory_states(cell: Any) -> tuple[int, ...]:
-    """The numbers of a cell's states that state dropout leaves alone; Keras' LSTM does not say so itself."""
-    if isinstance(cell, keras.layers.LSTMCell):
-        return (1,)
-    return getattr(cell, "memory_states", ())
+def droppable(cell: Any) -> list[bool]:
+    """Of each of a cell's states, flat, whether state dropout acts on it: on all but an LSTM's memory.
+
+    Inside a wrapper or a stack each cell's own memory counts; Keras' LSTM does not say which state that is.
+    """
+    if hasattr(cell, "cells"):
+        return [drops for one in cell.cells for drops in droppable(one)]
+    if isinstance(cell, WrapperCell):  # states that a wrapper adds stand behind the wrapped cell's
+        inner = droppable(cell.cell)
+        return inner + [True] * (len(tf.nest.flatten(state_sizes(cell))) - len(inner))
+    memory = (1,) if isinstance(cell, keras.layers.LSTMCell) else getattr(cell, "memory_states", ())
+    return [i not in memory for i, size in enumerate(state_sizes(cell)) for _ in tf.nest.flatten(size)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from workbench.cells.base import output_size, stepper
+from workbench.cells.base import compute_dtype, output_size, stepper
 from workbench.rnn.packing.keras_masks import masks_of_rows
 from workbench.rnn.packing.order import pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -26,7 +26,6 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     )
     run = stepper(received.cell, received.training)
     sizes = tf.nest.flatten(output_size(received.cell))
-    dtype = tf.nest.flatten(received.states)[0].dtype
 
     def body(t: Any, states: list[tf.Tensor], outputs: list[tf.TensorArray]) -> tuple:
         rows, at = chain.rows[t], chain.offset[t]
@@ -40,7 +39,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         outputs = [a.write(t, o) for a, o in zip(outputs, tf.nest.flatten(output), strict=True)]
         return t + 1, states, outputs
 
-    arrays = [row_array(dtype, chain.steps, size) for size in sizes]
+    arrays = [row_array(compute_dtype(received.cell), chain.steps, size) for size in sizes]
     states = [_moved(state, chain.examples, packing.place) for state in tf.nest.flatten(received.states)]
     with masks_of_rows(received.cell, received.batch, received.training):
         _, states, arrays = tf.while_loop(lambda t, *_: t < chain.steps, body, (0, states, arrays))
