@@ -1,10 +1,12 @@
 """Every cell in every runner inside a graph for batches of any size, gradients included, as outside a graph."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.cells import CELLS, StepCell
+from workbench.cells import CELLS, WRAPPERS, StepCell
 from workbench.rnn import RNNS
 from workbench.rnn.table import EVERYWHERE
 
@@ -43,3 +45,20 @@ def test_a_graph_for_any_batch_gives_what_comes_without_one(name, rnn):
         batch = inputs[:rows], tf.constant(LENGTHS[:rows])
         for found, expected in zip(*map(tf.nest.flatten, (traced(*batch), compute(*batch))), strict=True):
             np.testing.assert_allclose(found, expected, **near)
+
+
+@pytest.mark.parametrize("rnn", EVERYWHERE)
+def test_a_plain_tf_function_converts_every_runner_without_a_word(rnn):
+    """AutoGraph, on by default, warns of code that it cannot convert, as `:=`."""
+    cell = WRAPPERS["multi"]([WRAPPERS["dropout"](CELLS["gru"](3)), WRAPPERS["residual"](CELLS["lstm"](3))])
+    inputs, lengths = np.ones([2, 3, 2], "float32"), [3, 0]
+    words = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: words.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        outputs, _ = tf.function(lambda: RNNS[rnn](cell, inputs, lengths))()
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert not words
+    np.testing.assert_allclose(outputs, RNNS["dynamic"](cell, inputs, lengths)[0], atol=1e-6)

@@ -94,9 +94,8 @@ def _by_parts(cell: Any, kernel: str, training: bool) -> Callable[..., tuple[Any
         return None
     if isinstance(cell, MultiRNNCell):
         return _layer_by_layer
-    if isinstance(cell, WrapperCell) and kernel != "autodiff":
-        return None if (around := cell.around(training)) is None else partial(_within, around)
-    return None
+    around = cell.around(training) if isinstance(cell, WrapperCell) and kernel != "autodiff" else None
+    return None if around is None else partial(_within, around)
 
 
 def _within(around: Around, whole: Received, **options: Any) -> tuple[Any, Any]:

@@ -67,17 +67,19 @@ def prepare(
     states = given_states(cell, initial_state, batch)
     zeros = tf.nest.map_structure(lambda n: tf.zeros([batch, n], compute_dtype(cell)), output_size(cell))
     if isinstance(cell, StepCell) and cell.has_step(training):
-        weights = cell.step_weights()
-        inputs = weights.project(inputs)
-
-        def step(projected: Any, states: Any) -> tuple[Any, Any]:
-            return cell.step(projected, states, weights.small, weights.product)
-
-        run: Stepper = step
+        inputs, run = _projected(cell, inputs)
     else:
         draw_masks(cell, batch, training)
         run = stepper(cell, training)
     return Sequence(cell, inputs, states, zeros, run, length, steps, max_length)
+
+
+def _projected(cell: StepCell, inputs: Any) -> tuple[tf.Tensor, Stepper]:
+    """The projection of all steps' inputs, and the step that takes one of it."""
+    weights = cell.step_weights()
+    return weights.project(inputs), lambda projected, states: cell.step(
+        projected, states, weights.small, weights.product
+    )
 
 
 def advance(sequence: Sequence, time: Any, inputs: Any, states: Any) -> tuple[Any, Any]:
