@@ -58,7 +58,7 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    console, errors = terminal(), Console(stderr=True, soft_wrap=True)
+    console, errors = terminal(), Console(stderr=True, soft_wrap=True, emoji=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
@@ -91,7 +91,7 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 def terminal() -> Console:
     """The terminal; where there is none, lines of 100 characters unless COLUMNS says otherwise."""
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 100
     return console

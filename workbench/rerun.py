@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--other-machine", action="store_true", help="this is not the machine of the record: bits may differ"
     )
     given = parser.parse_args(arguments)
-    console, errors = terminal(), Console(stderr=True, soft_wrap=True)
+    console, errors = terminal(), Console(stderr=True, soft_wrap=True, emoji=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return rerun(Tracker(given.uri, create=False), given.id, console, other_machine=given.other_machine)

@@ -71,3 +71,8 @@ def test_a_class_that_is_not_there_is_named(target: str | None, words: str) -> N
 def test_options_that_a_class_does_not_take_are_named() -> None:
     with pytest.raises(ValueError, match=r"cell=custom with units=4 .*wrong"):
         compose_cell("custom", 4, {"target": "keras.layers:GRUCell", "wrong": 1})
+
+
+def test_what_a_class_makes_must_be_a_cell() -> None:
+    with pytest.raises(TypeError, match=r"cell=custom needs a cell with Keras' cell contract .*not <Dense"):
+        compose_cell("custom", 4, {"target": "keras.layers:Dense"})

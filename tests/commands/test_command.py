@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workbench.__main__ import main
+from workbench.__main__ import main, terminal
 from workbench.record import METRICS
 from workbench.tracking import Tracker
 
@@ -281,3 +281,13 @@ def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback
     assert children["status"].to_dict() == {"8": "FINISHED", "6000": "FAILED"}
     assert "OOM when allocating" in children.loc["6000", "tags.workbench.error"]
     assert "(under workbench.memory_limit_mb=900)" in children.loc["6000", "tags.workbench.error"]
+
+
+def test_what_was_typed_is_shown_as_it_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`module:X: ...` holds what rich takes for an emoji's name."""
+    assert main(["cell=:X:"]) == 2
+    assert "cell=:X:" in capsys.readouterr().err
+    console = terminal()
+    with console.capture() as printed:
+        console.print("cell.target=nomod:X: cannot import nomod")
+    assert printed.get() == "cell.target=nomod:X: cannot import nomod\n"

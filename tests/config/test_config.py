@@ -134,6 +134,10 @@ def test_what_cannot_run_is_refused_with_key_value_and_remedy(
         (["cell=lstmm"], "cell=lstmm: must be one of"),
         (["+experiment=padding_ablatoin"], "did you mean padding_ablation?"),
         (["cell=gru", "cell.use_peepholes=true"], "no such key; cell=gru is chosen"),
+        (
+            ["cell=custom", "cell.options={size: 3}"],
+            "it is there, but holds no such entry yet; +cell.options={size: 3} adds it",
+        ),
         (["seed"], "missing EQUAL"),
         (["data.max_examples=${nowhere.at_all}"], "nowhere"),
     ],

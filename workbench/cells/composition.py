@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.cells import CELLS
+from workbench.cells.base import check_is_cell
 from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
 
 CUSTOM = "custom"
@@ -55,6 +56,7 @@ def compose_cell(
 
     Raises:
         ValueError: no such cell, module or class, or one that does not take its options.
+        TypeError: what the class makes is no cell.
     """
     options, wrapping = dict(options or {}), wrapping or Wrapping()
     make = _custom(options.pop("target", None)) if cell == CUSTOM else CELLS[cell]
@@ -89,12 +91,14 @@ def compose_cell(
 
 def _made(make: Any, cell: str, units: int, options: dict[str, Any], dtype: Any, label: str) -> Any:
     try:
-        return make(units, **options, dtype=dtype, name=label)
+        made = make(units, **options, dtype=dtype, name=label)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"cell={cell} with units={units} and {options or 'no options'}: {error}; "
             f"it takes {inspect.signature(make)}"
         ) from error
+    check_is_cell(f"cell={cell}", made)
+    return made
 
 
 def _custom(target: Any) -> Any:

@@ -147,7 +147,7 @@ class Custom(Cell):
     """Anyone's class with Keras' cell contract: `Class(units, **options, dtype=..., name=...)`."""
 
     target: str | None = option(None, "module:Class")
-    options: dict[str, Any] = option({}, "passed to the class")
+    options: dict[str, Any] = option({}, "passed to the class: +cell.options.NAME=VALUE")
 
 
 SCHEMAS: dict[str, type[Cell]] = {

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.guide == bool(given.name):
         parser.error("give the name of one experiment, or --guide for all")
-    console = Console()
+    console = Console(emoji=False)
     try:
         if given.guide:
             return _guide(given.commit_results)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _against(given, console)
         return _judge(given, console)
     except _BAD_INPUT as error:
-        errors = Console(stderr=True, soft_wrap=True)
+        errors = Console(stderr=True, soft_wrap=True, emoji=False)
         errors.print(str(error), style="red", highlight=False, markup=False)
         return 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +107,24 @@ class Composer:
             if f"'{key}'" in message and "Could not override" in message:
                 if key.startswith("hydra."):
                     return Problem(key, value, f"Hydra has no such key; +{key}={value} adds it")
-                return Problem(key, value, self._no_such_key(key, [o for o in overrides if o != text]))
+                return Problem(key, value, self._no_such_key(key, value, [o for o in overrides if o != text]))
             if f"Could not find '{key}/{value}'" in message:
                 return Problem(key, value, not_among(value, self._choices(key), key))
         message = message or f"{type(error).__name__}: {error.__cause__!r}"
         return Problem("override", " ".join(overrides) or "(none)", message)
 
-    def _no_such_key(self, key: str, others: Sequence[str]) -> str:
+    def _no_such_key(self, key: str, value: str, others: Sequence[str]) -> str:
         """What keys there are with the other overrides, which say what each group's choice is."""
         try:
-            known = flatten(self(others))
+            tree = self(others)
         except ConfigError:
-            known = flatten(self([]))
+            tree = self([])
+        known = flatten(tree)
+        node: Any = tree
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node == {}:
+            return f"it is there, but holds no such entry yet; +{key}={value} adds it"
         sections = {".".join(name.split(".")[:-1]) for name in known}
         group = key.partition(".")[0]
         choice = next((text for text in others if text.startswith(f"{group}=")), None)
