@@ -197,9 +197,11 @@ class Tracker:
             return str(self._client.get_experiment(run.info.experiment_id).name)
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Set a run that was closed running again."""
+        """Set a run that was closed running again; the error that it was closed with is no longer its own."""
         with self._reached():
             self._client.update_run(run_id, status="RUNNING")
+            if "workbench.error" in self.get(run_id).data.tags:
+                self._client.delete_tag(run_id, "workbench.error")
         self.tag(run_id, tags)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:

@@ -106,6 +106,9 @@ def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor
     assert set(close_dead(tracker)) == {gone, reused, before}
     assert tracker.get(gone).info.status == "KILLED"
     assert {tracker.get(run).info.status for run in (alive, elsewhere)} == {"RUNNING"}
+    assert tracker.get(gone).data.tags["workbench.error"] == "its process was gone"
+    tracker.reopen(gone, {OWNER: mine})
+    assert "workbench.error" not in tracker.get(gone).data.tags, "a sweep that goes on has not failed"
 
 
 def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Job) -> None:

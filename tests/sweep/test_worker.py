@@ -15,7 +15,7 @@ import pytest
 
 from workbench.sweep import worker
 from workbench.sweep.channel import Channel
-from workbench.sweep.spawner import ForkServer, Fresh, Spawner
+from workbench.sweep.spawner import CREDENTIALS, ForkServer, Fresh, Spawner
 from workbench.sweep.worker import Message, Outcome, random_environment, run_child
 
 CHILDREN = {
@@ -75,6 +75,20 @@ def test_a_child_that_finishes_is_heard(start) -> None:
     assert outcome.status == "finished"
     assert outcome.result["metrics"] == {"loss/step": 1.0}
     assert heard == [{"kind": "log", "step": 3, "values": {"loss/step": 0.5}}]
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.setenv(name, "a secret")
+
+
+def test_a_child_gets_no_credentials(secrets: None, start) -> None:
+    outcome, _ = start(
+        "channel.send('result', metrics={}, tags={'secret': str('a secret' in os.environ.values())})"
+    )
+    assert outcome.result["tags"] == {"secret": "False"}
+    assert {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_AUTH_ADMIN_PASSWORD", "PGPASSWORD"} <= set(CREDENTIALS)
 
 
 def test_a_child_that_raises_says_why(start) -> None:

@@ -37,7 +37,14 @@ PRELOADED = (
     "workbench.measure.memory",
     "workbench.probes.invariance",
 )
-CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+CREDENTIALS = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_AUTH_ADMIN_PASSWORD",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "PGPASSWORD",
+)
 """What a child does not get: it does not talk to the tracking server."""
 _REQUEST = 1 << 20
 
