@@ -220,6 +220,15 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
     ("overrides", "words"),
     [
         (["cell=custom"], "cell.target=null: cell=custom needs module:Class"),
+        (["cell.residual=true", "cell.units=32"], "cell.units=32: with cell.residual=true inputs are added"),
+        (
+            ["cell.residual=true", "cell.num_proj=8"],
+            "cell.num_proj=8: with cell.residual=true inputs are added",
+        ),
+        (
+            ["cell.residual=true", "model.layers=2", "rnn.direction=both"],
+            "model.layers=2: with cell.residual=true",
+        ),
         (["cell.attention_size=4"], "cell.attention_size=4: is of no use without cell.attention_length"),
         (
             ["rnn=cudnn", "training.device=cpu"],

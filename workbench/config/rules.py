@@ -67,6 +67,29 @@ def _attention(tree: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
+def _residual(tree: Mapping[str, Any]) -> list[Problem]:
+    cell, model, data = tree["cell"], tree["model"], tree["data"]
+    # of these the outputs are as wide as the frequency groups, or as a person's class, make them
+    unknown = cell["name"] in ("custom", "time_freq_lstm", "grid_lstm", "bidirectional_grid_lstm")
+    if not cell["residual"] or unknown:
+        return []
+    width = cell.get("num_proj") or cell["units"]
+    key = "cell.num_proj" if cell.get("num_proj") else "cell.units"
+    if data["name"] != "tfrecord" and not data.get("features") and model["embedding_size"] != width:
+        remedy = (
+            f"with cell.residual=true inputs are added to outputs, and here they have "
+            f"model.embedding_size={model['embedding_size']} numbers; make the two equal"
+        )
+        return [Problem(key, width, remedy, skip=True)]
+    if model["layers"] > 1 and tree["rnn"]["direction"] == "both":
+        remedy = (
+            "with cell.residual=true inputs are added to outputs, and a second layer's inputs are both directions' "
+            "outputs, twice as wide; take one layer, or cell.layers for more of them in one loop"
+        )
+        return [Problem("model.layers", model["layers"], remedy, skip=True)]
+    return []
+
+
 def _block_dtype(tree: Mapping[str, Any]) -> list[Problem]:
     name, dtype = tree["cell"]["name"], tree["model"]["dtype"]
     if name not in ("lstm_block", "gru_block") or dtype == "float32":
@@ -202,6 +225,7 @@ RULES = (
     _projection,
     _custom_cell,
     _attention,
+    _residual,
     _block_dtype,
     _packed_kernel,
     _keras_dropout,
