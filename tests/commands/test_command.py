@@ -157,15 +157,15 @@ def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, sm
 @pytest.mark.command
 def test_a_job_that_fails_costs_no_other_and_the_exit_code_says_so(tmp_path: Path, type_in, small) -> None:
     done = type_in(
-        tmp_path, "-m", *small, "measure=off", "name=failing", "cell.residual=true", "cell.units=8,4"
+        tmp_path, "-m", *small, "measure=off", "name=failing", "cell=time_freq_lstm", "cell.feature_size=8,9"
     )
     assert done.returncode == 1
     runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("failing")
-    children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.units")
+    children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.feature_size")
     assert children.loc["8", "status"] == "FINISHED"
-    assert children.loc["4", "status"] == "FAILED"
-    assert "ResidualWrapper" in children.loc["4", "tags.workbench.error"]
-    assert children.loc["4", "run_id"] in done.stdout
+    assert children.loc["9", "status"] == "FAILED"
+    assert "feature_size=9 is over the 8 features" in children.loc["9", "tags.workbench.error"]
+    assert children.loc["9", "run_id"] in done.stdout
     assert runs[runs["tags.workbench.kind"] == "sweep"]["status"].item() == "FAILED"
 
 

@@ -69,9 +69,8 @@ def _attention(tree: Mapping[str, Any]) -> list[Problem]:
 
 def _residual(tree: Mapping[str, Any]) -> list[Problem]:
     cell, model, data = tree["cell"], tree["model"], tree["data"]
-    # of these the outputs are as wide as the frequency groups, or as a person's class, make them
-    unknown = cell["name"] in ("custom", "time_freq_lstm", "grid_lstm", "bidirectional_grid_lstm")
-    if not cell["residual"] or unknown:
+    # how wide the outputs are is not known here where blocks of features, or a person's class, make them
+    if not cell["residual"] or "feature_size" in cell or "target" in cell:
         return []
     width = cell.get("num_proj") or cell["units"]
     key = "cell.num_proj" if cell.get("num_proj") else "cell.units"
