@@ -20,7 +20,8 @@ from workbench.sweep.workers import free_addresses, tf_config
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed
 
-pytestmark = pytest.mark.command
+# all of one worker: the fixture starts three processes
+pytestmark = [pytest.mark.command, pytest.mark.xdist_group("distribution")]
 Found = dict[str, dict[str, Any]]
 
 
