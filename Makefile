@@ -30,7 +30,7 @@ bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SI
 	$(BIN)/python -m workbench.peers --size $(SIZE)
 
 test: $(READY) ## every test (TESTS=tests/cells: those)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --dist load $(TESTS)
 
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

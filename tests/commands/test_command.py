@@ -66,7 +66,6 @@ def swept(tmp_path_factory, type_in, small):
 
 
 @pytest.mark.command
-@pytest.mark.xdist_group("sweep")  # one worker: the fixture runs a sweep
 class TestSweep:
     def test_ends_well_and_shows_its_verdicts(self, swept) -> None:
         _, done = swept

@@ -55,12 +55,12 @@ def test_eight_jobs_at_once_are_timed_in_turns_and_lose_no_metric(tmp_path: Path
 @needs("submitit")
 def test_submitit_runs_a_sweep_and_a_failing_job_costs_no_other(tmp_path: Path, type_in, small) -> None:
     words = ["hydra/launcher=submitit_local", "name=jobs", "measure=off"]
-    done = type_in(tmp_path, "-m", *small, *words, "cell.residual=true", "cell.units=8,4")
+    done = type_in(tmp_path, "-m", *small, *words, "cell=time_freq_lstm", "cell.feature_size=8,9")
     assert done.returncode == 1
-    runs = children(tmp_path, "jobs").set_index("params.cell.units")
-    assert dict(runs["status"]) == {"8": "FINISHED", "4": "FAILED"}
-    assert runs.loc["4", "run_id"] in done.stdout
-    assert "ResidualWrapper" in done.stdout
+    runs = children(tmp_path, "jobs").set_index("params.cell.feature_size")
+    assert dict(runs["status"]) == {"8": "FINISHED", "9": "FAILED"}
+    assert runs.loc["9", "run_id"] in done.stdout
+    assert "feature_size=9 is over" in done.stdout
 
 
 @needs("ray")

@@ -10,7 +10,6 @@ from killer import Sweeper
 
 from workbench.tracking import Tracker
 
-pytestmark = pytest.mark.xdist_group("rerun")  # one worker: the fixture runs a sweep
 GRID = ("-m", "padding=global,batch", "seed=1,2,3,4,5,6", "measure=off", "data=synthetic")
 
 

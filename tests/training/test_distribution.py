@@ -20,8 +20,7 @@ from workbench.sweep.workers import free_addresses, tf_config
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed
 
-# all of one worker: the fixture starts three processes
-pytestmark = [pytest.mark.command, pytest.mark.xdist_group("distribution")]
+pytestmark = pytest.mark.command
 Found = dict[str, dict[str, Any]]
 
 
