@@ -25,6 +25,7 @@ import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.config.cell import Custom
+from workbench.config.data import HOW_READ
 from workbench.provenance import code_version, environment, machine
 from workbench.record import NOT_ALONE, RunRecord, identity
 from workbench.sweep.channel import Channel, die_with_parent
@@ -38,8 +39,6 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 
 _TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
-_READING = ("parse", "memory_mb", "readers")  # keys of conf/data that say how it is read, not what it is
-
 _TURN_S = 24 * 3600.0
 """So long the workers of a run wait while others are timed on the chief's machine."""
 CODE = code_version()
@@ -138,7 +137,7 @@ def prepare(config: Config) -> Path:
     parameters = inspect.signature(shards.prepare).parameters.values()
     keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     arguments = {name: given.pop(name) for name in keywords if name in given}
-    options = {key: value for key, value in given.items() if key not in ("name", "batch_size", *_READING)}
+    options = {key: value for key, value in given.items() if key not in ("name", *HOW_READ)}
     return shards.prepare(config.data.name, options, **arguments)
 
 
@@ -269,6 +268,7 @@ def _optimizer(config: Config) -> Any:
 
 
 def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, float | None]:
+    split = data.manifest.splits["train"]
     padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
     return {
         "loss/train_objective": _finite(result.objective_last_epoch),
@@ -279,7 +279,7 @@ def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, f
         "memory/largest_batch_bytes": result.largest_batch_bytes,
         "data/padding_share": padding_share,
         "data/predicted_padding_error": padding_share - predicted["data/predicted_padding_share"],
-        "data/class_zero_share": _class_zero_share(data),
+        "data/class_zero_share": split.label_share(0),
         "data/batches_at_longest": data.at_longest if distribution.replicas == 1 else None,
         "data/valid_tokens": result.valid_tokens,
         "data/padded_tokens": result.padded_tokens,
@@ -287,14 +287,9 @@ def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, f
         "data/batches": result.batches,
         "data/shards": sum(shard.split == "train" for shard in data.manifest.shards),
         "data/longest": data.manifest.longest,
-        "data/mean_length": _mean_length(data.histogram),
+        "data/mean_length": split.mean_length,
         **predicted,
     }
-
-
-def _class_zero_share(data: Feed) -> float | None:
-    counts = data.manifest.splits["train"].label_counts
-    return counts[0] / sum(counts) if sum(counts) else None
 
 
 def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None]:
@@ -392,12 +387,12 @@ def _read(config: Config, data: Feed, channel: Channel, record: RunRecord) -> di
 
 def _over_commonest(data: Feed, found: Mapping[str, float]) -> dict[str, float]:
     """What a model knows more than the commonest label; nothing where the labels are not counted."""
-    counts = data.manifest.splits["validation"].label_counts if "validation" in data.manifest.splits else ()
-    if not sum(counts):
+    split = data.manifest.splits.get("validation")
+    commonest = split.label_share() if split else None
+    if commonest is None:
         return {}
     per = "token" if data.manifest.task == "tag" else "example"
-    accuracy = found[f"accuracy/validation_per_{per}"]
-    return {"accuracy/validation_over_commonest": accuracy - max(counts) / sum(counts)}
+    return {"accuracy/validation_over_commonest": found[f"accuracy/validation_per_{per}"] - commonest}
 
 
 def _chosen(value: str) -> Any:
@@ -407,10 +402,6 @@ def _chosen(value: str) -> Any:
 
 def _threads(device: Mapping[str, Any]) -> int:
     return device["intra_threads"] or int(machine()["machine.cores"])
-
-
-def _mean_length(histogram: Mapping[int, int]) -> float:
-    return sum(length * count for length, count in histogram.items()) / sum(histogram.values())
 
 
 def _finite(value: float) -> float | None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from workbench.config.schema import option
 
+HOW_READ = ("batch_size", "parse", "memory_mb", "readers")
+"""Keys that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
+
 
 @dataclass(frozen=True)
 class Data:

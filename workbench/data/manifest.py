@@ -37,6 +37,22 @@ class SplitInfo:
     histogram: dict[int, int]
     label_counts: tuple[int, ...] = ()
 
+    @property
+    def mean_length(self) -> float:
+        """Tokens an example, by the histogram."""
+        return sum(length * n for length, n in self.histogram.items()) / sum(self.histogram.values())
+
+    def label_share(self, label: int | None = None) -> float | None:
+        """The share of a label among all, of the commonest where none is asked for; None if not counted.
+
+        >>> SplitInfo(2, 4, 3, {1: 1, 3: 1}, label_counts=(1, 3)).label_share()
+        0.75
+        """
+        total = sum(self.label_counts)
+        if not total:
+            return None
+        return (max(self.label_counts) if label is None else self.label_counts[label]) / total
+
 
 @dataclass(frozen=True)
 class Shard:

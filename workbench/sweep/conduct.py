@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
+from workbench.config.data import HOW_READ
 from workbench.provenance import code_version, provenance
 from workbench.record import identity
 from workbench.sweep.frozen import publishable
@@ -304,7 +305,7 @@ def freeze(tree: Tree, folder: Path) -> Path:
 
 def data_key(tree: Tree) -> str:
     """What tells one prepared data set from another."""
-    kept = {key: value for key, value in tree["data"].items() if key not in ("batch_size", "parse")}
+    kept = {key: value for key, value in tree["data"].items() if key not in HOW_READ}
     return json.dumps(kept, sort_keys=True)
 
 
