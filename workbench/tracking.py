@@ -15,8 +15,8 @@ import socket
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -36,6 +36,7 @@ _SQLITE = "sqlite:///"
 KIND = "workbench.kind"
 _LONGEST_PARAM = 6000
 _BATCH = 900
+_PAGE = 1000
 
 
 class TrackingError(RuntimeError):
@@ -98,7 +99,8 @@ class Tracker:
     ) -> str:
         """Open a run and return its id.
 
-        Its kind is set last: a run whose process died while it was opened is of no kind, and no data.
+        Its kind is set last: a run whose process died while it was opened is of no kind, and no data. One that
+        could not be opened whole is closed.
         """
         own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", "mlflow.source.name": "workbench"}
         if parent:
@@ -107,10 +109,19 @@ class Tracker:
         others = {key: value for key, value in tags.items() if key != KIND}
         with self._reached():
             run = self._client.create_run(experiment, tags={**own, **others}, run_name=name)
-            self.params(run.info.run_id, params)
-        if kind:
-            self.tag(run.info.run_id, kind)
-        return str(run.info.run_id)
+        run_id = str(run.info.run_id)
+        try:
+            self.params(run_id, params)
+            if kind:
+                self.tag(run_id, kind)
+        except BaseException as error:
+            with suppress(TrackingError):
+                why = str(error) or "interrupted"
+                self.tag(run_id, {"workbench.error": f"could not be opened: {why}"[:5000]})
+            with suppress(TrackingError):
+                self.finish(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        return run_id
 
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log parameters; a value too long for MLflow is cut, the whole config is an artifact."""
@@ -174,22 +185,12 @@ class Tracker:
 
     def running(self) -> list[Run]:
         """The runs of all experiments that nobody has closed."""
-        with self._reached():
-            experiments = [one.experiment_id for one in self._client.search_experiments()]
-            return list(
-                self._client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=10_000)
-            )
+        return self._search(self._experiments(), "attributes.status = 'RUNNING'")
 
     def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
         """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
         clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`workbench.sweep` = '{sweep}'" if sweep else "")
-        with self._reached():
-            named = [self._client.get_experiment_by_name(experiment)] if experiment else None
-            among = self._client.search_experiments() if named is None else [one for one in named if one]
-            ids = [one.experiment_id for one in among]
-            return list(
-                self._client.search_runs(ids, clause, order_by=["attributes.start_time DESC"]) if ids else []
-            )
+        return self._search(self._experiments(experiment), clause, "DESC")
 
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
@@ -207,12 +208,7 @@ class Tracker:
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
         """The runs of an experiment, by its id, that carry all these tags; the oldest first."""
         clause = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        with self._reached():
-            return list(
-                self._client.search_runs(
-                    [experiment], clause, max_results=10_000, order_by=["attributes.start_time ASC"]
-                )
-            )
+        return self._search([experiment], clause)
 
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
@@ -230,6 +226,25 @@ class Tracker:
         with self._reached():
             path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
         return Path(path).read_text()
+
+    def _experiments(self, name: str | None = None) -> list[str]:
+        """The ids of all experiments, or of the one of a name, where it is there."""
+        with self._reached():
+            if name is None:
+                found = _all_pages(lambda **page: self._client.search_experiments(**page))
+            else:
+                found = [one for one in [self._client.get_experiment_by_name(name)] if one]
+        return [str(one.experiment_id) for one in found]
+
+    def _search(self, experiments: Sequence[str], clause: str, order: str = "ASC") -> list[Run]:
+        """All runs of these experiments that the clause takes, by their start."""
+        by = [f"attributes.start_time {order}"]
+        if not experiments:
+            return []
+        with self._reached():
+            return _all_pages(
+                lambda **page: self._client.search_runs(list(experiments), clause, order_by=by, **page)
+            )
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -249,6 +264,17 @@ class Tracker:
             return
         with _file_lock(self._database):
             yield
+
+
+def _all_pages(search: Callable[..., Any]) -> list[Any]:
+    """Everything that one of MLflow's searches finds, which it gives in pages."""
+    found, token = [], None
+    while True:
+        page = search(max_results=_PAGE, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def _resolved(uri: str) -> tuple[str, Path | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench import tracking
 from workbench.tracking import Tracker, TrackingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +53,45 @@ def test_a_run_that_died_while_it_was_opened_is_of_no_kind(tracker: Tracker, mon
         fault.setattr(tracker, "params", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
+    assert tracker.running() == []
     tracker.start(experiment, "two", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
     runs = tracker.runs("x").set_index("tags.mlflow.runName")
     assert runs["tags.t"].to_dict() == {"one": "x", "two": "x"}
     assert runs["tags.workbench.kind"].fillna("").to_dict() == {"one": "", "two": "run"}
+    assert runs["status"].to_dict() == {"one": "KILLED", "two": "RUNNING"}
+
+
+@pytest.mark.parametrize("part", ["params", "tag"])
+def test_a_run_that_could_not_be_opened_whole_is_closed_as_failed(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    experiment, whole = tracker.experiment("x"), getattr(tracker, part)
+    calls = []
+
+    def broken_once(*given: object) -> None:
+        calls.append(given)
+        if len(calls) == 1:
+            raise TrackingError("the server took no more")
+        whole(*given)
+
+    with monkeypatch.context() as fault:
+        fault.setattr(tracker, part, broken_once)
+        with pytest.raises(TrackingError, match="took no more"):
+            tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run"})
+    (run,) = tracker.find(experiment, {})
+    assert run.info.status == "FAILED"
+    assert run.data.tags["workbench.error"] == "could not be opened: the server took no more"
+
+
+def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {"workbench.kind": "sweep", "workbench.sweep": "s"}
+    opened = [tracker.start(tracker.experiment(name), name, params={}, tags=tags) for name in "aabbb"]
+    monkeypatch.setattr(tracking, "_PAGE", 2)
+    assert {run.info.run_id for run in tracker.running()} == set(opened)
+    assert {run.info.run_id for run in tracker.sweeps(sweep="s")} == set(opened)
+    assert [run.info.run_id for run in tracker.find(tracker.experiment("b"), tags)] == opened[2:]
+    monkeypatch.setattr(tracking, "_PAGE", 1)  # experiments come in pages too
+    assert {run.info.run_id for run in tracker.running()} == set(opened)
 
 
 def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:
