@@ -34,7 +34,8 @@ def main(arguments):
     if mode == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     channel.quiet()
-    channel.send("result", facts={"device": "cpu"}, metrics={"data/batches": 3.0}, tags={"digest.losses": "x"})
+    metrics = {"data/batches": 3.0} | ({"speed/foreign_cpu_share": 0.2} if mode == "disturbed" else {})
+    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags={"digest.losses": "x"})
     return 0
 """
 

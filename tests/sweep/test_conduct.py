@@ -127,7 +127,7 @@ def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_
     def lost(*given: object) -> None:
         raise TrackingError("the database is gone")
 
-    monkeypatch.setattr(conduct, "disturbance", lambda metrics: "other processes took 20% of the CPU")
+    (conductor.folder.parent / "mode").write_text("disturbed")
     monkeypatch.setattr(conductor, "tag_aside", lost)
     first, second = conductor.run_blocks([job, replace(job, number=1, block=2)], requeue=1)
     assert [first.outcome.status, second.outcome.status] == ["failed", "failed"]

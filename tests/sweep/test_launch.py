@@ -15,15 +15,17 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from workbench.__main__ import main
-from workbench.config import ConfigError
+from workbench.config import Config, ConfigError
 from workbench.places import CONF
+from workbench.provenance import code_version
 from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, PrepareError
+from workbench.sweep.conduct import Conductor, Ended, PrepareError
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, owner
 from workbench.sweep.launch import Launch
-from workbench.sweep.task import Task
+from workbench.sweep.ledger import attempts, ledger
+from workbench.sweep.task import Share, Task
 from workbench.tracking import Tracker, TrackingError
 
 README = (CONF.parent / "README.md").read_text()
@@ -135,6 +137,53 @@ def test_why_a_job_could_not_be_begun_comes_back(
 
     monkeypatch.setattr(Tracker, "start", broken)
     assert work() == "could not be started or recorded: the server is gone"
+
+
+@pytest.fixture
+def launched(
+    conductor: Conductor, job: Job, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """A sweep of one job through a launcher that carries each share out here, and how the job ended."""
+    conductor.tags = {"workbench.sweep": "s"}
+    tree = {**job.tree, "sweep": {**job.tree["sweep"], "requeue": 1}}
+    jobs = [replace(job, tree=tree)]
+
+    def carried_out(self: Launch, task: Task, shares: list[Share], folder: Path) -> dict[int, str]:
+        done = [
+            task(OmegaConf.create({"share": [share.jobs, share.attempt, share.done]})) for share in shares
+        ]
+        return {number: said for share, said in zip(shares, done, strict=True) for number in share.jobs}
+
+    def launch_it() -> Ended:
+        known = ledger(jobs, attempts(conductor.tracker.runs("x", "s")), {0: "f"}, code_version())
+        (ended,) = Launch("joblib", OmegaConf.create({})).run(
+            conductor, jobs, Config.of(tree), known, by_block=True
+        )
+        return ended
+
+    monkeypatch.setattr(Launch, "_launch", carried_out)
+    return launch_it
+
+
+def test_a_launched_block_that_could_not_be_set_aside_has_not_finished_and_is_settled_by_a_resume(
+    conductor: Conductor, launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*given: object) -> None:
+        raise TrackingError("the database is gone")
+
+    (conductor.folder.parent / "mode").write_text("disturbed")
+    with monkeypatch.context() as fault:
+        fault.setattr(Conductor, "tag_aside", lost)
+        ended = launched()
+    assert ended.outcome.status == "failed"
+    assert (
+        "disturbed, but could not be set aside: the database is gone; workbench.resume" in ended.outcome.error
+    )
+    again = launched()
+    first, second = conductor.tracker.find(conductor.experiment, {"workbench.kind": "run"})
+    assert (ended.run_id, again.run_id) == (first.info.run_id, second.info.run_id)
+    assert again.outcome.status == "finished"
+    assert first.data.tags["workbench.requeued"] == "true"
 
 
 @pytest.mark.parametrize("name", ["joblib", "ray", "submitit_slurm", "submitit"])

@@ -53,6 +53,8 @@ class Ended:
     job: Job
     run_id: str
     outcome: Outcome
+    unsettled: str = ""
+    """Why its block, which was disturbed and is to run again, could not be set aside; empty where it was."""
 
 
 @dataclass
@@ -133,7 +135,7 @@ class Conductor:
                 try:
                     again = attempt < last and self.set_aside(done)
                 except TrackingError as error:
-                    done, again = [_still_counted(one, error) for one in done], False
+                    done, again = [still_counted(one, str(error)) for one in done], False
                 if not again:
                     break
                 attempt += 1
@@ -272,14 +274,12 @@ def _known(job: Job, attempt: Attempt) -> Ended:
     return Ended(job, attempt.run_id, Outcome("finished", result={"metrics": attempt.watched}))
 
 
-def _still_counted(one: Ended, error: TrackingError) -> Ended:
+def still_counted(one: Ended, why: str) -> Ended:
     """A job of a disturbed block whose runs could not all be marked: named as failed, for a resume to settle."""
     if one.outcome.status != "finished":
         return one
-    words = (
-        f"its block was disturbed, but could not be set aside: {error}; workbench.resume=true runs it again"
-    )
-    return Ended(one.job, one.run_id, Outcome("failed", error=words, seconds=one.outcome.seconds))
+    words = f"its block was disturbed, but could not be set aside: {why}; workbench.resume=true runs it again"
+    return Ended(one.job, one.run_id, Outcome("failed", error=words, seconds=one.outcome.seconds), why)
 
 
 def _new_folder(wanted: Path) -> Path:

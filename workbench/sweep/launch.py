@@ -31,7 +31,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import Config, ConfigError, Problem
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Ended
+from workbench.sweep.conduct import Conductor, Ended, still_counted
+from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import close_dead
 from workbench.sweep.ledger import REQUEUED, Ledger
@@ -42,6 +43,7 @@ from workbench.sweep.worker import Outcome
 
 _SWEEP = "workbench.sweep"
 _RESULTS = "[0-9]*/result.json"
+_UNTOLD = "its worker did not say why"
 
 
 class Launch:
@@ -89,32 +91,41 @@ class Launch:
             Share.of(list(share), known)
             for _, share in groupby(jobs, key=lambda job: job.block if by_block else job.number)
         ]
+        said: dict[int, str] = {}
+        stopped = False
         conductor.watcher.launched(self.name)
+
+        def look() -> tuple[dict[int, Ended], set[int]]:
+            ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
+            return ended, {number for number, one in ended.items() if not one.unsettled}
+
         with _watching(conductor, jobs):
             try:
-                ended = _ends(conductor, task.token, jobs, known)
-                while left := [one for one in left if not ended.keys() >= set(one.jobs)]:
-                    before = len(ended)
-                    said = self._launch(task, left, conductor.folder)
-                    ended = _ends(conductor, task.token, jobs, known)
+                ended, settled = look()
+                while left := [one for one in left if not settled >= set(one.jobs)]:
+                    before = len(settled)
+                    said |= self._launch(task, left, conductor.folder)
+                    ended, settled = look()
                     failed = any(one.outcome.status != "finished" for one in ended.values())
-                    if config.workbench.fail_fast and failed:
-                        return [ended[job.number] for job in jobs if job.number in ended]
-                    if len(ended) == before:
+                    stopped = config.workbench.fail_fast and failed
+                    if stopped or len(settled) == before:
                         break
             except BaseException:
                 close_dead(conductor.tracker)
                 raise
             finally:
                 Turns(turns_file(task.token)).forget()
-        if left:
-            error = f"no worker began it: {said or 'hydra/launcher=' + self.name + ' gave no reason'}"
-            lost = Outcome("failed", error=error)
-            ended = {job.number: Ended(job, "", lost) for job in jobs} | ended
-        return [ended[job.number] for job in jobs]
+        for number, one in ended.items():
+            if one.unsettled:
+                ended[number] = still_counted(one, said.get(number) or one.unsettled)
+        for job in jobs if left and not stopped else ():
+            why = said.get(job.number) or f"hydra/launcher={self.name} gave no reason"
+            lost = Outcome("failed", error=f"no worker began it: {why}")
+            ended.setdefault(job.number, Ended(job, "", lost))
+        return [ended[job.number] for job in jobs if job.number in ended]
 
-    def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> str:
-        """Have the plugin carry the shares to their end; what it or a worker says where something went wrong."""
+    def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> dict[int, str]:
+        """Have the plugin carry the shares to their end; what it or a worker says of the jobs that went wrong."""
         os.environ.update(python_path())
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         master = OmegaConf.create({"hydra": copy.deepcopy(self._hydra)})
@@ -137,8 +148,10 @@ class Launch:
             _end_workers()
             if not isinstance(error, Exception):
                 raise
-            return f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return "; ".join({str(one._return_value) for one in returned} - {""})
+            said = [f"{type(error).__name__}: {' '.join(str(error).split())}"] * len(shares)
+        else:
+            said = [str(one._return_value) for one in returned]
+        return {number: words for share, words in zip(shares, said, strict=True) for number in share.jobs}
 
 
 class _Frozen:
@@ -152,22 +165,35 @@ class _Frozen:
         return config
 
 
-def _ends(conductor: Conductor, token: str, jobs: Sequence[Job], known: Ledger) -> dict[int, Ended]:
+def _ends(
+    conductor: Conductor, token: str, jobs: Sequence[Job], known: Ledger, requeue: int
+) -> dict[int, Ended]:
     """How jobs have ended, by number, in this launch or before. Runs whose worker on this host died are closed.
 
-    A run that was set aside has an end of its own, but is not its job's: its block is to run again.
+    Those of a block that is to run again, since it was disturbed, are unsettled until it has: what set it aside
+    may have failed, or died half way.
     """
     tracker = conductor.tracker
     close_dead(tracker)
     by_number = {job.number: job for job in jobs}
     before = {run.run_id: job for job in jobs if (run := known.finished(job))}
-    ended = {}
+    ended: dict[int, Ended] = {}
+    attempts: dict[int, int] = {}
     for run in tracker.find(conductor.experiment, {_SWEEP: conductor.tags[_SWEEP]}):
         tags, job = run.data.tags, before.get(run.info.run_id)
         if tags.get(LAUNCH) == token:
             job = by_number.get(int(tags.get("workbench.order", -1)))
-        if job is not None and tags.get(REQUEUED) != "true":
+        if job is not None:
             ended[job.number] = ended_as_recorded(job, run)
+            ended[job.number].unsettled = _UNTOLD if tags.get(REQUEUED) == "true" else ""
+            attempts[job.number] = int(tags.get("workbench.attempt", 1))
+    for block, of_block in groupby(jobs, key=lambda job: job.block):
+        members = [job.number for job in of_block]
+        if block and all(attempts.get(number, 0) in range(1, requeue + 1) for number in members):
+            found = [ended[number] for number in members]
+            if any(disturbance(one.outcome.result["metrics"]) for one in found):
+                for one in found:
+                    one.unsettled = _UNTOLD
     return ended
 
 

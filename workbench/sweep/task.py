@@ -96,7 +96,10 @@ class Task:
         )
 
     def __call__(self, config: DictConfig) -> str:
-        """Run the jobs of a share, one after another, each to its end; why one has no run, where that is so."""
+        """Run the jobs of a share, one after another, each to its end; what of it the record does not say.
+
+        That is why a job has no run, and why its block was not set aside.
+        """
         for name, value in self.environment.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -115,7 +118,8 @@ class Task:
         ended = worker.run_blocks(
             jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
         )
-        return "; ".join(one.outcome.error for one in ended if not one.run_id)
+        lost = [one.unsettled or ("" if one.run_id else one.outcome.error) for one in ended]
+        return "; ".join(dict.fromkeys(why for why in lost if why))
 
 
 @dataclass
