@@ -6,7 +6,8 @@
     python -m workbench +experiment=padding_ablation -m  an experiment, ending in verdicts
     python -m workbench +experiment=guide -m             every experiment, ending in one table
 
-Exit code 0: all went well; 1: a run failed; 2: the input is wrong and nothing was run; 130: interrupted.
+Exit code 0: all went well; 1: a run failed, or its record was lost; 2: the input is wrong and nothing was run;
+130: interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from workbench.places import CONF
 from workbench.provenance import without_passwords
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
+from workbench.sweep.journal import RecordLostError
 from workbench.sweep.series import asked_series, run_series
 from workbench.sweep.start import run_one, run_sweep
 from workbench.tracking import TrackingError
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, _BAD_INPUT):
             raise
         errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
-        return 2
+        return 1 if isinstance(error, RecordLostError) else 2
 
 
 def _is_interruption(error: BaseException | None) -> bool:

@@ -19,16 +19,17 @@ from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 from workbench.sweep.channel import Channel
 
 def main(arguments):
     channel = Channel()
+    mode = open(os.path.join(os.path.dirname(__file__), "mode")).read()
     if "--prepare" in arguments:
+        time.sleep(60 if mode == "hang" else 0)
         channel.send("result", folder=os.path.dirname(__file__), fingerprint="made here")
         return 0
     channel.log(1, {"loss/step": 2.0})
-    mode = open(os.path.join(os.path.dirname(__file__), "mode")).read()
     if mode == "kill server":
         os.kill(os.getppid(), signal.SIGKILL)
     if mode == "kill":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workbench.sweep import conduct
-from workbench.sweep.conduct import Conductor
+from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner
@@ -71,6 +71,18 @@ def test_a_full_disk_and_a_lost_database_cost_a_job_each(
         assert "mlflow.db is no longer the file that was opened" in one.outcome.error
     assert not conductor.set_aside([full, unrecorded])
     assert conductor.run(job).outcome.status == "finished"
+
+
+def test_data_that_is_never_ready_ends_the_command_and_is_named_a_hang(
+    conductor: Conductor, job: Job
+) -> None:
+    (conductor.folder.parent / "mode").write_text("hang")
+    job.tree["workbench"]["prepare_limit_s"] = 0.5
+    conductor.prepared.clear()
+    with pytest.raises(
+        PrepareError, match=r"workbench.prepare_limit_s=0.5: data=python_source was not .* it hangs"
+    ):
+        conductor.prepare([job])
 
 
 def test_a_run_never_writes_into_the_folder_of_one_that_died(conductor: Conductor, job: Job) -> None:

@@ -22,7 +22,7 @@ from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError
 from workbench.sweep.grid import Job
-from workbench.sweep.journal import OWNER, owner
+from workbench.sweep.journal import OWNER, RecordLostError, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import attempts, ledger
 from workbench.sweep.task import Share, Task
@@ -184,6 +184,27 @@ def test_a_launched_block_that_could_not_be_set_aside_has_not_finished_and_is_se
     assert (ended.run_id, again.run_id) == (first.info.run_id, second.info.run_id)
     assert again.outcome.status == "finished"
     assert first.data.tags["workbench.requeued"] == "true"
+
+
+def test_a_database_that_is_gone_when_launched_jobs_have_run_is_told_with_what_is_safe(
+    conductor: Conductor, launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def moved_then(*given: object, carry_out=Launch._launch) -> dict[int, str]:
+        said = carry_out(*given)
+        (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
+        return said
+
+    monkeypatch.setattr(Launch, "_launch", moved_then)
+    with pytest.raises(RecordLostError) as lost:
+        launched()
+    for words in (
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+        "no longer the file",
+        "workbench.resume=true",
+    ):
+        assert words in str(lost.value)
+    assert f"safe in {conductor.folder}" in str(lost.value)
+    assert (conductor.folder / "0000-1" / "result.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["joblib", "ray", "submitit_slurm", "submitit"])

@@ -11,6 +11,7 @@ from workbench.__main__ import main
 from workbench.report import assemble
 from workbench.sweep import series
 from workbench.sweep.conduct import PrepareError
+from workbench.sweep.journal import RecordLostError
 
 BOTH = {"padding_ablation", "loss_masking_ablation"}
 
@@ -46,3 +47,17 @@ def test_an_experiment_that_cannot_be_run_costs_no_other_and_is_named(
     for name in without_data:
         assert said.rstrip().splitlines()[-len(without_data) :].count(f"{name} was ended: no such file") == 1
     assert ("The guide's claims" in said) == (without_data != BOTH)
+
+
+def test_a_record_that_is_lost_once_jobs_were_run_is_no_wrong_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def lost(*given: object) -> int:
+        raise RecordLostError("the database is gone")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(series, "run_sweep", lost)
+    monkeypatch.setattr("workbench.__main__.run_sweep", lost)
+    assert main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]"]) == 1
+    assert main(["-m", "seed=1,2"]) == 1
+    assert capsys.readouterr().err == "the database is gone\n"

@@ -64,6 +64,9 @@ class Command:
     time_limit_s: float | None = option(
         None, "a job that takes longer is ended and recorded as failed", above=0
     )
+    prepare_limit_s: float | None = option(
+        21600.0, "a data set that takes longer to make or verify ends the command; null: no limit", above=0
+    )
     memory_limit_mb: int | None = option(
         None,
         "data that a job's process may hold; what it asks for beyond that fails, and the job with it",

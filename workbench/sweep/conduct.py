@@ -99,11 +99,14 @@ class Conductor:
                     ["--prepare", str(frozen)],
                     output=frozen.with_name("output.log"),
                     on_message=self._say,
+                    time_limit_s=job.tree["workbench"].get("prepare_limit_s"),
                     spawner=self._spawner(jobs[0].block),
                 )
                 if outcome.status != "killed":
                     break
                 self.close()  # nobody's fault but the machine's: try again
+            if outcome.status == "timed_out":
+                raise PrepareError(_hung(job.tree, frozen.parent))
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
@@ -301,6 +304,15 @@ def freeze(tree: Tree, folder: Path) -> Path:
     path = folder / CONFIG
     path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))
     return path
+
+
+def _hung(tree: Tree, folder: Path) -> str:
+    limit, name = tree["workbench"]["prepare_limit_s"], tree["data"]["name"]
+    return (
+        f"workbench.prepare_limit_s={limit:g}: data={name} was not ready by then and its process was ended; it "
+        f"hangs ({folder / 'output.log'} has its last words; another process may hold the lock of data.cache_dir), or "
+        "needs longer: give it more"
+    )
 
 
 def data_key(tree: Tree) -> str:

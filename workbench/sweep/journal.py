@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,27 @@ from workbench.tracking import Tracker, TrackingError
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _SECONDS = 5.0
 OWNER = "workbench.owner"
+
+
+class RecordLostError(TrackingError):
+    """The tracking server or database was lost when jobs had been run: no fault of what was typed."""
+
+
+@contextmanager
+def jobs_have_run(folder: Path) -> Iterator[None]:
+    """Say of a tracking error inside, which comes after jobs of this sweep were run, what is safe and where.
+
+    Raises:
+        RecordLostError: in its place.
+    """
+    try:
+        yield
+    except TrackingError as error:
+        raise RecordLostError(
+            f"{error}\njobs had been run before that: what each has said and found is safe in {folder} (a folder a "
+            "job: config.yaml, log.jsonl, result.json, output.log). Once tracking.uri answers again, the same "
+            "command with workbench.resume=true counts what was recorded as finished and runs the rest"
+        ) from error
 
 
 class Journal:

@@ -34,12 +34,13 @@ from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
-from workbench.sweep.journal import close_dead
+from workbench.sweep.journal import close_dead, jobs_have_run
 from workbench.sweep.ledger import REQUEUED, Ledger
 from workbench.sweep.spawner import python_path
 from workbench.sweep.task import LAUNCH, Share, Task, ended_as_recorded, turns_file
 from workbench.sweep.turns import Turns
 from workbench.sweep.worker import Outcome
+from workbench.tracking import TrackingError
 
 _SWEEP = "workbench.sweep"
 _RESULTS = "[0-9]*/result.json"
@@ -96,7 +97,8 @@ class Launch:
         conductor.watcher.launched(self.name)
 
         def look() -> tuple[dict[int, Ended], set[int]]:
-            ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
+            with jobs_have_run(conductor.folder):
+                ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
             return ended, {number for number, one in ended.items() if not one.unsettled}
 
         with _watching(conductor, jobs):
@@ -111,7 +113,8 @@ class Launch:
                     if stopped or len(settled) == before:
                         break
             except BaseException:
-                close_dead(conductor.tracker)
+                with suppress(TrackingError):
+                    close_dead(conductor.tracker)
                 raise
             finally:
                 Turns(turns_file(task.token)).forget()

@@ -91,13 +91,21 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     bad += 1
                     last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
                     continue
-                again = tracker.get(ended.run_id)
-                found = (
-                    _elsewhere(tracker, one, again, earlier)
-                    if other_machine
-                    else compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
-                )
-                tracker.tag(ended.run_id, {RESULT: counts(found)})
+                try:
+                    again = tracker.get(ended.run_id)
+                    found = (
+                        _elsewhere(tracker, one, again, earlier)
+                        if other_machine
+                        else compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
+                    )
+                    tracker.tag(ended.run_id, {RESULT: counts(found)})
+                except TrackingError as error:
+                    bad += 1
+                    last_words.append(
+                        f"{one.run_id} again as {ended.run_id}: ran, but could not be compared: {error}; its "
+                        f"numbers are safe in {folder}; once tracking.uri answers again, type the same again"
+                    )
+                    continue
                 differs = any(number.judgement == "different" for number in found)
                 bad += differs
                 last_words.append(f"{one.run_id} again as {ended.run_id}: {counts(found)}")

@@ -13,6 +13,7 @@ from workbench.provenance import without_passwords
 from workbench.report import assemble, guide
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import PrepareError, new_sweep_id
+from workbench.sweep.journal import RecordLostError
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.start import run_sweep, sweep_folder, tracker_of
 from workbench.tracking import TrackingError
@@ -50,7 +51,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
 
     All are planned and checked before the first one starts. What still ends a sweep before its time (its data
     cannot be had, the database is gone, it is not to be resumed so) costs that experiment, and is said once more
-    at the end. 0; 1 where a sweep failed or was not run; 2 where none was run.
+    at the end. 0; 1 where a sweep failed, was not run or lost its record; 2 where none was run.
     """
     others = [one for one in overrides if not one.startswith(_CHOICE)]
     given = {name: [f"+experiment={name}", *others] for name in series.experiments}
@@ -63,18 +64,24 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
         return 0
     codes: dict[str, int] = {}
     ended: list[str] = []
+    has_run = False
     for name, of_one in given.items():
         console.rule(name)
         try:
             codes[name] = run_sweep(compose, of_one, console)
+            has_run = True
         except (ConfigError, PrepareError, TrackingError) as error:
+            has_run |= isinstance(error, RecordLostError)
             ended.append(f"{name} was ended: {without_passwords(str(error))}")
             _say(console, ended[-1])
     if codes:
-        _show_table(config, series, codes.keys(), console)
+        try:
+            _show_table(config, series, codes.keys(), console)
+        except TrackingError as error:
+            ended.append(f"{series.name} has no table: {without_passwords(str(error))}")
     for words in ended:
         _say(console, words)
-    return max(1 if ended else 0, *codes.values()) if codes else 2
+    return max([1 if ended else 0, *codes.values()]) if has_run else 2
 
 
 def _say(console: Console, words: str) -> None:

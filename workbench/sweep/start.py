@@ -24,7 +24,7 @@ from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Job, Plan
-from workbench.sweep.journal import close_dead, owner
+from workbench.sweep.journal import close_dead, jobs_have_run, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
 from workbench.sweep.listing import headline, list_jobs
@@ -75,7 +75,8 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if ended.outcome.status != "finished":
         _say_failures(console, [ended])
         return 1
-    run = tracker.get(ended.run_id)
+    with jobs_have_run(conductor.folder):
+        run = tracker.get(ended.run_id)
     console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
     if "workbench.diverged_at" in run.data.tags:
         at = run.data.tags["workbench.diverged_at"]

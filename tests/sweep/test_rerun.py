@@ -1,0 +1,34 @@
+"""A run again whose record is lost on the way; tests/faults/test_rerun.py has what is compared."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from workbench.sweep.conduct import Conductor
+from workbench.sweep.grid import Job
+from workbench.sweep.rerun import RESULT, rerun
+from workbench.tracking import Tracker, TrackingError
+
+
+def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_numbers_are(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lost(self: Tracker, run_id: str, tags: dict[str, str], tag=Tracker.tag) -> None:
+        if RESULT in tags:
+            raise TrackingError("the database is gone")
+        tag(self, run_id, tags)
+
+    conductor.tags = {"workbench.sweep": "s"}
+    conductor.prepared.clear()
+    conductor.prepare([job])
+    run_id = conductor.run(job).run_id
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Tracker, "tag", lost)
+    said = io.StringIO()
+    assert rerun(conductor.tracker, run_id, Console(file=said, width=1000)) == 1
+    assert "ran, but could not be compared: the database is gone; its numbers are safe in" in said.getvalue()
+    assert len(list(tmp_path.glob("mlruns/hydra/x/rerun-*/0000-1/result.json"))) == 1
