@@ -75,7 +75,7 @@ def _correctness() -> dict[str, Metric]:
 
 def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metric]:
     table = {}
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         for per, words in (
             ("token", "a mean over valid tokens"),
             ("example", "a mean within each example by its true length, then over the non-empty examples"),

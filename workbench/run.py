@@ -297,10 +297,11 @@ def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None
 
     evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
     found: dict[str, float] = {}
-    for split in ("train", "validation"):
+    for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
         if split in data.manifest.splits:
             found |= evaluator(data.evaluation(split)).metrics(split)
-    found.pop("loss/train_objective", None)
+    for split in ("train", "test"):
+        found.pop(f"loss/{split}_objective", None)
     true = found.get(f"loss/validation_per_{config.loss.average}")
     if true:
         found["loss/validation_objective_error"] = abs(found["loss/validation_objective"] / true - 1)

@@ -142,16 +142,33 @@ class TestSweep:
 
 @pytest.mark.command
 def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, small) -> None:
+    """On a treebank of which the test file holds the dev file's sentences, so that both must come out alike."""
     digests = []
+    words = [
+        f"{n}\t{word}\t_\t{tag}\n" for n, (word, tag) in enumerate([("it", "PRON"), ("rains", "VERB")], 1)
+    ]
+    for split, count in (("train", 40), ("dev", 8), ("test", 8)):
+        sentences = ["".join(words[: 1 + n % 2]) for n in range(count)]
+        (tmp_path / f"xx-ud-{split}.conllu").write_text("\n".join(sentences) + "\n")
+    rest = [word for word in small if not word.startswith("data")]
+    treebank = ["data=ud_english_ewt", f"data.path={tmp_path}", "data.test=true", "data.batch_size=16"]
     for start in ("fork", "fresh"):
-        done = type_in(tmp_path, *small, f"workbench.start={start}", "name=one", "measure=off")
+        done = type_in(tmp_path, *rest, *treebank, f"workbench.start={start}", "name=one", "measure=off")
         assert done.returncode == 0, done.stdout + done.stderr
-        for word in ("ran", "loss", "accuracy", "recorded"):
+        for word in ("ran", "loss", "accuracy", ", test ", "recorded"):
             assert word in done.stdout
     runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("one")
     assert sorted(runs["tags.workbench.start"]) == ["fork", "fresh"]
     digests = [runs[f"tags.digest.{name}"].nunique() for name in ("losses", "weights", "order")]
     assert digests == [1, 1, 1]
+    for metric in (
+        "loss/{}_per_token",
+        "loss/{}_per_example",
+        "accuracy/{}_per_token",
+        "accuracy/{}_per_example",
+    ):
+        held_out, test = (runs[f"metrics.{metric.format(split)}"] for split in ("validation", "test"))
+        assert 0 < held_out[0] == pytest.approx(test[0], rel=1e-6)
 
 
 @pytest.mark.command

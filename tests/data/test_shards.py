@@ -129,6 +129,7 @@ def test_data_of_anyone_is_used_in_place(folder):
         lambda: prepare("tfrecord", {"path": folder}, task="classify"), MANIFEST, "task = tag", "leave task"
     )
     refused(lambda: prepare("tfrecord", {}), "path", "the folder of the manifest")
+    refused(lambda: prepare("tfrecord", {"path": folder, "test": True}), "splits = ", "no test split")
     refused(lambda: prepare("tfrecord", {"path": folder.parent / "none"}), MANIFEST, "missing")
 
 

@@ -213,6 +213,8 @@ def test_words_of_a_treebank(tmp_path):
     assert corpus.info["checksums"].startswith("other")
     _, splits = read("ud_english_ewt", path=tmp_path / "tb", lowercase=False, test=True)
     assert [example.inputs for example in splits["test"]] == [["do", "n't", "Go0"]]
+    with pytest.raises(DataError, match="no test file among them"):
+        read("ud_english_ewt", path=treebank(tmp_path / "none", train=3, dev=2), test=True)
 
 
 def test_gzip_a_list_and_no_dev_file(tmp_path):

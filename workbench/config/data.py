@@ -60,6 +60,7 @@ class UniversalDependencies(Built):
 
     path: str | None = option(None, "folder or file with .conllu or .conllu.gz")
     lowercase: bool = option(False, "words in lower case")
+    test: bool = option(False, "also read the test file, and report on it once, after training")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class TFRecord(Data):
     """Anyone's shards with a manifest, used as they are."""
 
     path: str | None = option(None, "folder with manifest.json")
+    test: bool = option(False, "also report on its test split, once, after training")
 
 
 SCHEMAS: dict[str, type[Data]] = {

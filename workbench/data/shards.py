@@ -77,8 +77,9 @@ def prepare(
 ) -> Path:
     """The folder of the data set that `source` with `options` gives, built if it is not in `cache_dir` yet.
 
-    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is used in place and as it is:
-    `task` may be asked for, but what is said of building (`max_length` and all below) is refused.
+    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is used in place and as it is: `task`
+    may be asked for, and with `"test": True` a test split, but what is said of building (`max_length` and all
+    below) is refused.
     `task`: None for the source's own: that of the manifest, or the first of those that the source can give.
     `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by
     `split_seed`; where the source has a validation split of its own, it is cut to `validation_share` of that too.
@@ -225,7 +226,7 @@ def write_dataset(
 
 
 def _in_place(options: Mapping[str, Any], task: str | None, building: Mapping[str, Any]) -> Path:
-    unknown = set(options) - {"path"}
+    unknown = set(options) - {"path", "test"}
     if unknown or not options.get("path"):
         name = min(unknown) if unknown else "path"
         raise DataError("data=tfrecord", name, options.get(name), "give path: the folder of the manifest")
@@ -241,6 +242,10 @@ def _in_place(options: Mapping[str, Any], task: str | None, building: Mapping[st
     if task not in (None, manifest.task):
         raise DataError(
             folder / MANIFEST, "task", manifest.task, f"{task} is asked for: leave task out to take the data set's"
+        )  # fmt: skip
+    if options.get("test") and "test" not in manifest.splits:
+        raise DataError(
+            folder / MANIFEST, "splits", ", ".join(manifest.splits), "no test split: leave test out, or write one"
         )  # fmt: skip
     return folder
 

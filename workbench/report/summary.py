@@ -53,7 +53,7 @@ def summary_lines(
         for per in ("token", "example"):
             parts = [
                 f"{split} {show(name)}"
-                for split in ("validation", "train")
+                for split in ("validation", "test", "train")
                 if has(name := f"{group}/{split}_per_{per}")
             ]
             if parts:

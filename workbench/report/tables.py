@@ -29,10 +29,15 @@ MAIN_METRICS = {
     "data/padding_share": "padding",
     "loss/validation_per_token": "validation loss",
     "accuracy/validation_per_token": "accuracy",
+    "accuracy/test_per_token": "test accuracy",
     "memory/rss_growth_mb": "memory growth",
     "speed/graph_build_s": "graph build",
 }
-_SHARES = ("data/padding_share", "accuracy/validation_per_token")  # shown in percent
+_SHARES = (
+    "data/padding_share",
+    "accuracy/validation_per_token",
+    "accuracy/test_per_token",
+)  # shown in percent
 NOTHING = "–"
 _CLAIM_WIDTH = 26
 _CSV = [

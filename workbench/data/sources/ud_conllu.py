@@ -128,7 +128,12 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
             parts["validation" if held_out else "train"].append(block)
         if not parts["validation"]:
             del parts["validation"]
-    if options["test"] and "test" in blocks:
+    if options["test"]:
+        if "test" not in blocks:
+            names = ", ".join(sorted(sums))
+            raise DataError(
+                "data=ud_english_ewt", "test", names, "no test file among them: add it, or test=false"
+            )
         parts["test"] = blocks["test"]
     for split, sentences in parts.items():
         order = sorted(range(len(sentences)), key=lambda i: digest(seed, split, i))
