@@ -80,7 +80,7 @@ def test_data_that_is_never_ready_ends_the_command_and_is_named_a_hang(
     job.tree["workbench"]["prepare_limit_s"] = 0.5
     conductor.prepared.clear()
     with pytest.raises(
-        PrepareError, match=r"workbench.prepare_limit_s=0.5: data=python_source was not .* it hangs"
+        PrepareError, match=r"workbench.prepare_limit_s=0.5: data=python_source was not .* It hangs"
     ):
         conductor.prepare([job])
 

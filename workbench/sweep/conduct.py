@@ -309,9 +309,9 @@ def freeze(tree: Tree, folder: Path) -> Path:
 def _hung(tree: Tree, folder: Path) -> str:
     limit, name = tree["workbench"]["prepare_limit_s"], tree["data"]["name"]
     return (
-        f"workbench.prepare_limit_s={limit:g}: data={name} was not ready by then and its process was ended; it "
-        f"hangs ({folder / 'output.log'} has its last words; another process may hold the lock of data.cache_dir), or "
-        "needs longer: give it more"
+        f"workbench.prepare_limit_s={limit:g}: data={name} was not ready by then, and its process was ended. "
+        f"It hangs (its last words are in {folder / 'output.log'}; another process may hold the lock of "
+        "data.cache_dir), or needs longer: then give it more"
     )
 
 
