@@ -53,6 +53,10 @@ def claim(name: str) -> Claim:
 
 def test_every_id_of_the_guide_is_there_and_is_answered_by_a_claim_or_by_tests_that_exist():
     assert list(IDS) == GUIDE
+    written = (ROOT / "experiments" / "guide.yaml").read_text().count("\n  tests:")
+    assert written == sum("tests" in given for given in IDS.values()), (
+        "of a key written twice YAML keeps the last"
+    )
     declared = [one.claim.name for one in guide.committed(guide.of_the_guide())]
     for one, given in IDS.items():
         tests = [ROOT / test for test in given.get("tests", ())]

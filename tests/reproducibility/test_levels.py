@@ -17,7 +17,7 @@ from workbench.places import claims_file, results_folder
 from workbench.sweep.compose import Composer
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMITTED = [path.parent.parent.name for path in ROOT.glob("experiments/*/results/runs.csv")]
+COMMITTED = [path.parent.parent.name for path in ROOT.glob("experiments/*/results/verdicts.json")]
 
 
 @pytest.mark.parametrize("name", COMMITTED)

@@ -65,14 +65,14 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
     """The page: answers first, then the evidence, what is missing from it, the method, and the facts."""
     sections = [
         ("", _opening(verdicts, runs, facts)),
-        ("Verdicts", f"{tables.verdict_markdown(verdicts)}\n\n{tables.instrument_line(verdicts)}"),
+        ("Verdicts", _verdicts(verdicts)),
         ("Runs", _arms(runs)),
         ("Figures", _figures(verdicts, runs)),
         ("By condition (not judged)", _breakdown(verdicts)),
         ("To be known beside the verdicts", _flags(verdicts)),
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
         ("Failures", tables.failures_markdown(facts.get("failures") or ())),
-        ("Method", METHOD),
+        ("Method", METHOD if verdicts else ""),
         ("Facts", _facts(runs, facts)),
     ]
     parts = [f"## {title}\n\n{text}" if title else text for title, text in sections if text]
@@ -153,6 +153,12 @@ def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str
     for warning in filter(None, warnings):
         lines += ["", f"> **Note.** {_line(warning)}"]
     return "\n".join(lines)
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    return f"{tables.verdict_markdown(verdicts)}\n\n{tables.instrument_line(verdicts)}"
 
 
 def _count(verdicts: Sequence[Verdict]) -> str:

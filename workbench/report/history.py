@@ -1,0 +1,54 @@
+"""The A/A arm over many sweeps: does the control differ from itself more often than chance has it?
+
+One sweep's A/A arm notices a bias of 3% in half of the cases at best, so the rate over the sweeps is held against
+chance (VALIDITY, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy import stats
+
+from workbench.claims import Verdict
+from workbench.record import METRICS
+
+CHANCE = 0.05  # that a sound instrument's 95% interval leaves out "no difference"
+ALARM = 0.01  # chance of a false alarm
+
+
+def outside(row: Verdict) -> bool | None:
+    """Whether the control's difference from itself has an interval that leaves out none.
+
+    None where that says nothing: too few blocks, no spread, or a metric that no clock measures, which is equal to
+    the bit or not.
+    """
+    noisy = row.metric in METRICS and METRICS[row.metric].noisy
+    if not noisy or row.decided_at is None or row.interval is None or row.interval[0] == row.interval[1]:
+        return None
+    nothing = 1.0 if row.scale == "ratio" else 0.0
+    return not row.interval[0] <= nothing <= row.interval[1]
+
+
+def most_by_chance(sweeps: int) -> int:
+    """So many of these sweeps may have it outside; one more is an alarm (binomial, 1%).
+
+    >>> [most_by_chance(sweeps) for sweeps in (20, 60, 200)]
+    [4, 7, 18]
+    """
+    return int(stats.binom.isf(ALARM, sweeps, CHANCE))
+
+
+def history_line(rows: Sequence[Verdict]) -> str:
+    """What the A/A rows of all sweeps say together; empty where none of them says anything."""
+    told = [one for one in map(outside, rows) if one is not None]
+    if not told:
+        return ""
+    most, seen = most_by_chance(len(told)), sum(told)
+    words = f"A/A over {len(told)} timed sweeps: the control differs from itself beyond its 95% interval in {seen}"
+    if seen > most:
+        return (
+            f"{words}: ALARM, chance gives more than {most} in one of a hundred such histories; look for what the "
+            "second run of a config has that the first has not before you trust a timing"
+        )
+    return f"{words}; more than {most} would be an alarm"
