@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +207,17 @@ def test_a_database_that_is_gone_when_launched_jobs_have_run_is_told_with_what_i
         assert words in str(lost.value)
     assert f"safe in {conductor.folder}" in str(lost.value)
     assert (conductor.folder / "0000-1" / "result.json").is_file()
+
+
+def test_joblib_workers_are_ended_without_a_word() -> None:
+    code = (
+        "import time, joblib; from workbench.sweep.launch import _end_workers; "
+        "joblib.Parallel(2)(joblib.delayed(time.sleep)(0) for _ in 'ab'); _end_workers()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=CONF.parent, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["joblib", "ray", "submitit_slurm", "submitit"])

@@ -7,8 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
+from workbench.sweep.conduct import Ended
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
+from workbench.sweep.start import _say_failures
 from workbench.sweep.worker import Outcome
 
 JOBS = [Job(number, "padding=batch", 1, 0, {}) for number in range(3)]
@@ -29,6 +31,21 @@ def test_a_terminal_shows_how_many_are_done_and_how_many_of_them_failed() -> Non
     last = next(line for line in reversed(seen(terminal=True).splitlines()) if "padding" in line)
     assert "2/3" in last
     assert "1 failed" in last
+
+
+@pytest.mark.parametrize(
+    ("trace", "more"), [("Traceback\nValueError: no such file\n", []), ("killed it\n", ["  killed it"])]
+)
+def test_how_the_only_job_failed_is_said_once(trace: str, more: list[str]) -> None:
+    console, failed = (
+        Console(file=io.StringIO(), width=120),
+        Outcome("failed", error="no such file", trace=trace),
+    )
+    with Watcher(console, 1) as watcher:
+        watcher.ended(JOBS[0], failed)
+    _say_failures(console, [Ended(JOBS[0], "r", failed)])
+    lines = ["failed: padding=batch, block 1 (run r): no such file", *more]
+    assert console.file.getvalue().splitlines() == lines
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -233,12 +233,20 @@ def _watching(conductor: Conductor, jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def _end_workers() -> None:
-    """End every process that a launcher has started from here."""
-    children = psutil.Process().children(recursive=True)
+    """End every process that a launcher has started from here, but what clears up after them: it ends with us."""
+    children = [one for one in psutil.Process().children(recursive=True) if not _clears_up(one)]
     for child in children:
         with suppress(psutil.NoSuchProcess):
             child.kill()
     psutil.wait_procs(children, timeout=10)
+
+
+def _clears_up(process: psutil.Process) -> bool:
+    """Whether this is the resource tracker of joblib's loky: without it this process' end is full of tracebacks."""
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def is_there(module: str) -> bool:

@@ -90,12 +90,12 @@ class Watcher:
         self._bar.stop()
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """A job has ended; a failure is always shown."""
+        """A job has ended. Of several a failure is always shown; how the only one failed the command's end says."""
         self._awake()
         self._ends[job.number] = outcome.status
         done, failed = len(self._ends), sum(status != "finished" for status in self._ends.values())
         self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
-        if outcome.status != "finished":
+        if outcome.status != "finished" and self._jobs > 1:
             self._console.print(
                 f"[{done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
                 highlight=False,

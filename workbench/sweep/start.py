@@ -342,16 +342,12 @@ def _open_parent(
 
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:
+    """Each failure in a line; in another the last one of what its process printed, where that says more."""
     for one in failed:
         run = f"run {one.run_id}" if one.run_id else "no run"
+        error = one.outcome.error
+        lines = [f"{one.outcome.status}: {one.job.arm}, block {one.job.block} ({run}): {error}"]
         last = one.outcome.trace.strip().splitlines()[-1:] if one.outcome.status == "failed" else []
-        last = last or [""]
-        console.print(
-            f"{one.outcome.status}: {one.job.arm}, block {one.job.block} ({run}): {one.outcome.error}",
-            style="red",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        if last[0] and last[0] not in one.outcome.error:
-            console.print(f"  {last[0]}", style="red", highlight=False, markup=False, soft_wrap=True)
+        lines += [f"  {line}" for line in last if line not in error and error not in line]
+        for line in lines:
+            console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
