@@ -88,6 +88,18 @@ def test_a_claim_is_filed_by_its_id_and_an_unknown_id_is_refused():
     page = guide.write_page(found, {"x": "x/README.md"})
     assert "2 claims declared, 1 judged: 0 reproduced, 1 contradicted, 0 inconclusive." in page
     assert "| bucketing_is_faster holds. | not run yet |" in page
+    again = replace(
+        verdict(known, "instrument failed", [1.4]), kind="instrument", decided_at=0.95, interval=(1.3, 1.5)
+    )
+    page = guide.write_page(found, {"x": "x/README.md"}, {"x": again})
+    assert (
+        "- x: **instrument failed**, speed/valid_tokens_per_s 1.40x [1.30, 1.50], 6 of 6 pairs; no measured verdict"
+        in page
+    )
+    assert (
+        "over 1 timed sweep of this page: the control differs from itself beyond its 95% interval in 1;"
+        in page
+    )
     with pytest.raises(ValueError, match="Z9"):
         guide.entries([Finding("x", claim("Z9_nothing"), None)])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from workbench.claims import Verdict
-from workbench.report.history import history_line, most_by_chance, outside
+from workbench.report.history import history_line, most_by_chance, outside, remember, remembered
 
 SOUND = Verdict(
     *(
@@ -59,8 +61,23 @@ def test_what_a_row_tells(row: Verdict, told: bool | None) -> None:
 
 
 def test_the_line_says_what_was_seen_and_what_would_be_too_much() -> None:
-    assert history_line([replace(SOUND, decided_at=None)]) == ""
-    line = history_line([SOUND] * 16 + [BIASED] * 4)
-    assert "over 20 timed sweeps" in line
+    assert history_line([], "here") == ""
+    line = history_line([False] * 16 + [True] * 4, "here")
+    assert "over 20 timed sweeps here" in line
     assert line.endswith("in 4; more than 4 would be an alarm")
-    assert "in 5: ALARM" in history_line([SOUND] * 15 + [BIASED] * 5)
+    assert "in 5: ALARM" in history_line([False] * 15 + [True] * 5, "here")
+
+
+def test_a_sweep_is_tagged_with_what_its_control_says_and_the_history_reads_it() -> None:
+    runs = {name: SimpleNamespace(data=SimpleNamespace(tags={})) for name in ("one", "two", "unjudged")}
+    tracker: Any = SimpleNamespace(
+        tag=lambda run, tags: runs[run].data.tags.update(tags), sweeps=lambda: list(runs.values())
+    )
+    assert remembered(tracker) == []
+    claim = replace(SOUND, kind="measured", interval=(2.0, 3.0))
+    remember(tracker, "one", [claim, SOUND])
+    remember(tracker, "two", [claim, BIASED])
+    remember(tracker, "unjudged", [claim, replace(SOUND, decided_at=None)])
+    assert remembered(tracker) == [False, True]
+    remember(tracker, "two", [SOUND])
+    assert remembered(tracker) == [False, False]

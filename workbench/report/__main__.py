@@ -90,7 +90,8 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
 
 def _guide(commit: bool) -> int:
     names = guide.of_the_guide()
-    page = guide.write_page(guide.committed(names), {name: f"{name}/README.md" for name in names})
+    again = guide.instruments({name: experiments_folder() / name / "results" for name in names})
+    page = guide.write_page(guide.committed(names), {name: f"{name}/README.md" for name in names}, again)
     if commit:
         target = experiments_folder() / "README.md"
         target.write_text(page)

@@ -15,7 +15,7 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
 from workbench.places import results_folder
-from workbench.report import page, tables
+from workbench.report import history, page, tables
 from workbench.tracking import Tracker
 
 
@@ -31,6 +31,8 @@ class Report:
     verdicts: list[Verdict]
     runs: pd.DataFrame
     facts: dict[str, Any]
+    history: str = ""
+    """One line on the A/A arms of all sweeps tracked there; not on the page, which is this sweep's alone."""
 
     def show(self, console: Console, *, quiet: bool = False) -> None:
         """Print the verdict table, and what failed."""
@@ -38,6 +40,8 @@ class Report:
             console.print(tables.runs_table(self.runs))
         if self.verdicts:
             console.print(tables.verdict_table(self.verdicts))
+        if self.history and (not quiet or "ALARM" in self.history):
+            console.print(self.history, highlight=False, markup=False, soft_wrap=True)
         console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
 
     def commit_results(self, name: str) -> Path:
@@ -79,7 +83,9 @@ def report(
     page.write_report(folder, verdicts, children, facts)
     (folder / "runs.csv").write_text(published(children))
     tracker.artifact(parent["run_id"], folder)
-    return Report(folder, verdicts, children, facts)
+    history.remember(tracker, parent["run_id"], verdicts)
+    line = history.history_line(history.remembered(tracker), "tracked here") if verdicts else ""
+    return Report(folder, verdicts, children, facts, line)
 
 
 def published(runs: pd.DataFrame) -> str:

@@ -16,10 +16,15 @@ from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
 from workbench.places import CONF, claims_file, experiments_folder
 from workbench.report import tables
+from workbench.report.family import standing
+from workbench.report.history import history_line, outside
 
 NOT_RUN = "not run yet"
 _ID = re.compile(r"([A-Z]\d+)_")
-_HEAD = ("claim", "verdict", "effect [95% interval]", "pairs", "under which condition", "experiment")
+_HEAD = (
+    *("claim", "verdict", "over all files", "effect [95% interval]", "pairs"),
+    *("under which condition", "experiment"),
+)
 
 
 @dataclass(frozen=True)
@@ -94,17 +99,37 @@ def findings(name: str, folder: Path) -> list[Finding]:
     return made
 
 
-def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
-    """The page as Markdown. `links` leads from an experiment's name to where its report lies."""
+def instruments(folders: Mapping[str, Path]) -> dict[str, Verdict]:
+    """The A/A row of each experiment whose report in its folder has one."""
+    rows = {}
+    for name, folder in folders.items():
+        path = folder / "verdicts.json"
+        for one in json.loads(path.read_text()) if path.is_file() else []:
+            if one["kind"] == "instrument":
+                rows[name] = Verdict.from_json(one)
+    return rows
+
+
+def write_page(
+    found: Sequence[Finding], links: Mapping[str, str], again: Mapping[str, Verdict] | None = None
+) -> str:
+    """The page as Markdown.
+
+    `links` leads from an experiment's name to where its report lies, `again` to the A/A row of its sweep.
+    """
     table = entries(found)
+    by_file: dict[str, list[tuple[Claim, Verdict | None]]] = {name: [] for name in links}
+    for finding in found:
+        by_file[finding.experiment].append((finding.claim, finding.verdict))
+    stands = standing(by_file)
     rows: list[Sequence[str]] = []
     for one in table:
         if not (one.id or one.findings):
             continue
         title = f"**{one.id}** {one.words}" if one.id else f"**{one.words}**, which the guide does not make"
         shown = "a property: " + ", ".join(f"[{Path(test).name}](../{test})" for test in one.tests)
-        rows.append([title, shown if one.tests else "", "", "", "", one.section])
-        rows += [_row(finding, links) for finding in one.findings]
+        rows.append([title, shown if one.tests else "", "", "", "", "", one.section])
+        rows += [_row(finding, links, stands) for finding in one.findings]
     judged = [one.verdict for one in found if one.verdict]
     counts = {
         word: sum(v.verdict == word for v in judged)
@@ -117,7 +142,8 @@ def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
         "Made by `python -m workbench.report --guide --commit-results` from the verdicts of the experiments beside",
         "it; not to be edited. Every claim was declared before its runs; the smallest effect worth the name, and",
         "why, stand in each experiment's claims.yaml. Verdicts hold for the machine, versions and size of run that",
-        "its report names.",
+        "its report names. They are corrected within their experiment's file; `over all files` says which would",
+        "stand if the claims of all experiments were corrected as one table (exact claims have no error rate).",
         "",
         f"{len(found)} claims declared, {len(judged)} judged: "
         + ", ".join(f"{number} {word}" for word, number in counts.items())
@@ -126,11 +152,12 @@ def write_page(found: Sequence[Finding], links: Mapping[str, str]) -> str:
         tables.markdown(_HEAD, rows),
         "",
     ]
-    instruments = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
-    if instruments:
+    lines += _again(again or {})
+    reasons = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
+    if reasons:
         lines += [
             "Verdicts that do not stand, or stand with a reason, in: "
-            + ", ".join(f"[{name}]({links[name]})" for name in instruments)
+            + ", ".join(f"[{name}]({links[name]})" for name in reasons)
             + ".",
             "",
         ]
@@ -155,14 +182,30 @@ def table(found: Sequence[Finding]) -> Table:
     return shown
 
 
-def _row(finding: Finding, links: Mapping[str, str]) -> Sequence[str]:
+def _again(rows: Mapping[str, Verdict]) -> list[str]:
+    """The control against itself, in each sweep and in all of them."""
+    if not rows:
+        return []
+    lines = ["The control, run once more in every block, against itself (A/A):", ""]
+    for name, row in rows.items():
+        void = "; no measured verdict of it stands" if row.verdict == "instrument failed" else ""
+        size = f"{row.metric} {tables.effect_words(row)}, {tables.pairs_words(row)} pairs"
+        lines.append(f"- {name}: **{row.verdict}**, {size}{void}")
+    told = [one for one in map(outside, rows.values()) if one is not None]
+    line = history_line(told, "of this page")
+    return [*lines, "", *([f"{line}.", ""] if line else [])]
+
+
+def _row(finding: Finding, links: Mapping[str, str], stands: Mapping[tuple[str, str], bool]) -> Sequence[str]:
     verdict, claim = finding.verdict, finding.claim
     link = f"[{finding.experiment}]({links[finding.experiment]})"
     if verdict is None:
-        return [claim.statement, NOT_RUN, "", "", condition(claim), link]
+        return [claim.statement, NOT_RUN, "", "", "", condition(claim), link]
+    words = {True: "stands", False: "would not stand", None: ""}
     return [
         claim.statement,
         f"**{verdict.label}**",
+        words[stands.get((finding.experiment, claim.name))],
         tables.effect_words(verdict),
         tables.pairs_words(verdict),
         condition(claim),

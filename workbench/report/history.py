@@ -12,9 +12,12 @@ from scipy import stats
 
 from workbench.claims import Verdict
 from workbench.record import METRICS
+from workbench.tracking import Tracker
 
 CHANCE = 0.05  # that a sound instrument's 95% interval leaves out "no difference"
 ALARM = 0.01  # chance of a false alarm
+TAG = "workbench.control_again"
+"""On a sweep's own run: `inside` or `outside`."""
 
 
 def outside(row: Verdict) -> bool | None:
@@ -39,16 +42,32 @@ def most_by_chance(sweeps: int) -> int:
     return int(stats.binom.isf(ALARM, sweeps, CHANCE))
 
 
-def history_line(rows: Sequence[Verdict]) -> str:
-    """What the A/A rows of all sweeps say together; empty where none of them says anything."""
-    told = [one for one in map(outside, rows) if one is not None]
+def history_line(told: Sequence[bool], where: str) -> str:
+    """What the A/A arms of sweeps say together, each by `outside`; empty where none says anything."""
     if not told:
         return ""
     most, seen = most_by_chance(len(told)), sum(told)
-    words = f"A/A over {len(told)} timed sweeps: the control differs from itself beyond its 95% interval in {seen}"
+    words = (
+        f"A/A over {len(told)} timed sweep{'s' if len(told) > 1 else ''} {where}: the control differs from itself "
+        f"beyond its 95% interval in {seen}"
+    )
     if seen > most:
         return (
             f"{words}: ALARM, chance gives more than {most} in one of a hundred such histories; look for what the "
             "second run of a config has that the first has not before you trust a timing"
         )
     return f"{words}; more than {most} would be an alarm"
+
+
+def remember(tracker: Tracker, sweep_run: str, rows: Sequence[Verdict]) -> None:
+    """Tag a sweep's own run with what its A/A arm says, so that the history is one search."""
+    for row in rows:
+        told = outside(row) if row.kind == "instrument" else None
+        if told is not None:
+            tracker.tag(sweep_run, {TAG: "outside" if told else "inside"})
+
+
+def remembered(tracker: Tracker) -> list[bool]:
+    """What the A/A arms of all tracked sweeps say that were judged since this is tagged."""
+    tags = (one.data.tags.get(TAG) for one in tracker.sweeps())
+    return [tag == "outside" for tag in tags if tag]

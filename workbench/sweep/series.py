@@ -91,7 +91,7 @@ def _say(console: Console, words: str) -> None:
 def _show_table(config: Config, series: Series, ran: Collection[str], console: Console) -> None:
     """All verdicts in one table, also as a page beside the reports; what was not run now stands as not run."""
     tracker = tracker_of(config)
-    found, links = [], {}
+    found, links, folders = [], {}, {}
     page = sweep_folder(config.tracking.folder, series.name, new_sweep_id()) / "guide.md"
     for name in series.experiments:
         folder, link = page.with_name(f"{name} was not run"), str(claims_file(name) or name)
@@ -100,8 +100,8 @@ def _show_table(config: Config, series: Series, ran: Collection[str], console: C
             folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
             link = str(folder / "report.md")
         found += guide.findings(name, folder)
-        links[name] = link
-    page.write_text(guide.write_page(found, links))
+        links[name], folders[name] = link, folder
+    page.write_text(guide.write_page(found, links, guide.instruments(folders)))
     console.rule(series.name)
     console.print(guide.table(found))
     console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)
