@@ -135,7 +135,7 @@ def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
     if choices is not None and value not in choices:
         return [not_among(value, choices)]
     pattern = limits.get("pattern")
-    if pattern is not None and not re.fullmatch(pattern, value):
+    if pattern is not None and isinstance(value, str) and not re.fullmatch(pattern, value):
         return ["must be letters, digits, `_`, `-` and `.` only, and begin with none of the last two"]
     if isinstance(value, float) and not math.isfinite(value):
         return ["must be a finite number"]

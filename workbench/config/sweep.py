@@ -39,6 +39,7 @@ class Command:
         False,
         "go on with a sweep that was ended: true for the last one of this experiment (a new one where there is "
         "none), or its id; what has finished is not run again",
+        pattern=r"[A-Za-z0-9_][\w.-]*",
     )
     changed: str = option(
         "refuse",

@@ -14,6 +14,8 @@ from workbench.config import ConfigError, Problem, flatten, load
 from workbench.sweep.compose import Composer, split_sweeps
 
 Tree = dict[str, Any]
+_NO_AXES = ("name", "repeat", "tracking", "workbench", "sweep")
+_NO_AXIS = ("hydra", "tracking.", "workbench.", "sweep.")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
         ConfigError: with every problem of every combination, each once.
     """
     plain, swept = split_sweeps(overrides)
-    if own := [key for key in swept if key.startswith("hydra")]:
-        values = ",".join(text.partition("=")[2] for text in swept[own[0]])
-        raise ConfigError([Problem(own[0], values, "a sweep has one of Hydra's own options; give one value")])
+    _require_axes(swept)
     seeds = _seeds(swept.pop("seed", None))
     base, params = compose.with_params(plain)
     full, wrong = load(base)
@@ -79,6 +79,7 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
     known: set[str] = set()
     for grid in full.get("sweep", {}).get("grids") or [{}]:
         axes = _axes({**params, **grid}, plain, swept)
+        _require_axes(axes)
         for combination in map(list, itertools.product(*axes.values())):
             arm = _title(combination, axes)
             if arm in arms or arm in skipped:
@@ -165,6 +166,15 @@ def _seeds(overrides: Iterable[str] | None) -> list[int] | None:
     if len(set(seeds)) != len(seeds):
         raise ConfigError([Problem("seed", ",".join(map(str, seeds)), "a seed is a block: name each once")])
     return seeds
+
+
+def _require_axes(axes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError where values that bear on no result are to be compared."""
+    for key, given in axes.items():
+        if len(given) > 1 and (key in _NO_AXES or key.startswith(_NO_AXIS)):
+            values = ",".join(text.partition("=")[2] for text in given)
+            remedy = "says how a sweep is run or recorded, and is the same for all its jobs; give one value"
+            raise ConfigError([Problem(key, values, remedy)])
 
 
 def _axes(

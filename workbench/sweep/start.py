@@ -50,6 +50,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if wrong:
         raise ConfigError(wrong)
     config = Config.of(tree)
+    _refuse_what_makes_a_sweep(config)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
     if config.workbench.dry_run:
         list_jobs(console, Plan([job], [], 1, False), config=config)
@@ -87,6 +88,20 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if dropped := run.data.tags.get("data.dropped"):
         console.print(f"of the source, not in the data set: {dropped}", highlight=False, markup=False)
     return 0
+
+
+def _refuse_what_makes_a_sweep(config: Config) -> None:
+    """Raise ConfigError where a single run would pass over what was asked for."""
+    if config.workbench.resume is not False:
+        remedy = "it is a sweep that goes on: add -m"
+        raise ConfigError([Problem("workbench.resume", config.workbench.resume, remedy)])
+    if config.workbench.commit_results:
+        raise ConfigError([Problem("workbench.commit_results", True, "a single run has no report: add -m")])
+    if grids := config.sweep.grids:
+        remedy = (
+            f"experiment {config.name!r} is a sweep: add -m, or take sweep.grids=[] for one run of its base"
+        )
+        raise ConfigError([Problem("sweep.grids", f"({len(grids)} of them)", remedy)])
 
 
 def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
