@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.claims import check_against, check_arms, load
+from workbench.claims import check_against, check_arms, check_pairs, load
 
 CONFIG = {"padding.name": "batch", "data.name": "x", "seed": 1}
 JOBS = {
@@ -120,3 +120,19 @@ def test_no_jobs_make_no_arms_and_a_plain_value_needs_none(claim):
     ]
     exact = claim(kind="exact", control={"value": 0}, scale="difference", smallest=0, direction="same")
     assert check_arms([exact], JOBS) == []
+
+
+def test_jobs_that_judging_would_refuse_to_pair_are_refused_before_they_run(written):
+    path = written(more=["  over: {cell.name: [lstm]}"])
+    assert check_pairs(load(path), JOBS) == []
+    passes = {"batch": 3, "global": 9}
+    jobs = {name: job | {"measure.passes": passes[job["padding.name"]]} for name, job in JOBS.items()}
+    assert check_pairs(load(path), jobs) == [
+        f"{path}:9: claim batch_is_faster: in block 1 the arms differ in more than they name: measure.passes "
+        "(3 against 9) (runs batch-lstm, global-lstm); name it in both arms, or run them alike"
+    ]
+    (problem,) = check_pairs(load(written()), JOBS)
+    assert (
+        "the treatment has 2 runs in block 1, because cell.name varies (lstm, gru); name it in `over`"
+        in problem
+    )

@@ -5,7 +5,7 @@ for verdict in judge_table(claims, mlflow.search_runs(...)):
     print(verdict.claim, verdict.label, verdict.finding)
 """
 
-from workbench.claims.checks import check_against, check_arms
+from workbench.claims.checks import check_against, check_arms, check_pairs
 from workbench.claims.declaration import Claim, ClaimError, ClaimSet, claims_sha, load, planned
 from workbench.claims.runs import PairingError, normalise
 from workbench.claims.table import judge, judge_table
@@ -19,6 +19,7 @@ __all__ = [
     "Verdict",
     "check_against",
     "check_arms",
+    "check_pairs",
     "claims_sha",
     "judge",
     "judge_table",

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from workbench.claims.declaration import Claim
-from workbench.claims.runs import normalise
+from workbench.claims.pairing import pair
+from workbench.claims.runs import PairingError, Run, normalise
 from workbench.claims.schema import did_you_mean, parse_where
 
 RECORDED = frozenset({"device", "threads", "task", "data.fingerprint", "data.longest", "data.task"})
@@ -26,7 +27,7 @@ def check_against(claims: Sequence[Claim], flat_config: Config) -> list[str]:
 
     Looks at the names in treatment, control, over, where, equal (metrics apart) and block; pass the union of the
     configs where an option brings keys of its own. In `equal`, RECORDED facts and TAGS are known too. An empty
-    list means that no name is wrong; `check_arms` looks at the values.
+    list means that no name is wrong; `check_arms` looks at the values, `check_pairs` at what differs.
     """
     problems = []
     for claim in claims:
@@ -61,6 +62,28 @@ def check_arms(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]
                 if problem := _no_job(claim, arm, [*named, *condition], jobs):
                     problems.append(problem)
     return list(dict.fromkeys(problems))
+
+
+def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:
+    """Problems, one a line with file:line, of planned jobs that judging would refuse to pair; `arms` as above.
+
+    The jobs are paired as if they had run, for one block, by the same code as judging: an arm with two jobs under
+    one condition, and jobs of a pair that differ in more than the claim names, show before the first run.
+    """
+    problems = []
+    for claim in claims:
+        runs = [_as_run(name, config, claim.metric) for name, config in arms.items()]
+        try:
+            pair(claim, runs, planned=1)
+        except PairingError as refused:
+            problems.append(f"{claim.at('treatment')}: {refused}")
+    return problems
+
+
+def _as_run(name: str, config: Config, metric: str) -> Run:
+    """A planned job as the run of the first block that it will be."""
+    params = {key: text for key, value in config.items() if (text := normalise(value)) is not None}
+    return Run(name, "FINISHED", 0.0, params | {"seed": "1"}, {metric: 1.0}, {"workbench.block": "1"})
 
 
 Named = tuple[str, str, str]  # where it stands in the claim, the config's name, the value as text

@@ -32,7 +32,11 @@ def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
     if declared:
         known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
         arms = {name: flatten(tree) for name, tree in grid.arms.items()}
-        wrong = claims_room.check_against(declared, known) or claims_room.check_arms(declared, arms)
+        wrong = (
+            claims_room.check_against(declared, known)
+            or claims_room.check_arms(declared, arms)
+            or claims_room.check_pairs(declared, arms)
+        )
         if wrong:
             raise claims_room.ClaimError("\n".join(wrong))
         blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
