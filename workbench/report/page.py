@@ -69,6 +69,7 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
         ("Runs", _arms(runs)),
         ("Figures", _figures(verdicts, runs)),
         ("By condition (not judged)", _breakdown(verdicts)),
+        ("If the machine's state is taken out (not judged)", _adjusted(verdicts, facts)),
         ("To be known beside the verdicts", _flags(verdicts)),
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
         ("Failures", tables.failures_markdown(facts.get("failures") or ())),
@@ -182,6 +183,28 @@ def _figures(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
 def _breakdown(verdicts: Sequence[Verdict]) -> str:
     table = tables.breakdown_markdown(verdicts)
     return table and f"A condition picked after the runs is not a claim.\n\n{table}"
+
+
+def _adjusted(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
+    """Beside each judged timing what it would be at equal calibration."""
+    judged = {one.claim: one for one in verdicts}
+    rows = [
+        (
+            f"`{one.claim}`",
+            tables.effect_words(judged[one.claim]),
+            tables.sized(one.effect, one.interval, judged[one.claim]),
+            f"{one.slope:.2g}",
+        )
+        for one in facts.get("adjusted") or ()
+    ]
+    if not rows:
+        return ""
+    words = (
+        "A regression on the calibration products beside the timed windows: the effect had both arms been "
+        "calibrated alike. Where the two differ by much, the machine's state had a part in the effect."
+    )
+    head = ["claim", "as judged", "at equal calibration", "% for each % of calibration"]
+    return f"{words}\n\n{tables.markdown(head, rows)}"
 
 
 def _flags(verdicts: Sequence[Verdict]) -> str:
