@@ -13,12 +13,14 @@ from workbench.data.sources import python_source
 from workbench.places import experiments_folder
 
 GEOMETRIC = {"geometric_100": 100, "geometric_400": 400, "geometric_1000": 1000}
-"""Mean 20, cut at so much; from 400 up one example of each batch has the full length."""
+"""Mean 20, cut at so much, and one example of each batch has the full length."""
+CUT = "geometric_cut_100"
+"""Mean 20, cut at 100, and the longest as it comes: some 70 in a batch of 32."""
 EQUAL = 50  # tokens of every example of `equal`
 LONGEST_LINE = (
     200  # characters; longer lines of Python source are left out, as conf/data/python_source.yaml has it
 )
-NAMES = ("ud_ewt", "python_source", *GEOMETRIC, "equal")
+NAMES = ("ud_ewt", "python_source", *GEOMETRIC, CUT, "equal")
 
 
 def draw(name: str, batch: int, seed: int) -> np.ndarray:
@@ -33,8 +35,9 @@ def draw(name: str, batch: int, seed: int) -> np.ndarray:
     elif name in GEOMETRIC:
         longest = GEOMETRIC[name]
         lengths = np.minimum(generator.geometric(1 / 20, batch), longest)
-        if longest > 100:
-            lengths[generator.integers(batch)] = longest
+        lengths[generator.integers(batch)] = longest
+    elif name == CUT:
+        lengths = np.minimum(generator.geometric(1 / 20, batch), 100)
     elif name in _OBSERVED:
         lengths = generator.choice(_OBSERVED[name](), batch)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.peers.lengths import NAMES
+from workbench.peers.lengths import CUT, NAMES
 
 GATES = {"lstm": 4, "gru": 3, "gru_before": 3}
 """Cells that Keras has (PyTorch has no GRU that resets before the product), and their gates."""
@@ -25,6 +25,7 @@ BATCHES = {
     "geometric_100": 3,
     "geometric_400": 2,
     "geometric_1000": 1,
+    CUT: 3,
     "equal": 1,
 }
 """Batches that a setting's rounds go through; where the longest is forced, fewer tell as much."""
@@ -142,7 +143,7 @@ def quick() -> list[Job]:
         *map(other_cell, _OTHER),
         _both_ways(),
         *_small_batches((8,)),
-        _equal(),
+        *map(_without_goals, (CUT, "equal")),
     ]
 
 
@@ -230,8 +231,9 @@ def _small_batches(sizes: Iterable[int]) -> list[Job]:
     return [never_slower(Job(Setting("lstm", size, 256, "geometric_100"), arms)) for size in sizes]
 
 
-def _equal() -> Job:
-    return never_slower(Job(Setting("lstm", 32, 256, "equal"), (PACKED, KERAS, *TORCH, *CEILINGS)))
+def _without_goals(lengths: str) -> Job:
+    """Lengths of which no figure was asked but not to be slower than anything."""
+    return never_slower(Job(Setting("lstm", 32, 256, lengths), (PACKED, "dynamic", KERAS, *TORCH, *CEILINGS)))
 
 
 def _engine(first_call: float = 3.0) -> tuple[Goal, ...]:

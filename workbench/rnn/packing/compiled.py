@@ -45,8 +45,9 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
     operands = tf.nest.map_structure(_wide, given)
     chains = chains_for(received.batch if batch_size is None else batch_size, chains)
-    runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
-    results = differentiable_once(runs.forward, runs.backward, operands)
+    with tf.control_dependencies(_fits(received.batch, batch_size)):
+        runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
+        results = differentiable_once(runs.forward, runs.backward, operands)
     return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
 
 
@@ -70,7 +71,6 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     next power of two at run time, so that a smaller last batch seldom asks for another compilation.
     """
     if batch_size is not None:
-        _check_batch(batch, batch_size)
         return _multiple(batch_size, chains)
     if isinstance(batch, int):
         return _multiple(max(batch, 1), chains)
@@ -79,12 +79,16 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     return _multiple(powers[tf.searchsorted(powers, at_least[tf.newaxis])[0]], chains)
 
 
-def _check_batch(batch: Any, batch_size: int) -> None:
-    """Refuses a larger batch than was said: now, or at run time where its size is not known yet."""
+def _fits(batch: Any, batch_size: int | None) -> list[tf.Operation]:
+    """Refuses a larger batch than was said: now, or before all else at run time where its size is not known yet."""
+    if batch_size is None:
+        return []
     message = f"batch_size={batch_size} is to be the most examples of a batch"
-    if isinstance(batch, int) and batch > batch_size:
+    if not isinstance(batch, int):
+        return [tf.debugging.assert_less_equal(batch, batch_size, message)]
+    if batch > batch_size:
         raise ValueError(f"{message}, but one has {batch}.")
-    tf.debugging.assert_less_equal(batch, batch_size, message)
+    return []
 
 
 def _multiple(number: Any, of: int) -> Any:
