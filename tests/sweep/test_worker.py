@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,10 +117,11 @@ def test_a_killed_child_loses_nothing_that_it_logged(start) -> None:
     assert heard[0]["values"] == {"loss/step": 2.0}
 
 
-def test_a_child_that_hangs_is_ended(start) -> None:
+def test_a_child_that_hangs_is_ended_and_says_where_it_was(start) -> None:
     outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
     assert outcome.status == "timed_out"
     assert "limit of 1 s" in outcome.error
+    assert re.search(r'child.py", line \d+ in main', outcome.trace)
     assert outcome.seconds < 30
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.sweep.spawner import CHANNEL
+from workbench.sweep.spawner import CHANNEL, WHERE
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,6 +31,7 @@ class Channel:
             self._reads, self._writes = map(int, fds.split(","))
             die_with_parent()
             die_before_parent()
+            faulthandler.register(WHERE, all_threads=True)
 
     def send(self, kind: str, **values: Any) -> None:
         """Send one message."""

@@ -219,6 +219,8 @@ class Conductor:
             limit = job.tree["workbench"]["memory_limit_mb"]
             if limit and outcome.status in ("failed", "killed"):  # what runs over it raises or aborts anyhow
                 outcome.error += f" (under workbench.memory_limit_mb={limit})"
+            if outcome.status == "timed_out":
+                outcome.error += "; workbench.time_limit_s gives more"
             return journal.close_with(outcome)
 
     def set_aside(self, block: list[Ended]) -> bool:
@@ -310,7 +312,7 @@ def _hung(tree: Tree, folder: Path) -> str:
     limit, name = tree["workbench"]["prepare_limit_s"], tree["data"]["name"]
     return (
         f"workbench.prepare_limit_s={limit:g}: data={name} was not ready by then, and its process was ended. "
-        f"It hangs (its last words are in {folder / 'output.log'}; another process may hold the lock of "
+        f"It hangs ({folder / 'output.log'} ends in where; another process may hold the lock of "
         "data.cache_dir), or needs longer: then give it more"
     )
 

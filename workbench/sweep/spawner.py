@@ -24,6 +24,8 @@ from typing import Protocol, Self
 from workbench.places import IS_SHIPPED, PACKAGE
 
 CHANNEL = "WORKBENCH_CHANNEL"
+WHERE = signal.SIGUSR1
+"""Has a child write to its stderr where each of its threads is."""
 MODULE = "workbench.run"
 PRELOADED = (
     "workbench.run",
@@ -55,6 +57,8 @@ class SpawnerGoneError(ChildProcessError):
 
 class Child(Protocol):
     """A started child."""
+
+    pid: int
 
     def wait(self) -> int:
         """Its exit code, negative where a signal ended it; waits for it."""
@@ -106,13 +110,13 @@ class Fresh:
 
 class _Fresh:
     def __init__(self, process: subprocess.Popen) -> None:
-        self._process = process
+        self._process, self.pid = process, process.pid
 
     def wait(self) -> int:
         return self._process.wait()
 
     def kill(self) -> None:
-        _kill_group(self._process.pid)
+        _kill_group(self.pid)
         self._process.wait()
 
 
@@ -184,7 +188,7 @@ class ForkServer:
 
 class _Forked:
     def __init__(self, pid: int, answer: Callable[[], dict[str, int]]) -> None:
-        self._pid, self._answer = pid, answer
+        self.pid, self._answer = pid, answer
         self._code: int | None = None
 
     def wait(self) -> int:
@@ -194,8 +198,8 @@ class _Forked:
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)  # just forked, it may not lead a group yet
-        _kill_group(self._pid)
+            os.kill(self.pid, signal.SIGKILL)  # just forked, it may not lead a group yet
+        _kill_group(self.pid)
         with contextlib.suppress(SpawnerGoneError):
             self.wait()
 

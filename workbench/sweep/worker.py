@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.sweep.spawner import Fresh, Spawner, SpawnerGoneError
+from workbench.sweep.spawner import WHERE, Child, Fresh, Spawner, SpawnerGoneError
 
 Message = dict[str, Any]
 PADDING = "WORKBENCH_PADDING"
 _LONGEST_PADDING = 4096
+_ANSWER_S = 2.0
 
 
 @dataclass
@@ -47,7 +48,8 @@ def run_child(
 ) -> Outcome:
     """Run `python -m workbench.run ARGUMENTS` to its end and say how it ended; never raises for the child.
 
-    Its stdout and stderr go to `output`. A child that takes longer than the limit is killed with its children.
+    Its stdout and stderr go to `output`. A child that takes longer than the limit is asked where it is, and killed
+    with its children.
     """
     started = time.monotonic()
     from_child, child_writes = os.pipe()
@@ -80,6 +82,7 @@ def run_child(
                 with suppress(BrokenPipeError):
                     os.write(to_child, b"\n")
         if timed_out:
+            _ask_where(child, output)
             child.kill()
         code = child.wait()
     except SpawnerGoneError as error:
@@ -126,7 +129,8 @@ def _outcome(
     code: int, result: Message, timed_out: bool, limit: float | None, seconds: float, output: Path
 ) -> Outcome:
     if timed_out:
-        return Outcome("timed_out", error=f"ended after its limit of {limit:g} s", seconds=seconds)
+        error = f"was still running after its limit of {limit:g} s, and was ended"
+        return Outcome("timed_out", error=error, trace=_tail(output), seconds=seconds)
     if result.get("kind") == "failure":
         return Outcome("failed", error=result["error"], trace=result["trace"], seconds=seconds)
     if code < 0:
@@ -137,6 +141,16 @@ def _outcome(
         error = f"ended with exit code {code} and without a result"
         return Outcome("failed", error=error, trace=_tail(output), seconds=seconds)
     return Outcome("finished", result=result, seconds=seconds)
+
+
+def _ask_where(child: Child, output: Path) -> None:
+    """Have the child write down where it is; wait until it has begun to, but not for one that does not answer."""
+    before, deadline = output.stat().st_size, time.monotonic() + _ANSWER_S
+    with suppress(ProcessLookupError):
+        os.kill(child.pid, WHERE)
+    while output.stat().st_size == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.05)
 
 
 def _tail(output: Path, characters: int = 4000) -> str:
