@@ -37,6 +37,8 @@ KIND = "workbench.kind"
 _LONGEST_PARAM = 6000
 _BATCH = 900
 _PAGE = 1000
+_POINTER = re.compile(r"\(Background on this error at: \S+\)")
+"""SQLAlchemy's, to a page that says nothing of what happened here."""
 
 
 class TrackingError(RuntimeError):
@@ -360,7 +362,7 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        message = " ".join(str(error).split())
+        message = " ".join(_POINTER.sub("", str(error)).split())
         where = f"tracking.uri={without_passwords(uri)}"
         if "out-of-date database schema" in message or "Can't locate revision" in message:
             raise TrackingError(
@@ -373,6 +375,8 @@ def _explained(uri: str) -> Iterator[None]:
                 f"{where}: the server does not take these credentials; set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD in the environment"
             ) from error
+        if "disk is full" in message:
+            raise TrackingError(f"{where}: {message}; make room where it lies") from error
         raise TrackingError(f"{where}: {message}") from error
     except ModuleNotFoundError as error:
         raise TrackingError(
@@ -383,7 +387,7 @@ def _explained(uri: str) -> Iterator[None]:
         raise TrackingError(f"tracking.uri={uri}: not a usable SQLite database ({error})") from error
     except Exception as error:
         if type(error).__module__.startswith(("sqlalchemy", "alembic")):
-            message = " ".join(str(error).split())
+            message = " ".join(_POINTER.sub("", str(error)).split())
             hint = (
                 f"the database was written by another MLflow version (this is {mlflow.__version__})"
                 if "revision" in message
@@ -398,6 +402,8 @@ def _text(value: Any) -> str:
 
 
 def _quiet() -> None:
-    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # it logs every error that it raises with fifty lines of traceback; ours say what to do
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="mlflow|alembic|sqlalchemy")

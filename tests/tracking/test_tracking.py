@@ -137,6 +137,23 @@ def test_a_database_of_another_mlflow_version_is_refused_and_left_alone(tmp_path
     assert path.read_bytes() == before
 
 
+def test_a_database_that_takes_no_more_is_explained_without_mlflows_tracebacks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", wal=False)
+    experiment = tracker.experiment("x")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute(
+            "create trigger full before insert on runs begin select raise(abort, 'database or disk is full'); end"
+        )
+    with pytest.raises(
+        TrackingError, match=r"mlflow.db: .*disk is full.*; make room where it lies$"
+    ) as refused:
+        tracker.start(experiment, "one", params={}, tags={})
+    assert "sqlalche.me" not in str(refused.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_two_processes_may_make_the_same_new_database_at_once(tmp_path: Path) -> None:
     code = (
         f"from workbench.tracking import Tracker; t = Tracker('sqlite:///{tmp_path}/new/mlflow.db'); "

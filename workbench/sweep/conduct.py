@@ -155,7 +155,9 @@ class Conductor:
         try:
             ended = self._run(job, attempt)
         except (OSError, TrackingError) as error:
-            ended = Ended(job, "", Outcome("failed", error=f"could not be started or recorded: {error}"))
+            where = f"{self.folder}: " if isinstance(error, OSError) and not error.filename else ""
+            why = f"could not be started or recorded: {where}{error}"
+            ended = Ended(job, "", Outcome("failed", error=why))
         if ended.outcome.status == "killed":
             self.close()  # the server may have died with its child
         self.watcher.ended(job, ended.outcome)

@@ -64,7 +64,7 @@ class Watcher:
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self._quiet:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def launched(self, launcher: str) -> None:
         """The jobs are carried out elsewhere, several at once: what is seen of them here is their ends."""
@@ -101,6 +101,7 @@ class Watcher:
                 highlight=False,
                 markup=False,
                 style="red",
+                soft_wrap=True,
             )
         elif not self._console.is_terminal and self._jobs > 1:
             self.say(f"[{done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
