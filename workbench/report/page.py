@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.claims import Verdict
-from workbench.report import arms, figures, tables
+from workbench.report import arms, figures, growth, tables
 
 # VALIDITY, section 3: what a timed window must be, and when the machine was too restless for it
 FEWEST_BATCHES = 200  # or a whole epoch
@@ -69,6 +69,7 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
         ("Runs", _arms(runs)),
         ("Figures", _figures(verdicts, runs)),
         ("By condition (not judged)", _breakdown(verdicts)),
+        ("Growth with the steps (not judged)", _growth(runs)),
         ("If the machine's state is taken out (not judged)", _adjusted(verdicts, facts)),
         ("To be known beside the verdicts", _flags(verdicts)),
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
@@ -183,6 +184,21 @@ def _figures(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
 def _breakdown(verdicts: Sequence[Verdict]) -> str:
     table = tables.breakdown_markdown(verdicts)
     return table and f"A condition picked after the runs is not a claim.\n\n{table}"
+
+
+def _growth(runs: pd.DataFrame) -> str:
+    """The lines of cost against steps, where arms ran with three lengths or more."""
+    rows = []
+    for one in growth.growths(runs):
+        slope = f"{tables.number(one.slope)} [{', '.join(map(tables.number, one.interval))}]"
+        rows.append((one.arm, one.metric, tables.number(one.base), slope, tables.percent(one.explained)))
+    if not rows:
+        return ""
+    words = (
+        "Base and growth of a line fitted in each block, means over the blocks with the growth's 95% interval; the "
+        "share of variance that it explains is that of the block where it is least."
+    )
+    return f"{words}\n\n{tables.markdown(['arm', 'metric', 'base', 'for each step', 'explained'], rows)}"
 
 
 def _adjusted(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
