@@ -15,7 +15,7 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
 from workbench.places import results_folder
-from workbench.report import history, page, sensitivity, tables
+from workbench.report import foretold, history, page, sensitivity, tables
 from workbench.tracking import Tracker
 
 
@@ -80,6 +80,7 @@ def report(
     frozen = json.loads(tracker.read_text(parent["run_id"], "grid.json"))
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
     facts = _facts(parent, children, frozen, claims)
+    facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
     facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
     page.write_report(folder, verdicts, children, facts)
     (folder / "runs.csv").write_text(published(children))

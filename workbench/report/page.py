@@ -69,6 +69,7 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
         ("Runs", _arms(runs)),
         ("Figures", _figures(verdicts, runs)),
         ("By condition (not judged)", _breakdown(verdicts)),
+        ("Less padding, as the lengths foretold it (not judged)", _foretold(verdicts, facts)),
         ("Growth with the steps (not judged)", _growth(runs)),
         ("If the machine's state is taken out (not judged)", _adjusted(verdicts, facts)),
         ("To be known beside the verdicts", _flags(verdicts)),
@@ -184,6 +185,27 @@ def _figures(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
 def _breakdown(verdicts: Sequence[Verdict]) -> str:
     table = tables.breakdown_markdown(verdicts)
     return table and f"A condition picked after the runs is not a claim.\n\n{table}"
+
+
+def _foretold(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
+    """Beside each judged speed of two paddings the gain that the histogram of lengths foretold."""
+    judged = {one.claim: one for one in verdicts}
+    rows = [
+        (
+            f"`{one.claim}`",
+            f"{one.ideal:.2f}x",
+            tables.effect_words(judged[one.claim]),
+            tables.NOTHING if one.realised is None else f"{one.realised:.0%}",
+        )
+        for one in facts.get("foretold") or ()
+    ]
+    if not rows:
+        return ""
+    words = (
+        "The ideal is the ratio of the valid shares of all positions: what is gained where each position costs the "
+        "same. The last column is the realised share of it, on the scale of logarithms."
+    )
+    return f"{words}\n\n{tables.markdown(['claim', 'ideal', 'as judged', 'realised'], rows)}"
 
 
 def _growth(runs: pd.DataFrame) -> str:

@@ -1,0 +1,56 @@
+"""The ideal gain of less padding, by hand, beside what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from workbench.claims import judge_table, load
+from workbench.report import page
+from workbench.report.foretold import PREDICTED, foretold
+
+FILE = """
+schema: 1
+pairs: 8
+claims:
+- name: batch_is_faster
+  statement: Batch padding trains faster.
+  source: ours
+  metric: speed/valid_tokens_per_s
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: higher
+  smallest: 1.2
+  why_smallest: less is not worth it
+  over: {cell.name: [lstm, gru]}
+- name: the_gru_is_faster
+  statement: Another matter than padding.
+  source: ours
+  metric: speed/valid_tokens_per_s
+  treatment: {cell.name: gru}
+  control: {cell.name: lstm}
+  direction: higher
+  smallest: 1.2
+  why_smallest: less is not worth it
+  over: {padding.name: [batch]}
+"""
+
+
+def test_the_ideal_gain_is_the_ratio_of_valid_shares(tmp_path: Path, sweep_runs, facts) -> None:
+    """0.86 and 0.61 of the positions are padding: 0.39 / 0.14 = 2.7857; speeds are 12,000 and 42,000."""
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    claims = load(path)
+    verdicts = judge_table(claims, sweep_runs)
+    (found,) = foretold(claims, sweep_runs, verdicts)
+    assert (found.claim, found.ideal) == ("batch_is_faster", pytest.approx(2.7857, rel=1e-4))
+    assert found.realised == pytest.approx(1.2528 / 1.0245, abs=0.05)  # logarithms of 3.5 and of 2.7857
+    text = page.page_markdown(verdicts, sweep_runs, facts | {"foretold": [found]})
+    (row,) = [line for line in text.splitlines() if line.startswith("| `batch_is_faster` | 2.79x")]
+    assert row.endswith("% |")
+    assert foretold(claims, sweep_runs, []) == foretold([], sweep_runs, verdicts) == []
+    assert foretold(claims, sweep_runs.drop(columns=f"metrics.{PREDICTED}"), verdicts) == []
+    alike = sweep_runs.assign(**{f"metrics.{PREDICTED}": 0.5})
+    (none,) = foretold(claims, alike, verdicts)
+    assert (none.ideal, none.realised) == (1.0, None)
