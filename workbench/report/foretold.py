@@ -1,8 +1,8 @@
 """What the histogram of lengths foretold of a claim on padding, beside what was found; never judged.
 
 Where a step's time goes by its positions (B x T), half the positions take half the time: the ratio of the valid
-shares is the ideal gain. A step that waits for latency gains less; one that stops at its batch's longest example has
-gained before.
+shares is the ideal gain. A step that waits for latency gains less; one that stops at its batch's longest example
+has gained before.
 """
 
 from __future__ import annotations
