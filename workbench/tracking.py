@@ -254,7 +254,7 @@ class Tracker:
         if self._database and _same_file(self._database) != self._opened:
             raise TrackingError(
                 f"tracking.uri={self.uri}: {self._database} is no longer the file that was opened: it was moved, "
-                "deleted or replaced; put it back, or go on with workbench.resume=true"
+                "deleted or replaced; put it back: a sweep then goes on with workbench.resume=true"
             )
         with _explained(self.uri):
             yield

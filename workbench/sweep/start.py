@@ -215,9 +215,10 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         if config.workbench.commit_results:
             found.commit_results(config.name)
     except (ValueError, ArithmeticError, TrackingError, OSError) as error:
+        state = "the jobs were run" if isinstance(error, TrackingError) else "the runs are recorded"
         where = f"{folder / 'report'}: " if isinstance(error, OSError) and not error.filename else ""
         console.print(
-            f"the runs are recorded (sweep {sweep_id}), but not judged: {where}{error}; "
+            f"{state} (sweep {sweep_id}), but not judged: {where}{error}; "
             f"`python -m workbench.report {config.name}` judges them from the record, and runs nothing",
             style="red",
             highlight=False,
