@@ -39,12 +39,12 @@ def test_a_terminal_shows_how_many_are_done_and_how_many_of_them_failed() -> Non
 def test_how_the_only_job_failed_is_said_once(trace: str, more: list[str]) -> None:
     console, failed = (
         Console(file=io.StringIO(), width=120),
-        Outcome("failed", error="no such file", trace=trace),
+        Outcome("failed", error="no such file (under a limit)", trace=trace),
     )
     with Watcher(console, 1) as watcher:
         watcher.ended(JOBS[0], failed)
     _say_failures(console, [Ended(JOBS[0], "r", failed)])
-    lines = ["failed: padding=batch, block 1 (run r): no such file", *more]
+    lines = ["failed: padding=batch, block 1 (run r): no such file (under a limit)", *more]
     assert console.file.getvalue().splitlines() == lines
 
 

@@ -366,6 +366,6 @@ def _say_failures(console: Console, failed: Iterable[Ended]) -> None:
         error = one.outcome.error
         lines = [f"{one.outcome.status}: {one.job.arm}, block {one.job.block} ({run}): {error}"]
         last = one.outcome.trace.strip().splitlines()[-1:] if one.outcome.status == "failed" else []
-        lines += [f"  {line}" for line in last if line not in error and error not in line]
+        lines += [f"  {line}" for line in last if (line.partition(": ")[2] or line) not in error]
         for line in lines:
             console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
