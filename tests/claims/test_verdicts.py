@@ -411,6 +411,13 @@ def test_a_repeat_that_differs_contradicts_an_exact_claim(claim, sweep):
     assert found.reasons == (f"a repeat differs: {PAST_END} is 0.5 in run run051 and 0.0 in run run001",)
 
 
+def test_a_run_of_another_task_is_no_repeat(claim, sweep):
+    classify, tag = ({**BATCH, "data.task": task} for task in ("classify", "tag"))
+    runs = sweep((classify, [0.0] * 2), (tag, [0.5] * 2), metric=PAST_END)
+    found = judge(exact(claim, treatment=classify), runs, planned=2)
+    assert (found.verdict, found.reasons) == ("reproduced", ())
+
+
 def test_exact_claims_are_no_part_of_the_family(claim, sweep):
     runs = sweep((BATCH, times(1.5)), (GLOBAL, CONTROL), **{f"metrics.{PAST_END}": 0.0})
     first, second = judge_table([claim(), exact(claim, name="exact")], runs)

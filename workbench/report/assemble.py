@@ -18,6 +18,9 @@ from workbench.places import results_folder
 from workbench.report import foretold, history, page, sensitivity, tables
 from workbench.tracking import Tracker
 
+_OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
+"""What a report's folder holds."""
+
 
 class ReportError(ValueError):
     """There is nothing to report; the message says what to do."""
@@ -45,7 +48,7 @@ class Report:
         console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
 
     def commit_results(self, name: str) -> Path:
-        """Copy the report into experiments/NAME/results/, to be committed."""
+        """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays."""
         target = results_folder(name)
         if self.folder.resolve() == target.resolve():
             return target
@@ -54,6 +57,9 @@ class Report:
             shutil.rmtree(left_over, ignore_errors=True)
         shutil.copytree(self.folder, beside)
         if target.exists():
+            for other in target.iterdir():
+                if other.name not in _OWN:
+                    (shutil.copytree if other.is_dir() else shutil.copy2)(other, beside / other.name)
             target.rename(old)
         beside.rename(target)
         shutil.rmtree(old, ignore_errors=True)
