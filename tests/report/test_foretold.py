@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_the_ideal_gain_is_the_ratio_of_valid_shares(tmp_path: Path, sweep_runs,
     text = page.page_markdown(verdicts, sweep_runs, facts | {"foretold": [found]})
     (row,) = [line for line in text.splitlines() if line.startswith("| `batch_is_faster` | 2.79x")]
     assert row.endswith("% |")
+    every = [replace(one, scope="every") for one in claims]  # their rows show one condition, not the mean
+    assert foretold(every, sweep_runs, verdicts) == []
     assert foretold(claims, sweep_runs, []) == foretold([], sweep_runs, verdicts) == []
     assert foretold(claims, sweep_runs.drop(columns=f"metrics.{PREDICTED}"), verdicts) == []
     alike = sweep_runs.assign(**{f"metrics.{PREDICTED}": 0.5})

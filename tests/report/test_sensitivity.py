@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def test_what_was_not_calibrated_or_not_judged_is_left_out(declared, runs, sweep
     verdicts = judge_table(declared, runs)
     assert adjusted(declared, runs[:0], verdicts) == adjusted([], runs, verdicts) == []
     assert adjusted(declared, runs, []) == []
+    assert adjusted([replace(one, scope="every") for one in declared], runs, verdicts) == []
     assert adjusted(declared, sweep_runs, judge_table(declared, sweep_runs)) == []
     alike = runs.assign(**{f"metrics.{name}": 100.0 for name in CALIBRATIONS})
     assert adjusted(declared, alike, verdicts) == []

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.claims import Claim, Verdict
-from workbench.claims.blocks import planned_pairs
-from workbench.claims.pairing import Pair, pair
-from workbench.claims.runs import read_runs
+from workbench.claims.pairing import Pair
+from workbench.report.ratios import judged_ratios
 
 SPEED, PREDICTED = "speed/valid_tokens_per_s", "data/predicted_padding_share"
 LEAST_IDEAL = math.log(1.02)  # of less than that, no share is told
@@ -33,29 +32,19 @@ class Foretold:
 
 
 def foretold(claims: Sequence[Claim], runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> list[Foretold]:
-    """A row for each measured ratio of speeds whose arms are paddings, and whose runs know what was predicted."""
-    if runs.empty or not claims:
-        return []
-    data = read_runs(runs)
-    planned = planned_pairs(claims, data)
-    effects = {one.claim: one.effect for one in verdicts if one.effect}
+    """A row for each judged ratio of speeds whose arms are paddings, and whose runs know what was predicted.
+
+    Claims that must hold in every condition are left out.
+    """
     found = []
-    for claim in claims:
-        named = {name.split(".")[0] for name in (*claim.treatment, *claim.control)}
-        if (
-            claim.kind != "measured"
-            or claim.metric != SPEED
-            or claim.scale != "ratio"
-            or named != {"padding"}
-        ):
+    for claim, effect, pairs in judged_ratios(claims, runs, verdicts, (SPEED,)):
+        if {name.split(".")[0] for name in (*claim.treatment, *claim.control)} != {"padding"}:
             continue
-        pairs = pair(claim, data, planned)[0]
         ideals = [_ideal(one) for one in pairs.pairs if one.block in pairs.complete]
-        if claim.name not in effects or not ideals or not all(map(math.isfinite, ideals)):
-            continue
-        ideal = float(np.mean(ideals))
-        realised = math.log(effects[claim.name]) / ideal if abs(ideal) >= LEAST_IDEAL else None
-        found.append(Foretold(claim.name, math.exp(ideal), realised))
+        if ideals and all(map(math.isfinite, ideals)):
+            ideal = float(np.mean(ideals))
+            realised = math.log(effect) / ideal if abs(ideal) >= LEAST_IDEAL else None
+            found.append(Foretold(claim.name, math.exp(ideal), realised))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,10 +58,10 @@ def growths(runs: pd.DataFrame, confidence: float = 0.95) -> list[Growth]:
     return found
 
 
-def _mean_line(arm: str, metric: str, lines: list[object], confidence: float) -> Growth:
-    slopes = np.array([one.slope for one in lines])  # type: ignore[attr-defined]
-    bases = np.array([one.intercept for one in lines])  # type: ignore[attr-defined]
-    r = np.array([one.rvalue for one in lines])  # type: ignore[attr-defined]
+def _mean_line(arm: str, metric: str, lines: list[Any], confidence: float) -> Growth:
+    slopes = np.array([one.slope for one in lines])
+    bases = np.array([one.intercept for one in lines])
+    r = np.array([one.rvalue for one in lines])
     error = slopes.std(ddof=1) / np.sqrt(len(slopes))
     reach = float(stats.t.isf((1 - confidence) / 2, len(slopes) - 1) * error)
     mean = float(slopes.mean())

@@ -16,10 +16,10 @@ import pandas as pd
 from scipy import stats
 
 from workbench.claims import Claim, Verdict
-from workbench.claims.blocks import planned_pairs
-from workbench.claims.pairing import Pairs, pair
-from workbench.claims.runs import Run, read_runs
+from workbench.claims.pairing import Pairs
+from workbench.claims.runs import Run
 from workbench.claims.statistics import MINIMUM_BLOCKS, Floats
+from workbench.report.ratios import judged_ratios
 
 OF_THE_WINDOW = (
     "speed/valid_tokens_per_s",
@@ -40,26 +40,17 @@ class Adjusted:
     effect: float
     interval: tuple[float, float]
     slope: float
-    """By how much a treatment calibrated 1% faster than its control is faster itself, in %."""
+    """By how many % the ratio grows where the treatment was calibrated 1% faster than its control."""
 
 
 def adjusted(claims: Sequence[Claim], runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> list[Adjusted]:
     """A row for each measured ratio of what the window times that was judged and whose runs were calibrated.
 
-    Claims with fewer than 6 complete blocks, or whose arms were always calibrated alike, are left out.
+    Claims with fewer than 6 complete blocks, whose arms were always calibrated alike, or that must hold in every
+    condition, are left out.
     """
-    if runs.empty or not claims:
-        return []
-    data = read_runs(runs)
-    planned = planned_pairs(claims, data)
-    judged = {one.claim for one in verdicts if one.effect is not None}
     found = []
-    for claim in claims:
-        if (claim.kind, claim.scale) != ("measured", "ratio") or claim.metric not in OF_THE_WINDOW:
-            continue
-        if claim.name not in judged:
-            continue
-        pairs = pair(claim, data, planned)[0]
+    for claim, _, pairs in judged_ratios(claims, runs, verdicts, OF_THE_WINDOW):
         y, x = pairs.effects().mean(axis=1), _calibrations(pairs)
         if len(y) < MINIMUM_BLOCKS or not np.isfinite(x).all() or np.ptp(x) == 0:
             continue
