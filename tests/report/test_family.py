@@ -65,3 +65,13 @@ def test_one_file_alone_is_decided_as_its_verdicts_were() -> None:
         assert all(found.values()), found
         decided += len(found)
     assert decided > 10
+
+
+def test_a_small_p_that_does_not_stand_eases_nothing() -> None:
+    """0.014 stands beside a verdict of 0.001 (0.05/3), not beside one that the A/A arm has voided (0.05/4)."""
+    one = [(claim("a", 2), verdict("reproduced", 0.014, 0.986))]
+    stands, voided = (
+        [(claim("b", 2), verdict(word, 0.001, 0.999))] for word in ("reproduced", "inconclusive")
+    )
+    assert standing({"one": one, "two": stands})["one", "a"]
+    assert standing({"one": one, "two": voided}) == {("one", "a"): False}

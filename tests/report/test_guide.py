@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from workbench.claims import Claim, Verdict, load
+from workbench.claims import Claim, ClaimError, Verdict, load
 from workbench.places import ROOT, claims_file, experiments
 from workbench.report import guide
 from workbench.report.__main__ import main
@@ -100,7 +100,10 @@ def test_a_claim_is_filed_by_its_id_and_an_unknown_id_is_refused():
         "over 1 timed sweep of this page: the control differs from itself beyond its 95% interval in 1;"
         in page
     )
-    with pytest.raises(ValueError, match="Z9"):
+    old = [replace(one, verdict=None) for one in found]  # the claims were changed since
+    assert "A/A" not in guide.write_page(old, {"x": "x/README.md"}, {"x": again})
+    refused = r"claims:0: name: Z9_nothing begins with Z9, which is no id .*; begin it otherwise"
+    with pytest.raises(ClaimError, match=refused):
         guide.entries([Finding("x", claim("Z9_nothing"), None)])
 
 

@@ -54,6 +54,7 @@ def test_an_alarm_comes_once_in_a_hundred_sound_histories_at_most() -> None:
         (replace(SOUND, interval=None), None),
         (replace(SOUND, interval=(1.0, 1.0)), None),
         (replace(BIASED, metric="accuracy/validation_per_token"), None),
+        (replace(BIASED, confidence=0.9), None),
     ],
 )
 def test_what_a_row_tells(row: Verdict, told: bool | None) -> None:
@@ -81,3 +82,5 @@ def test_a_sweep_is_tagged_with_what_its_control_says_and_the_history_reads_it()
     assert remembered(tracker) == [False, True]
     remember(tracker, "two", [SOUND])
     assert remembered(tracker) == [False, False]
+    remember(tracker, "one", [replace(SOUND, decided_at=None)])
+    assert remembered(tracker) == [False]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from workbench.__main__ import main
-from workbench.report import assemble
+from workbench.report import assemble, guide
+from workbench.report.assemble import ReportError
 from workbench.sweep import series
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.journal import RecordLostError
@@ -61,3 +62,25 @@ def test_a_record_that_is_lost_once_jobs_were_run_is_no_wrong_input(
     assert main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]"]) == 1
     assert main(["-m", "seed=1,2"]) == 1
     assert capsys.readouterr().err == "the database is gone\n"
+
+
+def test_a_claim_that_has_no_place_in_the_table_is_refused_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "guide.yaml").write_text("U1: {section: s, words: w}\n")
+    monkeypatch.setattr(guide, "experiments_folder", lambda: tmp_path)
+    assert type_in(monkeypatch, tmp_path, set()) == (2, [])
+    assert "which is no id of experiments/guide.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [PrepareError("no folder"), ReportError("no run")])
+def test_a_table_that_cannot_be_made_is_said_once_all_were_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception
+) -> None:
+    def broken(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(series, "_show_table", broken)
+    found, ran = type_in(monkeypatch, tmp_path, set())
+    assert (found, set(ran)) == (1, BOTH)
+    assert f"runs has no table: {error}" in capsys.readouterr().out

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from workbench.claims import Claim, Verdict
-from workbench.claims.statistics import holm, hypotheses
+from workbench.claims.declaration import hypotheses_of
+from workbench.claims.statistics import holm
 
 
 def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> dict[tuple[str, str], bool]:
     """(file, claim) -> whether its verdict stands over all files: of measured claims that have one.
 
-    A claim without a verdict keeps its hypotheses in the family, with p = 1, and so does of a claim with several
-    bounds the one that its verdict does not go by. The strictest of the files' levels is taken.
+    A claim without a verdict, or with one that is inconclusive (its p may be small where the control differs from
+    itself), keeps its hypotheses in the family, with p = 1; and so does of a claim with several bounds the one that
+    its verdict does not go by. The strictest of the files' levels is taken.
     """
     names: list[tuple[str, str, str] | None] = []
     values: list[float] = []
@@ -26,13 +28,13 @@ def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> di
         known = 0
         for claim, verdict in rows:
             alpha = min(alpha, 1 - claim.confidence)
-            if claim.kind != "measured" or verdict is None:
+            if claim.kind != "measured" or verdict is None or verdict.verdict == "inconclusive":
                 continue
             for word, p in (("reproduced", verdict.p_reproduced), ("contradicted", verdict.p_contradicted)):
                 names.append((file, claim.name, word))
                 values.append(1.0 if p is None else p)
                 known += 1
-        own = sum(hypotheses(claim.direction) for claim, _ in rows if claim.kind == "measured")
+        own = sum(hypotheses_of(claim) for claim, _ in rows)
         rest = max(family, own) - known
         names += [None] * rest
         values += [1.0] * rest

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench import claims as claims_room
-from workbench.claims import Claim, Verdict
+from workbench.claims import Claim, ClaimError, Verdict
 from workbench.places import CONF, claims_file, experiments_folder
 from workbench.report import tables
 from workbench.report.family import standing
@@ -53,7 +53,7 @@ def entries(found: Sequence[Finding]) -> list[Entry]:
     A claim belongs to the id with which its name begins: U1_building_is_slower to U1.
 
     Raises:
-        ValueError: a claim begins with an id that experiments/guide.yaml lacks.
+        ClaimError: a claim begins with an id that experiments/guide.yaml lacks.
     """
     declared = yaml.safe_load((experiments_folder() / "guide.yaml").read_text())
     table = {
@@ -65,8 +65,9 @@ def entries(found: Sequence[Finding]) -> list[Entry]:
         begins = _ID.match(finding.claim.name)
         key = begins.group(1) if begins else ""
         if key not in table:
-            raise ValueError(
-                f"claim {finding.claim.name} begins with {key}, which experiments/guide.yaml lacks"
+            raise ClaimError(
+                f"{finding.claim.at('name')}: name: {finding.claim.name} begins with {key}, which is no id of "
+                "experiments/guide.yaml; begin it otherwise, or add the id there"
             )
         table[key].findings.append(finding)
     return list(table.values())
@@ -115,7 +116,8 @@ def write_page(
 ) -> str:
     """The page as Markdown.
 
-    `links` leads from an experiment's name to where its report lies, `again` to the A/A row of its sweep.
+    `links` leads from an experiment's name to where its report lies, `again` to the A/A row of its sweep, which is
+    shown where some verdict of the sweep still is one on a declared claim.
     """
     table = entries(found)
     by_file: dict[str, list[tuple[Claim, Verdict | None]]] = {name: [] for name in links}
@@ -152,7 +154,8 @@ def write_page(
         tables.markdown(_HEAD, rows),
         "",
     ]
-    lines += _again(again or {})
+    counts_still = {one.experiment for one in found if one.verdict}
+    lines += _again({name: row for name, row in (again or {}).items() if name in counts_still})
     reasons = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
     if reasons:
         lines += [

@@ -6,6 +6,7 @@ chance (VALIDITY, section 3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from scipy import stats
@@ -17,17 +18,18 @@ from workbench.tracking import Tracker
 CHANCE = 0.05  # that a sound instrument's 95% interval leaves out "no difference"
 ALARM = 0.01  # chance of a false alarm
 TAG = "workbench.control_again"
-"""On a sweep's own run: `inside` or `outside`."""
+"""On a sweep's own run: `inside`, `outside` or `says nothing`."""
+WORDS = {True: "outside", False: "inside", None: "says nothing"}
 
 
 def outside(row: Verdict) -> bool | None:
     """Whether the control's difference from itself has an interval that leaves out none.
 
-    None where that says nothing: too few blocks, no spread, or a metric that no clock measures, which is equal to
-    the bit or not.
+    None where that says nothing: too few blocks, no spread, an interval of another level than 95%, or a metric that
+    no clock measures, which is equal to the bit or not.
     """
-    noisy = row.metric in METRICS and METRICS[row.metric].noisy
-    if not noisy or row.decided_at is None or row.interval is None or row.interval[0] == row.interval[1]:
+    tells = row.metric in METRICS and METRICS[row.metric].noisy and math.isclose(row.confidence, 1 - CHANCE)
+    if not tells or row.decided_at is None or row.interval is None or row.interval[0] == row.interval[1]:
         return None
     nothing = 1.0 if row.scale == "ratio" else 0.0
     return not row.interval[0] <= nothing <= row.interval[1]
@@ -53,8 +55,8 @@ def history_line(told: Sequence[bool], where: str) -> str:
     )
     if seen > most:
         return (
-            f"{words}: ALARM, chance gives more than {most} in one of a hundred such histories; look for what the "
-            "second run of a config has that the first has not before you trust a timing"
+            f"{words}: ALARM, chance gives more than {most} in one of a hundred such histories at most; look for "
+            "what the second run of a config has that the first has not before you trust a timing"
         )
     return f"{words}; more than {most} would be an alarm"
 
@@ -62,12 +64,11 @@ def history_line(told: Sequence[bool], where: str) -> str:
 def remember(tracker: Tracker, sweep_run: str, rows: Sequence[Verdict]) -> None:
     """Tag a sweep's own run with what its A/A arm says, so that the history is one search."""
     for row in rows:
-        told = outside(row) if row.kind == "instrument" else None
-        if told is not None:
-            tracker.tag(sweep_run, {TAG: "outside" if told else "inside"})
+        if row.kind == "instrument":
+            tracker.tag(sweep_run, {TAG: WORDS[outside(row)]})
 
 
 def remembered(tracker: Tracker) -> list[bool]:
     """What the A/A arms of all tracked sweeps say that were judged since this is tagged."""
     tags = (one.data.tags.get(TAG) for one in tracker.sweeps())
-    return [tag == "outside" for tag in tags if tag]
+    return [tag == WORDS[True] for tag in tags if tag in (WORDS[True], WORDS[False])]

@@ -56,6 +56,10 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     others = [one for one in overrides if not one.startswith(_CHOICE)]
     given = {name: [f"+experiment={name}", *others] for name in series.experiments}
     planned = {name: plan_sweep(compose, of_one) for name, of_one in given.items()}
+    claimed = [(name, one) for name, (_, declared, _) in planned.items() for one in declared or ()]
+    guide.entries(
+        [guide.Finding(name, claim, None) for name, claim in claimed]
+    )  # each has its place in the table
     for number, (name, (_, declared, plan)) in enumerate(planned.items(), 1):
         claims = f", {len(declared)} claims" if declared else ""
         console.print(f"{number}. {name}: {len(plan.jobs)} jobs{claims}", highlight=False)
@@ -77,7 +81,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     if codes:
         try:
             _show_table(config, series, codes.keys(), console)
-        except TrackingError as error:
+        except (ValueError, OSError, PrepareError, TrackingError) as error:
             ended.append(f"{series.name} has no table: {without_passwords(str(error))}")
     for words in ended:
         _say(console, words)
