@@ -190,3 +190,31 @@ def test_a_run_that_another_attempt_made_good_is_no_failure() -> None:
     assert assemble.failed(runs)["run_id"].tolist() == ["d"]
     assert assemble.failed(runs[:2]).empty
     assert assemble.failed(runs[:0]).empty
+
+
+def test_what_was_set_aside_and_not_made_good_is_a_failure() -> None:
+    runs = pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c", "d", "e"],
+            "status": ["FINISHED", "FAILED", "FINISHED", "FINISHED", "FINISHED"],
+            "start_time": [1, 2, 3, 4, 5],
+            "tags.workbench.block": ["1", "1", "2", "2", "3"],
+            "tags.workbench.arm": ["x", "x", "x", "x", "x"],
+            "tags.workbench.requeued": ["true", None, "true", None, "true"],
+            "tags.mlflow.runName": ["1 x", "1 x", "2 x", "2 x", "3 x"],
+        }
+    )
+    facts = assemble._facts(pd.Series({"params.name": "y"}), runs, {"skipped": []}, None)
+    assert facts["failures"] == [("1 x", "FAILED", "b"), ("3 x", "set aside, and not run again since", "e")]
+
+
+def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
+    places = {
+        "params.data.path": "/here/data",
+        "tags.workbench.command": "python -m workbench data.path=/here/data",
+        "tags.workbench.owner": "here/boot:1:2",
+        "artifact_uri": "/here/artifacts",
+    }
+    text = assemble.published(sweep_runs.assign(**places))
+    assert "here" not in text
+    assert "params.padding.name" in text.splitlines()[0]

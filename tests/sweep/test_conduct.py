@@ -152,6 +152,7 @@ def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_
     [
         ({}, False),
         ({"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 91.0}, False),
+        ({"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 90.5}, True),
         ({"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 89.0}, True),
         ({"speed/calibration_before_gflops": 89.0, "speed/calibration_after_gflops": 100.0}, True),
         ({"speed/foreign_cpu_share": 0.05}, False),

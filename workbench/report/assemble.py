@@ -20,6 +20,7 @@ from workbench.tracking import Tracker
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
 """What a report's folder holds."""
+_NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
 class ReportError(ValueError):
@@ -98,7 +99,10 @@ def report(
 
 def published(runs: pd.DataFrame) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
-    hidden = ("artifact_uri", "experiment_id", "params.data.path", "tags.mlflow.")
+    hidden = (
+        *("artifact_uri", "experiment_id", "params.data.path", "tags.mlflow."),
+        *("tags.workbench.command", "tags.workbench.owner"),
+    )
     kept = runs[sorted(column for column in map(str, runs.columns) if not column.startswith(hidden))]
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
 
@@ -147,7 +151,7 @@ def _facts(
         "scale": tag("workbench.scale"),
         "skipped": [(one["arm"], one["reason"]) for one in frozen["skipped"]],
         "failures": [
-            (name, error if isinstance(error, str) else status, run_id)
+            (name, error if isinstance(error, str) else _NOT_AGAIN.get(status, status), run_id)
             for name, error, status, run_id in failures.itertuples(index=False)
         ],
         "planned": int(tag("workbench.planned_pairs") or 0),
@@ -159,12 +163,16 @@ def _facts(
 
 
 def failed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out."""
+    """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out.
+
+    What was set aside, as its block was disturbed or its job has changed since, does not count as finished.
+    """
     if runs.empty:
         return runs
     job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
     keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
-    finished = set(keys[runs["status"] == "FINISHED"])
+    aside = runs.get("tags.workbench.requeued", pd.Series(index=runs.index, dtype=object)) == "true"
+    finished = set(keys[(runs["status"] == "FINISHED") & ~aside])
     # the key first: pandas gives a frame without rows those of the column that it is assigned
     left = runs.assign(key=keys)[~keys.isin(finished)]
     return left.sort_values("start_time").drop_duplicates("key", keep="last")

@@ -12,12 +12,11 @@ import pandas as pd
 
 from workbench.claims import Verdict
 from workbench.report import arms, figures, growth, tables
+from workbench.sweep import gate
 
-# VALIDITY, section 3: what a timed window must be, and when the machine was too restless for it
+# VALIDITY, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
 FEWEST_WARMUP_STEPS = 20
-LARGEST_DRIFT = 0.10  # of the calibration, before the window against after it
-LARGEST_FOREIGN_SHARE = 0.05  # of the window's CPU time
 
 METHOD = """\
 1. A replicate is a block (a seed); the arms of a pair share it and all else but what the claim names.
@@ -115,16 +114,14 @@ def disturbed(runs: pd.DataFrame) -> str:
 
     All attempts and the control again are looked at, those set aside among them; the throw-away block is not.
     """
-    before, after, foreign = (
-        arms.values(runs, f"speed/{name}")
-        for name in ("calibration_before_gflops", "calibration_after_gflops", "foreign_cpu_share")
-    )
+    watched = {name: arms.values(runs, name) for name in gate.WATCHED}
+    before, after, foreign = watched.values()
     blocks = arms.blocks(runs)
     timed = (before.notna() & after.notna()) | foreign.notna()
     if "tags.workbench.block" in runs:
         timed &= pd.to_numeric(runs["tags.workbench.block"], errors="coerce") != 0
-    drift = pd.concat([before / after, after / before], axis=1).max(axis=1) - 1
-    bad = timed & ((drift > LARGEST_DRIFT) | (foreign > LARGEST_FOREIGN_SHARE))
+    rows = (dict(zip(watched, row, strict=True)) for row in zip(*watched.values(), strict=True))
+    bad = timed & pd.Series([bool(gate.disturbance(row)) for row in rows], index=runs.index, dtype=bool)
     if not timed.any():
         return ""
     if not bad.any():
@@ -258,11 +255,11 @@ def _flags(verdicts: Sequence[Verdict]) -> str:
 
 
 def _facts(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    gate = (
-        f"disturbed, by VALIDITY's gate (calibrations {LARGEST_DRIFT:.0%} apart, or foreign CPU over "
-        f"{LARGEST_FOREIGN_SHARE:.0%})"
+    by_gate = (
+        f"disturbed, by VALIDITY's gate (calibrations {gate.CALIBRATION_SPREAD:.0%} apart, or foreign CPU over "
+        f"{gate.FOREIGN_CPU:.0%})"
     )
-    rows = [(label, text) for label, text in [*_fact_rows(facts), (gate, disturbed(runs))] if text]
+    rows = [(label, text) for label, text in [*_fact_rows(facts), (by_gate, disturbed(runs))] if text]
     return tables.markdown(["", ""], rows) if rows else ""
 
 

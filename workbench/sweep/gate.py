@@ -20,12 +20,14 @@ WATCHED = (
 def disturbance(metrics: Mapping[str, float]) -> str:
     """What disturbed a timed window, in words; empty where nothing did, or nothing was timed.
 
+    The larger calibration must not exceed the smaller by more than 10%, nor foreign CPU 5% of the window.
+
     >>> disturbance({"speed/calibration_before_gflops": 200.0, "speed/calibration_after_gflops": 150.0})
     'the calibration went from 200 to 150 GFLOP/s'
     """
     before, after, foreign = map(metrics.get, WATCHED)
     found = []
-    if before and after and abs(after - before) > CALIBRATION_SPREAD * max(before, after):
+    if before and after and abs(after - before) > CALIBRATION_SPREAD * min(before, after):
         found.append(f"the calibration went from {before:.0f} to {after:.0f} GFLOP/s")
     if foreign and foreign > FOREIGN_CPU:
         found.append(f"other processes took {foreign:.0%} of the CPU")
