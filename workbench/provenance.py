@@ -138,9 +138,9 @@ def _git_bytes(arguments: Sequence[str], folder: Path) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def command() -> str:
+def command(module: str = "workbench") -> str:
     """The command line as a person would type it, without passwords."""
-    return without_passwords(" ".join(["python", "-m", "workbench", *sys.argv[1:]]))
+    return without_passwords(" ".join(["python", "-m", module, *sys.argv[1:]]))
 
 
 def without_passwords(text: str) -> str:

@@ -209,6 +209,18 @@ def test_a_database_that_is_gone_when_launched_jobs_have_run_is_told_with_what_i
     assert (conductor.folder / "0000-1" / "result.json").is_file()
 
 
+def test_a_database_that_is_gone_before_any_launched_job_was_run_is_not_told_as_after(
+    launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*given: object) -> None:
+        raise TrackingError("the database is gone")
+
+    monkeypatch.setattr(Tracker, "find", gone)
+    with pytest.raises(TrackingError, match=r"^the database is gone$") as lost:
+        launched()
+    assert not isinstance(lost.value, RecordLostError)
+
+
 def test_joblib_workers_are_ended_without_a_word() -> None:
     code = (
         "import time, joblib; from workbench.sweep.launch import _end_workers; "

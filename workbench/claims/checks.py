@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from workbench.claims.declaration import Claim
@@ -70,20 +71,20 @@ def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str
     The jobs are paired as if they had run, for one block, by the same code as judging: an arm with two jobs under
     one condition, and jobs of a pair that differ in more than the claim names, show before the first run.
     """
+    jobs = [_as_run(name, config) for name, config in arms.items()]
     problems = []
     for claim in claims:
-        runs = [_as_run(name, config, claim.metric) for name, config in arms.items()]
         try:
-            pair(claim, runs, planned=1)
+            pair(claim, [replace(job, metrics={claim.metric: 1.0}) for job in jobs], planned=1)
         except PairingError as refused:
             problems.append(f"{claim.at('treatment')}: {refused}")
     return problems
 
 
-def _as_run(name: str, config: Config, metric: str) -> Run:
-    """A planned job as the run of the first block that it will be."""
+def _as_run(name: str, config: Config) -> Run:
+    """A planned job as the run of the first block that it will be, without a metric."""
     params = {key: text for key, value in config.items() if (text := normalise(value)) is not None}
-    return Run(name, "FINISHED", 0.0, params | {"seed": "1"}, {metric: 1.0}, {"workbench.block": "1"})
+    return Run(name, "FINISHED", 0.0, params | {"seed": "1"}, {}, {"workbench.block": "1"})
 
 
 Named = tuple[str, str, str]  # where it stands in the claim, the config's name, the value as text

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", nargs="?", help="the experiment's name")
     parser.add_argument("--sweep", help="a sweep's id; the last one where it is not given")
-    parser.add_argument("--claims", type=Path, help="another claims.yaml (its verdicts are exploratory)")
+    parser.add_argument(
+        "--claims", type=Path, help="another claims.yaml: exploratory, unless the sweep was declared with it"
+    )
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
     parser.add_argument("--out", type=Path, help="where to write; below mlruns/ where it is not given")
     parser.add_argument(

@@ -14,8 +14,8 @@ from workbench.config import ConfigError, Problem, flatten, load
 from workbench.sweep.compose import Composer, split_sweeps
 
 Tree = dict[str, Any]
-_NO_AXES = ("name", "repeat", "tracking", "workbench", "sweep")
-_NO_AXIS = ("hydra", "tracking.", "workbench.", "sweep.")
+_ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
+_ONE_VALUE_UNDER = ("hydra", "tracking.", "workbench.", "sweep.")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _seeds(overrides: Iterable[str] | None) -> list[int] | None:
 def _require_axes(axes: Mapping[str, Sequence[str]]) -> None:
     """Raise ConfigError where values that bear on no result are to be compared."""
     for key, given in axes.items():
-        if len(given) > 1 and (key in _NO_AXES or key.startswith(_NO_AXIS)):
+        if len(given) > 1 and (key in _ONE_VALUE or key.startswith(_ONE_VALUE_UNDER)):
             values = ",".join(text.partition("=")[2] for text in given)
             remedy = "says how a sweep is run or recorded, and is the same for all its jobs; give one value"
             raise ConfigError([Problem(key, values, remedy)])

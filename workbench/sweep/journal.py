@@ -22,6 +22,10 @@ from workbench.tracking import Tracker, TrackingError
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _SECONDS = 5.0
 OWNER = "workbench.owner"
+_RESUMES = (
+    "Once tracking.uri answers again, the same command with workbench.resume=true counts what was recorded as "
+    "finished and runs the rest"
+)
 
 
 class RecordLostError(TrackingError):
@@ -29,8 +33,8 @@ class RecordLostError(TrackingError):
 
 
 @contextmanager
-def jobs_have_run(folder: Path) -> Iterator[None]:
-    """Say of a tracking error inside, which comes after jobs of this sweep were run, what is safe and where.
+def jobs_have_run(folder: Path, then: str = _RESUMES) -> Iterator[None]:
+    """Say of a tracking error inside, which comes after jobs were run, what is safe and where, and what to do.
 
     Raises:
         RecordLostError: in its place.
@@ -40,8 +44,7 @@ def jobs_have_run(folder: Path) -> Iterator[None]:
     except TrackingError as error:
         raise RecordLostError(
             f"{error}\njobs had been run before that: what each has said and found is safe in {folder} (a folder a "
-            "job: config.yaml, log.jsonl, result.json, output.log). Once tracking.uri answers again, the same "
-            "command with workbench.resume=true counts what was recorded as finished and runs the rest"
+            f"job: config.yaml, log.jsonl, result.json, output.log). {then}"
         ) from error
 
 

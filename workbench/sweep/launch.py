@@ -18,7 +18,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Launch:
         conductor.watcher.launched(self.name)
 
         def look() -> tuple[dict[int, Ended], set[int]]:
-            with jobs_have_run(conductor.folder):
+            with jobs_have_run(conductor.folder) if said or known.done else nullcontext():
                 ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
             return ended, {number for number, one in ended.items() if not one.unsettled}
 

@@ -84,7 +84,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                 conductor.tags = {
                     "workbench.sweep": folder.name,
                     OF: one.run_id,
-                    "workbench.command": command(),
+                    "workbench.command": command("workbench.rerun"),
                 }
                 ended = conductor.run(one.job)
                 if ended.outcome.status != "finished":

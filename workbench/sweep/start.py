@@ -14,7 +14,7 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem, load
-from workbench.places import IS_SHIPPED, ROOT
+from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command, committed_at, provenance
 from workbench.record import METRICS
 from workbench.report import assemble
@@ -76,7 +76,8 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if ended.outcome.status != "finished":
         _say_failures(console, [ended])
         return 1
-    with jobs_have_run(conductor.folder):
+    then = f"It is recorded as run {ended.run_id}, to be read once tracking.uri answers again"
+    with jobs_have_run(conductor.folder, then):
         run = tracker.get(ended.run_id)
     console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
     if "workbench.diverged_at" in run.data.tags:
@@ -218,8 +219,8 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         state = "the jobs were run" if isinstance(error, TrackingError) else "the runs are recorded"
         where = f"{folder / 'report'}: " if isinstance(error, OSError) and not error.filename else ""
         console.print(
-            f"{state} (sweep {sweep_id}), but not judged: {where}{error}; "
-            f"`python -m workbench.report {config.name}` judges them from the record, and runs nothing",
+            f"{state} (sweep {sweep_id}), but not judged: {where}{error}; once that "
+            f"is put right, `{_judging(config, sweep_id, declared)}` judges them from the record and runs nothing",
             style="red",
             highlight=False,
             markup=False,
@@ -227,6 +228,15 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         )
         return 1
     return 1 if failed else 0
+
+
+def _judging(config: Config, sweep_id: str, declared: list[Claim] | None) -> str:
+    """The command that judges this sweep from its record."""
+    words = ["python -m workbench.report", config.name, "--sweep", sweep_id, "--uri", config.tracking.uri]
+    claims = Path(declared[0].file) if declared else None
+    if claims and claims.is_file() and claims != claims_file(config.name):
+        words += ["--claims", str(claims)]
+    return " ".join(words)
 
 
 def _earlier(config: Config) -> Earlier | None:
