@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -219,3 +220,23 @@ def test_blocks_beyond_the_planned_are_no_part_of_the_check(claim, digested):
     assert judge_table([losses], digested, planned=5)[-1].reasons == (
         "5 complete A/A pairs; at least 6 are needed",
     )
+
+
+def test_a_run_on_other_data_is_not_what_was_repeated(three, digested):
+    """As another task's, which no key tells apart: it came first, is slower, and learnt something else."""
+    other = digested[digested["tags.workbench.repeat"].isna() & (digested["params.padding.name"] == "global")]
+    other = other.assign(
+        **{
+            "run_id": "other " + other["run_id"],
+            "start_time": other["start_time"] - pd.Timedelta(days=1),
+            "params.data.task": "classify",
+            "params.data.fingerprint": "of classify",
+            "metrics.speed/valid_tokens_per_s": 10.0,
+            "tags.digest.losses": "others",
+        }
+    )
+    alone = digested.assign(**{"params.data.task": "tag", "params.data.fingerprint": "of tag"})
+    claims = [replace(one, over={"data.task": ["tag"]}) for one in three]
+    row = judge_table(claims, pd.concat([alone, other], ignore_index=True))[-1]
+    assert (row.verdict, row.reasons) == ("instrument ok", ())
+    assert row.effect == judge_table(claims, alone)[-1].effect
