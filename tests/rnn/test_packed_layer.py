@@ -34,6 +34,16 @@ def expected(cell):
     return dynamic_rnn(cell, INPUTS, LENGTHS)
 
 
+class Sum(keras.layers.Layer):
+    """State and output are the sum of all inputs so far."""
+
+    state_size = output_size = 2
+
+    def call(self, inputs, states):
+        total = states[0] + inputs["a"] + inputs["b"]
+        return total, [total]
+
+
 class TestCalls:
     def test_by_lengths_and_by_a_mask(self, cell, expected):
         layer = PackedRNN(cell, return_sequences=True)
@@ -61,10 +71,32 @@ class TestCalls:
         outputs, _ = dynamic_rnn(cell, INPUTS, LENGTHS, initial_state=states)
         near(PackedRNN(cell, return_sequences=True)(INPUTS, LENGTHS, initial_state=states), outputs)
 
+    def test_a_mask_that_comes_with_the_inputs_counts_beside_initial_states(self, cell):
+        """Keras hands it in by another name where further tensors come too."""
+        inputs, states = tf.constant(INPUTS), [tf.ones([4, 3]), tf.ones([4, 3])]
+        inputs._keras_mask = tf.constant(MASK)
+        layer = PackedRNN(cell, return_sequences=True)
+        near(layer(inputs, initial_state=states), dynamic_rnn(cell, INPUTS, LENGTHS, initial_state=states)[0])
+        near(layer(inputs, mask=tf.ones([4, 6], "bool")), dynamic_rnn(cell, INPUTS)[0])
+
     @pytest.mark.parametrize("wrong", [MASK[:, ::-1], MASK & (np.arange(6) != 1)], ids=["in front", "a hole"])
     def test_a_mask_that_is_no_length_is_refused(self, cell, wrong):
         with pytest.raises(tf.errors.InvalidArgumentError, match="pad behind, not in front"):
             PackedRNN(cell)(INPUTS, mask=wrong)
+
+    def test_nested_inputs(self):
+        inputs = {"a": tf.constant(INPUTS), "b": tf.constant(INPUTS)}
+        layer = PackedRNN(Sum(), return_sequences=True)
+        near(layer(inputs), np.cumsum(2 * INPUTS, 1))
+        inputs["b"]._keras_mask = tf.constant(MASK)
+        near(layer(inputs), np.cumsum(2 * INPUTS, 1) * MASK[..., None])
+        inputs["a"]._keras_mask = tf.constant(np.roll(MASK, 1, 0))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the same for all inputs"):
+            layer(inputs)
+
+    def test_a_layer_of_another_dtype_than_its_cell_is_refused(self, cell):
+        with pytest.raises(ValueError, match="PackedRNN computes in float64, but LSTMCell"):
+            PackedRNN(cell, dtype="float64")
 
     def test_what_ran_is_told(self, cell):
         layer = PackedRNN(cell)
@@ -122,6 +154,17 @@ class TestInAModel:
         ):
             near(ours, theirs)
 
+    def test_states_as_an_input_saved_and_loaded(self, trained, tmp_path):
+        """The mask goes past the further input to the layer, also in what was loaded."""
+        _, words, _ = trained
+        ids, begin = keras.Input([None], dtype="int32"), keras.Input([3])
+        vectors = keras.layers.Embedding(11, 4, mask_zero=True)(ids)
+        model = keras.Model([ids, begin], PackedRNN(CELLS["gru"](3))(vectors, initial_state=[begin]))
+        model.save(tmp_path / "model.keras")
+        states, padded = np.ones([20, 3], "float32"), np.pad(words, [(0, 0), (0, 5)])
+        for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
+            near(one([padded, states]), model([words, states]))
+
 
 KERAS = {
     "LSTM": lambda **o: keras.layers.LSTM(3, return_sequences=True, bias_initializer="glorot_uniform", **o),
@@ -164,3 +207,17 @@ class TestFromKeras:
         layer.build((None, None, 2))
         with pytest.raises(ValueError, match=f"layer theirs has {option}={value!r}; the cells here have"):
             PackedRNN.from_keras(layer)
+
+    @pytest.mark.parametrize("option", ["kernel_regularizer", "activity_regularizer", "bias_constraint"])
+    def test_refuses_what_would_be_lost_in_silence(self, option):
+        layer = keras.layers.LSTM(
+            3, name="theirs", **{option: "l2" if "regularizer" in option else "non_neg"}
+        )
+        layer.build((None, None, 2))
+        with pytest.raises(ValueError, match=f"layer theirs has {option}=.*; the cells here have None only"):
+            PackedRNN.from_keras(layer)
+
+    def test_what_was_frozen_stays_frozen(self):
+        layer = keras.layers.LSTM(3, trainable=False)
+        layer.build((None, None, 2))
+        assert not PackedRNN.from_keras(layer).trainable_weights

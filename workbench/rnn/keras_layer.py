@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell
-from workbench.cells.base import build, check_is_cell, output_size, register, state_sizes
+from workbench.cells.base import build, check_dtype_of, check_is_cell, output_size, register, state_sizes
 from workbench.masking import last_valid, sequence_mask
 from workbench.rnn.checks import check_inputs
 from workbench.rnn.packed import kernels_of, packed_rnn
@@ -25,7 +25,8 @@ class PackedRNN(keras.layers.Layer):
         outputs = PackedRNN(LSTMCell(128), return_sequences=True)(vectors)
 
     Call it on inputs [B, T, D]. Where an example ends is told by `sequence_length` [B] or else by a Keras mask
-    [B, T], which must be true up to an example's end and false after it; without either all T steps count.
+    [B, T], which must be true up to an example's end and false after it, and the same for all of nested inputs;
+    without either all T steps count.
     Returns outputs [B, T, O], zero past the end, with `return_sequences`; else the last valid ones [B, O], zero for
     an empty example. With `return_state`, the final states follow, one after another. `initial_state` is nested as
     the cell's states.
@@ -34,6 +35,10 @@ class PackedRNN(keras.layers.Layer):
     and `go_backwards` are those of `packed_rnn`; give `batch_size` where batches are of many sizes, so that one
     compilation serves all. `kernels` tells what ran. A model with this layer is not compiled as a whole by Keras:
     the layer compiles its own part.
+
+    Both ways are two layers, one with `go_backwards`, whose outputs stand in the order of the inputs.
+    `keras.layers.Bidirectional` does not take this layer: it would turn them over once more. A model with it is saved as
+    `.keras`; `model.export` fails, as TensorFlow cannot put the gradient of the loops into a SavedModel.
 
     Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
     """
@@ -52,6 +57,7 @@ class PackedRNN(keras.layers.Layer):
     ) -> None:
         check_is_cell("PackedRNN", cell)
         super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
+        check_dtype_of(self, cell)
         self.cell, self.return_sequences, self.return_state = cell, return_sequences, return_state
         self.options: dict[str, Any] = {
             "go_backwards": go_backwards,
@@ -69,8 +75,8 @@ class PackedRNN(keras.layers.Layer):
         layer that is not built, or has an option that the cells here do not have.
         """
         cell = _same_cell(layer)
-        own = {"return_sequences": layer.return_sequences, "return_state": layer.return_state}
-        return cls(cell, **{**own, "name": layer.name, **options})
+        names = ("return_sequences", "return_state", "name", "trainable")
+        return cls(cell, **{**{name: getattr(layer, name) for name in names}, **options})
 
     @property
     def kernels(self) -> tuple[Choice, ...]:
@@ -90,9 +96,11 @@ class PackedRNN(keras.layers.Layer):
         mask: Any = None,
         initial_state: Any = None,
         training: bool = False,
+        inputs_mask: Any = None,
     ) -> Any:
-        """See the class."""
-        lengths = _lengths(mask) if sequence_length is None and mask is not None else sequence_length
+        """See the class; `inputs_mask` is the inputs' mask as Keras hands it in where other tensors come too."""
+        masks = _given(inputs, mask) or _given(inputs, inputs_mask)
+        lengths = _lengths(masks) if sequence_length is None and masks else sequence_length
         outputs, states = packed_rnn(
             self.cell, inputs, lengths, initial_state=initial_state, training=bool(training), **self.options
         )
@@ -110,7 +118,8 @@ class PackedRNN(keras.layers.Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The inputs' own, where outputs are sequences."""
-        mask = previous_mask if self.return_sequences else None
+        masks = _given(inputs, previous_mask)
+        mask = masks[0] if masks and self.return_sequences else None
         return (mask, *(None for _ in self._state_sizes())) if self.return_state else mask
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -151,15 +160,26 @@ def _each_shape(shapes: Any, make: Callable[[Any], Any]) -> Any:
     return make(shapes)
 
 
-def _lengths(mask: Any) -> tf.Tensor:
-    """A mask [B, T] as lengths [B]."""
-    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-    check = tf.debugging.assert_equal(
-        tf.cast(mask, tf.bool),
-        sequence_mask(lengths, tf.shape(mask)[1]),
-        "PackedRNN needs a mask that is true up to each example's end and false after it: pad behind, not in front",
-    )
-    with tf.control_dependencies([] if check is None else [check]):
+def _given(inputs: Any, mask: Any) -> list[Any]:
+    """The masks that there are, of nested inputs of each."""
+    return [
+        one for one in (tf.nest.flatten(mask) if tf.nest.is_nested(inputs) else [mask]) if one is not None
+    ]
+
+
+def _lengths(masks: Sequence[Any]) -> tf.Tensor:
+    """Masks [B, T], all equal, as lengths [B]."""
+    lengths = tf.reduce_sum(tf.cast(masks[0], tf.int32), axis=1)
+    checks = [
+        tf.debugging.assert_equal(
+            tf.cast(mask, tf.bool),
+            sequence_mask(lengths, tf.shape(mask)[1]),
+            "PackedRNN needs a mask that is true up to each example's end and false after it, the same for all "
+            "inputs: pad behind, not in front",
+        )
+        for mask in masks
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(lengths)
 
 
@@ -169,13 +189,16 @@ _CELLS: dict[type, tuple[type, dict[str, Any]]] = {
     keras.layers.SimpleRNN: (BasicRNNCell, {}),
 }
 # What a cell here cannot do otherwise, by the names of Keras' options.
-_FIXED = {
+_FIXED: dict[str, Any] = {
     "recurrent_activation": "sigmoid",
     "use_bias": True,
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "go_backwards": False,
     "stateful": False,
+    "activity_regularizer": None,
+    **{f"{weight}_regularizer": None for weight in ("kernel", "recurrent", "bias")},
+    **{f"{weight}_constraint": None for weight in ("kernel", "recurrent", "bias")},
 }
 
 
