@@ -115,6 +115,12 @@ def test_equals_dynamic(packed, dynamic, name):
     same(packed(*batch), dynamic(*batch))
 
 
+def test_no_step_to_take(packed, dynamic):
+    batch = make_batch([0, 0, 0])
+    assert batch[0].shape == (3, 0, D)
+    same(packed(*batch), dynamic(*batch))
+
+
 def test_batches_of_all_sizes_take_one_trace(packed):
     for seed, size in enumerate([32, 31, 7, 1, 19]):
         packed(*make_batch(geometric(size, seed)))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from workbench.cells.base import compute_dtype, output_size, stepper
 from workbench.rnn.packing.keras_masks import masks_of_rows
-from workbench.rnn.packing.order import pack, take, unpack
+from workbench.rnn.packing.order import Chain, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
 
@@ -21,15 +21,13 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """
     packing = pack(received.lengths, received.time, backwards=received.backwards)
     (chain,) = packing.chains
-    packed = tf.nest.map_structure(
-        lambda x: take(tf.reshape(x, [-1, *x.shape[2:]]), chain.source, chain.valid), received.inputs
-    )
+    steps = tf.nest.map_structure(lambda x: _steps(x, chain), received.inputs)
     run = stepper(received.cell, received.training)
     sizes = tf.nest.flatten(output_size(received.cell))
 
     def body(t: Any, states: list[tf.Tensor], outputs: list[tf.TensorArray]) -> tuple:
-        rows, at = chain.rows[t], chain.offset[t]
-        inputs = tf.nest.map_structure(lambda x: _known(x[at : at + rows], x), packed)
+        rows = chain.rows[t]
+        inputs = tf.nest.map_structure(lambda array: array.read(t), steps)
         part = tf.nest.pack_sequence_as(received.states, [_known(state[:rows], state) for state in states])
         output, new_states = run(inputs, part)
         states = [
@@ -47,6 +45,14 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)
     ]
     return outputs, [_moved(state, packing.place, chain.examples) for state in states]
+
+
+def _steps(inputs: tf.Tensor, chain: Chain) -> tf.TensorArray:
+    """The packed rows of each step: in an array, since a slice's gradient is as large as all steps together."""
+    packed = take(tf.reshape(inputs, [-1, *inputs.shape[2:]]), chain.source, chain.valid)
+    shape = [None, *packed.shape[1:]]
+    array = tf.TensorArray(packed.dtype, chain.steps + 1, infer_shape=False, element_shape=shape)
+    return array.split(packed, tf.concat([chain.rows, [0]], 0))  # no array is split into nothing
 
 
 def _moved(state: tf.Tensor, order: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
