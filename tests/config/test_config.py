@@ -98,8 +98,16 @@ REFUSED = [
     (["cell.name=lstmm"], "cell.name=lstmm: must be one of"),
     (["rnn=static"], "a new graph for every length; take padding=global"),
     (
-        ["rnn=packed", "rnn.kernel=xla", "cell.residual=true"],
-        "rnn.kernel=xla: a wrapped cell is not in one-step",
+        ["rnn=packed", "rnn.kernel=xla", "cell.attention_length=3"],
+        "xla: a cell with attention is not in one-step",
+    ),
+    (
+        ["rnn=packed", "rnn.kernel=plain", "cell.state_keep_prob=0.5"],
+        "a cell whose states are dropped is not in",
+    ),
+    (
+        ["rnn=packed", "rnn.kernel=xla", "cell=layer_norm_lstm", "cell.dropout_keep_prob=0.5"],
+        "cell=layer_norm_lstm with cell.dropout_keep_prob under 1 is not in one-step form",
     ),
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
     (["loss=sign"], "class 0 is in use"),
@@ -133,6 +141,11 @@ def test_what_cannot_run_is_refused_with_key_value_and_remedy(
     compose: Composer, overrides: list[str], words: str
 ) -> None:
     assert any(words in str(problem) for problem in problems(compose(overrides)))
+
+
+def test_what_acts_around_a_cell_leaves_it_every_packed_kernel(compose: Composer) -> None:
+    around = ["cell.residual=true", "cell.layers=2", "cell.input_keep_prob=0.5", "cell.output_keep_prob=0.5"]
+    assert not problems(compose(["rnn=packed", "rnn.kernel=xla", *around]))
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,22 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     cell, kernel = tree["cell"], tree["rnn"].get("kernel")
     if kernel not in ("xla", "plain"):
         return []
-    wrapped = _wrapped(cell)
-    if not wrapped and cell["name"] not in ("lstm_block", "gru_block", "custom"):
+    what = _stepless(cell)
+    if what is None:
         return []
-    what = "a wrapped cell" if wrapped else f"cell={cell['name']}"
     remedy = f"{what} is not in one-step form, which this kernel needs; take rnn.kernel=auto or autodiff"
     return [Problem("rnn.kernel", kernel, remedy, skip=True)]
+
+
+def _stepless(cell: Mapping[str, Any]) -> str | None:
+    """What of a cell is not in one-step form. Residual, and dropout of inputs and outputs, act around a step."""
+    if cell["attention_length"] is not None:
+        return "a cell with attention"
+    if cell["state_keep_prob"] < 1:
+        return "a cell whose states are dropped"
+    if cell.get("dropout_keep_prob", 1) < 1:
+        return f"cell={cell['name']} with cell.dropout_keep_prob under 1"
+    return f"cell={cell['name']}" if cell["name"] in ("lstm_block", "gru_block", "custom") else None
 
 
 def _wrapped(cell: Mapping[str, Any]) -> bool:

@@ -52,7 +52,7 @@ def packed_rnn(
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
     the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
     `chains`: into how many independent parts a batch falls in the "xla" kernel, which run on as many cores; fewer
-    where a part would have fewer than four examples.
+    where a part would have fewer than four examples (if their number, or `batch_size`, is known while tracing).
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 
