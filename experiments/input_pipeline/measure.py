@@ -181,7 +181,7 @@ def main() -> None:
     """Measure and write results/."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--treebank", help="folder of UD_English-EWT; without it Python source alone is read")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     begin = time.perf_counter()

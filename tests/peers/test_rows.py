@@ -130,6 +130,8 @@ def test_every_goal_can_be_measured_and_full_has_all_of_quick():
         assert {goal.peer for goal in job.goals if goal.peer} <= set(job.arms), job.setting.name
         assert set(job.memory) <= set(job.arms)
         assert len({(goal.quantity, goal.peer) for goal in job.goals}) == len(job.goals), job.setting.name
+        near = job.setting.units == 256 and "ceiling" in job.arms
+        assert (Goal("share_of_ceiling", 0.6) in job.goals) == near, job.setting.name
     for job in quick:
         assert set(job.goals) <= set(full[job.setting].goals), job.setting.name
         assert set(job.arms) <= set(full[job.setting].arms)
