@@ -37,8 +37,8 @@ class PackedRNN(keras.layers.Layer):
     the layer compiles its own part.
 
     Both ways are two layers, one with `go_backwards`, whose outputs stand in the order of the inputs.
-    `keras.layers.Bidirectional` does not take this layer: it would turn them over once more. A model with it is saved as
-    `.keras`; `model.export` fails, as TensorFlow cannot put the gradient of the loops into a SavedModel.
+    `keras.layers.Bidirectional` does not take this layer: it would turn them over once more. A model with it is
+    saved as `.keras`; `model.export` fails, as TensorFlow cannot put the gradient of the loops into a SavedModel.
 
     Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
     """
