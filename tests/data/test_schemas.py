@@ -21,7 +21,7 @@ def test_every_option_of_a_source_is_taken_by_prepare_or_by_the_source():
     assert names(Built) - names(Data) < keywords
     for name, schema in SCHEMAS.items():
         if name == "tfrecord":
-            assert names(schema) - names(Data) == {"path"}
+            assert names(schema) - names(Data) == {"path", "test"}
         else:
             own = names(schema) - names(Built) - keywords
             assert own <= set(SOURCES[name].defaults)
