@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.claims import load
+from workbench.claims import ClaimSet, load
 from workbench.claims.table import judge_table
 
 CLAIMS = """\
@@ -134,6 +135,35 @@ def verdicts(sweep_runs, tmp_path_factory):
     path: Path = tmp_path_factory.mktemp("claims") / "claims.yaml"
     path.write_text(CLAIMS, encoding="utf-8")
     return judge_table(load(path), sweep_runs)
+
+
+BESIDE = """\
+schema: 1
+pairs: 8
+claims:
+- name: batch_is_faster
+  statement: Batch padding trains faster.
+  source: ours
+  metric: speed/valid_tokens_per_s
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: higher
+  smallest: 1.2
+  why_smallest: less is not worth it
+  over: {cell.name: [lstm, gru]}
+"""
+
+
+@pytest.fixture
+def declare(tmp_path: Path) -> Callable[[str], ClaimSet]:
+    """The claim that a report says something beside, and another, written as in claims.yaml."""
+
+    def load_with(another: str) -> ClaimSet:
+        path = tmp_path / "claims.yaml"
+        path.write_text(BESIDE + another)
+        return load(path)
+
+    return load_with
 
 
 @pytest.fixture

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from workbench.claims import judge_table, load
+from workbench.claims import judge_table
 from workbench.report import page
 from workbench.report.foretold import PREDICTED, foretold
 
-FILE = """
-schema: 1
-pairs: 8
-claims:
-- name: batch_is_faster
-  statement: Batch padding trains faster.
-  source: ours
-  metric: speed/valid_tokens_per_s
-  treatment: {padding.name: batch}
-  control: {padding.name: global}
-  direction: higher
-  smallest: 1.2
-  why_smallest: less is not worth it
-  over: {cell.name: [lstm, gru]}
+ANOTHER = """\
 - name: the_gru_is_faster
   statement: Another matter than padding.
   source: ours
@@ -38,11 +24,9 @@ claims:
 """
 
 
-def test_the_ideal_gain_is_the_ratio_of_valid_shares(tmp_path: Path, sweep_runs, facts) -> None:
+def test_the_ideal_gain_is_the_ratio_of_valid_shares(declare, sweep_runs, facts) -> None:
     """0.86 and 0.61 of the positions are padding: 0.39 / 0.14 = 2.7857; speeds are 12,000 and 42,000."""
-    path = tmp_path / "claims.yaml"
-    path.write_text(FILE)
-    claims = load(path)
+    claims = declare(ANOTHER)
     verdicts = judge_table(claims, sweep_runs)
     (found,) = foretold(claims, sweep_runs, verdicts)
     assert (found.claim, found.ideal) == ("batch_is_faster", pytest.approx(2.7857, rel=1e-4))

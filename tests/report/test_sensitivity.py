@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from workbench.claims import Claim, judge_table, load
+from workbench.claims import Claim, judge_table
 from workbench.report import page
 from workbench.report.sensitivity import CALIBRATIONS, adjusted, at_equal_calibration
 
-FILE = """
-schema: 1
-pairs: 8
-claims:
-- name: batch_is_faster
-  statement: Batch padding trains faster.
-  source: ours
-  metric: speed/valid_tokens_per_s
-  treatment: {padding.name: batch}
-  control: {padding.name: global}
-  direction: higher
-  smallest: 1.2
-  why_smallest: less is not worth it
-  over: {cell.name: [lstm, gru]}
+ANOTHER = """\
 - name: batch_builds_faster
   statement: Built outside the window, which the calibrations do not stand beside.
   source: ours
@@ -43,10 +29,8 @@ SPEED = {"global": 12_000.0, "batch": 42_000.0}
 
 
 @pytest.fixture
-def declared(tmp_path: Path) -> list[Claim]:
-    path = tmp_path / "claims.yaml"
-    path.write_text(FILE)
-    return load(path)
+def declared(declare) -> list[Claim]:
+    return declare(ANOTHER)
 
 
 @pytest.fixture

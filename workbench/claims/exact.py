@@ -49,17 +49,13 @@ def _counter_examples(row: Row) -> Iterator[str]:
 
 
 def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
-    """Later attempts, A/A runs and runs set aside, of a pair's own runs' keys, that give another value.
-
-    What the claim itself tells apart (data.task is no part of a key) tells its repeats apart too.
-    """
+    """Later attempts, A/A runs and runs set aside that repeat a pair's own runs and give another value."""
     metric, tolerance = row.claim.metric, _tolerance(row)
-    told = {*row.claim.treatment, *row.claim.control, *row.claim.over}
     used = {run.run_id: run for pair in row.pairs.pairs for run in (pair.treatment, pair.control) if run}
     for first in used.values():
         for run in runs:
-            same = run.key == first.key and all(run.value(name) == first.value(name) for name in told)
-            if same and run.run_id not in used and not run.lacking(metric) and not first.lacking(metric):
+            same = run.repeated == first.repeated and run.run_id not in used
+            if same and not run.lacking(metric) and not first.lacking(metric):
                 apart = effect(row.claim.scale, run.metrics[metric], first.metrics[metric])
                 if not abs(apart) <= tolerance:
                     yield (

@@ -128,7 +128,7 @@ def _pairs(claim: Claim, runs: Sequence[Run], planned: int) -> Pairs:
     first: dict[object, list[Run]] = {}
     again: dict[object, list[Run]] = {}
     for run in runs:
-        (again if run.repeat else first).setdefault(_repeated(run), []).append(run)
+        (again if run.repeat else first).setdefault(run.repeated, []).append(run)
     pairs = []
     for key, attempts in again.items():
         block = attempts[0].value(claim.block)
@@ -191,12 +191,12 @@ def _unequal(pairs: Pairs, metric: str) -> list[str]:
 def _differing(block: str, runs: Sequence[Run], planned: int) -> str:
     """Every run of a repeated key that is not bit-identical to the key's first, in one sentence; else nothing."""
     blocks, _ = blocks_of(block, runs, planned)
-    repeated = {_repeated(run) for run in runs if run.repeat}
+    repeated = {run.repeated for run in runs if run.repeat}
     alike: dict[object, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.repeat, run.order)):
         is_counted = run.status == "FINISHED" and run.value(block) in blocks
-        if _repeated(run) in repeated and is_counted and _digests(run):
-            alike.setdefault(_repeated(run), []).append(run)
+        if run.repeated in repeated and is_counted and _digests(run):
+            alike.setdefault(run.repeated, []).append(run)
     found = []
     for first, *others in alike.values():
         for run in others:
@@ -209,11 +209,6 @@ def _differing(block: str, runs: Sequence[Run], planned: int) -> str:
     if not found:
         return ""
     return f"the control run again is not bit-identical to the control: {'; '.join(found)}"
-
-
-def _repeated(run: Run) -> tuple[object, ...]:
-    """What a repeat is one of: its key, and the data (of another task, or place) that a key leaves out."""
-    return run.key, run.params.get("data.fingerprint")
 
 
 def _digests(run: Run) -> dict[str, str]:

@@ -92,6 +92,11 @@ class Run:
         )
 
     @property
+    def repeated(self) -> tuple[object, ...]:
+        """What a repeat of the run is one of: its key, and the data (its task and content) that a key leaves out."""
+        return self.key, self.params.get("data.task"), self.params.get("data.fingerprint")
+
+    @property
     def repeat(self) -> int:
         """0 for the run itself, 1 or more for the A/A arm's."""
         return int(float(self.tags.get("workbench.repeat") or 0))
