@@ -93,7 +93,7 @@ class Run:
 
     @property
     def repeated(self) -> tuple[object, ...]:
-        """What a repeat of the run is one of: its key, and the data (its task and content) that a key leaves out."""
+        """What a repeat of the run is one of: its key, and the data (task, content) that a key leaves out."""
         return self.key, self.params.get("data.task"), self.params.get("data.fingerprint")
 
     @property
