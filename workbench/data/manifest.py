@@ -10,19 +10,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.data.errors import DataError
+from workbench.data.whose import INDEX, MANIFEST, restore, without_manifest
 
 VERSION = 1
-MANIFEST = "manifest.json"
 TASKS = ("tag", "classify")
 INPUTS = ("ids", "features")
 SPLITS = ("train", "validation", "test")
-COMPRESSIONS = ("", "GZIP")
+COMPRESSIONS = ("", "GZIP", "ZLIB")
 PAD, UNKNOWN = "<pad>", "<unk>"
 FEATURE_NAMES = {"length": "length", "inputs": "inputs", "labels": "labels"}
 
@@ -77,8 +77,9 @@ class Manifest:
     padding and no example has it.
     `dropped`: reason -> how many examples (reasons that begin with `files_`: files) were left out.
     `cut`: `examples` longer than max_length that were cut, and the `pieces` made of them.
-    `feature_names`: what `length`, `inputs` and `labels` are called in the SequenceExamples.
-    `compression`: "" or "GZIP", for all shards.
+    `feature_names`: what `length`, `inputs` and `labels` are called in the SequenceExamples. A `length` of "" says
+    that the context has none: an example is as long as its list of inputs.
+    `compression`: "", "GZIP" or "ZLIB", for all shards.
     `fingerprint`: SHA-256 over all of that which bears on a batch, the shards' own SHA-256 included, and over
     nothing that depends on the machine or the folder.
     """
@@ -162,13 +163,16 @@ def load_manifest(folder: str | Path) -> Manifest:
     """
     path = Path(folder) / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            path, "file", "missing", "not a data set, or one whose writing never ended: prepare it again"
-        ) from None
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise DataError(path, "file", str(error), "unreadable: prepare the data set again") from None
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+    except (FileNotFoundError, NotADirectoryError):
+        value, remedy = without_manifest(Path(folder))
+        raise DataError(path, "file", value, f"no data set: {remedy}") from None
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # bytes that are no UTF-8 or no JSON are ValueErrors
+        raise DataError(path, "file", str(error), f"unreadable: {restore(path)}") from None
     return from_json(content, path)
 
 
@@ -177,9 +181,14 @@ def from_json(content: object, path: str | Path = MANIFEST) -> Manifest:
     if not isinstance(content, dict):
         raise DataError(path, "file", type(content).__name__, "must be a JSON object")
     version = content.get("version")
-    if version != VERSION:
+    if "version" not in content:
+        has = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise DataError(
-            path, "version", version, f"this program reads version {VERSION}: prepare the data set again"
+            path, "version", "missing", f"no manifest of the workbench, it has {has}: {INDEX} writes one"
+        )
+    if version != VERSION or isinstance(version, bool):
+        raise DataError(
+            path, "version", version, f"this program reads version {VERSION}: {restore(Path(path))}"
         )
     content = dict(content)
     _check_fields(Manifest, content, path, "")
@@ -197,9 +206,20 @@ def from_json(content: object, path: str | Path = MANIFEST) -> Manifest:
             "fingerprint",
             given,
             f"the manifest's content has {manifest.computed_fingerprint()}: it was edited after it was written; "
-            "prepare the data set again, or remove the field if the edit is right",
+            f"take the field out if the edit is right, else {restore(Path(path))}",
         )
     return manifest
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, no key of which may be there twice: the first would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)} is there twice in an object"
+        )
+    return found
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -251,14 +271,17 @@ def _check_fields(kind: type, content: object, path: str | Path, prefix: str) ->
 
 def _split(value: dict[str, Any], path: str | Path, where: str) -> SplitInfo:
     _check_fields(SplitInfo, value, path, where)
-    try:
-        histogram = {int(length): int(count) for length, count in value["histogram"].items()}
-        counts = tuple(int(count) for count in value.get("label_counts", ()))
-    except (TypeError, ValueError):
-        raise DataError(
-            path, f"{where}.histogram", value, "lengths and counts must be whole numbers"
-        ) from None
-    split = SplitInfo(**{**value, "histogram": histogram, "label_counts": counts})
+    counts = value.get("label_counts", [])
+    for name, numbers in (
+        ("histogram", value["histogram"].values()),
+        ("histogram", [int(key) if key.isdecimal() else key for key in value["histogram"]]),
+        ("label_counts", counts),
+    ):
+        for number in numbers:
+            if type(number) is not int or number < 0:
+                raise DataError(path, f"{where}.{name}", number, "lengths and counts must be whole numbers")
+    histogram = {int(length): count for length, count in value["histogram"].items()}
+    split = SplitInfo(**{**value, "histogram": histogram, "label_counts": tuple(counts)})
     for name, wanted in (
         ("examples", sum(histogram.values())),
         ("tokens", sum(length * count for length, count in histogram.items())),
@@ -300,9 +323,49 @@ def check_schema(manifest: Manifest, path: str | Path) -> None:
         raise DataError(path, "vocabulary", "empty", 'inputs are "ids": a symbol for each is needed')
     if len(manifest.labels) <= manifest.first_class:
         raise DataError(path, "labels", manifest.labels, "no class is left: name the classes")
-    for name in manifest.feature_names:
+    used: dict[str, str] = {}
+    for name, called in manifest.feature_names.items():
         if name not in FEATURE_NAMES:
             raise DataError(path, f"feature_names.{name}", name, f"names are {', '.join(FEATURE_NAMES)}")
+        if not isinstance(called, str) or not (called or name == "length"):
+            raise DataError(
+                path, f"feature_names.{name}", called, "must be what the SequenceExamples call it"
+            )
+        if called in used:
+            raise DataError(
+                path, f"feature_names.{name}", called, f"{used[called]} is called so too: each its own"
+            )
+        used[called] = name
+
+
+def check_apart(shards: Sequence[Shard], path: str | Path, *, within: bool = False) -> None:
+    """Raise DataError, naming both, where a file is listed twice or the same bytes are in two splits.
+
+    `within`: also where the same bytes are twice in one split. Examples that are alike, in files that are not, are
+    left alone: short sentences occur in every split of a real corpus.
+    """
+    files: dict[str, Shard] = {}
+    contents: dict[str, Shard] = {}
+    for i, shard in enumerate(shards):
+        first = files.setdefault(str(Path(shard.file)), shard)
+        if first is shard and shard.examples:
+            first = contents.setdefault(shard.sha256, shard)
+        if first is shard or (first.split == shard.split and first.file != shard.file and not within):
+            continue
+        raise _twice(path, f"shards[{i}].file", shard, first)
+
+
+def _twice(path: str | Path, field: str, shard: Shard, first: Shard) -> DataError:
+    which = "the same file" if Path(first.file) == Path(shard.file) else f"the same bytes as {first.file}"
+    if first.split == shard.split:
+        return DataError(
+            path, field, shard.file, f"{which}, twice in {shard.split}: each of its examples would count "
+            "twice; list it once"
+        )  # fmt: skip
+    return DataError(
+        path, field, shard.file, f"{which}, in {first.split} and in {shard.split}: what is learned on one would be "
+        "measured on the same examples; list it in one of them, and give the other its own"
+    )  # fmt: skip
 
 
 def _check_meaning(manifest: Manifest, path: str | Path) -> None:
@@ -338,3 +401,4 @@ def _check_meaning(manifest: Manifest, path: str | Path) -> None:
             raise DataError(
                 path, f"shards[{i}].split", shard.split, f"splits are {', '.join(manifest.splits)}"
             )
+    check_apart(manifest.shards, path)

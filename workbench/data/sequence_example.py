@@ -53,10 +53,13 @@ def to_sequence_example(example: Encoded, names: dict[str, str] = FEATURE_NAMES)
 
 
 def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Context and sequence features as TensorFlow's parsers want them declared."""
+    """Context and sequence features as TensorFlow's parsers want them declared.
+
+    The length is not among them: an example is as long as its inputs, and a length that is written says the same.
+    """
     names = manifest.feature_names
     scalar = tf.io.FixedLenFeature([], tf.int64)
-    context = {names["length"]: scalar}
+    context: dict[str, Any] = {}
     if manifest.inputs == "ids":
         sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([], tf.int64)}
     else:
@@ -74,10 +77,10 @@ def parse_batch(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tenso
     The examples are taken to be what `manifest` says: `verify.read_split` made sure of it.
     """
     context, sequence = declared_features(manifest)
-    singles, lists, _ = tf.io.parse_sequence_example(
+    singles, lists, steps = tf.io.parse_sequence_example(
         serialized, context_features=context, sequence_features=sequence
     )
-    return _batch(singles, lists, manifest)
+    return _batch(singles, lists, steps[manifest.feature_names["inputs"]], manifest)
 
 
 def parse_one(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]:
@@ -86,11 +89,12 @@ def parse_one(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]
     singles, lists = tf.io.parse_single_sequence_example(
         serialized, context_features=context, sequence_features=sequence
     )
-    return _batch(singles, lists, manifest)
+    steps = tf.shape(lists[manifest.feature_names["inputs"]])[0]
+    return _batch(singles, lists, steps, manifest)
 
 
 def _batch(
-    singles: dict[str, tf.Tensor], lists: dict[str, tf.Tensor], manifest: Manifest
+    singles: dict[str, tf.Tensor], lists: dict[str, tf.Tensor], steps: tf.Tensor, manifest: Manifest
 ) -> dict[str, tf.Tensor]:
     """The workbench's names and types."""
     names = manifest.feature_names
@@ -99,5 +103,5 @@ def _batch(
     return {
         "inputs": tf.cast(inputs, tf.int32) if manifest.inputs == "ids" else inputs,
         "labels": tf.cast(labels, tf.int32),
-        "length": tf.cast(singles[names["length"]], tf.int32),
+        "length": tf.cast(steps, tf.int32),
     }

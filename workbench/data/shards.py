@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import inspect
 import os
 import shutil
@@ -38,11 +39,13 @@ from workbench.data.manifest import (
     VERSION,
     Manifest,
     Shard,
+    check_apart,
     load_manifest,
 )
 from workbench.data.sequence_example import to_sequence_example
 from workbench.data.sources import SOURCES, Corpus, Example, digest
 from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
+from workbench.data.whose import LOCKS
 
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
@@ -83,7 +86,7 @@ def prepare(
     `task`: None for the source's own: that of the manifest, or the first of those that the source can give.
     `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by
     `split_seed`; where the source has a validation split of its own, it is cut to `validation_share` of that too.
-    `shards`: files for each split. `first_class=1` leaves class 0 to padding. `compression`: "" or "GZIP".
+    `shards`: files for each split. `first_class=1` leaves class 0 to padding. `compression`: "", "GZIP" or "ZLIB".
 
     The folder's name is the source and a hash of all that bears on its content, the source's files included.
     Raises DataError. Of a data set that is there already only the manifest is read: `open_dataset` tells
@@ -181,7 +184,7 @@ def write_dataset(
     """
     folder = Path(folder)
     if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: remove it, or name another")
+        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
     _check_writing(name, task, shards, compression)
     if feature_size is not None and feature_size < 1:
         raise DataError(name, "feature_size", feature_size, "must be 1 or more, or None for ids and symbols")
@@ -256,7 +259,7 @@ def _check_writing(where: str, task: str, shards: int, compression: str) -> None
     if shards < 1:
         raise DataError(where, "shards", shards, "must be 1 or more")
     if compression not in COMPRESSIONS:
-        raise DataError(where, "compression", compression, 'must be "" or "GZIP"')
+        raise DataError(where, "compression", compression, 'must be "", "GZIP" or "ZLIB"')
 
 
 def _is_named(labels: Any) -> bool:
@@ -295,6 +298,7 @@ def _write(
         for split, examples in encoded.splits.items()
     }
     needed = sum(len(record) + 16 for of in records.values() for record in of)
+    _check_apart(records, name)
     free = shutil.disk_usage(target.parent).free
     if not compression and free < needed:
         raise DataError(target.parent, "free space", f"{free} bytes, {needed} needed", _MESSAGE_NO_SPACE)
@@ -306,8 +310,9 @@ def _write(
             count = min(shards, len(of))
             for k in range(count):
                 part = of[k * len(of) // count : (k + 1) * len(of) // count]
-                file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + (".gz" if compression else "")
+                file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + {"GZIP": ".gz", "ZLIB": ".zlib"}.get(compression, "")
                 written.append(_write_shard(temporary, split, file, part, compression))
+        check_apart(written, name)
         manifest = Manifest(
             name=name,
             task=task,
@@ -346,6 +351,19 @@ def _write(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _check_apart(records: Mapping[str, Sequence[bytes]], name: str) -> None:
+    """Raise DataError where two splits have the same examples, in whatever order."""
+    found: dict[bytes, str] = {}
+    for split, of in records.items():
+        content = hashlib.sha256(b"".join(sorted(hashlib.sha256(record).digest() for record in of))).digest()
+        if content in found:
+            raise DataError(
+                name, f"splits.{split}", f"{len(of)} examples", f"are those of {found[content]}: what is learned on "
+                "one would be measured on the same; give each split its own, or leave one out"
+            )  # fmt: skip
+        found[content] = split
+
+
 def _write_shard(folder: Path, split: str, file: str, records: Sequence[bytes], compression: str) -> Shard:
     path = folder / file
     with tf.io.TFRecordWriter(str(path), compression or None) as writer:
@@ -368,8 +386,8 @@ def _sync(path: Path) -> None:
 def _lock(cache: Path, name: str) -> Iterator[None]:
     """One process at a time for each data set; the kernel releases the lock of one that died."""
     with _folder_errors(cache):
-        (cache / ".locks").mkdir(parents=True, exist_ok=True)
-        stream = (cache / ".locks" / name).open("w")
+        (cache / LOCKS).mkdir(parents=True, exist_ok=True)
+        stream = (cache / LOCKS / name).open("w")
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -382,7 +400,7 @@ def _remove_leftovers(cache: Path, mine: str) -> None:
         if name == mine:
             shutil.rmtree(leftover, ignore_errors=True)
             continue
-        with (cache / ".locks" / name).open("w") as stream:
+        with (cache / LOCKS / name).open("w") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -1,49 +1,37 @@
-"""Is a data set what its manifest says? `open_dataset` checks files, `read_split` and `chunks` what is in them.
+"""Is a data set what its manifest says? `open_dataset` checks files, `read_split` what is in them.
 
 Every fault is a DataError that names the file, the field, the value and the remedy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from workbench.data.encode import check_range
 from workbench.data.errors import DataError
+from workbench.data.file_kind import EMPTY, check_tfrecord
 from workbench.data.given import check_names, check_splits
 from workbench.data.manifest import (
     MANIFEST,
     Manifest,
     Shard,
     SplitInfo,
+    check_apart,
     check_schema,
     from_json,
     load_manifest,
 )
-
-_AGAIN = "copy or prepare the data set again (remove the folder first)"
-_CHUNK = 4096  # examples parsed at once
-
-
-class Chunk(NamedTuple):
-    """Some examples of a shard, in order: as they are stored, and parsed.
-
-    `lengths` int64 [N]; `inputs` int64 [tokens] or float32 [tokens, D] and `labels` int64 [tokens] (or [N]),
-    example after example.
-    """
-
-    serialized: list[bytes]
-    lengths: np.ndarray
-    inputs: np.ndarray
-    labels: np.ndarray
+from workbench.data.read_shard import Chunk, read_shard
+from workbench.data.record_faults import decoded
+from workbench.data.whose import did_you_mean, restore
 
 
 class Counts:
@@ -77,26 +65,29 @@ def open_dataset(folder: str | Path, verify: bool = True) -> Manifest:
     folder = Path(folder)
     manifest = load_manifest(folder)
     for i, shard in enumerate(manifest.shards if verify else []):
-        path = folder / shard.file
-        try:
-            size = path.stat().st_size
-            found = sha256(path) if size == shard.bytes else ""
-        except FileNotFoundError:
-            raise DataError(path, f"shards[{i}].file", "missing", _AGAIN) from None
-        except OSError as error:
-            raise DataError(path, f"shards[{i}].file", str(error), f"cannot be read: {_AGAIN}") from None
-        if size != shard.bytes:
-            raise DataError(
-                path,
-                f"shards[{i}].bytes",
-                size,
-                f"truncated or changed, the manifest says {shard.bytes}: {_AGAIN}",
-            )
-        if found != shard.sha256:
-            raise DataError(
-                path, f"shards[{i}].sha256", found, f"damaged, the manifest says {shard.sha256}: {_AGAIN}"
-            )
+        _check_whole(folder / shard.file, f"shards[{i}]", shard, manifest.compression)
     return manifest
+
+
+def _check_whole(path: Path, field: str, shard: Shard, compression: str) -> None:
+    """Raise DataError unless the file is there, of the size and with the SHA-256 that the manifest says."""
+    try:
+        size = path.stat().st_size
+        found = sha256(path) if size == shard.bytes else ""
+    except FileNotFoundError:
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        remedy = f"{restore(path)}{did_you_mean(path.name, beside)}"
+        raise DataError(path, f"{field}.file", "missing", remedy) from None
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+        raise DataError(path, f"{field}.file", str(error), f"cannot be read: {restore(path)}") from None
+    if found == shard.sha256:
+        return
+    check_tfrecord(path, compression)  # a file in its place says most by what it is
+    if size != shard.bytes:
+        what = f"truncated or changed, the manifest says {shard.bytes}: {restore(path)}"
+        raise DataError(path, f"{field}.bytes", size, what)
+    what = f"damaged, the manifest says {shard.sha256}: {restore(path)}"
+    raise DataError(path, f"{field}.sha256", found, what)
 
 
 def verify_examples(folder: str | Path) -> Manifest:
@@ -126,9 +117,8 @@ def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: i
             counts.add(chunk)
             yield chunk
         if read != shard.examples:
-            raise DataError(
-                folder / shard.file, "examples", read, f"the manifest says {shard.examples}: {_AGAIN}"
-            )
+            path = folder / shard.file
+            raise DataError(path, "examples", read, f"the manifest says {shard.examples}: {restore(path)}")
     found, said = counts.split_info(), manifest.splits[split]
     for name in ("histogram", "label_counts"):
         if getattr(found, name) != getattr(said, name) and (name == "histogram" or said.label_counts):
@@ -136,7 +126,7 @@ def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: i
                 folder / MANIFEST,
                 f"splits.{split}.{name}",
                 getattr(said, name),
-                f"the shards have {getattr(found, name)}: write the manifest again",
+                f"the shards have {getattr(found, name)}: {restore(folder / MANIFEST)}",
             )
 
 
@@ -172,7 +162,7 @@ def index_shards(
     task: str = "tag",
     vocabulary: Sequence[str] = (),
     feature_size: int | None = None,
-    feature_names: Mapping[str, str] | None = None,
+    feature_names: Mapping[str, str | None] | None = None,
     first_class: int = 0,
     compression: str = "",
 ) -> Manifest:
@@ -182,18 +172,17 @@ def index_shards(
                      name="treebank", labels=["NOUN", "VERB"], vocabulary=words,
                      feature_names={"inputs": "tokens"})
 
-    `splits`: split -> files in `folder`. `feature_names`: what the SequenceExamples call `length`, `inputs`
-    and `labels`, where it is something else. Every example is read and checked.
+    `splits`: split -> files in `folder`, each listed once, and no two in different splits of the same bytes.
+    `feature_names`: what the SequenceExamples call `length`, `inputs` and `labels`, where it is something else.
+    Where the first one's context has no `length`, or `length` is named "", the steps of `inputs` are counted, and
+    the manifest says so. `compression`: "", "GZIP" or "ZLIB". Every example is read and checked.
     """
     folder = Path(folder)
     check_splits(splits, name)
     if (folder / MANIFEST).exists():
         raise DataError(
-            folder / MANIFEST, "file", "exists", "nothing is written over: remove it to index again"
+            folder / MANIFEST, "file", "exists", "nothing is written over: rename it to index again"
         )
-    for split, files in splits.items():
-        if isinstance(files, str) or not files:
-            raise DataError(name, f"splits.{split}", files, "must be a list of file names, at least one")
     described: dict[str, Any] = {
         "name": name,
         "task": task,
@@ -206,138 +195,76 @@ def index_shards(
         "source": {"name": "index_shards"},
     }
     bare = Manifest(**described, splits={}, shards=[])
-    bare.feature_names.update(feature_names or {})
+    bare.feature_names.update({role: called or "" for role, called in (feature_names or {}).items()})
     check_schema(bare, name)
-    shards, infos = [], {}
-    for split, files in splits.items():
-        counts = Counts(len(described["labels"]))
-        for file in files:
-            path = folder / file
-            read = 0
-            for chunk in read_shard(path, bare):
-                counts.add(chunk)
-                read += len(chunk.lengths)
-            shards.append(Shard(split, file, read, path.stat().st_size, sha256(path)))
-        infos[split] = counts.split_info()
+    shards = _listed(folder, splits, name)
+    check_apart(shards, name, within=True)
+    if "length" not in (feature_names or {}):
+        bare.feature_names["length"] = _length_of(folder / shards[0].file, bare)
+    counts = {split: Counts(len(described["labels"])) for split in splits}
+    for i, shard in enumerate(shards):
+        read = 0
+        for chunk in read_shard(folder / shard.file, bare):
+            counts[shard.split].add(chunk)
+            read += len(chunk.lengths)
+        if not read:
+            raise DataError(
+                folder / shard.file, "file", EMPTY, "it has no record: copy it again, or leave it out"
+            )
+        shards[i] = dataclasses.replace(shard, examples=read)
+    infos = {split: of.split_info() for split, of in counts.items()}
     manifest = Manifest(**described, splits=infos, shards=shards, feature_names=bare.feature_names)
     from_json(manifest.to_json(), folder / MANIFEST)
     manifest.write(folder)
     return manifest
 
 
-def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
-    """The examples of one shard, in order, some thousands at a time, each parsed and checked."""
-    blocks = iter(tf.data.TFRecordDataset(str(path), manifest.compression or None).batch(_CHUNK))
-    first = 0
-    while True:
-        try:
-            block = next(blocks, None)
-        except tf.errors.OpError as error:
-            raise DataError(
-                path, f"record {first} or later", _reason(error), f"unreadable: {_AGAIN}"
-            ) from None
-        if block is None:
-            return
-        yield _checked(path, first, block.numpy().tolist(), manifest)
-        first += len(block)
+def _listed(folder: Path, splits: Mapping[str, Sequence[str]], name: str) -> list[Shard]:
+    """The files of all splits with size and SHA-256, their examples uncounted; DataError for one that is none."""
+    shards: list[Shard] = []
+    for split, files in splits.items():
+        if isinstance(files, (str, bytes)) or not isinstance(files, Sequence) or not files:
+            raise DataError(name, f"splits.{split}", files, "must be a list of file names, at least one")
+        for i, file in enumerate(map(str, files)):
+            path, field = folder / file, f"splits.{split}[{i}]"
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise DataError(name, field, file, f"must lie in {folder}, named by its place there")
+            try:
+                shards.append(
+                    Shard(split, file, int(path.stat().st_size > 0), path.stat().st_size, sha256(path))
+                )
+            except (OSError, ValueError) as error:
+                remedy = "name a file of the folder"
+                if isinstance(error, IsADirectoryError):
+                    remedy = "name the files in it"
+                elif not folder.is_dir():
+                    remedy = f"{folder} is no folder: give the one that holds the shards"
+                elif any(letter in file for letter in "*?["):
+                    remedy = "patterns are not expanded: list the names"
+                else:
+                    remedy += did_you_mean(file, (one.name for one in folder.iterdir()))
+                raise DataError(path, field, getattr(error, "strerror", None) or str(error), remedy) from None
+    return shards
 
 
-def _checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
-    """Parse some examples and check them. As ragged: one long example costs itself only."""
-    names, tag = manifest.feature_names, manifest.task == "tag"
-    lengths, lists, labels = _parsed(path, first, records, manifest)
-    if not tag and not lengths.all():
-        raise DataError(
-            f"{path}: example {first + int(np.argmin(lengths != 0))}",
-            names["length"],
-            0,
-            "an empty sequence cannot be classified: leave it out",
-        )
-    for name, width in ((names["inputs"], manifest.feature_size or 1), (names["labels"], 1)):
-        if name not in lists:
-            continue
-        steps, values = lists[name].row_lengths().numpy(), lists[name].values.row_lengths().numpy()
-        if (wrong := steps != lengths).any():
-            place = int(np.argmax(wrong))
-            raise DataError(
-                f"{path}: example {first + place}",
-                name,
-                int(steps[place]),
-                f"{names['length']} says {lengths[place]}: write them equally long",
-            )
-        if (wrong := values != width).any():
-            place = int(np.argmax(wrong))
-            example = first + int(np.searchsorted(np.cumsum(steps), place, side="right"))
-            raise DataError(
-                f"{path}: example {example}", name, int(values[place]), f"must have {width} values a token"
-            )
-    ends = np.cumsum(lengths)
-    if tag:
-        labels = lists[names["labels"]].flat_values.numpy()
-    label_ends = ends if tag else np.arange(1, len(lengths) + 1)
-    classes, low = len(manifest.labels), manifest.first_class
-    _in_range(path, first, labels, label_ends, classes, names["labels"], "the classes", low)
-    inputs = lists[names["inputs"]].flat_values.numpy()
-    if manifest.inputs == "ids":
-        size = len(manifest.vocabulary)
-        _in_range(path, first, inputs, ends, size, names["inputs"], "the vocabulary", 0)
-    else:
-        inputs = inputs.reshape(-1, manifest.feature_size)
-        finite = np.isfinite(inputs).all(axis=1)
-        if not finite.all():
-            token = int(np.argmin(finite))
-            example = int(np.searchsorted(ends, token, side="right"))
-            place = token - int(ends[example - 1] if example else 0)
-            raise DataError(
-                f"{path}: example {first + example}",
-                f"{names['inputs']}[{place}]",
-                inputs[token].tolist(),
-                "not finite, and would make the loss so: leave the example out, or give it a number",
-            )
-    return Chunk(records, lengths, inputs, labels)
-
-
-def _parsed(
-    path: Path, first: int, records: list[bytes], manifest: Manifest
-) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
-    """Lengths; the feature lists, ragged; labels of the examples where they have one each."""
-    names, tag = manifest.feature_names, manifest.task == "tag"
-    scalar = tf.io.FixedLenFeature([], tf.int64)
-    kind = tf.int64 if manifest.inputs == "ids" else tf.float32
-    context = {names["length"]: scalar} if tag else {names["length"]: scalar, names["labels"]: scalar}
-    sequence = {names["inputs"]: tf.io.RaggedFeature(kind)}
-    if tag:
-        sequence[names["labels"]] = tf.io.RaggedFeature(tf.int64)
+def _length_of(path: Path, manifest: Manifest) -> str:
+    """What the context of the first example calls its length: the usual name, or "" where it has none."""
+    usual = manifest.feature_names["length"]
     try:
-        with tf.device("CPU:0"):
-            singles, lists, _ = tf.io.parse_sequence_example(
-                records, context_features=context, sequence_features=sequence
-            )
-    except tf.errors.InvalidArgumentError as error:
+        check_tfrecord(path, manifest.compression)
+        [record] = tf.data.TFRecordDataset(str(path), manifest.compression or None).take(1)
+    except (tf.errors.OpError, ValueError):
+        return usual  # `read_shard` says what is wrong
+    context = decoded(record.numpy(), f"{path}: example 0").context.feature
+    if usual in context:
+        return usual
+    perhaps = [key for key in sorted(context) if "len" in key.lower() and context[key].int64_list.value]
+    if perhaps:
         raise DataError(
-            path,
-            f"examples {first} to {first + len(records) - 1}",
-            _reason(error),
-            "write them as the manifest says",
-        ) from None
-    labels = np.zeros(0, np.int64) if tag else singles[names["labels"]].numpy()
-    return singles[names["length"]].numpy(), lists, labels
-
-
-def _in_range(
-    path: Path, first: int, values: np.ndarray, ends: np.ndarray, size: int, field: str, of: str, low: int
-) -> None:
-    """`check_range`, naming the example: `ends` is where each example's values end."""
-    wrong = (values < low) | (values >= size)
-    if wrong.any():
-        example = int(np.searchsorted(ends, np.argmax(wrong), side="right"))
-        start = ends[example - 1] if example else 0
-        check_range(values[start : ends[example]], size, f"{path}: example {first + example}", field, of, low)
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the names of its nodes."""
-    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", error.message)
+            f"{path}: example 0", "feature_names['length']", "not given", f"is the length {' or '.join(perhaps)}, "
+            'which the context has? Name it, or give "" to have the steps counted, padding with them'
+        )  # fmt: skip
+    return ""
 
 
 def sha256(path: Path) -> str:

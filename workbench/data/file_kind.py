@@ -1,0 +1,157 @@
+"""What a file is, by its first bytes: `check_tfrecord` refuses what is no TFRecord file, and calls it what it is.
+
+Plain Python: nothing is read but the first bytes, and what a compressed file begins with once decompressed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import struct
+import zlib
+from pathlib import Path
+
+from workbench.data.errors import DataError
+from workbench.data.whose import INDEX, MANIFEST, restore
+
+TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compressed by zlib", "empty"
+_COMPRESSIONS = {GZIP: "GZIP", ZLIB: "ZLIB"}
+_HEAD = 1024
+_WRITE = (
+    "shards are TFRecord files of tf.train.SequenceExample: workbench.data.shards.write_dataset writes them"
+)
+_DECOMPRESS = "TensorFlow reads GZIP and ZLIB only: decompress it, or compress it by one of those"
+_UNPACK = f"{_DECOMPRESS}; an archive is unpacked first"
+_KINDS: tuple[tuple[int, bytes, str, str], ...] = (
+    (
+        0,
+        b"version https://git-lfs",
+        "a Git LFS pointer",
+        "`git lfs pull` fetches the file that it stands for",
+    ),
+    (0, b"/annex/objects/", "a git-annex pointer", "`git annex get` fetches the file that it stands for"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", _DECOMPRESS),
+    (0, b"BZh", "compressed by bzip2", _DECOMPRESS),
+    (0, b"\xfd7zXZ\x00", "compressed by xz", _DECOMPRESS),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4", _DECOMPRESS),
+    (0, b"\xff\x06\x00\x00sNaPpY", "compressed by snappy", _DECOMPRESS),
+    (0, b"PK\x03\x04", "a ZIP archive (.npz, .xlsx and .docx are such)", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (0, b"Rar!", "a RAR archive", _UNPACK),
+    (257, b"ustar", "a tar archive", _UNPACK),
+    (0, b"PAR1", "a Parquet file", _WRITE),
+    (0, b"ARROW1", "an Arrow file", _WRITE),
+    (0, b"FEA1", "a Feather file", _WRITE),
+    (0, b"\xff\xff\xff\xff", "an Arrow stream", _WRITE),
+    (0, b"ORC", "an ORC file", _WRITE),
+    (0, b"Obj\x01", "an Avro file", _WRITE),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _WRITE),
+    (0, b"\x93NUMPY", "a NumPy array (.npy)", _WRITE),
+    (0, b"SQLite format 3\x00", "an SQLite database", _WRITE),
+    (0, b"\x80\x02", "a Python pickle", _WRITE),
+    (0, b"\x80\x03", "a Python pickle", _WRITE),
+    (0, b"\x80\x04", "a Python pickle", _WRITE),
+    (0, b"\x80\x05", "a Python pickle", _WRITE),
+    (0, b"\x89PNG", "a PNG picture", _WRITE),
+    (0, b"\xff\xd8\xff", "a JPEG picture", _WRITE),
+    (0, b"%PDF", "a PDF file", _WRITE),
+)
+_REMEDIES = {name: remedy for _, _, name, remedy in _KINDS} | {
+    EMPTY: "it has no record: copy it again, or leave it out where it is meant to be empty",
+    "an HTML or XML page": "the download gave a page in place of the file: download the file itself",
+    "a CoNLL-U file": "`data=ud_english_ewt data.path=FOLDER` reads those",
+}
+
+
+def kind_of(head: bytes) -> str:
+    """What begins with these bytes, in words; "" where nothing tells.
+
+    >>> kind_of(b"PAR1..."), kind_of(b"<!DOCTYPE html>"), kind_of(bytes([0, 1, 2]))
+    ('a Parquet file', 'an HTML or XML page', '')
+    """
+    if not head:
+        return EMPTY
+    if len(head) >= 12 and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
+        return TFRECORD  # first: a length may begin as another kind's mark does
+    for start, mark, name, _ in _KINDS:
+        if head[start : start + len(mark)] == mark:
+            return name
+    if head[:2] == b"\x1f\x8b":
+        return GZIP
+    if head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0 and _inside(head) is not None:
+        return ZLIB
+    return _text(head)
+
+
+def check_tfrecord(path: Path, compression: str) -> None:
+    """Raise DataError, saying what the file is, unless it begins as a TFRecord file in `compression` does.
+
+    An empty file passes: it has no record.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise DataError(path, "file", error.strerror or str(error), _unopened(path)) from None
+    kind = kind_of(head)
+    found = _COMPRESSIONS.get(kind, "")
+    content = (_inside(head) or b"") if found else head
+    inside = kind_of(content)
+    if inside not in (TFRECORD, EMPTY):
+        what = inside or f"beginning with the bytes {content[:8].hex(' ')}"
+        what = f"{kind}, and in it {what}" if found else what
+        raise DataError(path, "file", what, f"no TFRecord file: {_REMEDIES.get(inside) or _unknown(path)}")
+    if found != compression and kind != EMPTY:
+        said = f'compression={found!r} to {INDEX}, or "compression": "{found}" in {MANIFEST}'
+        is_ = f"the file is {kind}" if found else "the file is not compressed"
+        raise DataError(path, "compression", compression or '""', f"{is_}: say {said}, one for all shards")
+
+
+def _unknown(path: Path) -> str:
+    return f"{_WRITE}; if it once was one, {restore(path)}"
+
+
+def _unopened(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(one.name for one in path.iterdir())[:3]
+        return f"is a folder; name the files in it{' (' + ', '.join(files) + ')' if files else ''}"
+    return f"cannot be read: {restore(path)}"
+
+
+def _inside(head: bytes) -> bytes | None:
+    """What the compressed bytes begin with; None where they are not compressed by gzip or zlib."""
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(head)
+    except zlib.error:
+        return None
+
+
+def _text(head: bytes) -> str:
+    """Which text begins so; "" where it is none."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "a text in UTF-16"
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return ""
+    if any(ord(letter) < 32 and letter not in "\t\n\r\f" for letter in text):
+        return ""
+    text = text.lstrip("\ufeff \t\r\n")
+    if text.startswith("<"):
+        return "an HTML or XML page"
+    if text.startswith(("{", "[")):
+        return "a JSON text"
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    if lines and lines[0].startswith("1") and lines[0].count("\t") >= 3:
+        return "a CoNLL-U file"
+    return "a text"
+
+
+def _masked_crc(data: bytes) -> int:
+    """The checksum that TFRecord files have of a record's length: CRC-32C, rotated and shifted."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

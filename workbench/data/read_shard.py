@@ -1,0 +1,132 @@
+"""The examples of one shard, in order, parsed and checked: `read_shard`.
+
+Some thousands are parsed and checked at once; where anything is wrong among them, `record_faults.check_record`
+finds the first that is, and says so in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from workbench.data.errors import DataError
+from workbench.data.file_kind import check_tfrecord
+from workbench.data.manifest import Manifest
+from workbench.data.record_faults import check_record
+from workbench.data.whose import restore
+
+_CHUNK = 4096  # examples parsed at once
+
+
+class Chunk(NamedTuple):
+    """Some examples of a shard, in order: as they are stored, and parsed.
+
+    `lengths` int64 [N]; `inputs` int64 [tokens] or float32 [tokens, D] and `labels` int64 [tokens] (or [N]),
+    example after example.
+    """
+
+    serialized: list[bytes]
+    lengths: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
+    """The examples of one shard, in order, some thousands at a time, each parsed and checked."""
+    check_tfrecord(path, manifest.compression)
+    records = tf.data.TFRecordDataset(str(path), manifest.compression or None)
+    blocks = iter(records.batch(_CHUNK))
+    first = 0
+    while True:
+        try:
+            block = next(blocks, None)
+        except tf.errors.OpError as error:
+            raise _unreadable(path, records, error) from None
+        if block is None:
+            return
+        yield _checked(path, first, block.numpy().tolist(), manifest)
+        first += len(block)
+
+
+def _unreadable(path: Path, records: tf.data.Dataset, error: tf.errors.OpError) -> DataError:
+    """Which record cannot be read, and what that means."""
+    number = 0
+    try:
+        for _ in records:
+            number += 1
+    except tf.errors.OpError as again:
+        error = again
+    reason = _reason(error)
+    cut = "the file ends inside it, " if "truncated" in reason else ""
+    return DataError(
+        path,
+        f"record {number}",
+        reason,
+        f"unreadable, {cut}the {number} before it are whole: {restore(path)}",
+    )
+
+
+def _checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
+    """Parse some examples and check them. As ragged: one long example costs itself only."""
+    reason = ""
+    try:
+        chunk, suspicious = _parsed(records, manifest)
+    except tf.errors.InvalidArgumentError as error:
+        reason, suspicious = _reason(error), np.arange(len(records))
+    for i in suspicious.tolist():
+        check_record(records[i], manifest, f"{path}: example {first + i}")
+    if reason:
+        raise DataError(
+            path, f"examples {first} to {first + len(records) - 1}", reason, "write them as declared"
+        )
+    return chunk
+
+
+def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray]:
+    """The examples, and the numbers of those to be looked at one by one: something is wrong among them."""
+    names, tag = manifest.feature_names, manifest.task == "tag"
+    context = {} if tag else {names["labels"]: tf.io.FixedLenFeature([], tf.int64)}
+    if names["length"]:
+        context[names["length"]] = tf.io.FixedLenFeature([], tf.int64)
+    sequence = {names["inputs"]: tf.io.RaggedFeature(tf.int64 if manifest.inputs == "ids" else tf.float32)}
+    if tag:
+        sequence[names["labels"]] = tf.io.RaggedFeature(tf.int64)
+    with tf.device("CPU:0"):
+        singles, lists, _ = tf.io.parse_sequence_example(
+            records, context_features=context, sequence_features=sequence
+        )
+        steps = {name: values.row_lengths().numpy() for name, values in lists.items()}
+    lengths = steps[names["inputs"]]
+    inputs = lists[names["inputs"]].flat_values.numpy()
+    labels = (lists[names["labels"]].flat_values if tag else singles[names["labels"]]).numpy()
+    if names["length"]:
+        well = all(np.array_equal(found, singles[names["length"]]) for found in steps.values())
+    else:
+        well = all(np.array_equal(found, lengths) for found in steps.values())
+    for name, values in lists.items():
+        width = manifest.feature_size or 1 if name == names["inputs"] else 1
+        well = well and bool((values.values.row_lengths().numpy() == width).all())
+    well = well and _within(labels, manifest.first_class, len(manifest.labels))
+    if manifest.inputs == "ids":
+        well = well and _within(inputs, 0, len(manifest.vocabulary))
+    elif well:
+        inputs = inputs.reshape(-1, manifest.feature_size)
+        well = bool(np.isfinite(inputs).all())
+    empty = lengths == 0  # an absent list reads as one of no steps
+    if well and tag:
+        empty &= not names["length"]
+    return Chunk(records, lengths, inputs, labels), np.flatnonzero(empty if well else np.ones_like(empty))
+
+
+def _within(values: np.ndarray, low: int, end: int) -> bool:
+    return not values.size or bool(values.min() >= low and values.max() < end)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the names of its nodes."""
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", error.message)

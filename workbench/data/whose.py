@@ -1,0 +1,66 @@
+"""Whose data it is decides what its reader is told to do: `restore` is the one place that says so.
+
+What `prepare` made lies in a cache and is made again from its source, so it may be removed. Anything else may be
+the only copy there is, and nobody is told to remove it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+LOCKS = ".locks"  # in a cache, beside the data sets: a file of each one's name
+_CACHED = re.compile(r".+-[0-9a-f]{16}")
+INDEX = "workbench.data.shards.index_shards"
+
+
+def cached_at(path: Path) -> Path | None:
+    """The data set in a cache to which `path` belongs, or None: it is somebody's own."""
+    for folder in (path, *path.parents):
+        if _CACHED.fullmatch(folder.name) and (folder.parent / LOCKS / folder.name).exists():
+            return folder
+    return None
+
+
+def restore(path: Path) -> str:
+    """What to do where `path`, a file of a data set or its folder, is damaged or gone."""
+    folder = cached_at(path)
+    if folder is not None:
+        return f"prepare the data set again (remove the folder first, {folder}: it is made from its source)"
+    return (
+        "copy it again from where it came or from a backup, and check the copy by its SHA-256; if it was changed "
+        f"on purpose, index it again with {INDEX}"
+    )
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`; did you mean ...?` with the name that is most alike, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def without_manifest(folder: Path) -> tuple[str, str]:
+    """What lies at `folder` in place of a data set, and what to do: value and remedy of a DataError."""
+    if cached_at(folder) is not None:
+        return "missing", restore(folder)
+    if folder.is_file():
+        if folder.name == MANIFEST:
+            return "a file", f"give the folder that it lies in, {folder.parent}"
+        return "a file", f"give the folder that holds it and {MANIFEST}, which {INDEX} writes for such shards"
+    try:
+        names = sorted(one.name for one in folder.iterdir())
+    except FileNotFoundError:
+        beside = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        return "no such folder", f"give the folder of {MANIFEST}{did_you_mean(folder.name, beside)}"
+    except OSError as error:
+        return str(error), f"give a folder that can be read, with {MANIFEST}"
+    inside = [name for name in names if (folder / name / MANIFEST).is_file()]
+    if inside:
+        return "missing", f"there is one in {', '.join(inside[:3])}: give that folder"
+    found = (
+        f"the folder has {', '.join(names[:3])}{' and more' if names[3:] else ''}" if names else "it is empty"
+    )
+    return "missing", f"{found}; where there are shards, {INDEX} reads them and writes {MANIFEST}"
