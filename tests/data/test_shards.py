@@ -28,7 +28,7 @@ SMALL = {"examples": 40, "mean": 5}
 
 @pytest.fixture
 def folder(tmp_path):
-    write_dataset({"train": GUIDE, "validation": GUIDE[:1]}, tmp_path / "guide", name="guide", shards=2)
+    write_dataset({"train": GUIDE, "validation": GUIDE[1:2]}, tmp_path / "guide", name="guide", shards=2)
     return tmp_path / "guide"
 
 
@@ -305,7 +305,7 @@ def test_damaged_files(folder):
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
     refused(
-        lambda: open_dataset(folder), path.name, "shards[0].bytes", "truncated", "prepare the data set again"
+        lambda: open_dataset(folder), path.name, "shards[0].bytes", "truncated", "from a backup"
     )
     path.write_bytes(whole[:-3] + b"abc")
     refused(lambda: open_dataset(folder), path.name, "shards[0].sha256", "damaged")
@@ -373,8 +373,8 @@ GOOD = proto()
         (proto(inputs=(2, 9)), ["example 1", "inputs[1] = 9", "outside the vocabulary, 0 to 4"]),
         (proto(labels=(0, 1, 1)), ["example 1", "labels = 3", "length says 2"]),
         (proto(length=5), ["example 1", "inputs = 2", "length says 5"]),
-        (b"no proto", ["examples 0 to 2"]),
-        (tf.train.SequenceExample(), ["examples 0 to 2", "length"]),
+        (b"no proto", ["example 1: record = a text, b'no proto'", "must be a SequenceExample"]),
+        (tf.train.SequenceExample(), ["example 1: length = missing", "its context is empty"]),
     ],
 )
 def test_examples_that_are_not_what_the_manifest_says(tmp_path, bad, parts):
@@ -534,7 +534,7 @@ def test_indexing_refuses_what_it_cannot_index(tmp_path):
         refused(lambda: index_shards(folder, splits, **{**right, **changes}), *parts)  # noqa: B023
         assert not (folder / MANIFEST).exists()
     index_shards(folder, {"train": ["a.tfrecord"]}, **right)
-    refused(lambda: index_shards(folder, {"train": ["a.tfrecord"]}, **right), MANIFEST, "remove it")
+    refused(lambda: index_shards(folder, {"train": ["a.tfrecord"]}, **right), MANIFEST, "rename it")
 
 
 def test_features_that_are_not_finite_are_found_in_anyones_shards(tmp_path):

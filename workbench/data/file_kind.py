@@ -16,6 +16,7 @@ from workbench.data.whose import INDEX, MANIFEST, restore
 TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compressed by zlib", "empty"
 _COMPRESSIONS = {GZIP: "GZIP", ZLIB: "ZLIB"}
 _HEAD = 1024
+_FRAME = 12  # bytes before a record: its length, and that length's checksum
 _WRITE = (
     "shards are TFRecord files of tf.train.SequenceExample: workbench.data.shards.write_dataset writes them"
 )
@@ -58,6 +59,9 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
 _REMEDIES = {name: remedy for _, _, name, remedy in _KINDS} | {
     EMPTY: "it has no record: copy it again, or leave it out where it is meant to be empty",
     "an HTML or XML page": "the download gave a page in place of the file: download the file itself",
+    "a JSON text": _WRITE,
+    "a text": _WRITE,
+    "a text in UTF-16": _WRITE,
     "a CoNLL-U file": "`data=ud_english_ewt data.path=FOLDER` reads those",
 }
 
@@ -70,7 +74,7 @@ def kind_of(head: bytes) -> str:
     """
     if not head:
         return EMPTY
-    if len(head) >= 12 and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
+    if len(head) >= _FRAME and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
         return TFRECORD  # first: a length may begin as another kind's mark does
     for start, mark, name, _ in _KINDS:
         if head[start : start + len(mark)] == mark:
@@ -96,18 +100,36 @@ def check_tfrecord(path: Path, compression: str) -> None:
     found = _COMPRESSIONS.get(kind, "")
     content = (_inside(head) or b"") if found else head
     inside = kind_of(content)
-    if inside not in (TFRECORD, EMPTY):
+    if inside not in (TFRECORD, EMPTY) and (inside or len(content) >= _FRAME):
         what = inside or f"beginning with the bytes {content[:8].hex(' ')}"
         what = f"{kind}, and in it {what}" if found else what
-        raise DataError(path, "file", what, f"no TFRecord file: {_REMEDIES.get(inside) or _unknown(path)}")
+        raise DataError(
+            path,
+            "file",
+            what,
+            f"no TFRecord file: {_REMEDIES.get(inside, f'{_WRITE}; if it was one, {restore(path)}')}",
+        )
     if found != compression and kind != EMPTY:
         said = f'compression={found!r} to {INDEX}, or "compression": "{found}" in {MANIFEST}'
         is_ = f"the file is {kind}" if found else "the file is not compressed"
         raise DataError(path, "compression", compression or '""', f"{is_}: say {said}, one for all shards")
 
 
-def _unknown(path: Path) -> str:
-    return f"{_WRITE}; if it once was one, {restore(path)}"
+def check_complete(path: Path) -> None:
+    """Raise DataError where a compressed file ends before its compressed data do: TensorFlow may not say so."""
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            while block:
+                try:
+                    stream.decompress(block, 1 << 20)
+                except zlib.error as error:
+                    raise DataError(path, "file", str(error), f"damaged: {restore(path)}") from None
+                block = stream.unconsumed_tail or stream.unused_data
+                if stream.unused_data:  # another member begins
+                    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    if not stream.eof:
+        raise DataError(path, "file", f"{path.stat().st_size} bytes", f"ends too early: {restore(path)}")
 
 
 def _unopened(path: Path) -> str:

@@ -188,7 +188,10 @@ def from_json(content: object, path: str | Path = MANIFEST) -> Manifest:
         )
     if version != VERSION or isinstance(version, bool):
         raise DataError(
-            path, "version", version, f"this program reads version {VERSION}: {restore(Path(path))}"
+            path,
+            "version",
+            version,
+            f"this program reads version {VERSION}: {restore(Path(path), changed=True)}",
         )
     content = dict(content)
     _check_fields(Manifest, content, path, "")

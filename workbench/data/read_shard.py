@@ -20,6 +20,7 @@ from workbench.data.manifest import Manifest
 from workbench.data.record_faults import check_record
 from workbench.data.whose import restore
 
+FRAME = 16  # bytes around a record in a TFRecord file: its length and two checksums
 _CHUNK = 4096  # examples parsed at once
 
 
@@ -41,16 +42,22 @@ def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
     check_tfrecord(path, manifest.compression)
     records = tf.data.TFRecordDataset(str(path), manifest.compression or None)
     blocks = iter(records.batch(_CHUNK))
-    first = 0
+    first = held = 0
     while True:
         try:
             block = next(blocks, None)
         except tf.errors.OpError as error:
             raise _unreadable(path, records, error) from None
         if block is None:
-            return
-        yield _checked(path, first, block.numpy().tolist(), manifest)
-        first += len(block)
+            break
+        serialized = block.numpy().tolist()
+        yield _checked(path, first, serialized, manifest)
+        first += len(serialized)
+        held += sum(map(len, serialized)) + FRAME * len(serialized)
+    if not manifest.compression and held != (size := path.stat().st_size):
+        raise _cut(
+            path, first, f"{size - held} bytes"
+        )  # too few for a record to begin: TensorFlow leaves them out
 
 
 def _unreadable(path: Path, records: tf.data.Dataset, error: tf.errors.OpError) -> DataError:
@@ -62,13 +69,13 @@ def _unreadable(path: Path, records: tf.data.Dataset, error: tf.errors.OpError) 
     except tf.errors.OpError as again:
         error = again
     reason = _reason(error)
-    cut = "the file ends inside it, " if "truncated" in reason else ""
-    return DataError(
-        path,
-        f"record {number}",
-        reason,
-        f"unreadable, {cut}the {number} before it are whole: {restore(path)}",
-    )
+    if "truncated" in reason:
+        return _cut(path, number, reason)
+    return DataError(path, f"record {number}", reason, f"unreadable: {restore(path)}")
+
+
+def _cut(path: Path, number: int, what: str) -> DataError:
+    return DataError(path, f"record {number}", what, f"unreadable, the file ends inside it: {restore(path)}")
 
 
 def _checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
@@ -129,4 +136,4 @@ def _within(values: np.ndarray, low: int, end: int) -> bool:
 
 def _reason(error: tf.errors.OpError) -> str:
     """TensorFlow's message without the names of its nodes."""
-    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", error.message)
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*|' failed with .*", "", error.message)

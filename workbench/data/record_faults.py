@@ -19,6 +19,7 @@ from workbench.data.manifest import Manifest
 from workbench.data.whose import did_you_mean
 
 _KINDS = {"int64_list": "whole numbers", "float_list": "floats", "bytes_list": "bytes"}
+_NOT_LENGTH = "feature_names['length'] says what holds the length, and \"\" has the steps of inputs counted"
 _WRITER = "workbench.data.shards.write_dataset writes them from Python"
 
 
@@ -55,7 +56,7 @@ def check_record(record: bytes, manifest: Manifest, where: str) -> None:
     if length is None:
         length = len(steps)
     if length != len(steps):
-        padded = f", or name what holds the length, {_no_length('it')}" if length < len(steps) else ""
+        padded = f", without padding; {_NOT_LENGTH}" if 0 <= length < len(steps) else ""
         raise DataError(
             where, names["inputs"], len(steps), f"{said} {length}: write them equally long{padded}"
         )
@@ -118,7 +119,7 @@ def _single(example: Any, name: str, role: str, where: str) -> int:
             if context
             else "its context is empty"
         )
-        other = _no_length(name) if role == "length" else f"feature_names[{role!r}] says what it is called"
+        other = _NOT_LENGTH if role == "length" else f"feature_names[{role!r}] says what it is called"
         raise DataError(where, name, "missing", f"{has}; {other}")
     kind = context[name].WhichOneof("kind")
     if kind != "int64_list":
@@ -127,12 +128,6 @@ def _single(example: Any, name: str, role: str, where: str) -> int:
     if len(values) != 1:
         raise DataError(where, name, f"{len(values)} values", "must be one for the whole example")
     return int(values[0])
-
-
-def _no_length(name: str) -> str:
-    return (
-        f"and where {name} is not the number of steps, feature_names['length'] = \"\" has the steps counted"
-    )
 
 
 def _values(steps: Iterable[Any], kind: str, name: str, width: int, where: str) -> np.ndarray:
@@ -156,7 +151,10 @@ def _values(steps: Iterable[Any], kind: str, name: str, width: int, where: str) 
 
 
 _MEANT: Mapping[tuple[str, str], str] = {
-    ("bytes_list", "int64_list"): ": write each symbol's id, its place in the vocabulary",
+    (
+        "bytes_list",
+        "int64_list",
+    ): ": write each one's number, its place in the vocabulary or among the labels",
     (
         "bytes_list",
         "float_list",

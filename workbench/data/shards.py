@@ -310,7 +310,9 @@ def _write(
             count = min(shards, len(of))
             for k in range(count):
                 part = of[k * len(of) // count : (k + 1) * len(of) // count]
-                file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + {"GZIP": ".gz", "ZLIB": ".zlib"}.get(compression, "")
+                file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + {"GZIP": ".gz", "ZLIB": ".zlib"}.get(
+                    compression, ""
+                )
                 written.append(_write_shard(temporary, split, file, part, compression))
         check_apart(written, name)
         manifest = Manifest(
@@ -358,8 +360,8 @@ def _check_apart(records: Mapping[str, Sequence[bytes]], name: str) -> None:
         content = hashlib.sha256(b"".join(sorted(hashlib.sha256(record).digest() for record in of))).digest()
         if content in found:
             raise DataError(
-                name, f"splits.{split}", f"{len(of)} examples", f"are those of {found[content]}: what is learned on "
-                "one would be measured on the same; give each split its own, or leave one out"
+                name, f"splits.{split}", f"{len(of)} examples", f"are those of {found[content]}: what is learned "
+                "on one would be measured on the same; give each split its own, or leave one out"
             )  # fmt: skip
         found[content] = split
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.data.errors import DataError
-from workbench.data.file_kind import EMPTY, check_tfrecord
+from workbench.data.file_kind import EMPTY, check_complete, check_tfrecord
 from workbench.data.given import check_names, check_splits
 from workbench.data.manifest import (
     MANIFEST,
@@ -84,9 +84,9 @@ def _check_whole(path: Path, field: str, shard: Shard, compression: str) -> None
         return
     check_tfrecord(path, compression)  # a file in its place says most by what it is
     if size != shard.bytes:
-        what = f"truncated or changed, the manifest says {shard.bytes}: {restore(path)}"
+        what = f"truncated or changed, the manifest says {shard.bytes}: {restore(path, changed=True)}"
         raise DataError(path, f"{field}.bytes", size, what)
-    what = f"damaged, the manifest says {shard.sha256}: {restore(path)}"
+    what = f"damaged, the manifest says {shard.sha256}: {restore(path, changed=True)}"
     raise DataError(path, f"{field}.sha256", found, what)
 
 
@@ -118,7 +118,9 @@ def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: i
             yield chunk
         if read != shard.examples:
             path = folder / shard.file
-            raise DataError(path, "examples", read, f"the manifest says {shard.examples}: {restore(path)}")
+            raise DataError(
+                path, "examples", read, f"the manifest says {shard.examples}: {restore(path, changed=True)}"
+            )
     found, said = counts.split_info(), manifest.splits[split]
     for name in ("histogram", "label_counts"):
         if getattr(found, name) != getattr(said, name) and (name == "histogram" or said.label_counts):
@@ -126,7 +128,7 @@ def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: i
                 folder / MANIFEST,
                 f"splits.{split}.{name}",
                 getattr(said, name),
-                f"the shards have {getattr(found, name)}: {restore(folder / MANIFEST)}",
+                f"the shards have {getattr(found, name)}: {restore(folder / MANIFEST, changed=True)}",
             )
 
 
@@ -204,6 +206,9 @@ def index_shards(
     counts = {split: Counts(len(described["labels"])) for split in splits}
     for i, shard in enumerate(shards):
         read = 0
+        if compression:
+            check_tfrecord(folder / shard.file, compression)
+            check_complete(folder / shard.file)
         for chunk in read_shard(folder / shard.file, bare):
             counts[shard.split].add(chunk)
             read += len(chunk.lengths)

@@ -25,15 +25,13 @@ def cached_at(path: Path) -> Path | None:
     return None
 
 
-def restore(path: Path) -> str:
-    """What to do where `path`, a file of a data set or its folder, is damaged or gone."""
+def restore(path: Path, *, changed: bool = False) -> str:
+    """What to do where `path`, a data set or a file of it, is damaged or gone, or may have been `changed`."""
     folder = cached_at(path)
     if folder is not None:
         return f"prepare the data set again (remove the folder first, {folder}: it is made from its source)"
-    return (
-        "copy it again from where it came or from a backup, and check the copy by its SHA-256; if it was changed "
-        f"on purpose, index it again with {INDEX}"
-    )
+    copy = "copy it again from where it came or from a backup, and check the copy by its SHA-256"
+    return f"{copy}; if the change is meant, index the shards again with {INDEX}" if changed else copy
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -54,7 +52,7 @@ def without_manifest(folder: Path) -> tuple[str, str]:
         names = sorted(one.name for one in folder.iterdir())
     except FileNotFoundError:
         beside = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        return "no such folder", f"give the folder of {MANIFEST}{did_you_mean(folder.name, beside)}"
+        return "missing", f"there is no such folder{did_you_mean(folder.name, beside)}"
     except OSError as error:
         return str(error), f"give a folder that can be read, with {MANIFEST}"
     inside = [name for name in names if (folder / name / MANIFEST).is_file()]
