@@ -11,59 +11,58 @@ import zlib
 from pathlib import Path
 
 from workbench.data.errors import DataError
-from workbench.data.whose import INDEX, MANIFEST, restore
+from workbench.data.whose import INDEX, MANIFEST, WRITE, restore
 
 TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compressed by zlib", "empty"
 _COMPRESSIONS = {GZIP: "GZIP", ZLIB: "ZLIB"}
 _HEAD = 1024
 _FRAME = 12  # bytes before a record: its length, and that length's checksum
-_WRITE = (
-    "shards are TFRecord files of tf.train.SequenceExample: workbench.data.shards.write_dataset writes them"
-)
-_DECOMPRESS = "TensorFlow reads GZIP and ZLIB only: decompress it, or compress it by one of those"
-_UNPACK = f"{_DECOMPRESS}; an archive is unpacked first"
-_KINDS: tuple[tuple[int, bytes, str, str], ...] = (
-    (
-        0,
-        b"version https://git-lfs",
-        "a Git LFS pointer",
-        "`git lfs pull` fetches the file that it stands for",
-    ),
-    (0, b"/annex/objects/", "a git-annex pointer", "`git annex get` fetches the file that it stands for"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", _DECOMPRESS),
-    (0, b"BZh", "compressed by bzip2", _DECOMPRESS),
-    (0, b"\xfd7zXZ\x00", "compressed by xz", _DECOMPRESS),
-    (0, b"\x04\x22\x4d\x18", "compressed by lz4", _DECOMPRESS),
-    (0, b"\xff\x06\x00\x00sNaPpY", "compressed by snappy", _DECOMPRESS),
-    (0, b"PK\x03\x04", "a ZIP archive (.npz, .xlsx and .docx are such)", _UNPACK),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
-    (0, b"Rar!", "a RAR archive", _UNPACK),
-    (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"PAR1", "a Parquet file", _WRITE),
-    (0, b"ARROW1", "an Arrow file", _WRITE),
-    (0, b"FEA1", "a Feather file", _WRITE),
-    (0, b"\xff\xff\xff\xff", "an Arrow stream", _WRITE),
-    (0, b"ORC", "an ORC file", _WRITE),
-    (0, b"Obj\x01", "an Avro file", _WRITE),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _WRITE),
-    (0, b"\x93NUMPY", "a NumPy array (.npy)", _WRITE),
-    (0, b"SQLite format 3\x00", "an SQLite database", _WRITE),
-    (0, b"\x80\x02", "a Python pickle", _WRITE),
-    (0, b"\x80\x03", "a Python pickle", _WRITE),
-    (0, b"\x80\x04", "a Python pickle", _WRITE),
-    (0, b"\x80\x05", "a Python pickle", _WRITE),
-    (0, b"\x89PNG", "a PNG picture", _WRITE),
-    (0, b"\xff\xd8\xff", "a JPEG picture", _WRITE),
-    (0, b"%PDF", "a PDF file", _WRITE),
-)
-_REMEDIES = {name: remedy for _, _, name, remedy in _KINDS} | {
-    EMPTY: "it has no record: copy it again, or leave it out where it is meant to be empty",
-    "an HTML or XML page": "the download gave a page in place of the file: download the file itself",
-    "a JSON text": _WRITE,
-    "a text": _WRITE,
-    "a text in UTF-16": _WRITE,
-    "a CoNLL-U file": "`data=ud_english_ewt data.path=FOLDER` reads those",
+_MARKS = {
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"/annex/objects/": "a git-annex pointer",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"\x04\x22\x4d\x18": "compressed by lz4",
+    b"\xff\x06\x00\x00sNaPpY": "compressed by snappy",
+    b"PK\x03\x04": "a ZIP archive (.npz and .xlsx are such)",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\xff\xff\xff\xff": "an Arrow stream",
+    b"FEA1": "a Feather file",
+    b"ORC": "an ORC file",
+    b"Obj\x01": "an Avro file",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"%PDF": "a PDF file",
 }
+_UNPACK = "decompress or unpack it first (TensorFlow itself reads GZIP and ZLIB only)"
+_REMEDIES = (
+    ("a Git LFS", "`git lfs pull` fetches the file that it stands for"),
+    ("a git-annex", "`git annex get` fetches the file that it stands for"),
+    ("compressed by", _UNPACK),
+    ("a tar archive", _UNPACK),
+    ("a ZIP", _UNPACK),
+    ("a 7-Zip", _UNPACK),
+    ("a RAR", _UNPACK),
+    ("an HTML", "the download gave a page in place of the file: download the file itself"),
+    ("a CoNLL-U", "`data=ud_english_ewt data.path=FOLDER` reads those"),
+    (EMPTY, "copy it again, or leave it out where it is meant to be empty"),
+)
+
+
+def remedy_of(kind: str, usual: str) -> str:
+    """What to do about a file of this kind, where it is none of those wanted; `usual` where nothing is known."""
+    return next((remedy for begins, remedy in _REMEDIES if kind.startswith(begins)), usual)
 
 
 def kind_of(head: bytes) -> str:
@@ -76,9 +75,11 @@ def kind_of(head: bytes) -> str:
         return EMPTY
     if len(head) >= _FRAME and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
         return TFRECORD  # first: a length may begin as another kind's mark does
-    for start, mark, name, _ in _KINDS:
-        if head[start : start + len(mark)] == mark:
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
             return name
+    if head[257:262] == b"ustar":
+        return "a tar archive"
     if head[:2] == b"\x1f\x8b":
         return GZIP
     if head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0 and _inside(head) is not None:
@@ -102,13 +103,10 @@ def check_tfrecord(path: Path, compression: str) -> None:
     inside = kind_of(content)
     if inside not in (TFRECORD, EMPTY) and (inside or len(content) >= _FRAME):
         what = inside or f"beginning with the bytes {content[:8].hex(' ')}"
+        usual = f"shards are TFRecord files of tf.train.SequenceExample, which {WRITE} writes"
+        usual += "" if inside else f"; if it was one, {restore(path)}"
         what = f"{kind}, and in it {what}" if found else what
-        raise DataError(
-            path,
-            "file",
-            what,
-            f"no TFRecord file: {_REMEDIES.get(inside, f'{_WRITE}; if it was one, {restore(path)}')}",
-        )
+        raise DataError(path, "file", what, f"no TFRecord file: {remedy_of(inside, usual)}")
     if found != compression and kind != EMPTY:
         said = f'compression={found!r} to {INDEX}, or "compression": "{found}" in {MANIFEST}'
         is_ = f"the file is {kind}" if found else "the file is not compressed"

@@ -16,11 +16,11 @@ from workbench.data.encode import check_range
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of
 from workbench.data.manifest import Manifest
-from workbench.data.whose import did_you_mean
+from workbench.data.whose import WRITE, did_you_mean
 
 _KINDS = {"int64_list": "whole numbers", "float_list": "floats", "bytes_list": "bytes"}
 _NOT_LENGTH = "feature_names['length'] says what holds the length, and \"\" has the steps of inputs counted"
-_WRITER = "workbench.data.shards.write_dataset writes them from Python"
+_WRITER = f"{WRITE} writes them from Python"
 
 
 def decoded(record: bytes, where: str) -> Any:

@@ -15,6 +15,7 @@ MANIFEST = "manifest.json"
 LOCKS = ".locks"  # in a cache, beside the data sets: a file of each one's name
 _CACHED = re.compile(r".+-[0-9a-f]{16}")
 INDEX = "workbench.data.shards.index_shards"
+WRITE = "workbench.data.shards.write_dataset"
 
 
 def cached_at(path: Path) -> Path | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import conllu
 
 from workbench.data.errors import DataError
+from workbench.data.file_kind import GZIP, kind_of, remedy_of
 from workbench.data.sources import Corpus, Example, Limits, Source, digest
 
 UPOS = [
@@ -92,6 +94,12 @@ def fingerprint(options: Mapping[str, Any]) -> str:
     files = find_files(options["path"])
     rest = {name: value for name, value in options.items() if name != "path"}
     sums = {split: [[f.name.removesuffix(".gz"), _sha(f)] for f in of] for split, of in files.items()}
+    seen: dict[str, str] = {}
+    for name, sha in (one for of in sums.values() for one in of):
+        if sha in seen:
+            raise DataError("data=ud_english_ewt", "path", name, f"has the content of {seen[sha]}, and what is "
+                            "learned on one must not be measured on the other: leave one out")  # fmt: skip
+        seen[sha] = name
     return digest("ud_conllu", 1, rest, sums)
 
 
@@ -207,9 +215,15 @@ def _blocks(file: Path) -> list[_Block]:
 def _content(file: Path) -> bytes:
     try:
         content = file.read_bytes()
-        return gzip.decompress(content) if file.name.endswith(".gz") else content
-    except (OSError, EOFError) as error:  # gzip.BadGzipFile is an OSError
+        if kind_of(content[:1024]) == GZIP:
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
         raise DataError(file, "file", str(error), "unreadable or truncated: get the file again") from None
+    kind = kind_of(content[:1024])
+    if kind not in ("a CoNLL-U file", "a text", ""):
+        remedy = remedy_of(kind, "give *.conllu or *.conllu.gz files")
+        raise DataError(file, "file", kind, f"not CoNLL-U, which is a text in UTF-8: {remedy}")
+    return content
 
 
 def _sha(file: Path) -> str:
