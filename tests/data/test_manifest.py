@@ -69,6 +69,17 @@ def test_the_fingerprint_is_of_the_content_not_of_names_and_places():
     [
         ([], ["must be a JSON object"]),
         (changed(version=2), ["version = 2", "this program reads version 1"]),
+        (
+            {"manifest_version": 3, "icons": []},
+            ["version = missing", "no manifest of the workbench", "icons"],
+        ),
+        (changed(version=True), ["version = True"]),
+        (changed(feature_names={"length": None}), ["feature_names.length = None"]),
+        (changed(feature_names={"inputs": ""}), ["feature_names.inputs = "]),
+        (
+            changed(feature_names={"inputs": "labels"}),
+            ["feature_names.labels = labels", "inputs is called so"],
+        ),
         (changed(verzion=2), ["verzion = 2", "unknown", "fields are name, task"]),
         ({k: v for k, v in MINIMAL.items() if k != "labels"}, ["labels = missing"]),
         (changed(labels="AB"), ["labels = AB", "must be list"]),
@@ -97,6 +108,17 @@ def test_the_fingerprint_is_of_the_content_not_of_names_and_places():
             ["splits.train.tokens = 6", "says 5"],
         ),
         (changed(splits={"train": {**MINIMAL["splits"]["train"], "histogram": {"x": 1}}}), ["whole numbers"]),
+        *[
+            (
+                changed(splits={"train": {**MINIMAL["splits"]["train"], "histogram": histogram}}),
+                ["whole numbers"],
+            )
+            for histogram in ({"2": 1.5}, {"2": True}, {"2": -1}, {"-2": 1}, {"2.5": 1}, {"2": float("inf")})
+        ],
+        (
+            changed(splits={"train": {**MINIMAL["splits"]["train"], "label_counts": [3, 2.5]}}),
+            ["splits.train.label_counts = 2.5"],
+        ),
         (changed(splits={}), ["splits.train.examples = 0", "an empty data set"]),
         (
             changed(splits={"train": {"examples": 0, "tokens": 0, "longest": 0, "histogram": {}}}),
@@ -120,7 +142,9 @@ def test_refusals(tmp_path, content, parts):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"version": 1, "splits": {"train": {}, "train": {}}}']
+)
 def test_no_json(tmp_path, raw):
     (tmp_path / MANIFEST).write_bytes(raw)
     with pytest.raises(DataError, match="unreadable"):

@@ -304,9 +304,7 @@ def test_damaged_files(folder):
     path = first_shard(folder)
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
-    refused(
-        lambda: open_dataset(folder), path.name, "shards[0].bytes", "truncated", "from a backup"
-    )
+    refused(lambda: open_dataset(folder), path.name, "shards[0].bytes", "truncated", "from a backup")
     path.write_bytes(whole[:-3] + b"abc")
     refused(lambda: open_dataset(folder), path.name, "shards[0].sha256", "damaged")
     assert open_dataset(folder, verify=False).name == "guide"

@@ -247,6 +247,43 @@ def test_sentences_that_cannot_be_used_are_counted_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"<!DOCTYPE html>\n", ["file = an HTML or XML page", "download the file itself"]),
+        (b"version https://git-lfs.github.com/spec/v1\n", ["a Git LFS pointer", "git lfs pull"]),
+        (b"PK\x03\x04", ["a ZIP archive", "unpack"]),
+        ("1\ta".encode("utf-16"), ["a text in UTF-16", "a text in UTF-8"]),
+        (b"", ["file = empty"]),
+        (gzip.compress(b"<html>"), ["an HTML or XML page"]),
+    ],
+)
+def test_a_file_that_is_no_treebank_is_called_what_it_is(tmp_path, content, parts):
+    file = tmp_path / "xx-train.conllu"
+    file.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read("ud_english_ewt", path=file)
+    for part in [str(file), *parts]:
+        assert part in str(caught.value)
+
+
+def test_one_file_in_two_splits_of_a_treebank(tmp_path):
+    folder = treebank(tmp_path / "tb", train=3)
+    (folder / "xx_some-ud-dev.conllu.gz").write_bytes(
+        gzip.compress((folder / "xx_some-ud-train.conllu").read_bytes())
+    )
+    with pytest.raises(DataError, match=r"path = xx_some-ud-train.conllu: has the content of xx_some-ud-dev"):
+        prepare("ud_english_ewt", {"path": folder}, cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_gzip_is_told_by_the_bytes_not_by_the_name(tmp_path):
+    plain = treebank(tmp_path / "tb", train=3) / "xx_some-ud-train.conllu"
+    before = read("ud_english_ewt", path=plain)[1]
+    plain.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read("ud_english_ewt", path=plain)[1] == before
+
+
+@pytest.mark.parametrize(
     ("line", "parts"),
     [
         ("1 nonsense", ["line = 1 nonsense", "separated by tabs"]),

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from workbench.data.errors import DataError
-from workbench.data.whose import INDEX, MANIFEST, WRITE, restore
+from workbench.data.whose import INDEX, MANIFEST, WRITE, restore, unopened
 
 TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compressed by zlib", "empty"
 _COMPRESSIONS = {GZIP: "GZIP", ZLIB: "ZLIB"}
@@ -96,7 +96,7 @@ def check_tfrecord(path: Path, compression: str) -> None:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
     except OSError as error:
-        raise DataError(path, "file", error.strerror or str(error), _unopened(path)) from None
+        raise DataError(path, "file", error.strerror or str(error), unopened(path, error)) from None
     kind = kind_of(head)
     found = _COMPRESSIONS.get(kind, "")
     content = (_inside(head) or b"") if found else head
@@ -128,13 +128,6 @@ def check_complete(path: Path) -> None:
                     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     if not stream.eof:
         raise DataError(path, "file", f"{path.stat().st_size} bytes", f"ends too early: {restore(path)}")
-
-
-def _unopened(path: Path) -> str:
-    if path.is_dir():
-        files = sorted(one.name for one in path.iterdir())[:3]
-        return f"is a folder; name the files in it{' (' + ', '.join(files) + ')' if files else ''}"
-    return f"cannot be read: {restore(path)}"
 
 
 def _inside(head: bytes) -> bytes | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.errors import DataError
-from workbench.data.whose import INDEX, MANIFEST, restore, without_manifest
+from workbench.data.whose import INDEX, MANIFEST, restore, unopened, without_manifest
 
 VERSION = 1
 TASKS = ("tag", "classify")
@@ -137,8 +137,9 @@ class Manifest:
     def write(self, folder: Path) -> Path:
         """Write `folder/manifest.json`."""
         path = Path(folder) / MANIFEST
-        path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return part.replace(path)
 
 
 def require_free_class_zero(manifest: Manifest, folder: str | Path) -> None:
@@ -167,11 +168,9 @@ def load_manifest(folder: str | Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         value, remedy = without_manifest(Path(folder))
         raise DataError(path, "file", value, f"no data set: {remedy}") from None
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-    ) as error:  # bytes that are no UTF-8 or no JSON are ValueErrors
+    except OSError as error:
+        raise DataError(path, "file", error.strerror or str(error), unopened(path, error)) from None
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 or no JSON are ValueErrors
         raise DataError(path, "file", str(error), f"unreadable: {restore(path)}") from None
     return from_json(content, path)
 

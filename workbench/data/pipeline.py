@@ -29,6 +29,7 @@ from workbench.data.held import Parsed, Records, hold_parsed, hold_records, read
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
 from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Plan, plan
 from workbench.data.sequence_example import parse_batch, parse_one
+from workbench.data.whose import restore
 from workbench.lengths import best_boundaries, usual_buckets
 
 PARSES = ("cached", "vectorised", "one")
@@ -107,7 +108,7 @@ def batches(
     def dataset() -> tf.data.Dataset:
         return _shaped(made(records, chosen, manifest), spec, len(chosen))
 
-    return Batches(chosen, spec, records.held, dataset, lambda: iter(dataset()))
+    return Batches(chosen, spec, records.held, dataset, lambda: _read_on(folder, dataset()))
 
 
 def plan_batches(folder: str | Path, split: str, **planned: Any) -> Plan:
@@ -320,6 +321,15 @@ def _spec(manifest: Manifest, chosen: Plan, planned: Mapping[str, Any]) -> dict[
         "length": tf.TensorSpec([None], tf.int32),
         "index": tf.TensorSpec([None], tf.int64),
     }
+
+
+def _read_on(folder: Path, dataset: tf.data.Dataset) -> Iterator[Batch]:
+    """The batches; records were checked when the split was opened, so what fails is a file that changed since."""
+    try:
+        yield from dataset
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.NotFoundError) as error:
+        remedy = f"a shard was changed or removed while it was read: {restore(folder, changed=True)}"
+        raise DataError(folder, "shards", error.message.splitlines()[0], remedy) from error
 
 
 def _tensors(batch: Mapping[str, np.ndarray]) -> Batch:

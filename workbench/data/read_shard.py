@@ -51,7 +51,7 @@ def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
         if block is None:
             break
         serialized = block.numpy().tolist()
-        yield _checked(path, first, serialized, manifest)
+        yield checked(path, first, serialized, manifest)
         first += len(serialized)
         held += sum(map(len, serialized)) + FRAME * len(serialized)
     if not manifest.compression and held != (size := path.stat().st_size):
@@ -78,7 +78,7 @@ def _cut(path: Path, number: int, what: str) -> DataError:
     return DataError(path, f"record {number}", what, f"unreadable, the file ends inside it: {restore(path)}")
 
 
-def _checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
+def checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
     """Parse some examples and check them. As ragged: one long example costs itself only."""
     reason = ""
     try:

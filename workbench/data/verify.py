@@ -31,7 +31,7 @@ from workbench.data.manifest import (
 )
 from workbench.data.read_shard import Chunk, read_shard
 from workbench.data.record_faults import decoded
-from workbench.data.whose import did_you_mean, restore
+from workbench.data.whose import did_you_mean, restore, unopened
 
 
 class Counts:
@@ -79,7 +79,7 @@ def _check_whole(path: Path, field: str, shard: Shard, compression: str) -> None
         remedy = f"{restore(path)}{did_you_mean(path.name, beside)}"
         raise DataError(path, f"{field}.file", "missing", remedy) from None
     except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
-        raise DataError(path, f"{field}.file", str(error), f"cannot be read: {restore(path)}") from None
+        raise DataError(path, f"{field}.file", str(error), unopened(path, error)) from None
     if found == shard.sha256:
         return
     check_tfrecord(path, compression)  # a file in its place says most by what it is
@@ -220,7 +220,10 @@ def index_shards(
     infos = {split: of.split_info() for split, of in counts.items()}
     manifest = Manifest(**described, splits=infos, shards=shards, feature_names=bare.feature_names)
     from_json(manifest.to_json(), folder / MANIFEST)
-    manifest.write(folder)
+    try:
+        manifest.write(folder)
+    except OSError as error:
+        raise DataError(folder / MANIFEST, "file", str(error), "must be written beside the shards") from None
     return manifest
 
 

@@ -35,6 +35,16 @@ def restore(path: Path, *, changed: bool = False) -> str:
     return f"{copy}; if the change is meant, index the shards again with {INDEX}" if changed else copy
 
 
+def unopened(path: Path, error: Exception) -> str:
+    """What to do where `path` cannot be opened as a file."""
+    if path.is_dir():
+        files = sorted(one.name for one in path.iterdir())[:3]
+        return f"is a folder; name the files in it{' (' + ', '.join(files) + ')' if files else ''}"
+    if isinstance(error, PermissionError):
+        return "may not be read: ask for the permission, or check it (ls -l)"
+    return f"cannot be read: {restore(path)}"
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`; did you mean ...?` with the name that is most alike, or nothing."""
     close = difflib.get_close_matches(name, list(names), n=1)
