@@ -91,7 +91,7 @@ def unpadded(folder, parse):
     ("context", "named", "recorded"),
     [
         ({}, {}, ""),
-        ({"speaker": ints(7)}, {}, ""),
+        ({"speaker": ints(7), "silence": ints(1)}, {}, ""),
         ({"length": raw(b"about two")}, {"length": ""}, ""),
         ({"seq_len": ints(9)}, {"length": None}, ""),
     ],
@@ -402,6 +402,7 @@ def test_files_that_cannot_be_listed(tmp_path):
         (["empty"], ["empty", "it has no record"]),
     ]:
         says(lambda: index_shards(folder, {"train": files}, feature_names=WORDS, **GIVEN), *parts)  # noqa: B023
+    says(lambda: index_shards(folder, ["part.tfrecord"], **GIVEN), "splits = ", "must be {")
     says(
         lambda: index_shards(tmp_path / "no", {"train": ["a"]}, feature_names=WORDS, **GIVEN), "is no folder"
     )
@@ -422,6 +423,6 @@ def test_a_shard_that_changes_while_it_is_read(tmp_path):
     made = batches(folder, "train", batch_size=1, parse="vectorised", memory_mb=0)
     assert made.held == "nothing"
     (folder / "a.tfrecord").write_bytes(b"\xff" * 300)
-    says(lambda: list(made), "d: shards = ", "changed or removed while it was read", "from a backup")
+    says(lambda: list(made), "d: shards = ", "changed or went missing while it was read", "from a backup")
     (folder / "a.tfrecord").unlink()
-    says(lambda: list(made), "No such file", "changed or removed while it was read")
+    says(lambda: list(made), "No such file", "changed or went missing while it was read")

@@ -6,7 +6,7 @@ import sys
 MODULES = ["workbench.lengths", "workbench.data"] + [
     f"workbench.data.{name}"
     for name in (
-        "errors", "manifest", "encode", "given", "padding", "sources",
+        "errors", "manifest", "file_kind", "whose", "encode", "given", "padding", "sources",
         "sources.python_source", "sources.synthetic", "sources.ud_conllu",
     )
 ]  # fmt: skip

@@ -328,7 +328,7 @@ def _read_on(folder: Path, dataset: tf.data.Dataset) -> Iterator[Batch]:
     try:
         yield from dataset
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.NotFoundError) as error:
-        remedy = f"a shard was changed or removed while it was read: {restore(folder, changed=True)}"
+        remedy = f"a shard changed or went missing while it was read: {restore(folder, changed=True)}"
         raise DataError(folder, "shards", error.message.splitlines()[0], remedy) from error
 
 

@@ -53,7 +53,8 @@ _BUILDING = ".building-"
 _RECIPE = 2  # raised when the same arguments give other bytes: no older data set in the cache is then taken
 _STORED = 0x73746F726564  # "stored": the purpose for which the seed is used here
 _MESSAGE_NO_SPACE = (
-    "the disk is full: free that much, or give another folder (data.cache_dir); nothing is left behind"
+    "the disk is full: free that much, or give another folder (data.cache_dir, for what the workbench keeps); "
+    "nothing is left behind"
 )
 
 
@@ -418,4 +419,9 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(folder, "free space", "none", _MESSAGE_NO_SPACE) from None
-        raise DataError(folder, "folder", str(error), "cannot be written: set data.cache_dir") from error
+        raise DataError(
+            folder,
+            "folder",
+            str(error),
+            "cannot be written: name another; data.cache_dir sets where the workbench keeps its own",
+        ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +33,8 @@ from workbench.data.manifest import (
 from workbench.data.read_shard import Chunk, read_shard
 from workbench.data.record_faults import decoded
 from workbench.data.whose import did_you_mean, restore, unopened
+
+_LENGTH = re.compile(r"(?<![a-z])(seq|sequence)?len(gth)?s?(?![a-z])")  # what looks like the name of a length
 
 
 class Counts:
@@ -180,6 +183,8 @@ def index_shards(
     the manifest says so. `compression`: "", "GZIP" or "ZLIB". Every example is read and checked.
     """
     folder = Path(folder)
+    if not isinstance(splits, Mapping):
+        raise DataError(name, "splits", splits, 'must be {"train": [files], "validation": [files]}')
     check_splits(splits, name)
     if (folder / MANIFEST).exists():
         raise DataError(
@@ -204,19 +209,7 @@ def index_shards(
     if "length" not in (feature_names or {}):
         bare.feature_names["length"] = _length_of(folder / shards[0].file, bare)
     counts = {split: Counts(len(described["labels"])) for split in splits}
-    for i, shard in enumerate(shards):
-        read = 0
-        if compression:
-            check_tfrecord(folder / shard.file, compression)
-            check_complete(folder / shard.file)
-        for chunk in read_shard(folder / shard.file, bare):
-            counts[shard.split].add(chunk)
-            read += len(chunk.lengths)
-        if not read:
-            raise DataError(
-                folder / shard.file, "file", EMPTY, "it has no record: copy it again, or leave it out"
-            )
-        shards[i] = dataclasses.replace(shard, examples=read)
+    shards = [_counted(folder / shard.file, shard, bare, counts[shard.split]) for shard in shards]
     infos = {split: of.split_info() for split, of in counts.items()}
     manifest = Manifest(**described, splits=infos, shards=shards, feature_names=bare.feature_names)
     from_json(manifest.to_json(), folder / MANIFEST)
@@ -255,6 +248,20 @@ def _listed(folder: Path, splits: Mapping[str, Sequence[str]], name: str) -> lis
     return shards
 
 
+def _counted(path: Path, shard: Shard, manifest: Manifest, counts: Counts) -> Shard:
+    """The shard with the number of its examples, each read, checked and counted."""
+    if manifest.compression:
+        check_tfrecord(path, manifest.compression)
+        check_complete(path)
+    read = 0
+    for chunk in read_shard(path, manifest):
+        counts.add(chunk)
+        read += len(chunk.lengths)
+    if not read:
+        raise DataError(path, "file", EMPTY, "it has no record: copy it again, or leave it out")
+    return dataclasses.replace(shard, examples=read)
+
+
 def _length_of(path: Path, manifest: Manifest) -> str:
     """What the context of the first example calls its length: the usual name, or "" where it has none."""
     usual = manifest.feature_names["length"]
@@ -266,7 +273,9 @@ def _length_of(path: Path, manifest: Manifest) -> str:
     context = decoded(record.numpy(), f"{path}: example 0").context.feature
     if usual in context:
         return usual
-    perhaps = [key for key in sorted(context) if "len" in key.lower() and context[key].int64_list.value]
+    perhaps = [
+        key for key in sorted(context) if _LENGTH.search(key.lower()) and context[key].int64_list.value
+    ]
     if perhaps:
         raise DataError(
             f"{path}: example 0", "feature_names['length']", "not given", f"is the length {' or '.join(perhaps)}, "
