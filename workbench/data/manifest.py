@@ -276,7 +276,7 @@ def _split(value: dict[str, Any], path: str | Path, where: str) -> SplitInfo:
     counts = value.get("label_counts", [])
     for name, numbers in (
         ("histogram", value["histogram"].values()),
-        ("histogram", [int(key) if key.isdecimal() else key for key in value["histogram"]]),
+        ("histogram", [int(key) if key.isdecimal() and len(key) < 19 else key for key in value["histogram"]]),
         ("label_counts", counts),
     ):
         for number in numbers:

@@ -28,6 +28,7 @@ from workbench.data.errors import DataError
 from workbench.data.held import Parsed, Records, hold_parsed, hold_records, read_lengths
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
 from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Plan, plan
+from workbench.data.read_shard import reason_of
 from workbench.data.sequence_example import parse_batch, parse_one
 from workbench.data.whose import restore
 from workbench.lengths import best_boundaries, usual_buckets
@@ -329,7 +330,7 @@ def _read_on(folder: Path, dataset: tf.data.Dataset) -> Iterator[Batch]:
         yield from dataset
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.NotFoundError) as error:
         remedy = f"a shard changed or went missing while it was read: {restore(folder, changed=True)}"
-        raise DataError(folder, "shards", error.message.splitlines()[0], remedy) from error
+        raise DataError(folder, "shards", reason_of(error).strip().splitlines()[0], remedy) from error
 
 
 def _tensors(batch: Mapping[str, np.ndarray]) -> Batch:

@@ -68,7 +68,7 @@ def _unreadable(path: Path, records: tf.data.Dataset, error: tf.errors.OpError) 
             number += 1
     except tf.errors.OpError as again:
         error = again
-    reason = _reason(error)
+    reason = reason_of(error)
     if "truncated" in reason:
         return _cut(path, number, reason)
     return DataError(path, f"record {number}", reason, f"unreadable: {restore(path)}")
@@ -84,7 +84,7 @@ def checked(path: Path, first: int, records: list[bytes], manifest: Manifest) ->
     try:
         chunk, suspicious = _parsed(records, manifest)
     except tf.errors.InvalidArgumentError as error:
-        reason, suspicious = _reason(error), np.arange(len(records))
+        reason, suspicious = reason_of(error), np.arange(len(records))
     for i in suspicious.tolist():
         check_record(records[i], manifest, f"{path}: example {first + i}")
     if reason:
@@ -134,6 +134,11 @@ def _within(values: np.ndarray, low: int, end: int) -> bool:
     return not values.size or bool(values.min() >= low and values.max() < end)
 
 
-def _reason(error: tf.errors.OpError) -> str:
+_ABOUT_NODES = re.compile(
+    r"\{\{.*?\}\}\s*|\s*\[Op:.*|' failed with .*|Error in user-defined function .* with iterator: \S+ "
+)
+
+
+def reason_of(error: tf.errors.OpError) -> str:
     """TensorFlow's message without the names of its nodes."""
-    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*|' failed with .*", "", error.message)
+    return _ABOUT_NODES.sub("", error.message)

@@ -42,7 +42,7 @@ def unopened(path: Path, error: Exception) -> str:
         return f"is a folder; name the files in it{' (' + ', '.join(files) + ')' if files else ''}"
     if isinstance(error, PermissionError):
         return "may not be read: ask for the permission, or check it (ls -l)"
-    return f"cannot be read: {restore(path)}"
+    return f"unreadable: {restore(path)}"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
