@@ -81,5 +81,5 @@ def test_a_cell_without_weights_is_refused():
 
 
 def test_a_cell_of_kerass_own_is_told_apart():
-    with pytest.raises(ValueError, match="LSTMCell is no cell of workbench.cells: keras.layers.RNN"):
+    with pytest.raises(ValueError, match=r"LSTMCell is no cell of workbench\.cells: keras\.layers\.RNN"):
         keras_layer(tf.keras.layers.LSTMCell(4))

@@ -87,7 +87,7 @@ def _own(cell: Any, layout: Layout, names: dict[str, int], path: str, within: st
             fit.missing.append(Place(scope + other, path, variable))
         else:
             names.pop(name)
-            fit.places.append(Place(name, path, variable, tuple(_shards(name, names))))
+            fit.places.append(Place(name, path, variable, tuple(_shards(name, names, found))))
     if None in found and layout.note:
         fit.notes.append(layout.note)
 
@@ -145,10 +145,14 @@ def _spelling(scope: str, variables: Sequence[Variable], found: Found) -> list[s
     )
 
 
-def _shards(name: str, names: dict[str, int]) -> Iterator[str]:
+def _shards(name: str, names: dict[str, int], found: Found) -> Iterator[str]:
     """The further rows of a matrix that LSTMCell's `num_unit_shards` had cut: W_1, W_2, ... after W_0."""
     stem, number = name[:-1], 1
-    while name.endswith("_0") and names.pop(f"{stem}{number}", None) is not None:
+    while (
+        name.endswith("_0")
+        and f"{stem}{number}" not in found
+        and names.pop(f"{stem}{number}", None) is not None
+    ):
         yield f"{stem}{number}"
         number += 1
 

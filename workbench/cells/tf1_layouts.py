@@ -33,8 +33,8 @@ class Variable(NamedTuple):
 
     Its rows are those of `ours`, one below the other; its columns the `blocks` of theirs, each being one of the
     `of` equal parts into which our columns fall. `shape` is TF 1.15's where it is not simply that. `rows`: theirs is
-    the sum of these rows of ours (what is loaded goes to the first of them, zeros to the others). `more`: what theirs
-    has added to ours, block by block.
+    the sum of these rows of ours (what is loaded goes to the first of them, zeros to the others). `more`: what
+    theirs has added to ours, block by block.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Child(NamedTuple):
 class Layout:
     """What a cell is in TF 1.15: its variables, the cells inside, and its own states from ours.
 
-    `classes`: TF 1's classes with these weights; a scope that is named after another is not this cell's. `by_class`:
-    the variables of one whose weights mean something else. `note`: what to say where variables are missing.
+    `classes`: TF 1's classes with these weights; a scope that is named after another is not this cell's.
+    `by_class`: the variables of one whose weights mean something else. `note`: what to say where variables are missing.
     """
 
     variables: Sequence[Variable] = ()
@@ -120,8 +120,8 @@ def _gru(cell: Any) -> Layout:
                 Variable("candidate/hidden_projection/bias", ("bias",), *n, rows=(1,)),
             ],
             classes=["CudnnCompatibleGRUCell"],
-            note="reset_after=True has the weights of TF 1.15's CudnnCompatibleGRUCell; its GRUCell resets before the "
-            "product: use reset_after=False for its weights.",
+            note="reset_after=True has the weights of TF 1.15's CudnnCompatibleGRUCell; its GRUCell "
+            "resets before the product: use reset_after=False for its weights.",
         )
     return Layout(
         [
@@ -131,7 +131,8 @@ def _gru(cell: Any) -> Layout:
             Variable("candidate/bias", ("bias",), *n),
         ],
         classes=["GRUCell", "GRUBlockCell", "GRUBlockCellV2"],
-        note="for the weights of TF 1.15's CudnnCompatibleGRUCell (candidate/input_projection) use reset_after=True.",
+        note="for the weights of TF 1.15's CudnnCompatibleGRUCell (candidate/input_projection) use "
+        "reset_after=True.",
     )
 
 
@@ -297,7 +298,8 @@ LAYOUTS: dict[type, Callable[[Any], Layout]] = {
 def layout_of(cell: Any, forget_bias: float | None = None) -> Layout:
     """A cell's layout, or that of the nearest of its parents that has one; of a layer with a `cell`, that cell's.
 
-    `forget_bias` is what TF 1.15's LSTM had, for Keras' LSTM, which has no option of that name; TF 1.15's default is 1.
+    `forget_bias` is what TF 1.15's LSTM had, for Keras' LSTM, which has no option of that name; TF 1.15's
+    default is 1.
     """
     if isinstance(cell, keras.layers.LSTMCell):
         return _keras_lstm(cell, 1.0 if forget_bias is None else forget_bias)

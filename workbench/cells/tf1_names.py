@@ -1,7 +1,8 @@
 """What TensorFlow 1 called its cells' classes and variables, from its first release to 1.15: two tables.
 
-A variable's path ends in the scope of the cell's class and the variable's own name: rnn/basic_lstm_cell/kernel in 1.15,
-rnn/basic_lstm_cell/weights in 1.0, RNN/BasicLSTMCell/Linear/Matrix before. `tf1_layouts.py` has the names of 1.15 only.
+A variable's path ends in the scope of the cell's class and the variable's own name: rnn/basic_lstm_cell/kernel in
+1.15, rnn/basic_lstm_cell/weights in 1.0, RNN/BasicLSTMCell/Linear/Matrix before. `tf1_layouts.py` has the names of
+1.15 only.
 """
 
 from __future__ import annotations

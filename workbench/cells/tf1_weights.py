@@ -39,8 +39,8 @@ def load_tf1_weights(
         layer = keras.layers.LSTM(64, return_sequences=True);  layer.build((None, None, 32))
         load_tf1_weights(layer, "model.ckpt", scope="rnn", forget_bias=1.0)
 
-    Names are those of TF 1.15 or of any release before. The last part of a variable's scope, where it is named after
-    a class (basic_lstm_cell, GRUCell), must be a class with this cell's weights.
+    Names are those of TF 1.15 or of any release before. The last part of a variable's scope, where it is named
+    after a class (basic_lstm_cell, GRUCell), must be a class with this cell's weights.
 
     The forget bias is where it belongs: TF 1.15's LSTM adds it at run time, and so does ours, with the cell's own
     `forget_bias`, which a checkpoint does not hold: make the cell with TF 1.15's. cuDNN's LSTM
@@ -131,7 +131,7 @@ def _check_forget_bias(cell: Any, forget_bias: float | None) -> None:
     if not any(isinstance(inner, keras.layers.LSTMCell) for inner in innermost(cell)):
         raise ValueError(
             f"forget_bias={forget_bias!r} says what TF 1's LSTM had, for Keras' LSTM, which has no such option; "
-            f"{type(cell).__name__} is none: give it to the cell, LSTMCell(units, forget_bias={forget_bias!r})."
+            f"{type(cell).__name__} is none: make the cell with forget_bias={forget_bias!r} instead."
         )
 
 
