@@ -73,12 +73,10 @@ def _own(cell: Any, layout: Layout, names: dict[str, int], path: str, within: st
             names.pop(name)
             fit.candidates.add(name)
         return
-    scope = whole[0] if whole else _nearest(scopes, layout)
-    if scope is None:
-        scope, found = f"{within}*/", [None] * len(layout.variables)
-    else:
-        found = scopes[scope]
-        _check_class(scope, layout, fit)
+    nearest = whole[0] if whole else _nearest(scopes, layout)
+    found = scopes.get(nearest or "", [None] * len(layout.variables))
+    scope = f"{within}*/" if nearest is None else nearest
+    _check_class(scope, layout, fit)
     usual = _spelling(scope, layout.variables, found)
     for variable, name, other in zip(
         layout.by_class.get(class_of(scope) or "", layout.variables), found, usual, strict=True
@@ -127,9 +125,9 @@ def _nearest(scopes: Mapping[str, Found], layout: Layout) -> str | None:
 def _check_class(scope: str, layout: Layout, fit: Fit) -> None:
     named = class_of(scope)
     if named is not None and layout.classes and named not in layout.classes:
-        here = CLASSES[named]
+        here = f"is {CLASSES[named]} here" if CLASSES[named] else "is none of the cells here"
         fit.of_another_class.append(
-            f"{scope} holds a {named}, which {f'is {here} here' if here else 'is none of the cells here'}; where only "
+            f"{scope} holds a {named}, which {here}; where only "
             "the scope has that name, rename it in a dict of the variables"
         )
 

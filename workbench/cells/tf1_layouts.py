@@ -1,8 +1,10 @@
 """What each cell is in TF 1.15: its variables' names, gate orders and states, as a table.
 
 TF 1.15 keeps one joint kernel [D + H, gates * H] where we have `kernel` above `recurrent_kernel`, orders an
-LSTM's gates i, c, f, o where we (as Keras) have i, f, c, o, and an LSTM's states (c, h) where we have [h, c]. Keras'
-own cells are in the table too. `tf1_names.py` has what other releases called things; `tf1_weights.py` reads the table,
+LSTM's gates i, c, f, o where we (as Keras) have i, f, c, o, and an LSTM's states (c, h) where we have [h, c].
+Keras'
+own cells are in the table too. `tf1_names.py` has what other releases called things; `tf1_weights.py` reads the
+table,
 in both directions; nothing else knows TF 1.15.
 """
 
@@ -32,7 +34,8 @@ class Variable(NamedTuple):
     """One variable of TF 1.15, made of blocks of ours.
 
     Its rows are those of `ours`, one below the other; its columns the `blocks` of theirs, each being one of the
-    `of` equal parts into which our columns fall. `shape` is TF 1.15's where it is not simply that. `rows`: theirs is
+    `of` equal parts into which our columns fall. `shape` is TF 1.15's where it is not simply that. `rows`:
+    theirs is
     the sum of these rows of ours (what is loaded goes to the first of them, zeros to the others). `more`: what
     theirs has added to ours, block by block.
     """
@@ -60,7 +63,8 @@ class Layout:
     """What a cell is in TF 1.15: its variables, the cells inside, and its own states from ours.
 
     `classes`: TF 1's classes with these weights; a scope that is named after another is not this cell's.
-    `by_class`: the variables of one whose weights mean something else. `note`: what to say where variables are missing.
+    `by_class`: the variables of one whose weights mean something else. `note`: what to say where variables are
+    missing.
     """
 
     variables: Sequence[Variable] = ()
