@@ -69,9 +69,9 @@ def _own(cell: Any, layout: Layout, names: dict[str, int], path: str, within: st
         fit.ambiguous.append(
             f"{type(cell).__name__} could be any of {', '.join(whole)}: pass scope= to choose one"
         )
-        for name in (name for scope in whole for name in scopes[scope] if name):
-            names.pop(name)
-            fit.candidates.add(name)
+        for candidate in (name for scope in whole for name in scopes[scope] if name):
+            names.pop(candidate)
+            fit.candidates.add(candidate)
         return
     nearest = whole[0] if whole else _nearest(scopes, layout)
     found = scopes.get(nearest or "", [None] * len(layout.variables))
