@@ -16,7 +16,7 @@ CODE = {
     and path.name != "former_names.py"  # what old records call them
 }
 # The table, the schema, the names in TF 1.15.
-FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py"}
+FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py", "cells/tf1_names.py"}
 BESIDE = {
     "config/rules.py": {"lstm", "gru", "lstm_block", "gru_block"},  # what cuDNN and the fused ops cannot do
     "rnn/cudnn.py": {"lstm", "gru"},  # what cuDNN has

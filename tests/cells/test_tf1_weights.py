@@ -287,7 +287,139 @@ def test_refusals():
     reset_after.build((None, 3))
     with pytest.raises(ValueError, match="use reset_after=False"):
         load_tf1_weights(reset_after, {})
-    layer = tf.keras.layers.LSTMCell(4)
+    layer = tf.keras.layers.Dense(4)
     layer.build((None, 3))
-    with pytest.raises(ValueError, match="names are not known for LSTMCell"):
+    with pytest.raises(ValueError, match="names are not known for Dense"):
         load_tf1_weights(layer, LSTM)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_loop(kernel, bias, forget_bias, inputs):
+    """TF 1's LSTM as a float64 loop: gates i, c, f, o."""
+    h = c = np.zeros((len(inputs), len(bias) // 4))
+    outputs = []
+    for t in range(inputs.shape[1]):
+        i, g, f, o = np.split(np.hstack([inputs[:, t], h]) @ kernel + bias, 4, axis=1)
+        c = sigmoid(f + forget_bias) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        outputs.append(h)
+    return np.stack(outputs, 1)
+
+
+INPUTS = RANDOM.normal(size=(2, 5, 3))
+
+
+def off(cell, expected):
+    if isinstance(cell, tf.keras.layers.Layer) and hasattr(cell, "state_size") and not hasattr(cell, "cell"):
+        cell = tf.keras.layers.RNN(cell, return_sequences=True)
+    return np.abs(np.asarray(cell(tf.constant(INPUTS, "float32"))) - expected).max()
+
+
+CUDNN = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
+
+
+def under(scope, names=("kernel", "bias")):
+    return {f"{scope}/{name}": v for name, v in zip(names, LSTM.values(), strict=True)}
+
+
+@pytest.mark.parametrize(
+    "make", [lstm, lambda **o: lstm(forget_bias=2.5, **o), lambda: CELLS["lstm_block"](4)]
+)
+def test_cudnns_lstm_has_no_forget_bias_whatever_the_cell_adds(make):
+    cell, given = make(), under(CUDNN)
+    if not cell.built:
+        cell.build((None, 3))
+    load_tf1_weights(cell, {**given, "cudnn_lstm/opaque_kernel": np.zeros(3)})
+    assert off(cell, lstm_loop(*LSTM.values(), 0.0, INPUTS)) < 1e-6
+    for name, value in tf1_variables(cell, given).items():
+        np.testing.assert_allclose(value, given[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scope", "options", "forget_bias"),
+    [("rnn/lstm_cell", {}, 1.0), ("rnn/lstm_cell", {"forget_bias": 0.5}, 0.5), (CUDNN, {}, 0.0)],
+)
+def test_a_checkpoint_in_keras_lstm(scope, options, forget_bias):
+    layer = tf.keras.layers.LSTM(4, return_sequences=True)
+    layer.build((None, None, 3))
+    load_tf1_weights(layer, under(scope), **options)
+    assert off(layer, lstm_loop(*LSTM.values(), forget_bias, INPUTS)) < 1e-6
+
+
+def test_cudnns_gru_resets_after_the_product():
+    shapes = {
+        "gates/kernel": (7, 8),
+        "gates/bias": (8,),
+        "candidate/input_projection/kernel": (3, 4),
+        "candidate/input_projection/bias": (4,),
+        "candidate/hidden_projection/kernel": (4, 4),
+        "candidate/hidden_projection/bias": (4,),
+    }
+    scope = "cudnn_gru/rnn/multi_rnn_cell/cell_0/cudnn_compatible_gru_cell/"
+    w = {name: RANDOM.normal(size=shape) for name, shape in shapes.items()}
+    h, expected = np.zeros((2, 4)), []
+    for t in range(5):
+        x = INPUTS[:, t]
+        r, u = np.split(sigmoid(np.hstack([x, h]) @ w["gates/kernel"] + w["gates/bias"]), 2, axis=1)
+        from_x = x @ w["candidate/input_projection/kernel"] + w["candidate/input_projection/bias"]
+        from_h = h @ w["candidate/hidden_projection/kernel"] + w["candidate/hidden_projection/bias"]
+        h = u * h + (1 - u) * np.tanh(from_x + r * from_h)
+        expected.append(h)
+    given = {scope + name: value.astype("float32") for name, value in w.items()}
+    cell, layer = CELLS["gru"](4, reset_after=True), tf.keras.layers.GRU(4, return_sequences=True)
+    cell.build((None, 3))
+    layer.build((None, None, 3))
+    for one in (cell, layer):
+        load_tf1_weights(one, given)
+        assert off(one, np.stack(expected, 1)) < 1e-6
+    for name, value in tf1_variables(cell, given).items():
+        np.testing.assert_array_equal(value, given[name])
+    before = CELLS["gru"](4)
+    before.build((None, 3))
+    with pytest.raises(ValueError, match=r"holds a CudnnCompatibleGRUCell, which is .*reset_after=True here"):
+        load_tf1_weights(before, given)
+
+
+@pytest.mark.parametrize(
+    ("scope", "named"),
+    [
+        ("rnn/nas_cell", r"NASCell, which is CELLS\['nas'\] here"),
+        (
+            "rnn/layer_norm_basic_lstm_cell",
+            r"LayerNormBasicLSTMCell, which is CELLS\['layer_norm_lstm'\] here",
+        ),
+        ("rnn/conv_lstm_cell", "ConvLSTMCell, which is none of the cells here"),
+    ],
+)
+def test_another_class_is_refused_by_name(scope, named):
+    with pytest.raises(ValueError, match=f"of another class: {scope}/ holds a {named}"):
+        load_tf1_weights(lstm(), under(scope))
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        ("rnn/basic_lstm_cell", ("weights", "biases")),
+        ("RNN/BasicLSTMCell", ("Linear/Matrix", "Linear/Bias")),
+        ("BiRNN/FW/LSTMCell", ("W_0", "B")),
+        ("RNN/MultiRNNCell/Cell0/BasicLSTMCell", ("Linear/Matrix", "Linear/Bias")),
+    ],
+)
+def test_names_of_before_1_2(scope, names):
+    cell = lstm()
+    load_tf1_weights(cell, under(scope, names))
+    assert off(cell, lstm_loop(*LSTM.values(), 1.0, INPUTS)) < 1e-6
+
+
+def test_a_matrix_that_was_cut_into_shards():
+    kernel, bias = LSTM.values()
+    cell, given = (
+        lstm(),
+        {"RNN/LSTMCell/W_0": kernel[:4], "RNN/LSTMCell/W_1": kernel[4:], "RNN/LSTMCell/B": bias},
+    )
+    load_tf1_weights(cell, given)
+    for name, value in tf1_variables(cell, given).items():
+        np.testing.assert_array_equal(value, given[name])

@@ -6,6 +6,7 @@ from workbench.cells.coupled_lstm import CoupledLSTMCell
 from workbench.cells.grid_lstm import BidirectionalGridLSTMCell, GridLSTMCell
 from workbench.cells.gru import GRUCell
 from workbench.cells.gru_block import GRUBlockCell
+from workbench.cells.keras_layer import keras_layer
 from workbench.cells.layer_norm_lstm import LayerNormLSTMCell
 from workbench.cells.lstm import LSTMCell
 from workbench.cells.lstm_block import LSTMBlockCell
@@ -61,6 +62,7 @@ __all__ = [
     "StepWeights",
     "TimeFreqLSTMCell",
     "UGRNNCell",
+    "keras_layer",
     "load_tf1_weights",
     "tf1_states",
     "tf1_variables",

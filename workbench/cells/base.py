@@ -50,7 +50,7 @@ class KerasForm(NamedTuple):
 
     layer: type  # keras.layers.LSTM, GRU or SimpleRNN
     options: dict[str, Any]  # beside the units
-    weights: dict[str, tf.Tensor]  # by their names in the layer's cell, in the compute dtype
+    weights: dict[str, tf.Tensor]  # by their names in the layer's cell; the bias with the forget bias in it
 
 
 class Cell(keras.layers.Layer):
@@ -62,10 +62,14 @@ class Cell(keras.layers.Layer):
 
     state_size: Any
     output_size: Any
+    numbers_of_parent: bool = False  # of a subclass that computes what its parent does, by other means
     memory_states: tuple[int, ...] = ()  # places of the states that state dropout leaves alone: an LSTM's c
 
-    def keras_form(self) -> KerasForm | None:
-        """This cell as a layer of Keras' own; None where Keras has none that computes the same."""
+    def keras_form(self, dtype: Any = None) -> KerasForm | None:
+        """This cell as a layer of Keras' own; None where Keras has none that computes the same.
+
+        Weights come in the compute dtype, or in the one given.
+        """
         return None
 
     def draws_once(self, training: bool) -> bool:
@@ -103,9 +107,9 @@ class Cell(keras.layers.Layer):
         ]
         return {**super().get_config(), **{name: _serialised(getattr(self, name)) for name in options}}
 
-    def read(self, variable: Any) -> tf.Tensor:
-        """A variable as a tensor of the compute dtype, inside or outside `call`."""
-        return tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
+    def read(self, variable: Any, dtype: Any = None) -> tf.Tensor:
+        """A variable as a tensor of the compute dtype, or of the one given, inside or outside `call`."""
+        return tf.cast(tf.convert_to_tensor(variable), dtype or self.compute_dtype)
 
 
 class StepCell(Cell):
@@ -177,21 +181,26 @@ class StepCell(Cell):
         initializer = self.bias_initializer if initializer is None else initializer
         return self.add_weight(shape=(size,), name=name, initializer=again(initializer))
 
-    def raised(self, bias: Any, *by: float) -> tf.Tensor:
+    def raised(self, bias: Any, *by: float, dtype: Any = None) -> tf.Tensor:
         """A bias of several gates with a constant added to each gate's part: `raised(b, 0, forget_bias)`."""
-        constant = tf.repeat(tf.constant(by, self.compute_dtype), self.units)
-        return self.read(bias) + constant
+        constant = tf.repeat(tf.constant(by, dtype or self.compute_dtype), self.units)
+        return self.read(bias, dtype) + constant
 
 
 _COMPUTES = ("step", "step_weights", "has_step", "stepper", "call")
 
 
-def keras_form_of(cell: Any) -> KerasForm | None:
-    """A built cell's `keras_form`; None too where a subclass of the class that gave it computes in its own way."""
+def keras_form_of(cell: Any, dtype: Any = None, *, by_numbers: bool = False) -> KerasForm | None:
+    """A built cell's `keras_form`; None too where a subclass of the class that gave it computes in its own way.
+
+    `by_numbers`: a way of its own that gives the parent's numbers is no hindrance.
+    """
     for kind in type(cell).__mro__ if isinstance(cell, Cell) else ():
         if "keras_form" in vars(kind):
-            return cell.keras_form()
-        if any(name in vars(kind) for name in _COMPUTES):
+            return cell.keras_form(dtype)
+        if any(name in vars(kind) for name in _COMPUTES) and not (
+            by_numbers and vars(kind).get("numbers_of_parent")
+        ):
             return None
     return None
 

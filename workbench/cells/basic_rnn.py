@@ -35,10 +35,11 @@ class BasicRNNCell(StepCell):
             self.read(self.kernel), self.read(self.bias), [self.read(self.recurrent_kernel)], []
         )
 
-    def keras_form(self) -> KerasForm | None:
+    def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """Keras' SimpleRNN."""
-        kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
-        named = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
+        named = {
+            name: self.read(getattr(self, name), dtype) for name in ("kernel", "recurrent_kernel", "bias")
+        }
         return KerasForm(keras.layers.SimpleRNN, {"activation": self.activation}, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:

@@ -56,11 +56,12 @@ class GRUCell(StepCell):
             return StepWeights(kernel, bias[0], [recurrent], [bias[1]])
         return StepWeights(kernel, bias, tf.split(recurrent, [2 * self.units, self.units], axis=1), [])
 
-    def keras_form(self) -> KerasForm | None:
+    def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """Keras' GRU."""
-        kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
         options = {"activation": self.activation, "reset_after": self.reset_after}
-        named = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
+        named = {
+            name: self.read(getattr(self, name), dtype) for name in ("kernel", "recurrent_kernel", "bias")
+        }
         return KerasForm(keras.layers.GRU, options, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:

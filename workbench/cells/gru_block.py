@@ -25,6 +25,8 @@ class GRUBlockCell(GRUCell):
     Source: Cho et al., https://arxiv.org/abs/1406.1078; TF 1.15's contrib GRUBlockCellV2.
     """
 
+    numbers_of_parent = True
+
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
         check_block_options(self, ("float32",), reset_after=False, activation=keras.activations.tanh)

@@ -26,7 +26,8 @@ class LSTMCell(StepCell):
 
     `forget_bias` is a constant that is added when the cell runs, as in TF 1.15; the variable `bias` does not
     contain it. Keras puts the one into the bias instead (`unit_forget_bias`), so weights of Keras' cell
-    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`, and back the same way.
+    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`. The other way,
+    `workbench.cells.keras_layer(ours)` adds the forget bias to the bias.
 
     Source: Hochreiter and Schmidhuber, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et al.,
     https://doi.org/10.1162/089976600300015015; projection: Sak et al., https://arxiv.org/abs/1402.1128;
@@ -77,12 +78,12 @@ class LSTMCell(StepCell):
         bias = self.raised(self.bias, 0, self.forget_bias, 0, 0)
         return StepWeights(self.read(self.kernel), bias, recurrent, [*map(self.read, peepholes)])
 
-    def keras_form(self) -> KerasForm | None:
+    def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """Keras' LSTM, unless an option is set that it lacks; its bias holds the forget bias too."""
         if self.use_peepholes or self.num_proj or self.cell_clip is not None:
             return None
-        weights = self.step_weights()
-        named = {"kernel": weights.kernel, "recurrent_kernel": weights.recurrent[0], "bias": weights.bias}
+        named = {name: self.read(getattr(self, name), dtype) for name in ("kernel", "recurrent_kernel")}
+        named["bias"] = self.raised(self.bias, 0, self.forget_bias, 0, 0, dtype=dtype)
         return KerasForm(keras.layers.LSTM, {"activation": self.activation}, named)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:

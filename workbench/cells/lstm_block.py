@@ -31,6 +31,8 @@ class LSTMBlockCell(LSTMCell):
     LSTMBlockCell and LSTMBlockFusedCell.
     """
 
+    numbers_of_parent = True
+
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
         check_block_options(self, ("float32", "float16"), num_proj=None, activation=keras.activations.tanh)

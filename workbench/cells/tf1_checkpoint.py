@@ -20,6 +20,9 @@ KEPT = re.compile(
     r"(_\d+)?$|/\.OPTIMIZER_SLOT/"
 )
 
+# The weights of tf.contrib.cudnn_rnn's layers as cuDNN has them; a Saver keeps them again under readable names.
+OPAQUE = re.compile(r"(^|/)opaque_kernel(/|$)")
+
 
 def read_checkpoint(variables: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
     """Names and arrays, of a mapping or of a checkpoint; ":0" and the like are taken off the names.
@@ -56,7 +59,7 @@ def without_slots(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     def slot(name: str) -> bool:
         of, _, _ = name.rpartition("/")
-        return bool(KEPT.search(name)) or (
+        return bool(KEPT.search(name) or OPAQUE.search(name)) or (
             of in variables and np.shape(variables[of]) == np.shape(variables[name])
         )
 
