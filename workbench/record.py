@@ -294,11 +294,6 @@ def identity(
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def exact_metrics() -> list[str]:
-    """Names of metrics that two equal runs on one machine must agree on to the last bit."""
-    return [name for name, metric in METRICS.items() if not metric.noisy]
-
-
 @dataclass(frozen=True)
 class Difference:
     """One number of two records that is not the same."""

@@ -47,6 +47,20 @@ def interval(y: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
     return mean - half, mean + half
 
 
+def prediction_interval(y: ArrayLike, count: int, confidence: float) -> tuple[Floats, Floats]:
+    """Where the mean of `count` new values of the same population lies, over the last axis.
+
+    mean ± t s sqrt(1/n + 1/count), with n - 1 degrees of freedom.
+
+    >>> low, high = prediction_interval([1.0, 2.0, 3.0], 3, 0.95)
+    >>> round(float(low), 4), round(float(high), 4)
+    (-1.5131, 5.5131)
+    """
+    mean, error, freedom = _moments(y)
+    reach = stats.t.isf((1 - confidence) / 2, freedom) * error * math.sqrt(1 + (freedom + 1) / count)
+    return mean - reach, mean + reach
+
+
 def p_above(y: ArrayLike, bound: float) -> Floats:
     """One-sided p of "the mean is at most the bound"; small where it lies above. 0 for a bound of -inf."""
     return _one_sided(y, bound, stats.t.sf)

@@ -75,27 +75,6 @@ def pairs_needed(
     return long
 
 
-def distance_shown(noise: float, pairs: int, *, level: float = 0.025, power: float = POWER) -> float:
-    """How far beyond a single bound the effect must lie for `pairs` pairs to show it with chance `power`.
-
-    >>> round(math.exp(distance_shown(noise=0.05, pairs=10)), 2)
-    1.09
-    """
-    if noise == 0 or pairs < 2:
-        return 0.0 if noise == 0 else math.inf
-    short, long = 0.0, noise
-    beyond = (0.0, math.inf)
-    while chance_of_showing(beyond, long, noise, pairs, level) < power:
-        short, long = long, 2 * long
-    while long - short > 1e-6 * long:
-        middle = (short + long) / 2
-        if chance_of_showing(beyond, middle, noise, pairs, level) < power:
-            short = middle
-        else:
-            long = middle
-    return long
-
-
 def plan_line(claim: Claim, noise: float, pairs: int) -> str:
     """One line on what `pairs` pairs can decide about a claim at a noise, and how many it needs at 90% power.
 
