@@ -87,7 +87,7 @@ def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metri
 
 
 METRICS: dict[str, Metric] = {
-    # speed: the timed window, VALIDITY's passes over the same batches; sums, not medians of steps
+    # speed: the timed window, passes over the same batches; sums, not medians of steps (claims/README.md)
     "speed/valid_tokens_per_s": Metric(
         "tokens/s",
         "valid tokens over time: per batch the median of the passes, then summed",
@@ -292,11 +292,6 @@ def identity(
     kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
     text = json.dumps([kept, fingerprint, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def exact_metrics() -> list[str]:
-    """Names of metrics that two equal runs on one machine must agree on to the last bit."""
-    return [name for name, metric in METRICS.items() if not metric.noisy]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The statistics against scipy, against counting, and against VALIDITY's own numbers."""
+"""The statistics against scipy, against counting, and against the numbers of claims/README.md."""
 
 from __future__ import annotations
 

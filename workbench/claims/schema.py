@@ -221,10 +221,16 @@ _direction = _one_of(*REGIONS)
 FILE_FIELDS: dict[str, Field] = {
     "schema": Field("version of this schema", _one_of(1), 1),
     "confidence": Field("1 - the chance of any false verdict in the table", _number(0.5, 1, True), 0.95),
-    "pairs": Field("planned blocks, or a number for each scale", _pairs, 10),
+    "pairs": Field(
+        "planned blocks, or a number for each scale: {quick: 6, full: 12}; fixed when the sweep starts",
+        _pairs,
+        10,
+    ),
     "block": Field("the replicate", _name, "seed"),
     "equal": Field("what must be equal inside every pair", _names, ("data.fingerprint", "device", "threads")),
-    "control_again": Field("whether the first control runs once more in every block", _flag, True),
+    "control_again": Field(
+        "whether the first control runs once more in every block (the A/A arm)", _flag, True
+    ),
     "claims": Field("the claims", _claims),
 }
 
@@ -232,17 +238,37 @@ CLAIM_FIELDS: dict[str, Field] = {
     "name": Field("one word", _name),
     "statement": Field("what is claimed, in our words", _sentence),
     "source": Field("who says so", _sentence),
-    "kind": Field("measured or exact", _one_of("measured", "exact"), "measured"),
-    "metric": Field("a metric of workbench.record.METRICS", _metric),
-    "treatment": Field("dotted config values", _arm),
-    "control": Field("dotted config values", _arm),
-    "scale": Field("ratio or difference", _one_of("ratio", "difference"), "ratio"),
-    "direction": Field("the treatment against the control", _direction),
-    "smallest": Field("the smallest effect worth the name", _number(0)),
+    "kind": Field(
+        "measured (an interval decides) or exact (one counter-example contradicts)",
+        _one_of("measured", "exact"),
+        "measured",
+    ),
+    "metric": Field("a name of workbench.record.METRICS", _metric),
+    "treatment": Field("the arm that is claimed of: dotted config values", _arm),
+    "control": Field("what it is held against: likewise, or {value: 0} for an exact claim", _arm),
+    "scale": Field(
+        "ratio (treatment / control) or difference (treatment - control)",
+        _one_of("ratio", "difference"),
+        "ratio",
+    ),
+    "direction": Field(
+        "where the treatment lies against the control: higher, lower, not_lower, not_higher, same", _direction
+    ),
+    "smallest": Field(
+        "the smallest effect worth the name: a ratio of 1 or more, or a difference of 0 or more; for not_lower, "
+        "not_higher and same the margin",
+        _number(0),
+    ),
     "why_smallest": Field("one sentence", _sentence),
-    "over": Field("conditions, averaged with equal weights inside a block", _over, {}),
-    "scope": Field("average over the conditions, or every one", _one_of("average", "every"), "average"),
-    "where": Field("conditions on quantities fixed before the arm", _where, ()),
+    "over": Field(
+        "conditions: dotted config values and their lists, averaged with equal weights inside a block",
+        _over,
+        {},
+    ),
+    "scope": Field(
+        "claimed of the average over the conditions, or of every one", _one_of("average", "every"), "average"
+    ),
+    "where": Field("conditions, `name > value`, on quantities that both arms share", _where, ()),
     "elsewhere": Field("the direction claimed outside `where`", lambda v: v and _direction(v), None),
-    "tolerance": Field("of an exact claim", _number(0), 0.0),
+    "tolerance": Field("by how much an exact claim may be off", _number(0), 0.0),
 }

@@ -2,7 +2,7 @@
 
 `y` holds effects on the scale of the statistic (logarithms for ratios), blocks along the last axis; leading axes
 are data sets of their own, which is how simulation.py runs thousands at once. A region is (low, high), the
-effects that a claim claims, infinite where it has no bound (VALIDITY, sections 1 and 2).
+effects that a claim claims, infinite where it has no bound (README.md, sections 1 and 2).
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ def interval(y: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
     mean, error, freedom = _moments(y)
     half = stats.t.isf((1 - confidence) / 2, freedom) * error
     return mean - half, mean + half
+
+
+def prediction_interval(y: ArrayLike, count: int, confidence: float) -> tuple[Floats, Floats]:
+    """Where the mean of `count` new values of the same population lies, over the last axis.
+
+    mean ± t s sqrt(1/n + 1/count), with n - 1 degrees of freedom.
+
+    >>> low, high = prediction_interval([1.0, 2.0, 3.0], 3, 0.95)
+    >>> round(float(low), 4), round(float(high), 4)
+    (-1.5131, 5.5131)
+    """
+    mean, error, freedom = _moments(y)
+    reach = stats.t.isf((1 - confidence) / 2, freedom) * error * math.sqrt(1 + (freedom + 1) / count)
+    return mean - reach, mean + reach
 
 
 def p_above(y: ArrayLike, bound: float) -> Floats:

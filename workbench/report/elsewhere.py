@@ -12,14 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from scipy import stats
 
+from workbench.claims.statistics import prediction_interval
 from workbench.record import METRICS
 from workbench.report.comparison import FEWEST, LEVEL, Compared
 
 PER_STEP, LAST_STEP = 1e-5, 100
-"""Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100. From VALIDITY.md, where they wait
-for two real machines: provisional."""
+"""Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100."""
 
 History = Sequence[tuple[int, float]]
 
@@ -74,10 +73,9 @@ def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping
         return Compared(
             name, a, b, "not judged", f"{len(values)} other seeds recorded, too few for an interval"
         )
-    mean, spread = sum(values) / len(values), float(pd.Series(values).std())
-    reach = stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
-    why = f"{len(values)} other seeds expect {mean - reach:.6g} to {mean + reach:.6g}"
-    return Compared(name, a, b, "within noise" if abs(b - mean) <= reach else "different", why)
+    low, high = prediction_interval(values, 1, LEVEL)
+    why = f"{len(values)} other seeds expect {low:.6g} to {high:.6g}"
+    return Compared(name, a, b, "within noise" if low <= b <= high else "different", why)
 
 
 def _steps(first: History, second: History) -> list[Compared]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from workbench.claims.statistics import interval
 from workbench.report import arms
 
 STEPS = "padding.length"
@@ -62,8 +63,6 @@ def _mean_line(arm: str, metric: str, lines: list[Any], confidence: float) -> Gr
     slopes = np.array([one.slope for one in lines])
     bases = np.array([one.intercept for one in lines])
     r = np.array([one.rvalue for one in lines])
-    error = slopes.std(ddof=1) / np.sqrt(len(slopes))
-    reach = float(stats.t.isf((1 - confidence) / 2, len(slopes) - 1) * error)
-    mean = float(slopes.mean())
+    low, high = map(float, interval(slopes, confidence))
     explained = float(np.min(np.where(np.isnan(r) | (slopes == 0), 1.0, r**2)))
-    return Growth(arm, metric, float(bases.mean()), mean, (mean - reach, mean + reach), explained)
+    return Growth(arm, metric, float(bases.mean()), float(slopes.mean()), (low, high), explained)

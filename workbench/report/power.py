@@ -55,7 +55,7 @@ def pairs_needed(
 ) -> int | None:
     """The fewest pairs that show `region` with chance `power` when the effect is `truth`; None above `most`.
 
-    Never below 6, under which no verdict is given. VALIDITY 2.8 has the table that this reproduces.
+    Never below 6, under which no verdict is given. The table of claims/README.md, section 2.8, is made by this.
 
     >>> pairs_needed((math.log(1.05), math.inf), math.log(1.25), noise=0.10)
     10
@@ -72,27 +72,6 @@ def pairs_needed(
     while long - short > 1:
         middle = (short + long) // 2
         short, long = (short, middle) if enough(middle) else (middle, long)
-    return long
-
-
-def distance_shown(noise: float, pairs: int, *, level: float = 0.025, power: float = POWER) -> float:
-    """How far beyond a single bound the effect must lie for `pairs` pairs to show it with chance `power`.
-
-    >>> round(math.exp(distance_shown(noise=0.05, pairs=10)), 2)
-    1.09
-    """
-    if noise == 0 or pairs < 2:
-        return 0.0 if noise == 0 else math.inf
-    short, long = 0.0, noise
-    beyond = (0.0, math.inf)
-    while chance_of_showing(beyond, long, noise, pairs, level) < power:
-        short, long = long, 2 * long
-    while long - short > 1e-6 * long:
-        middle = (short + long) / 2
-        if chance_of_showing(beyond, middle, noise, pairs, level) < power:
-            short = middle
-        else:
-            long = middle
     return long
 
 

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import stats
-
 from workbench.claims import Verdict
+from workbench.claims.statistics import prediction_interval
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ SAME, ONE_SIDE, OPPOSITE, OTHER_CLAIM = (
 def replicated(
     first: Sequence[Verdict], second: Sequence[Verdict], confidence: float = 0.95
 ) -> list[Replicate]:
-    """Hold the verdicts of a second result against those of a first (VALIDITY, section 4, V3)."""
+    """Hold the verdicts of a second result against those of a first (claims/README.md, section 4, V3)."""
     others = {one.claim: one for one in second}
     found = []
     for one in first:
@@ -65,14 +63,12 @@ def replicated(
 
 
 def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple[float, float] | None:
-    """mean ± t sqrt(1/n + 1/n') s: where the mean of `blocks` new blocks lies, of one population with the old."""
+    """Where the mean of `blocks` new blocks lies, were they of one population with the old."""
     values = verdict.block_values()
     if len(values) < 3 or not blocks:
         return None
-    n, mean, spread = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
-    reach = float(stats.t.isf((1 - confidence) / 2, n - 1)) * spread * math.sqrt(1 / n + 1 / blocks)
-    ends = mean - reach, mean + reach
-    return (math.exp(ends[0]), math.exp(ends[1])) if verdict.scale == "ratio" else ends
+    low, high = map(float, prediction_interval(values, blocks, confidence))
+    return (math.exp(low), math.exp(high)) if verdict.scale == "ratio" else (low, high)
 
 
 def _answer(one: Verdict, other: Verdict) -> str:
