@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 
 from workbench.config import EXPERIMENT_GROUPS
-from workbench.record import identity
+from workbench.identity import identity
 from workbench.sweep.compose import Composer
 from workbench.sweep.frozen import Typed, plan_json, read_plan
 from workbench.sweep.grid import Job, Plan, expand, plan
 from workbench.sweep.ledger import Attempt, Ledger, attempts, differences, key_of, ledger
+
+NOW = {"code.sha256": "c"}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,8 @@ def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c
         status=status,
         key=key_of(job),
         attempt=1,
-        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code),
-        code=code,
+        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code}),
+        made_by={"code.sha256": code},
         fingerprint=fingerprint,
         is_requeued=False,
         is_superseded=False,
@@ -39,7 +41,7 @@ def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c
 
 
 def stock(planned: Plan, *runs: Attempt) -> Ledger:
-    return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, "c")
+    return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, lambda tree: NOW)
 
 
 def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
@@ -129,7 +131,7 @@ def test_attempts_are_read_from_what_mlflow_returns() -> None:
         key=(3, "cell=gru", 1),
         attempt=2,
         identity="i",
-        code="c",
+        made_by={"code.sha256": "c"},
         fingerprint="f",
         is_requeued=True,
         is_superseded=False,
