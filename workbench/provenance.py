@@ -30,25 +30,12 @@ _PACKAGES = (
     ),
     *(f"nvidia-{name}-cu{cuda}" for name in ("cublas", "cudnn") for cuda in (12, 13)),
 )
+_TF = ("ENABLE", "DISABLE", "USE", "NUM", "XLA", "GPU", "CUDNN", "FORCE", "DETERMINISTIC", "CPU", "MLIR", "ONEDNN")
 _SETTINGS = (
-    *(
-        "TF_",
-        "XLA_",
-        "OMP_",
-        "KMP_",
-        "GOMP_",
-        "MKL_",
-        "OPENBLAS_",
-        "BLIS_",
-        "DNNL_",
-        "ONEDNN_",
-        "CUBLAS_",
-        "CUDNN_",
-    ),
-    *("CUDNN_", "NVIDIA_TF32_OVERRIDE", "KERAS_BACKEND", "LD_PRELOAD", "MALLOC_", "PYTHONHASHSEED"),
+    *(f"TF_{name}_" for name in _TF),  # not all of TF_: Terraform's tokens and variables begin so too
+    *("XLA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "DNNL_", "ONEDNN_", "CUBLAS_", "CUDNN_"),
+    *("NVIDIA_TF32_OVERRIDE", "KERAS_BACKEND", "LD_PRELOAD", "MALLOC_", "PYTHONHASHSEED"),
 )
-_NO_SETTINGS = ("TF_CONFIG", "TF_CPP_")
-"""Names of variables that say with whom a process computes, and what it prints."""
 
 
 def provenance() -> dict[str, str]:
@@ -100,7 +87,7 @@ def code_version() -> str:
 
 def settings(names: Iterable[str]) -> list[str]:
     """Of variables' names those that change speed or rounding, sorted."""
-    return sorted(name for name in names if name.startswith(_SETTINGS) and not name.startswith(_NO_SETTINGS))
+    return sorted(name for name in names if name.startswith(_SETTINGS))
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:

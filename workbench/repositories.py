@@ -43,8 +43,12 @@ class Repositories:
         if not IS_SHIPPED and (top := _top(ROOT)):
             by_top[top] = []
         ours = len(by_top)
+        tops: dict[Path, Path | None] = {}
         for path in (Path(os.path.realpath(path.parent), path.name) for path in own):
-            top = _top(path)
+            folder = path if path.is_dir() else path.parent
+            if folder not in tops:
+                tops[folder] = _top(folder)
+            top = tops[folder]
             (by_top.setdefault(top, []) if top else nowhere).append(path)
         if nowhere:
             by_top[Path(os.path.commonpath([path.parent for path in nowhere]))] = nowhere
@@ -135,8 +139,7 @@ def _listed(top: Path, *arguments: str) -> list[str]:
     return [os.fsdecode(name) for name in (found or b"").split(b"\0") if name]
 
 
-def _top(path: Path) -> Path | None:
-    folder = path if path.is_dir() else path.parent
+def _top(folder: Path) -> Path | None:
     found = _git("rev-parse", "--show-toplevel", folder=folder)
     return Path(found) if found else None
 
