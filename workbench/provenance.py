@@ -30,7 +30,20 @@ _PACKAGES = (
     ),
     *(f"nvidia-{name}-cu{cuda}" for name in ("cublas", "cudnn") for cuda in (12, 13)),
 )
-_TF = ("ENABLE", "DISABLE", "USE", "NUM", "XLA", "GPU", "CUDNN", "FORCE", "DETERMINISTIC", "CPU", "MLIR", "ONEDNN")
+_TF = (
+    "ENABLE",
+    "DISABLE",
+    "USE",
+    "NUM",
+    "XLA",
+    "GPU",
+    "CUDNN",
+    "FORCE",
+    "DETERMINISTIC",
+    "CPU",
+    "MLIR",
+    "ONEDNN",
+)
 _SETTINGS = (
     *(f"TF_{name}_" for name in _TF),  # not all of TF_: Terraform's tokens and variables begin so too
     *("XLA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "DNNL_", "ONEDNN_", "CUBLAS_", "CUDNN_"),

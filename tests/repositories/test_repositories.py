@@ -13,7 +13,9 @@ from workbench.repositories import Repositories
 
 def git(folder: Path, *words: str) -> str:
     who = ("-c", "user.name=a", "-c", "user.email=a@b")
-    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def test_what_is_too_large_is_left_out_and_said(mine: Path, monkeypatch: pytest.
     (mine / "note.txt").write_text("small")
     found = now(mine)
     assert found.tags["git.own.left_out"] == "data.bin (101 bytes)"
-    assert found.patches["own-changes.patch"].startswith(b"# left out, as git does not know it and it is large: data.bin")
+    assert found.patches["own-changes.patch"].startswith(
+        b"# left out, as git does not know it and it is large: data.bin"
+    )
     assert b"+small" in found.patches["own-changes.patch"]
     assert found.tags["git.own.dirty"] == "true"
 

@@ -112,7 +112,9 @@ def test_an_edit_before_between_and_during_jobs_fails_the_next_one_by_name(
     conductor: Conductor, job: Job, lab: Path, name: str
 ) -> None:
     before = (lab / name).read_text()
-    other = before.replace("return 1", "return 2").replace("x = 0", "x = 1").replace("class Cell", "class  Cell")
+    other = (
+        before.replace("return 1", "return 2").replace("x = 0", "x = 1").replace("class Cell", "class  Cell")
+    )
     assert other != before
     (lab / name).write_text(other)
     refused(conductor.run(job), name)
@@ -154,7 +156,9 @@ def test_what_runs_is_the_source_and_no_stale_bytecode(conductor: Conductor, job
 def test_another_library_or_setting_than_planned_is_refused_by_name(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")  # as a command that runs between planning and a block may
+    monkeypatch.setenv(
+        "TF_ENABLE_ONEDNN_OPTS", "0"
+    )  # as a command that runs between planning and a block may
     conductor.origin.common["version.numpy"] = "9.9.9"
     refused(conductor.run(job), "TF_ENABLE_ONEDNN_OPTS (was not set, is 0)", "numpy (was 9.9.9, is ")
 
@@ -169,7 +173,12 @@ def test_a_resume_names_the_file_the_library_and_the_variable(
     now = Origin.of([job.tree])
     now.common["version.keras"] = "9.9.9"
     (changed,) = stock(conductor, job, now).changed
-    for words in ("lab/steps.py (was ", "lab/more.py (was not there, is ", "keras (was ", "XLA_FLAGS (was not set, is "):
+    for words in (
+        "lab/steps.py (was ",
+        "lab/more.py (was not there, is ",
+        "keras (was ",
+        "XLA_FLAGS (was not set, is ",
+    ):
         assert words in changed.why
     assert "padding" not in changed.why
 
@@ -195,5 +204,7 @@ def test_a_cell_that_is_not_there_is_refused_before_anything(lab: Path, job: Job
 
 def test_runs_of_before_are_read_as_they_are() -> None:
     row = {"run_id": "r", "status": "FINISHED", "start_time": 1, "tags.workbench.kind": "run"}
-    (one,) = attempts(pd.DataFrame([row | {"tags.environment.padding_bytes": "7", "tags.version.mlflow": "3"}]))
+    (one,) = attempts(
+        pd.DataFrame([row | {"tags.environment.padding_bytes": "7", "tags.version.mlflow": "3"}])
+    )
     assert one.made_by == {}
