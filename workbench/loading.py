@@ -6,10 +6,12 @@ within a second and by no byte of length, is passed over, and a file that is edi
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
+from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Self
@@ -45,6 +47,9 @@ class Loading:
             data = loader.get_data(path)
             loading._take(source_name(module, path, is_package=loader.is_package(module)), path, data)
             loading.require_as_planned()
+            # autograph and tracebacks read sources again, later: they are to find what was compiled
+            lines = decode_source(data).splitlines(keepends=True)
+            linecache.cache[path] = (len(data), None, lines, path)
             return loader.source_to_code(data, path)
 
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]

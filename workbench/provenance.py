@@ -45,8 +45,22 @@ _TF = (
     "ONEDNN",
 )
 _SETTINGS = (
-    *(f"TF_{name}_" for name in _TF),  # not all of TF_: Terraform's tokens and variables begin so too
-    *("XLA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "DNNL_", "ONEDNN_", "CUBLAS_", "CUDNN_"),
+    # not all of TF_ (Terraform's tokens begin so too) or KMP_ (scikit-learn and joblib set some as they are imported)
+    *(f"TF_{name}_" for name in _TF),
+    *(
+        "XLA_",
+        "OMP_",
+        "KMP_AFFINITY",
+        "KMP_BLOCKTIME",
+        "GOMP_",
+        "MKL_",
+        "OPENBLAS_",
+        "BLIS_",
+        "DNNL_",
+        "ONEDNN_",
+        "CUBLAS_",
+        "CUDNN_",
+    ),
     *("NVIDIA_TF32_OVERRIDE", "KERAS_BACKEND", "LD_PRELOAD", "MALLOC_", "PYTHONHASHSEED"),
 )
 

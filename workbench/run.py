@@ -85,6 +85,10 @@ class MadeBy:
         both = {**self.met, **self.planned}
         return {name.partition(".")[2]: value for name, value in both.items() if name.startswith("source.")}
 
+    def code(self) -> dict[str, str]:
+        """Of the makers what must be one on all machines of a run."""
+        return {name: value for name, value in self.planned.items() if name.startswith(("code.", "source."))}
+
     def loading(self, target: str | None) -> Loading:
         """A context in which the files are held against this as they are imported."""
         package = (target or "").partition(":")[0].partition(".")[0]
@@ -115,7 +119,7 @@ def _run(
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
     fingerprint = data.manifest.fingerprint
-    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, fingerprint, made_by.planned, length=64)
+    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
     with distribution.scope():
         model, optimizer = _model(config, data), _optimizer(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
 import zipfile
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from workbench import modules
+from workbench.loading import ChangedError, Loading
 from workbench.modules import is_own
-from workbench.sources import SourceError, digest_now, sources_of
+from workbench.sources import SourceError, digest, digest_now, sources_of
 from workbench.sweep.origin import few
 
 CELL = "class Cell: pass\n"
@@ -183,3 +186,31 @@ def test_the_tags_of_many_files_are_few_and_change_with_each_file() -> None:
     assert len(tags) <= 61
     assert all(tags != few({**many, name: "other"}) for name in many)
     assert few(dict(list(many.items())[:50])) == dict(list(many.items())[:50])
+
+
+@pytest.fixture
+def importing(monkeypatch: pytest.MonkeyPatch):
+    """Imports a module from the folder where a person types, and forgets it afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend("")
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_whoever_reads_a_source_again_finds_what_was_compiled(lab, importing) -> None:
+    """As autograph does: an edit between import and tracing must not be traced."""
+    folder = lab(read_again="def f():\n    return 1\n")
+    with Loading({}) as loading:
+        module = importing("read_again")
+        (folder / "read_again.py").write_text("def f():\n    return 2 + 2\n")
+        assert "return 1" in inspect.getsource(module.f)
+        assert loading.loaded()["read_again.py"] == digest(b"def f():\n    return 1\n")
+
+
+def test_a_changed_source_is_refused_though_its_importer_catches_the_error(lab, importing) -> None:
+    lab(catches="try:\n    import caught\nexcept Exception:\n    pass\n", caught="x = 1")
+    with Loading({"caught.py": "another"}) as loading:
+        importing("catches")
+        with pytest.raises(ChangedError, match=r"caught\.py .* changed since this sweep was planned"):
+            loading.loaded()

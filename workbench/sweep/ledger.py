@@ -181,8 +181,9 @@ def _settle(found: Ledger, by_key: Mapping[Key, Sequence[Attempt]]) -> None:
 def _made_otherwise(run: Attempt, made_by: Mapping[str, str]) -> list[str]:
     """In words, what made a run's numbers and is not the same now; also files that only the run itself had met."""
     now = few(made_by)
-    met = {name: digest_now(name.partition(".")[2]) for name in run.made_by if name.startswith("source.")}
-    return changes(run.made_by, {**{name: found for name, found in met.items() if found}, **now})
+    met = [name for name in run.made_by if name.startswith("source.") and name not in now]
+    there = {name: digest for name in met if (digest := digest_now(name.partition(".")[2]))}
+    return changes(run.made_by, {**there, **now})
 
 
 def _attempt(row: Mapping[Any, Any]) -> Attempt:

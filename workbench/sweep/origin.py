@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from workbench.config import ConfigError, Problem
 from workbench.identity import digest_of_many, makers
-from workbench.provenance import environment, provenance
+from workbench.provenance import environment, machine, provenance
 from workbench.repositories import Repositories
 from workbench.sources import SourceError, sources_of
 
@@ -54,11 +54,12 @@ class Origin:
         if target not in self.sources:
             self._look(target)
         sources = {f"{_SOURCE}{name}": digest for name, digest in self.sources[target].items()}
-        return {**makers(self.common), **sources}
+        asked = {f"environment.{name}": str(value) for name, value in (tree.get("environment") or {}).items()}
+        return {**makers({**self.common, **asked}), **sources}
 
     def tags(self, tree: Mapping[str, Any]) -> dict[str, str]:
-        """All that a job's run is tagged with."""
-        return {**self.common, **self.repositories.tags, **few(self.made_by(tree))}
+        """All that a job's run is tagged with; the machine is that of this process, be it a launcher's worker."""
+        return {**self.common, **machine(), **self.repositories.tags, **few(self.made_by(tree))}
 
     def write(self, tree: Mapping[str, Any], folder: Path) -> Path:
         """Write down in a run's folder what its process is to hold against what it finds; and the patches."""
