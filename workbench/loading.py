@@ -10,6 +10,7 @@ import linecache
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Self
 from workbench.identity import changes
 from workbench.modules import is_own, source_name
 from workbench.provenance import environment, versions
-from workbench.sources import digest, digest_now
+from workbench.sources import digest, digest_now, sources_of
 
 
 class ChangedError(RuntimeError):
@@ -91,20 +92,56 @@ class Loading:
             self._changed.append(f"{name} ({path})")
 
 
-def require_as_planned(planned: Mapping[str, str], code: str) -> None:
-    """Raise ChangedError where files, versions or settings are not what they were when a sweep was planned.
+@dataclass(frozen=True)
+class MadeBy:
+    """What is to make a run's numbers (`workbench.identity`), as it was planned.
 
-    `planned` are makers (`workbench.identity`); `code` is of the workbench that this process has imported.
+    `met` are files that other jobs of the sweep have imported, though nobody could see that beforehand.
     """
-    now = {"code.sha256": code, **versions(), **environment()}
-    for name in planned:
-        kind, _, what = name.partition(".")
-        if kind == "source" and (there := digest_now(what)):
-            now[name] = there
-        elif kind == "environment" and what in os.environ:
-            now[name] = os.environ[what]
-    if found := changes(planned, now):
-        raise ChangedError(_words(found))
+
+    planned: Mapping[str, str]
+    met: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls, target: str | None, code: str) -> Self:
+        """As it is here and now, for a run that nobody planned; `code` is the workbench's."""
+        found = sources_of(target)
+        return cls({"code.sha256": code, **{f"source.{one.name}": one.digest for one in found}})
+
+    @property
+    def _files(self) -> dict[str, str]:
+        both = {**self.met, **self.planned}
+        return {name.partition(".")[2]: value for name, value in both.items() if name.startswith("source.")}
+
+    def code(self) -> dict[str, str]:
+        """Of the makers what must be one on all machines of a run."""
+        return {name: value for name, value in self.planned.items() if name.startswith(("code.", "source."))}
+
+    def require_here(self, code: str) -> None:
+        """Raise ChangedError where files, versions or settings are not as planned.
+
+        `code` is of the workbench that this process has imported.
+        """
+        now = {"code.sha256": code, **versions(), **environment()}
+        for name in self.planned:
+            kind, _, what = name.partition(".")
+            if kind == "source" and (there := digest_now(what)):
+                now[name] = there
+            elif kind == "environment" and what in os.environ:
+                now[name] = os.environ[what]
+        if found := changes(self.planned, now):
+            raise ChangedError(_words(found))
+
+    def loading(self, target: str | None) -> Loading:
+        """A context in which the files are held against this as they are imported."""
+        package = (target or "").partition(":")[0].partition(".")[0]
+        mine = any(name.startswith((f"{package}/", f"{package}.py")) for name in self._files)
+        return Loading(self._files, package if package and mine else "")
+
+    def beside(self, loaded: Mapping[str, str]) -> dict[str, str]:
+        """Tags of the files that were imported and not planned."""
+        found = {f"source.{name}": digest for name, digest in loaded.items()}
+        return {name: digest for name, digest in found.items() if name not in self.planned}
 
 
 def _words(what: list[str]) -> str:

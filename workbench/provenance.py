@@ -16,21 +16,11 @@ import psutil
 
 from workbench.places import PACKAGE
 
-_PACKAGES = (
-    *(
-        "tensorflow",
-        "tensorflow-cpu",
-        "tf-nightly",
-        "keras",
-        "numpy",
-        "pandas",
-        "scipy",
-        "hydra-core",
-        "mlflow",
-    ),
-    *(f"nvidia-{name}-cu{cuda}" for name in ("cublas", "cudnn") for cuda in (12, 13)),
-)
-_TF = (
+_PACKAGES = ["tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "numpy", "pandas", "scipy"]
+_PACKAGES += ["hydra-core", "mlflow"]
+_PACKAGES += ["nvidia-cublas-cu12", "nvidia-cublas-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"]
+# Not all of TF_ is TensorFlow's (Terraform's tokens begin so), nor KMP_ a person's (joblib sets some by itself).
+_TF = [
     "ENABLE",
     "DISABLE",
     "USE",
@@ -43,25 +33,19 @@ _TF = (
     "CPU",
     "MLIR",
     "ONEDNN",
-)
+]
+_OTHERS = ["XLA", "OMP", "GOMP", "MKL", "OPENBLAS", "BLIS", "DNNL", "ONEDNN", "CUBLAS", "CUDNN", "MALLOC"]
 _SETTINGS = (
-    # not all of TF_ (Terraform's tokens begin so too) or KMP_ (scikit-learn and joblib set some as they are imported)
     *(f"TF_{name}_" for name in _TF),
+    *(f"{name}_" for name in _OTHERS),
     *(
-        "XLA_",
-        "OMP_",
         "KMP_AFFINITY",
         "KMP_BLOCKTIME",
-        "GOMP_",
-        "MKL_",
-        "OPENBLAS_",
-        "BLIS_",
-        "DNNL_",
-        "ONEDNN_",
-        "CUBLAS_",
-        "CUDNN_",
+        "NVIDIA_TF32_OVERRIDE",
+        "KERAS_BACKEND",
+        "LD_PRELOAD",
+        "PYTHONHASHSEED",
     ),
-    *("NVIDIA_TF32_OVERRIDE", "KERAS_BACKEND", "LD_PRELOAD", "MALLOC_", "PYTHONHASHSEED"),
 )
 
 

@@ -28,10 +28,9 @@ from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.config.cell import Custom
 from workbench.config.data import HOW_READ
 from workbench.identity import identity
-from workbench.loading import Loading, require_as_planned
+from workbench.loading import Loading, MadeBy
 from workbench.provenance import code_version, environment, machine
 from workbench.record import NOT_ALONE, RunRecord
-from workbench.sources import sources_of
 from workbench.sweep.channel import Channel, die_with_parent
 from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
@@ -57,48 +56,12 @@ def run(
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
     the numbers; without it, what is here.
     """
-    made_by = made_by or MadeBy.here(config)
-    with made_by.loading(getattr(config.cell, "target", None)) as loading:
+    target = getattr(config.cell, "target", None)
+    made_by = made_by or MadeBy.here(target, CODE)
+    with made_by.loading(target) as loading:
         record = _run(config, channel, folder, made_by, loading)
     record.tags |= made_by.beside(loading.loaded())
     return record
-
-
-@dataclasses.dataclass(frozen=True)
-class MadeBy:
-    """What is to make a run's numbers (`workbench.identity`), as it was planned.
-
-    `met` are files that other jobs of the sweep have imported, though nobody could see that beforehand.
-    """
-
-    planned: Mapping[str, str]
-    met: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def here(cls, config: Config) -> MadeBy:
-        """As it is here and now, for a run that nobody planned."""
-        found = sources_of(getattr(config.cell, "target", None))
-        return cls({"code.sha256": CODE, **{f"source.{one.name}": one.digest for one in found}})
-
-    @property
-    def _files(self) -> dict[str, str]:
-        both = {**self.met, **self.planned}
-        return {name.partition(".")[2]: value for name, value in both.items() if name.startswith("source.")}
-
-    def code(self) -> dict[str, str]:
-        """Of the makers what must be one on all machines of a run."""
-        return {name: value for name, value in self.planned.items() if name.startswith(("code.", "source."))}
-
-    def loading(self, target: str | None) -> Loading:
-        """A context in which the files are held against this as they are imported."""
-        package = (target or "").partition(":")[0].partition(".")[0]
-        mine = any(name.startswith((f"{package}/", f"{package}.py")) for name in self._files)
-        return Loading(self._files, package if package and mine else "")
-
-    def beside(self, loaded: Mapping[str, str]) -> dict[str, str]:
-        """Tags of the files that were imported and not planned."""
-        found = {f"source.{name}": digest for name, digest in loaded.items()}
-        return {name: digest for name, digest in found.items() if name not in self.planned}
 
 
 def _run(
@@ -487,7 +450,7 @@ def main(arguments: list[str]) -> int:
     try:
         made_by = MadeBy(**json.loads(given.made_by.read_text())) if given.made_by else None
         if made_by:
-            require_as_planned(made_by.planned, CODE)
+            made_by.require_here(CODE)
         config = Config.of(yaml.safe_load(given.frozen.read_text()))
         if config.workbench.memory_limit_mb:
             limit_memory(config.workbench.memory_limit_mb)
