@@ -1,4 +1,4 @@
-"""Where a run came from: git, versions, machine, threads."""
+"""Where a run came from: versions, machine, settings of the environment."""
 
 from __future__ import annotations
 
@@ -8,48 +8,50 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
-from workbench.places import IS_SHIPPED, PACKAGE, ROOT
+from workbench.places import PACKAGE
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "hydra-core", "mlflow")
+_PACKAGES = ["tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "numpy", "pandas", "scipy"]
+_PACKAGES += ["hydra-core", "mlflow"]
+_PACKAGES += ["nvidia-cublas-cu12", "nvidia-cublas-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"]
+# Not all of TF_ is TensorFlow's (Terraform's tokens begin so), nor KMP_ a person's (joblib sets some by itself).
+_TF = [
+    "ENABLE",
+    "DISABLE",
+    "USE",
+    "NUM",
+    "XLA",
+    "GPU",
+    "CUDNN",
+    "FORCE",
+    "DETERMINISTIC",
+    "CPU",
+    "MLIR",
+    "ONEDNN",
+]
+_OTHERS = ["XLA", "OMP", "GOMP", "MKL", "OPENBLAS", "BLIS", "DNNL", "ONEDNN", "CUBLAS", "CUDNN", "MALLOC"]
+_SETTINGS = (
+    *(f"TF_{name}_" for name in _TF),
+    *(f"{name}_" for name in _OTHERS),
+    *(
+        "KMP_AFFINITY",
+        "KMP_BLOCKTIME",
+        "NVIDIA_TF32_OVERRIDE",
+        "KERAS_BACKEND",
+        "LD_PRELOAD",
+        "PYTHONHASHSEED",
+    ),
+)
 
 
 def provenance() -> dict[str, str]:
-    """What to tag a run with, names below `git.`, `version.` and `machine.`; all values are text."""
-    return {**git(), **versions(), **machine(), "code.sha256": code_version()}
-
-
-@functools.cache
-def git() -> dict[str, str]:
-    """Commit, branch and whether the tree had changes; empty where there is no git or no checkout."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changed = _git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "git.commit": commit,
-        "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD") or "",
-        "git.dirty": str(bool(changed)).lower(),
-    }
-
-
-def git_diff() -> bytes:
-    """The changes since the commit, as a patch that `git apply` takes; empty where there are none."""
-    return _git_bytes(["diff", "--binary", "HEAD"], ROOT) or b""
-
-
-def committed_at(path: Path) -> tuple[str, bool] | None:
-    """The last commit of a file and whether the file is as committed; None where git does not know it."""
-    commit = _git("log", "-n", "1", "--format=%H", "--", str(path), folder=path.parent)
-    if not commit:
-        return None
-    return commit, not _git("status", "--porcelain", "--", str(path), folder=path.parent)
+    """What to tag a run with, names below `version.`, `machine.` and `code.`; all values are text."""
+    return {**versions(), **machine(), "code.sha256": code_version()}
 
 
 @functools.cache
@@ -94,10 +96,14 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def environment() -> dict[str, str]:
-    """Settings in the environment that change speed or rounding, as the child saw them."""
-    names = ("PYTHONHASHSEED", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "OMP_NUM_THREADS")
-    return {f"environment.{name}": os.environ[name] for name in names if name in os.environ}
+def settings(names: Iterable[str]) -> list[str]:
+    """Of variables' names those that change speed or rounding, sorted."""
+    return sorted(name for name in names if name.startswith(_SETTINGS))
+
+
+def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Settings in the environment that change speed or rounding, as tags."""
+    return {f"environment.{name}": variables[name] for name in settings(variables)}
 
 
 def _own_version() -> str:
@@ -118,24 +124,6 @@ def _read(path: str) -> str | None:
         return Path(path).read_text().strip()
     except OSError:
         return None
-
-
-def _git(*arguments: str, folder: Path = ROOT) -> str | None:
-    found = _git_bytes(arguments, folder)
-    return None if found is None else found.decode(errors="replace").strip()
-
-
-def _git_bytes(arguments: Sequence[str], folder: Path) -> bytes | None:
-    """What git prints; None where there is no git, or where this is a wheel in somebody's repository."""
-    if IS_SHIPPED and folder == ROOT:
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def command(module: str = "workbench") -> str:

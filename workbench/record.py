@@ -1,11 +1,9 @@
-"""What a run leaves behind: the table of metrics, the record, its identity, how two records compare."""
+"""What a run leaves behind: the table of metrics, the record, how two records compare."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -271,27 +269,6 @@ class RunRecord:
             else:
                 known = self.tags.get(NOT_FINITE, "").split()
                 self.tags[NOT_FINITE] = " ".join([*known, name])
-
-
-NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
-
-
-def identity(
-    tree: Mapping[str, Any], groups: Iterable[str], fingerprint: str, code: str, *, length: int = 16
-) -> str:
-    """The hash of what bears on a run's result: these groups of the config, seed, repeat, label, data, code.
-
-    Where the data lies and how often it is logged do not count; what it is does, by its fingerprint.
-    """
-    kept = {
-        f"{group}.{key}": value
-        for group in groups
-        for key, value in tree[group].items()
-        if f"{group}.{key}" not in NOT_IDENTITY
-    }
-    kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
-    text = json.dumps([kept, fingerprint, code], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)

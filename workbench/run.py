@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import faulthandler
 import inspect
+import json
 import math
 import os
 import resource
@@ -26,8 +27,10 @@ import yaml
 from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.config.cell import Custom
 from workbench.config.data import HOW_READ
+from workbench.identity import identity
+from workbench.loading import Loading, MadeBy
 from workbench.provenance import code_version, environment, machine
-from workbench.record import NOT_ALONE, RunRecord, identity
+from workbench.record import NOT_ALONE, RunRecord
 from workbench.sweep.channel import Channel, die_with_parent
 from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
@@ -45,11 +48,25 @@ CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
 
 
-def run(config: Config, channel: Channel, folder: Path | None = None) -> RunRecord:
+def run(
+    config: Config, channel: Channel, folder: Path | None = None, made_by: MadeBy | None = None
+) -> RunRecord:
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
-    `folder` is the prepared data set; without it, it is made or found here.
+    `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
+    the numbers; without it, what is here.
     """
+    target = getattr(config.cell, "target", None)
+    made_by = made_by or MadeBy.here(target, CODE)
+    with made_by.loading(target) as loading:
+        record = _run(config, channel, folder, made_by, loading)
+    record.tags |= made_by.beside(loading.loaded())
+    return record
+
+
+def _run(
+    config: Config, channel: Channel, folder: Path | None, made_by: MadeBy, loading: Loading
+) -> RunRecord:
     from workbench.data.storage import storage
     from workbench.measure.device import configure
     from workbench.measure.graph import build_graph
@@ -64,10 +81,12 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
     distribution = _distribution(config, device["device"], channel)
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
-    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, data.manifest.fingerprint, CODE, length=64)
+    fingerprint = data.manifest.fingerprint
+    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
     with distribution.scope():
         model, optimizer = _model(config, data), _optimizer(config)
+    loading.loaded()  # all that was imported by now is as planned, or nothing is computed
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
     loss, clip_norm = config.loss, config.optimizer.clip_norm
     step = make_train_step(model, optimizer, loss.average, loss.mask, clip_norm, distribution)
@@ -421,17 +440,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("frozen", type=Path, help="a frozen configuration")
     parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
     parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
-    parser.add_argument("--code", help="SHA-256 of the code that the run was planned with")
+    parser.add_argument(
+        "--made-by", type=Path, help="what was planned to make the numbers: JSON, of MadeBy's fields"
+    )
     parser.add_argument(WORKER, action="store_true", help="be one of a run's workers, started by its chief")
     given = parser.parse_args(arguments)
     if given.worker:
         die_with_parent()
     try:
-        if given.code not in (None, CODE):
-            raise RuntimeError(
-                "the workbench's code has changed since this sweep was planned; its runs would not be of one "
-                "code: start the sweep again"
-            )
+        made_by = MadeBy(**json.loads(given.made_by.read_text())) if given.made_by else None
+        if made_by:
+            made_by.require_here(CODE)
         config = Config.of(yaml.safe_load(given.frozen.read_text()))
         if config.workbench.memory_limit_mb:
             limit_memory(config.workbench.memory_limit_mb)
@@ -442,7 +461,7 @@ def main(arguments: list[str]) -> int:
             channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
         else:
             with _workers(config, arguments, channel):
-                record = run(config, channel, given.data)
+                record = run(config, channel, given.data, made_by)
             channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)
     except Exception as error:
         traceback.print_exc()

@@ -150,6 +150,37 @@ def test_what_must_be_equal_is_found_wherever_it_is_recorded(claim, sweep, kind)
     assert judge(claim(equal=[name]), runs).verdict == "reproduced"
 
 
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("code.sha256", ("aa", "bb")),
+        ("source.lab/steps.py", ("aa", "bb")),
+        ("version.numpy", ("2.4.6", "9.9.9")),
+        ("environment.TF_ENABLE_ONEDNN_OPTS", ("0", None)),
+    ],
+)
+def test_arms_of_a_block_that_were_made_otherwise_are_refused_by_name(claim, sweep, tag, values):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    column = f"tags.{tag}"
+    runs[column] = [values[0]] * 12
+    assert judge(claim(), runs).verdict == "reproduced"
+    runs.loc[2:, column] = values[1]  # from block 102 on: blocks may differ, the arms of one may not
+    assert judge(claim(), runs).verdict == "reproduced"
+    runs.loc[2, column] = values[0]
+    other = values[1] or "not set"
+    refused(f"in block 102 the arms were not made alike: {tag} ({values[0]} against {other})", claim(), runs)
+    runs.loc[2, "status"] = "FAILED"
+    assert judge(claim(), runs).pairs == 5, "a run without a number is no pair that could be refused"
+
+
+def test_what_belongs_to_an_arm_and_noise_do_not_refuse_a_pair(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs["tags.source.lab/cells.py"] = ["aa", None] * 6
+    runs["tags.environment.padding_bytes"] = [str(n) for n in range(12)]
+    runs["tags.version.mlflow"] = ["3", "4"] * 6
+    assert judge(claim(), runs).verdict == "reproduced"
+
+
 def test_what_one_arm_alone_records_is_not_equal(claim, sweep):
     runs = sweep(({**BATCH, "threads": 2}, FAST), (GLOBAL, SLOW))
     refused("threads must be equal in both arms and is 2 in the treatment", claim(equal=["threads"]), runs)

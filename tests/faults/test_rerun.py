@@ -70,6 +70,35 @@ def test_a_number_that_differs_is_named_with_why_it_may_be(sweeper: Sweeper, tra
     )
 
 
+def test_a_cell_of_ones_own_that_changed_is_named_by_resume_and_rerun(
+    sweeper: Sweeper, tracker: Tracker
+) -> None:
+    cell, words = Path(sweeper.folder, "mycell.py"), ("cell=custom", "cell.target=mycell:MyCell", "name=own")
+    grid = ("-m", "seed=1,2", "measure=off", "data=synthetic", *words)
+    cell.write_text("class MyCell: pass  # tanh")
+    code, said = sweeper.type_in(*grid)
+    assert code == 0, said
+    cell.write_text("class MyCell: pass  # relu")
+    code, said = sweeper.type_in(*grid, "workbench.resume=true")
+    assert code == 2
+    assert "2 finished jobs: mycell.py (was " in said
+    run_id = runs_of(tracker, "own")["run_id"].iloc[0]
+    tracker.tag(run_id, {"digest.weights": "other"})
+    code, said = sweeper.type_in("rerun", run_id)
+    assert code == 1
+    assert "why it may be: source.mycell.py was " in said
+    assert "padding_bytes" not in said
+    code, said = sweeper.type_in(*grid, "workbench.resume=true", "workbench.changed=keep")
+    assert code == 0, said
+    assert "is complete: 2 jobs had finished" in said
+    cell.write_text("class MyCell")
+    for words in (grid, ("rerun", run_id)):
+        code, said = sweeper.type_in(*words)
+        assert code == 2
+        assert "mycell.py, line 1: expected ':'" in said
+    assert len(runs_of(tracker, "own")) == 2
+
+
 def test_what_cannot_be_run_again_is_refused_with_the_reason(sweeper: Sweeper, tracker: Tracker) -> None:
     code, said = sweeper.type_in("rerun", "nothing")
     assert code == 2

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from workbench.config import EXPERIMENT_GROUPS, flatten, load
-from workbench.record import METRICS, RunRecord, compare, identity
+from workbench.identity import identity
+from workbench.record import METRICS, RunRecord, compare
 from workbench.sweep.compose import Composer
 
 
@@ -22,7 +23,7 @@ def changed(tree: dict, key: str, value: object) -> dict:
 
 
 def of(tree: dict, fingerprint: str = "f", code: str = "c") -> str:
-    return identity(tree, EXPERIMENT_GROUPS, fingerprint, code)
+    return identity(tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code})
 
 
 IRRELEVANT = ("data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s")

@@ -19,7 +19,6 @@ from omegaconf import OmegaConf
 from workbench.__main__ import main
 from workbench.config import Config, ConfigError
 from workbench.places import CONF
-from workbench.provenance import code_version
 from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError
@@ -157,7 +156,7 @@ def launched(
         return {number: said for share, said in zip(shares, done, strict=True) for number in share.jobs}
 
     def launch_it() -> Ended:
-        known = ledger(jobs, attempts(conductor.tracker.runs("x", "s")), {0: "f"}, code_version())
+        known = ledger(jobs, attempts(conductor.tracker.runs("x", "s")), {0: "f"}, conductor.origin.made_by)
         (ended,) = Launch("joblib", OmegaConf.create({})).run(
             conductor, jobs, Config.of(tree), known, by_block=True
         )

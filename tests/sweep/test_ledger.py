@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 
 from workbench.config import EXPERIMENT_GROUPS
-from workbench.record import identity
+from workbench.identity import identity
+from workbench.sweep import resume
 from workbench.sweep.compose import Composer
 from workbench.sweep.frozen import Typed, plan_json, read_plan
 from workbench.sweep.grid import Job, Plan, expand, plan
 from workbench.sweep.ledger import Attempt, Ledger, attempts, differences, key_of, ledger
+
+NOW = {"code.sha256": "c"}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,8 @@ def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c
         status=status,
         key=key_of(job),
         attempt=1,
-        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code),
-        code=code,
+        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code}),
+        made_by={"code.sha256": code},
         fingerprint=fingerprint,
         is_requeued=False,
         is_superseded=False,
@@ -39,7 +42,7 @@ def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c
 
 
 def stock(planned: Plan, *runs: Attempt) -> Ledger:
-    return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, "c")
+    return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, lambda tree: NOW)
 
 
 def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
@@ -61,6 +64,22 @@ def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
     assert [one.key for one in found.open] == [key_of(jobs[3])]
     assert found.finished(jobs[0])
     assert not found.finished(jobs[1])
+
+
+def test_kept_runs_that_were_made_otherwise_stay_only_in_blocks_that_are_whole(planned: Plan) -> None:
+    """Of a block that is half done the rest would be made otherwise, and judging refuses such pairs."""
+    first, second = ([job for job in planned.jobs if job.block == block] for block in (1, 2))
+    runs = [run(job, job.arm, code="old") for job in [*first, second[0]]]
+    with_claims, without = stock(planned, *runs), stock(planned, *runs)
+    said = resume.decide(with_claims, None, "keep", pairs=True)
+    assert [one.job for one in with_claims.again] == [second[0]]
+    assert {job.block for job in with_claims.todo} == {0, 2}
+    assert [job for job in with_claims.todo if job.block == 2] == second
+    assert said[0] == "4 finished jobs: the workbench's code changed; kept"
+    assert said[1].startswith("1 of them are run again, as block 2 was half done")
+    resume.decide(without, None, "keep", pairs=False)
+    assert without.again == []
+    assert [job for job in without.todo if job.block == 2] == second[1:]
 
 
 def test_the_first_finished_attempt_counts_and_a_superseded_one_never(planned: Plan) -> None:
@@ -129,7 +148,7 @@ def test_attempts_are_read_from_what_mlflow_returns() -> None:
         key=(3, "cell=gru", 1),
         attempt=2,
         identity="i",
-        code="c",
+        made_by={"code.sha256": "c"},
         fingerprint="f",
         is_requeued=True,
         is_superseded=False,

@@ -16,7 +16,21 @@ RECORDED = frozenset({"device", "threads", "task", "data.fingerprint", "data.lon
 """What `equal` may name that no config has: facts that a run finds out, recorded as its params."""
 
 TAGS = frozenset(
-    {"device", "digest", "environment", "git", "machine", "memory", "version", "window", "workbench"}
+    {
+        *(
+            "code",
+            "device",
+            "digest",
+            "environment",
+            "git",
+            "machine",
+            "memory",
+            "source",
+            "version",
+            "window",
+        ),
+        "workbench",
+    }
 )
 """The first words of the tags that runs carry, which `equal` may name too: version.tensorflow, machine.cpu."""
 

@@ -21,6 +21,7 @@ from workbench.claims.blocks import as_number, blocks_of
 from workbench.claims.declaration import Claim
 from workbench.claims.runs import PairingError, Run, counted, normalise
 from workbench.claims.schema import did_you_mean, parse_where
+from workbench.identity import unlike
 
 Condition = tuple[tuple[str, str], ...]
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -169,6 +170,7 @@ def _pair(
         _refuse_other_differences(claim, block, treatment, control)
         if not treatment.failure(claim.metric) and not control.failure(claim.metric):
             _refuse_unequal(claim, block, treatment, control, notes)
+            _refuse_unlike(claim, block, treatment, control)
     made = Pair(block, condition, treatment, control, math.nan)
     failures = {arm: run.failure(claim.metric) if run else "no run" for arm, run in found.items()}
     failed = {arm: failure for arm, failure in failures.items() if failure}
@@ -215,6 +217,17 @@ def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, note
                 f"claim {claim.name}: in block {block} {name} must be equal in both arms and is {values[0]} in the "
                 f"treatment (run {treatment.run_id}) and {values[1]} in the control (run {control.run_id})"
             )
+
+
+def _refuse_unlike(claim: Claim, block: str, treatment: Run, control: Run) -> None:
+    """Runs of other code, libraries or settings are no pair, whatever their configurations say."""
+    if found := unlike(treatment.tags, control.tags):
+        raise PairingError(
+            f"claim {claim.name}: in block {block} the arms were not made alike: "
+            + "; ".join(f"{name} ({values[0]} against {values[1]})" for name, values in found.items())
+            + f" (runs {treatment.run_id}, {control.run_id}); run the block's jobs again alike "
+            "(workbench.resume=true workbench.changed=rerun)"
+        )
 
 
 def _differences(*keys: Mapping[str, str]) -> dict[str, list[str]]:

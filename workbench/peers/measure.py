@@ -12,7 +12,8 @@ from workbench.peers.processes import Processes, sees_gpu
 from workbench.peers.rows import Row, rows_of
 from workbench.peers.settings import ARMS, TORCH, Job, can, in_order, on_gpu
 from workbench.peers.worker import Machine, Measured, Outcome, has_torch, run_alone, run_job, run_memory
-from workbench.provenance import environment, git, machine, versions
+from workbench.provenance import environment, machine, versions
+from workbench.repositories import git
 
 NO_TORCH = "PyTorch is not installed: pip install 'rnn-workbench[bench]'"
 

@@ -17,6 +17,7 @@ import pandas as pd
 from rich.table import Table
 from scipy import stats
 
+from workbench.identity import NOISE
 from workbench.record import METRICS, Difference, compare
 
 LEVEL = 0.95
@@ -25,7 +26,8 @@ FEWEST = 3
 
 Judgement = Literal["equal", "within noise", "different", "not judged"]
 _BLOCK, _ARM, _OF = "tags.workbench.block", "tags.workbench.arm", "tags.workbench.rerun_of"
-_WHY = ("version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", "workbench.start")
+_WHY = ("source.", "version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", "workbench.start")
+_NO_REASON = (*NOISE, "git.branch", "git.left_out", "machine.frequency_khz")
 _WHY_PARAMS = ("device", "threads")
 
 
@@ -129,9 +131,11 @@ def reasons(recorded: Mapping[str, Mapping[str, Any]], again: Mapping[str, Mappi
     found = []
     for kind, wanted in (("tags", _WHY), ("params", _WHY_PARAMS)):
         first, second = recorded[kind], again[kind]
-        for name in sorted({*first, *second}):
+        for name in sorted(
+            {*first, *second}, key=lambda name: (not name.startswith(("source.", "code.")), name)
+        ):
             is_asked = name.startswith(wanted) if kind == "tags" else name in wanted
-            if is_asked and name not in ("git.branch", "machine.frequency_khz"):
+            if is_asked and name not in _NO_REASON:
                 a, b = first.get(name, "not recorded"), second.get(name, "not recorded")
                 found += [f"{name} was {_short(a)}, is {_short(b)}"] if a != b else []
     return found

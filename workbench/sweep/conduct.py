@@ -17,13 +17,13 @@ import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
 from workbench.config.data import HOW_READ
-from workbench.provenance import code_version, provenance
-from workbench.record import identity
+from workbench.identity import identity
 from workbench.sweep.frozen import publishable
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job, Tree
 from workbench.sweep.journal import Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, REQUEUED, Attempt, Ledger
+from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.spawner import ForkServer, Fresh, Spawner
 from workbench.sweep.worker import PADDING, Message, Outcome, random_environment, run_child
@@ -74,6 +74,7 @@ class Conductor:
     forks: bool = True
     kind: str = "run"
     prepared: dict[str, Prepared] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
     experiment: str = field(init=False)
     _server: ForkServer | None = None
     _server_block: int = -1
@@ -166,7 +167,7 @@ class Conductor:
     def _run(self, job: Job, attempt: int) -> Ended:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
         freeze(job.tree, folder)
-        fingerprint = self.fingerprint(job)
+        fingerprint, made_by = self.fingerprint(job), self.origin.made_by(job.tree)
         spawner = self._spawner(job.block)
         environment = {} if self.forks else random_environment()
         run_id = self.tracker.start(
@@ -174,7 +175,7 @@ class Conductor:
             _run_name(job),
             params={**_params(job.tree), "data.fingerprint": fingerprint},
             tags={
-                **provenance(),
+                **self.origin.tags(job.tree),
                 **self.tags,
                 **owner(),
                 "workbench.kind": self.kind,
@@ -183,7 +184,7 @@ class Conductor:
                 "workbench.repeat": str(job.repeat),
                 "workbench.order": str(job.number),
                 "workbench.attempt": str(attempt),
-                "workbench.identity": identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code_version()),
+                "workbench.identity": identity(job.tree, EXPERIMENT_GROUPS, fingerprint, made_by),
                 "workbench.start": spawner.name,
                 "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },
@@ -203,10 +204,11 @@ class Conductor:
         prepared = self.prepared[data_key(job.tree)]
         if (manifest := Path(prepared.folder) / "manifest.json").is_file():
             shutil.copy(manifest, folder / "data_manifest.json")
+        made_by = self.origin.write(job.tree, folder)
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
             try:
                 outcome = run_child(
-                    [str(folder / CONFIG), "--data", prepared.folder, "--code", code_version()],
+                    [str(folder / CONFIG), "--data", prepared.folder, "--made-by", str(made_by)],
                     output=folder / "output.log",
                     on_message=lambda message: self._hear(journal, message),
                     environment=environment,
@@ -223,6 +225,7 @@ class Conductor:
                 outcome.error += f" (under workbench.memory_limit_mb={limit})"
             if outcome.status == "timed_out":
                 outcome.error += "; workbench.time_limit_s gives more"
+            self.origin.meet(job.tree, outcome.result.get("tags", {}))
             return journal.close_with(outcome)
 
     def set_aside(self, block: list[Ended]) -> bool:

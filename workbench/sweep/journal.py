@@ -13,7 +13,6 @@ from typing import Self
 
 import psutil
 
-from workbench.provenance import git_diff
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.sweep.worker import Message, Outcome
@@ -103,8 +102,6 @@ class Journal:
         )
         if outcome.status != "finished":
             (self._folder / "traceback.txt").write_text(outcome.trace or outcome.error)
-        if diff := git_diff():
-            (self._folder / "changes.patch").write_bytes(diff)
         try:
             self._record(outcome)
         except (TrackingError, OSError) as error:

@@ -8,7 +8,7 @@ decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,11 @@ import pandas as pd
 
 from workbench.claims import normalise
 from workbench.config import EXPERIMENT_GROUPS, flatten
-from workbench.record import NOT_IDENTITY, identity
+from workbench.identity import NOT_IDENTITY, changes, identity, makers
+from workbench.sources import digest_now
 from workbench.sweep.gate import WATCHED
 from workbench.sweep.grid import Job, Plan, Tree
+from workbench.sweep.origin import few
 
 SUPERSEDED = "workbench.superseded"
 REQUEUED = "workbench.requeued"
@@ -37,7 +39,8 @@ class Attempt:
     key: Key
     attempt: int
     identity: str
-    code: str
+    made_by: Mapping[str, str]
+    """Code, sources, versions and settings (`workbench.identity`)."""
     fingerprint: str
     is_requeued: bool
     is_superseded: bool
@@ -52,6 +55,8 @@ class Changed:
     job: Job
     run: Attempt
     why: str
+    is_unlike: bool
+    """Whether what would make its numbers now is something else: it pairs with no run of now."""
 
 
 @dataclass
@@ -64,6 +69,8 @@ class Ledger:
     """Block -> the attempt to go on with; 1 where the block was never set aside."""
     todo: list[Job] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    again: list[Changed] = field(default_factory=list)
+    """Those of them that a person has decided to run again."""
     unsettled: list[str] = field(default_factory=list)
     """Runs of a block that is half set aside: the sweep was ended between two of them."""
     open: list[Attempt] = field(default_factory=list)
@@ -75,9 +82,12 @@ class Ledger:
 
 
 def ledger(
-    jobs: Sequence[Job], runs: Iterable[Attempt], fingerprints: Mapping[int, str], code: str
+    jobs: Sequence[Job],
+    runs: Iterable[Attempt],
+    fingerprints: Mapping[int, str],
+    made_by: Callable[[Tree], Mapping[str, str]],
 ) -> Ledger:
-    """Hold the jobs against the runs. `fingerprints` (of the data, by job number) and `code` are those of now."""
+    """Hold the jobs against the runs. `fingerprints` (of data, by job number) and `made_by` are those of now."""
     by_key: dict[Key, list[Attempt]] = {}
     found = Ledger()
     for run in runs:
@@ -89,14 +99,18 @@ def ledger(
     for job in jobs:
         at = found.attempts.setdefault(job.block, 1)
         fingerprint = fingerprints[job.number]
-        now = identity(job.tree, EXPERIMENT_GROUPS, fingerprint, code)
+        makes = made_by(job.tree)
+        now = identity(job.tree, EXPERIMENT_GROUPS, fingerprint, makes)
         for run in by_key.get(key_of(job), []):
             if run.status != "FINISHED":
                 continue
-            if run.identity == now:
+            others = _made_otherwise(run, makes)
+            if run.identity == now and not others:
                 found.done.setdefault((job.number, run.attempt), run)
             elif run.attempt == at:
-                found.changed.append(Changed(job, run, _why(run, fingerprint, code)))
+                data = ["the data"] if run.fingerprint != fingerprint else []
+                why = " and ".join([*others, *data] or ["the configuration"])
+                found.changed.append(Changed(job, run, why, is_unlike=bool(others)))
         if (job.number, at) not in found.done:
             found.todo.append(job)
     return found
@@ -164,10 +178,12 @@ def _settle(found: Ledger, by_key: Mapping[Key, Sequence[Attempt]]) -> None:
                 found.unsettled.append(run.run_id)
 
 
-def _why(run: Attempt, fingerprint: str, code: str) -> str:
-    found = ["the workbench's code"] if run.code != code else []
-    found += ["the data"] if run.fingerprint != fingerprint else []
-    return " and ".join(found or ["the configuration"])
+def _made_otherwise(run: Attempt, made_by: Mapping[str, str]) -> list[str]:
+    """In words, what made a run's numbers and is not the same now; also files that only the run itself had met."""
+    now = few(made_by)
+    met = [name for name in run.made_by if name.startswith("source.") and name not in now]
+    there = {name: digest for name in met if (digest := digest_now(name.partition(".")[2]))}
+    return changes(run.made_by, {**there, **now})
 
 
 def _attempt(row: Mapping[Any, Any]) -> Attempt:
@@ -185,7 +201,7 @@ def _attempt(row: Mapping[Any, Any]) -> Attempt:
         key=(int(tag("block") or 0), tag("arm"), int(tag("repeat") or 0)),
         attempt=int(tag("attempt") or 1),
         identity=tag("identity"),
-        code=text("tags.code.sha256"),
+        made_by=makers({name.removeprefix("tags."): text(name) for name in map(str, row) if text(name)}),
         fingerprint=text("params.data.fingerprint"),
         is_requeued=tag("requeued") == "true",
         is_superseded=bool(text(f"tags.{SUPERSEDED}")),

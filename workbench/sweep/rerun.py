@@ -22,6 +22,7 @@ from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
 from workbench.sweep.grid import Job
 from workbench.sweep.ledger import REQUEUED, SUPERSEDED
+from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import close_dead_runs, sweep_folder
 from workbench.tracking import KIND, Tracker, TrackingError
@@ -67,13 +68,14 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
         TrackingError: its record is not whole.
     """
     recorded, left_out = _recorded(tracker, asked)
+    origin = Origin.of(one.job.tree for one in recorded)
     experiment = tracker.experiment_name(recorded[0].run)
     sweep = recorded[0].run.data.tags.get("workbench.sweep", "")
     folder = sweep_folder(recorded[0].config.tracking.folder, experiment, f"rerun-{new_sweep_id()}")
     earlier = _of_its_sweep(tracker.runs(experiment), sweep, [one.run_id for one in recorded])
     several, bad, last_words = len(recorded) > 1, 0, []
     with Watcher(console, len(recorded)) as watcher:
-        conductor = Conductor(tracker, experiment, folder, watcher, kind=KIND_OF_RERUN)
+        conductor = Conductor(tracker, experiment, folder, watcher, kind=KIND_OF_RERUN, origin=origin)
         close_dead_runs(conductor)
         with closing(conductor):
             conductor.forks = recorded[0].forks

@@ -17,7 +17,6 @@ from typing import Any
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
-from workbench.provenance import code_version
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.frozen import NAME, Typed, read_plan
 from workbench.sweep.grid import Job, Plan
@@ -32,6 +31,7 @@ from workbench.sweep.ledger import (
     key_of,
     ledger,
 )
+from workbench.sweep.origin import Origin
 from workbench.tracking import KIND, Tracker, TrackingError
 
 KEPT = "workbench.kept"
@@ -134,7 +134,11 @@ def reconcile(
 
 
 def take_stock(
-    earlier: Earlier, jobs: Sequence[Job], tracker: Tracker, conductor: Conductor | None = None
+    earlier: Earlier,
+    jobs: Sequence[Job],
+    tracker: Tracker,
+    origin: Origin,
+    conductor: Conductor | None = None,
 ) -> Ledger:
     """What is done and what is to do; without a conductor the data is taken to be what it was."""
     runs = attempts(tracker.runs(earlier.experiment, earlier.sweep))
@@ -142,11 +146,14 @@ def take_stock(
     fingerprints = {
         job.number: conductor.fingerprint(job) if conductor else known.get(key_of(job), "") for job in jobs
     }
-    return ledger(jobs, runs, fingerprints, code_version())
+    return ledger(jobs, runs, fingerprints, origin.made_by)
 
 
-def decide(found: Ledger, earlier: Earlier, changed: str) -> list[str]:
+def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> list[str]:
     """Count finished runs that would be something else now as done or as to do; what is to be said of it.
+
+    Where `pairs` are made of a block, one of unlike runs would be refused: of a block that is half done, what made
+    otherwise has finished is then to be run again, whatever else is kept.
 
     Raises:
         ConfigError: there are some, and `changed` does not say what is to be done.
@@ -165,12 +172,24 @@ def decide(found: Ledger, earlier: Earlier, changed: str) -> list[str]:
             "keep counts them as they are and runs only the rest; rerun runs them again and sets their numbers "
             "aside",
         )
+    said = [f"{one}; {'kept' if changed == 'keep' else 'run again'}" for one in words]
+    found.again = list(found.changed)
     if changed == "keep":
-        for one in found.changed:
+        numbers = {one.job.number for one in found.changed}
+        others = {job.block for job in found.todo if job.number not in numbers}
+        others |= {run.key[0] for run in found.done.values()}
+        found.again = [one for one in found.changed if pairs and one.is_unlike and one.job.block in others]
+        kept = [one for one in found.changed if one not in found.again]
+        for one in kept:
             found.done.setdefault((one.job.number, one.run.attempt), one.run)
-        kept = {one.job.number for one in found.changed}
-        found.todo = [job for job in found.todo if job.number not in kept]
-    return [f"{one}; {'kept' if changed == 'keep' else 'run again'}" for one in words]
+        found.todo = [job for job in found.todo if job.number not in {one.job.number for one in kept}]
+        if found.again:
+            blocks = ", ".join(map(str, sorted({one.job.block for one in found.again})))
+            said.append(
+                f"{len(found.again)} of them are run again, as block {blocks} was half done: runs that were made "
+                "otherwise are no pair"
+            )
+    return said
 
 
 def settle(
@@ -192,10 +211,9 @@ def settle(
         _close(tracker, run_id, earlier, take_over)
     for run_id in found.unsettled:
         conductor.tag_aside(run_id)
-    if changed == "rerun":
-        for one in found.changed:
-            why = f"{one.why} changed, and the job was run again"
-            tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why})
+    for one in found.again:
+        why = f"{one.why} changed, and the job was run again"
+        tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why})
     if said and changed == "keep":
         tracker.tag(earlier.run_id, {KEPT: "; ".join(said)[:4000]})
 

@@ -15,10 +15,11 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.places import IS_SHIPPED, ROOT, claims_file
-from workbench.provenance import command, committed_at, provenance
+from workbench.provenance import command
 from workbench.record import METRICS
 from workbench.report import assemble
 from workbench.report.summary import summary_of_run
+from workbench.repositories import committed_at
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
@@ -28,6 +29,7 @@ from workbench.sweep.journal import close_dead, jobs_have_run, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
 from workbench.sweep.listing import headline, list_jobs
+from workbench.sweep.origin import Origin
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
@@ -52,6 +54,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     config = Config.of(tree)
     _refuse_what_makes_a_sweep(config)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
+    origin = Origin.of([tree], compose.folders)
     if config.workbench.dry_run:
         list_jobs(console, Plan([job], [], 1, False), config=config)
         return 0
@@ -67,6 +70,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
             watcher,
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
+            origin=origin,
         )
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
         close_dead_runs(conductor)
@@ -151,11 +155,12 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
         changed, tracker = config.workbench.changed, tracker_of(config)
         planned, declared, said = resume.reconcile(earlier, planned, declared, changed, tracker)
+    origin = Origin.of((job.tree for job in planned.jobs), compose.folders)
     if config.workbench.dry_run:
         left = None
         if earlier:
-            left = resume.take_stock(earlier, planned.jobs, tracker)
-            said += resume.decide(left, earlier, changed)
+            left = resume.take_stock(earlier, planned.jobs, tracker, origin)
+            said += resume.decide(left, earlier, changed, pairs=bool(declared))
         list_jobs(console, planned, declared, config=config, known=left, said=said)
         return 0
     tracker = tracker_of(config)
@@ -175,14 +180,15 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             tags,
             time_limit_s=config.workbench.time_limit_s,
             forks=_forks(config),
+            origin=origin,
         )
         close_dead_runs(conductor)
         with closing(conductor):
             conductor.prepare(planned.jobs)
             known = Ledger(todo=planned.jobs)
             if earlier:
-                known = resume.take_stock(earlier, planned.jobs, tracker, conductor)
-                said += resume.decide(known, earlier, changed)
+                known = resume.take_stock(earlier, planned.jobs, tracker, origin, conductor)
+                said += resume.decide(known, earlier, changed, pairs=bool(declared))
                 take_over = config.workbench.take_over
                 resume.settle(known, earlier, conductor, changed=changed, take_over=take_over, said=said)
                 watcher.resumed(job for job in planned.jobs if known.finished(job))
@@ -355,7 +361,8 @@ def _open_parent(
         f"sweep {tags['workbench.sweep']}",
         params={"name": config.name, "scale.name": config.scale.name, "jobs": len(planned.jobs)},
         tags={
-            **provenance(),
+            **conductor.origin.common,
+            **conductor.origin.repositories.tags,
             **tags,
             **owner(),
             "workbench.kind": "sweep",
@@ -365,6 +372,8 @@ def _open_parent(
     if declared:
         tracker.artifact(run_id, Path(declared[0].file))
         tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
+    for path in conductor.origin.repositories.write(conductor.folder):
+        tracker.artifact(run_id, path)
     tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
     return run_id
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from workbench.config import Config
-from workbench.provenance import code_version
+from workbench.provenance import code_version, settings
 from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
 from workbench.sweep.frozen import plan_json, read_plan
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import OWNER, Journal, is_dead
 from workbench.sweep.ledger import Ledger
+from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.turns import Turns
 from workbench.sweep.worker import Message, Outcome
@@ -69,7 +70,7 @@ class Task:
     experiment: str
     parent: str
     folder: str
-    code: str
+    origin: Origin
     token: str
     tags: dict[str, str]
     prepared: dict[str, Prepared]
@@ -88,11 +89,11 @@ class Task:
             conductor.experiment_name,
             conductor.parent,
             str(conductor.folder),
-            code_version(),
+            conductor.origin,
             token,
             {**conductor.tags, LAUNCH: token, "workbench.launcher": launcher},
             dict(conductor.prepared),
-            {name: os.environ.get(name) for name in _SET_BY_LAUNCHERS},
+            {name: os.environ.get(name) for name in (*_SET_BY_LAUNCHERS, *settings(os.environ))},
         )
 
     def __call__(self, config: DictConfig) -> str:
@@ -100,11 +101,10 @@ class Task:
 
         That is why a job has no run, and why its block was not set aside.
         """
-        for name, value in self.environment.items():
+        for name in {*self.environment, *settings(os.environ)}:
             os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        if code_version() != self.code:
+        os.environ.update({name: value for name, value in self.environment.items() if value is not None})
+        if code_version() != self.origin.common["code.sha256"]:
             raise RuntimeError(
                 f"the workbench on {socket.gethostname()} is other code than the sweep was planned with; install "
                 "the same on every host, and edit nothing while a sweep runs"
@@ -199,6 +199,7 @@ def _worker(task: Task) -> _Worker:
             Watcher.mute(),
             task.tags,
             parent=task.parent,
+            origin=task.origin,
             token=task.token,
         )
         worker.prepared.update(task.prepared)

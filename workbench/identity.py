@@ -1,0 +1,91 @@
+"""What a run's numbers follow from, beside its seed: its configuration, its data, and what makes them.
+
+What makes them is known by names that are the run's tags too: `code.sha256` (the workbench), `source.FILE` (a
+person's own cell and what it imports), `version.PACKAGE`, `environment.VARIABLE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
+_PACKAGES = ("python", "tensorflow", "tf-nightly", "keras", "numpy", "nvidia-")
+_MAKES = ("code.sha256", "source.", "environment.", *(f"version.{name}" for name in _PACKAGES))
+NOISE = ("environment.padding_bytes", "environment.PYTHONHASHSEED")
+"""What the workbench itself sets in the environment: an amount drawn for each block, and one value for all runs."""
+
+
+def identity(
+    tree: Mapping[str, Any],
+    groups: Iterable[str],
+    fingerprint: str,
+    made_by: Mapping[str, str],
+    *,
+    length: int = 16,
+) -> str:
+    """The hash of what bears on a run's result: these groups of the config, seed, repeat, label, data, its makers.
+
+    Where the data lies and how often it is logged do not count; what it is does, by its fingerprint.
+    """
+    kept = {
+        f"{group}.{key}": value
+        for group in groups
+        for key, value in tree[group].items()
+        if f"{group}.{key}" not in NOT_IDENTITY
+    }
+    kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
+    text = json.dumps([kept, fingerprint, makers(made_by)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def makers(tags: Mapping[str, str]) -> dict[str, str]:
+    """Of a run's tags those that say what made its numbers.
+
+    >>> makers({"version.numpy": "2.4.6", "version.mlflow": "3.17", "environment.padding_bytes": "12"})
+    {'version.numpy': '2.4.6'}
+    """
+    return {name: value for name, value in tags.items() if name.startswith(_MAKES) and name not in NOISE}
+
+
+def digest_of_many(digests: Mapping[str, str]) -> str:
+    """One digest for several, by name."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def changes(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """In words, what of the makers is not the same.
+
+    >>> changes({"version.numpy": "2.4.6"}, {"version.numpy": "2.5.0", "environment.XLA_FLAGS": "-x"})
+    ['XLA_FLAGS (was not set, is -x)', 'numpy (was 2.4.6, is 2.5.0)']
+    """
+    first, second = makers(was), makers(now)
+    return [
+        _named(name, first.get(name), second.get(name))
+        for name in sorted({*first, *second})
+        if first.get(name) != second.get(name)
+    ]
+
+
+def unlike(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    """The makers by which two runs of different arms are not a pair, with both values.
+
+    A file or version that only one of them has belongs to its arm (another cell); a variable that one lacks was
+    not set there. Records of before a maker was recorded are alike in it.
+    """
+    first, second = makers(one), makers(other)
+    names = {name for name in {*first, *second} if name.startswith("environment.")} | (
+        first.keys() & second.keys()
+    )
+    both = {name: (first.get(name, "not set"), second.get(name, "not set")) for name in sorted(names)}
+    return {name: values for name, values in both.items() if values[0] != values[1]}
+
+
+def _named(name: str, was: str | None, now: str | None) -> str:
+    kind, _, what = name.partition(".")
+    if kind == "code":
+        return "the workbench's code"
+    lacking = {"source": "not there", "version": "not installed"}.get(kind, "not set")
+    return f"{what} (was {was or lacking}, is {now or lacking})"
