@@ -290,6 +290,7 @@ def identity(
         if f"{group}.{key}" not in NOT_IDENTITY
     }
     kept |= {key: tree[key] for key in ("seed", "repeat", "label")}
+    kept |= {f"environment.{name}": value for name, value in (tree.get("environment") or {}).items()}
     text = json.dumps([kept, fingerprint, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 

@@ -1,0 +1,94 @@
+"""What of Hydra's own settings acts here; whatever else is given of them is refused by name, never passed over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from workbench.config import Problem, flatten
+from workbench.sweep.overrides import Given
+from workbench.sweep.spawner import CREDENTIALS
+
+PARAMS = "hydra.sweeper.params"
+ENVIRONMENT = "hydra.job.env_set"
+LAUNCHER = ("hydra/launcher", "hydra.launcher")
+_HONOURED = (*LAUNCHER, PARAMS, ENVIRONMENT)
+_HYDRAS_OWN = (
+    "hydra.runtime.choices",
+    "hydra.overrides",
+    "hydra.job.override_dirname",
+    "hydra.job.config_name",
+)
+"""What Hydra itself fills in."""
+_REMEDIES = {
+    r"hydra\.(run|sweep)\b|hydra.output|hydra\.job\.chdir": "tracking.folder says where runs lie",
+    r"hydra\.job\.env_copy": "a job has this shell's variables; hydra.job.env_set gives it others",
+    r"hydra\.job\.name": "name= names the experiment",
+    r"hydra.(sweeper|mode)": "-m makes a sweep; sweep.grids or hydra.sweeper.params are its axes",
+    r"hydra.(verbose|job_logging|hydra_logging)": "what a job prints lies in output.log of its folder",
+    r"hydra.callbacks": "nothing here calls it",
+    r"hydra.searchpath": "it is --config-dir FOLDER, or an override in the command line",
+}
+_NOT_FOR_A_JOB = {
+    **dict.fromkeys(CREDENTIALS, "it would be recorded; a job needs no password"),
+    "PYTHONPATH": "it says where the workbench itself is found; set it in the shell",
+}
+
+
+def typed_not_honoured(given: Sequence[Given]) -> list[Problem]:
+    """What a command line, or a grid, gives of Hydra's settings that acts nowhere."""
+    return [
+        _problem(one.key, one.values)
+        for one in given
+        if re.match(r"hydra\b", one.key) and not _is_under(one.key, _HONOURED)
+    ]
+
+
+def not_honoured(hydra: DictConfig, plain: DictConfig) -> list[Problem]:
+    """What files give of Hydra's settings that acts nowhere; `plain` are the settings without them."""
+    before, after = _settings(plain), _settings(hydra)
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    return [_problem(key, after.get(key)) for key in changed]
+
+
+def environment(config: DictConfig) -> dict[str, str]:
+    """`hydra.job.env_set`: variables of each job's process, resolved."""
+    found = OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
+    assert isinstance(found, dict)
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def wrong_environment(variables: dict[str, Any]) -> list[Problem]:
+    """Variables that a job cannot be given."""
+    ours = {name: "it is the workbench's own" for name in variables if name.startswith("WORKBENCH_")}
+    refused = {**_NOT_FOR_A_JOB, **ours}
+    return [
+        Problem(f"{ENVIRONMENT}.{name}", "***", f"cannot be set for a job: {refused[name]}")
+        for name in variables
+        if name in refused
+    ]
+
+
+def _settings(hydra: DictConfig) -> dict[str, Any]:
+    tree = OmegaConf.to_container(hydra, resolve=False)
+    assert isinstance(tree, dict)
+    chosen = {key: value for key, value in hydra.runtime.choices.items() if str(key).startswith("hydra/")}
+    flat = {**flatten({"hydra": tree}), **chosen}
+    # the search path is the one that this project gives it: Hydra refuses it in any file but the first
+    return {
+        key: value
+        for key, value in flat.items()
+        if not _is_under(key, (*_HONOURED, *_HYDRAS_OWN, "hydra.searchpath", "hydra.runtime.config_sources"))
+    }
+
+
+def _is_under(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _problem(key: str, value: Any) -> Problem:
+    remedy = next((words for pattern, words in _REMEDIES.items() if re.match(pattern, key)), "leave it out")
+    return Problem(key, value, f"is a setting of Hydra's that does nothing here: {remedy}")
