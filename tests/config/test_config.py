@@ -12,8 +12,8 @@ from workbench.config import GROUPS, Config, ConfigError, flatten, load, problem
 from workbench.former_names import _NAMES, _OPTIONS
 from workbench.places import CONF, experiments
 from workbench.sweep.compose import Composer
-from workbench.sweep.overrides import plain, read, swept
 from workbench.sweep.grid import expand
+from workbench.sweep.overrides import plain, read, swept
 
 
 @pytest.fixture(scope="module")

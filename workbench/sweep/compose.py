@@ -25,7 +25,7 @@ from workbench.config import GROUPS, VARIANT_KEY, ConfigError, Problem, flatten
 from workbench.config.schema import not_among, unknown_key
 from workbench.places import CONF
 from workbench.sweep.honoured import ENVIRONMENT, PARAMS, environment, not_honoured, typed_not_honoured
-from workbench.sweep.interpolation import refers_to_seed, resolved, unknown_of_hydra
+from workbench.sweep.interpolation import refers_to_seed, resolved
 from workbench.sweep.overrides import Given, parsed, read
 
 DELETED: Any = object()
@@ -63,6 +63,7 @@ class Composer:
         self.search = [f"hydra.searchpath=[{','.join(map(repr, shown))}]"] if folders else []
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._groups: dict[str, list[str]] = {}
+        self._variants_of: dict[tuple[str, str], Any] = {}
         self._plain: DictConfig | None = None
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class Composer:
         """
         config, base, values, groups = self._config(overrides)
         raw = OmegaConf.to_container(config, resolve=False)
-        tree = resolved(config, base.choices)
+        tree = resolved(config, base.choices, raw)
         if "environment" in tree:
             raise ConfigError(
                 [Problem("environment", tree["environment"], f"is set by +{ENVIRONMENT}.NAME=VALUE")]
@@ -89,7 +90,7 @@ class Composer:
         if base.environment:
             tree["environment"] = dict(base.environment)
         variables = [one for one in groups if one.key_or_group.startswith(ENVIRONMENT)]
-        asked = _asked([*variables, *values], flatten(raw), flatten(tree))  # type: ignore[arg-type]
+        asked = _asked([*variables, *values], flatten(raw), flatten(tree))
         asked |= self._variants(groups, base)
         if wrong := lacking(asked, tree):
             raise ConfigError(wrong)
@@ -98,7 +99,8 @@ class Composer:
     def only(self, overrides: Sequence[str], sections: Sequence[str]) -> dict[str, Any]:
         """Sections of the composed tree; what the others refer to need not be there."""
         config, base, _, _ = self._config(overrides)
-        return {name: resolved(config, base.choices, name) for name in sections}
+        raw = OmegaConf.to_container(config, resolve=False)
+        return {name: resolved(config, base.choices, raw, name) for name in sections}
 
     def read(self, overrides: Sequence[str]) -> list[Given]:
         """What the overrides give for each key; a glob takes the files that there are.
@@ -145,7 +147,6 @@ class Composer:
             ConfigLoaderImpl._apply_overrides_to_config(values, config)
         if typed:
             base = _Base(base.config, {**base.params, **typed}, base.choices, base.environment)
-        unknown_of_hydra(OmegaConf.to_container(config, resolve=False), base.choices)
         return config, base, values, groups
 
     def _base(self, groups: Sequence[str]) -> _Base:
@@ -187,10 +188,19 @@ class Composer:
                 )
             if name in GROUPS and isinstance(choice, str):
                 key = VARIANT_KEY.get(name, "name")
-                variant = self._base([f"{name}={choice}"]).config[name].get(key)
-                if isinstance(variant, str) and "${" not in variant:
-                    asked[f"{name}.{key}"] = variant
+                asked[f"{name}.{key}"] = self._variant(name, choice, key)
         return asked
+
+    def _variant(self, group: str, choice: str, key: str) -> Any:
+        """What a file of a group says under a key, itself or by the files that it takes in."""
+        if (group, choice) not in self._variants_of:
+            paths = [place / group / f"{choice}.yaml" for place in self._places]
+            file = next((path for path in paths if path.is_file()), None)
+            said = OmegaConf.to_container(OmegaConf.load(file)) if file else {}
+            if not isinstance(said, dict) or not isinstance(said.get(key), str):
+                said = self._composed([f"{group}={choice}"])[group]
+            self._variants_of[group, choice] = said.get(key)
+        return self._variants_of[group, choice]
 
     @contextmanager
     def _hydra(self) -> Iterator[None]:

@@ -17,14 +17,12 @@ _CHOICE = "runtime.choices."
 _OF_SEED = re.compile(r"\$\{\s*\.*\s*(seed|repeat)\s*\}|:\s*(seed|repeat)\s*[},]")
 
 
-def unknown_of_hydra(raw: Any, choices: Mapping[str, Any]) -> None:
-    """Refuse `${hydra:...}` of anything but a choice of file: there is no such thing while a sweep is planned.
-
-    Raises:
-        ConfigError: with each key and its text.
-    """
+def _require_choices(raw: Any, choices: Mapping[str, Any], section: str) -> None:
+    """Refuse `${hydra:...}` of anything but a choice of file: there is no such thing while a sweep is planned."""
     problems = []
     for key, text in flatten(raw).items():
+        if section and not key.startswith(f"{section}."):
+            continue
         for name in _OF_HYDRA.findall(str(text)):
             choice = name.removeprefix(_CHOICE)
             if not name.startswith(_CHOICE):
@@ -38,19 +36,24 @@ def unknown_of_hydra(raw: Any, choices: Mapping[str, Any]) -> None:
         raise ConfigError(problems)
 
 
-def resolved(config: DictConfig, choices: Mapping[str, Any], section: str = "") -> Any:
-    """A composed configuration, or a section of it, as plain values.
+def resolved(config: DictConfig, choices: Mapping[str, Any], raw: Any, section: str = "") -> Any:
+    """A composed configuration, or a section of it, as plain values; `raw` is it with its interpolations.
 
     Raises:
         ConfigError: with each key whose interpolation cannot be resolved, and its text.
     """
     instance = HydraConfig.instance()
-    before, instance.cfg = instance.cfg, OmegaConf.create({"hydra": {"runtime": {"choices": dict(choices)}}})
+    before = instance.cfg
+    if "${hydra:" in str(raw):
+        _require_choices(raw, choices, section)
+        instance.cfg = OmegaConf.create({"hydra": {"runtime": {"choices": dict(choices)}}})
     try:
         node = OmegaConf.select(config, section) if section else config
         return OmegaConf.to_container(node, resolve=True)
     except Exception as error:  # OmegaConf's, or a resolver's own
-        raise ConfigError(_unresolved(config, section) or [Problem("conf", section, str(error))]) from error
+        raise ConfigError(
+            _unresolved(config, raw, section) or [Problem("conf", section, str(error))]
+        ) from error
     finally:
         instance.cfg = before
 
@@ -60,10 +63,9 @@ def refers_to_seed(raw: Any) -> tuple[tuple[str, str], ...]:
     return tuple((key, str(text)) for key, text in flatten(raw).items() if _OF_SEED.search(str(text)))
 
 
-def _unresolved(config: DictConfig, section: str) -> list[Problem]:
-    raw = OmegaConf.to_container(config, resolve=False)
+def _unresolved(config: DictConfig, raw: Any, section: str) -> list[Problem]:
     problems = []
-    for key, text in flatten(raw).items():  # type: ignore[arg-type]
+    for key, text in flatten(raw).items():
         if "${" in str(text) and (not section or key.startswith(f"{section}.")):
             try:
                 node = OmegaConf.select(config, key)
@@ -74,7 +76,7 @@ def _unresolved(config: DictConfig, section: str) -> list[Problem]:
 
 
 def _remedy(error: Exception, text: str) -> str:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    first = (str(error).splitlines() or [type(error).__name__])[0]
     if missing := re.search(r"Environment variable '(\w+)' not found", str(error)):
         name = missing[1]
         return f"the variable {name} is not set; set it, or give a value for then: ${{oc.env:{name},VALUE}}"
