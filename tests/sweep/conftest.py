@@ -36,7 +36,7 @@ def main(arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     channel.quiet()
     metrics = {"data/batches": 3.0} | ({"speed/foreign_cpu_share": 0.2} if mode == "disturbed" else {})
-    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags={"digest.losses": "x"})
+    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags={"digest.losses": "x", "given": os.environ.get("GIVEN", "")})
     return 0
 """
 

@@ -181,10 +181,9 @@ def checked(compose: Composer, words: Sequence[str]) -> tuple[Tree, list[Problem
     """A composition with every default filled in, and what is wrong with it, each value as it was typed."""
     composed = compose.composed(words)
     tree, wrong = load(composed.tree)
-    if not wrong:
-        wrong = wrong_environment(tree["environment"])
     written = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in words}
-    return tree, [_as_typed(one, written) for one in wrong], composed
+    wrong = [_as_typed(one, written) for one in wrong] or wrong_environment(tree["environment"])
+    return tree, wrong, composed
 
 
 def balanced_orders(arms: int, blocks: int, rng: random.Random) -> list[list[int]]:
@@ -295,9 +294,11 @@ def _blocks(full: Tree, seeds: Sequence[int] | None, given: Sequence[Given]) -> 
 
 def _as_typed(problem: Problem, written: Mapping[str, str]) -> Problem:
     """The problem with the value as it stands in an override, and what that is in quotes."""
-    if problem.key not in written or not problem.remedy.endswith(QUOTES):
+    value = written.get(problem.key)
+    if not value or "${" in value:
         return problem
-    value = written[problem.key]
+    if not problem.remedy.endswith(QUOTES):
+        return replace(problem, value=value)
     return replace(problem, value=value, remedy=f"{problem.remedy}: '{problem.key}=\"{value}\"'")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from workbench.config import Problem, flatten
+from workbench.config import ConfigError, Problem, flatten
+from workbench.sweep.interpolation import remedy
 from workbench.sweep.overrides import Given
 from workbench.sweep.spawner import CREDENTIALS
 
@@ -20,6 +21,7 @@ _HYDRAS_OWN = (
     "hydra.runtime.choices",
     "hydra.overrides",
     "hydra.job.override_dirname",
+    "hydra.searchpath",
     "hydra.job.config_name",
 )
 """What Hydra itself fills in."""
@@ -29,6 +31,7 @@ _REMEDIES = {
     r"hydra\.job\.name": "name= names the experiment",
     r"hydra.(sweeper|mode)": "-m makes a sweep; sweep.grids or hydra.sweeper.params are its axes",
     r"hydra.(verbose|job_logging|hydra_logging)": "what a job prints lies in output.log of its folder",
+    r"hydra.launcher": "it is of a launcher: choose one too, as hydra/launcher=joblib",
     r"hydra.callbacks": "nothing here calls it",
     r"hydra.searchpath": "it is --config-dir FOLDER, or an override in the command line",
 }
@@ -51,14 +54,25 @@ def not_honoured(hydra: DictConfig, plain: DictConfig) -> list[Problem]:
     """What files give of Hydra's settings that acts nowhere; `plain` are the settings without them."""
     before, after = _settings(plain), _settings(hydra)
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-    return [_problem(key, after.get(key)) for key in changed]
+    files = [key.replace("/", ".") for key in changed if "/" in key]  # what a file holds goes by its name
+    return [_problem(key, after.get(key)) for key in changed if "/" in key or not _is_under(key, files)]
 
 
 def environment(config: DictConfig) -> dict[str, str]:
-    """`hydra.job.env_set`: variables of each job's process, resolved."""
-    found = OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
-    assert isinstance(found, dict)
-    return {str(name): str(value) for name, value in found.items()}
+    """`hydra.job.env_set`: variables of each job's process, resolved.
+
+    Raises:
+        ConfigError: a variable whose interpolation cannot be resolved, with its text.
+    """
+    raw = OmegaConf.to_container(config.hydra.job.env_set, resolve=False)
+    assert isinstance(raw, dict)
+    found = {}
+    for name, text in raw.items():
+        try:
+            found[str(name)] = str(config.hydra.job.env_set[name])
+        except Exception as error:  # OmegaConf's, or a resolver's own
+            raise ConfigError([Problem(f"{ENVIRONMENT}.{name}", text, remedy(error, str(text)))]) from error
+    return found
 
 
 def wrong_environment(variables: dict[str, Any]) -> list[Problem]:
@@ -77,12 +91,10 @@ def _settings(hydra: DictConfig) -> dict[str, Any]:
     assert isinstance(tree, dict)
     chosen = {key: value for key, value in hydra.runtime.choices.items() if str(key).startswith("hydra/")}
     flat = {**flatten({"hydra": tree}), **chosen}
-    # the search path is the one that this project gives it: Hydra refuses it in any file but the first
-    return {
-        key: value
-        for key, value in flat.items()
-        if not _is_under(key, (*_HONOURED, *_HYDRAS_OWN, "hydra.searchpath", "hydra.runtime.config_sources"))
-    }
+    acts = [*_HONOURED, *_HYDRAS_OWN]
+    if hydra.runtime.choices["hydra/launcher"] == "basic":
+        acts.remove("hydra.launcher")  # the sweep's own loop runs in its place, and has no options
+    return {key: value for key, value in flat.items() if not _is_under(key, acts)}
 
 
 def _is_under(key: str, names: Sequence[str]) -> bool:
@@ -90,5 +102,5 @@ def _is_under(key: str, names: Sequence[str]) -> bool:
 
 
 def _problem(key: str, value: Any) -> Problem:
-    remedy = next((words for pattern, words in _REMEDIES.items() if re.match(pattern, key)), "leave it out")
-    return Problem(key, value, f"is a setting of Hydra's that does nothing here: {remedy}")
+    words = next((words for pattern, words in _REMEDIES.items() if re.match(pattern, key)), "leave it out")
+    return Problem(key, value, f"is a setting of Hydra's that does nothing here: {words}")

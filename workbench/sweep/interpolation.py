@@ -26,12 +26,12 @@ def _require_choices(raw: Any, choices: Mapping[str, Any], section: str) -> None
         for name in _OF_HYDRA.findall(str(text)):
             choice = name.removeprefix(_CHOICE)
             if not name.startswith(_CHOICE):
-                remedy = "of Hydra's own values a configuration knows ${hydra:runtime.choices.GROUP} only"
+                words = "of Hydra's own values a configuration knows ${hydra:runtime.choices.GROUP} only"
             elif choice not in choices:
-                remedy = f"there is no group {choice}; there are {', '.join(sorted(choices))}"
+                words = f"there is no group {choice}; there are {', '.join(sorted(choices))}"
             else:
                 continue
-            problems.append(Problem(key, text, remedy))
+            problems.append(Problem(key, text, words))
     if problems:
         raise ConfigError(problems)
 
@@ -71,11 +71,12 @@ def _unresolved(config: DictConfig, raw: Any, section: str) -> list[Problem]:
                 node = OmegaConf.select(config, key)
                 OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else None
             except Exception as error:  # as above
-                problems.append(Problem(key, text, _remedy(error, str(text))))
+                problems.append(Problem(key, text, remedy(error, str(text))))
     return problems
 
 
-def _remedy(error: Exception, text: str) -> str:
+def remedy(error: Exception, text: str) -> str:
+    """What to do about an interpolation that OmegaConf, or a resolver, cannot resolve."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if missing := re.search(r"Environment variable '(\w+)' not found", str(error)):
         name = missing[1]

@@ -138,7 +138,10 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
     server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
     """
-    earlier = _earlier(Config.of(compose(plain(compose.read(overrides)))))
+    tree, wrong, _ = checked(compose, plain(compose.read(overrides)))
+    if wrong:
+        raise ConfigError(wrong)
+    earlier = _earlier(Config.of(tree))
     if earlier and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = Composer(earlier.typed.config_folders)
         config, declared, planned = plan_again(compose, earlier, overrides)
