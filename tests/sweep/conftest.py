@@ -36,7 +36,8 @@ def main(arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     channel.quiet()
     metrics = {"data/batches": 3.0} | ({"speed/foreign_cpu_share": 0.2} if mode == "disturbed" else {})
-    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags={"digest.losses": "x", "given": os.environ.get("GIVEN", "")})
+    tags = {"digest.losses": "x", "given": os.environ.get("GIVEN", "")}
+    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags=tags)
     return 0
 """
 

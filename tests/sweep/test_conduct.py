@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.sweep import conduct
+from workbench.sweep import conduct, spawner
 from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job

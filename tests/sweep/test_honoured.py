@@ -60,9 +60,8 @@ def test_a_setting_that_is_typed_and_does_nothing_is_refused_by_name(compose: Co
         ("hydra: {verbose: true}", "hydra.verbose"),
         ("hydra: {job: {chdir: true}}", "hydra.job.chdir"),
         ("hydra: {sweeper: {max_batch_size: 3}}", "hydra.sweeper.max_batch_size"),
-        ("hydra: {launcher: {n_jobs: 2}}", "hydra.launcher.n_jobs"),
         ("defaults: [override /hydra/job_logging: none]", "hydra/job_logging"),
-        ("defaults: [override /hydra/output: none]", "hydra/output"),
+        ("defaults: [override /hydra/hydra_logging: disabled]", "hydra/hydra_logging"),
     ],
 )
 def test_a_setting_of_a_file_that_does_nothing_is_refused_by_name(
@@ -78,7 +77,7 @@ def test_a_setting_of_a_file_that_does_nothing_is_refused_by_name(
 
 def test_an_option_of_a_launcher_needs_the_launcher(compose: Composer) -> None:
     with pytest.raises(
-        ConfigError, match="hydra.launcher.n_jobs=2: .* choose one too, as hydra/launcher=joblib"
+        ConfigError, match=r"hydra.launcher.n_jobs=2: .* choose one too, as hydra/launcher=joblib"
     ):
         compose(["+hydra.launcher.n_jobs=2"])
 

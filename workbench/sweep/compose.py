@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import os
 import re
@@ -38,6 +39,8 @@ class Composed:
 
     tree: dict[str, Any]
     asked: dict[str, Any]
+    typed: dict[str, Any]
+    """The same before interpolations are resolved."""
     params: dict[str, Any] = field(default_factory=dict)
     of_seed: tuple[tuple[str, str], ...] = ()
     """Keys, and their texts, that refer to the seed or the repeat."""
@@ -64,7 +67,6 @@ class Composer:
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._groups: dict[str, list[str]] = {}
         self._variants_of: dict[tuple[str, str], Any] = {}
-        self._plain: DictConfig | None = None
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The composed tree, interpolations resolved.
@@ -90,11 +92,12 @@ class Composer:
         if base.environment:
             tree["environment"] = dict(base.environment)
         variables = [one for one in groups if one.key_or_group.startswith(ENVIRONMENT)]
-        asked = _asked([*variables, *values], flatten(raw), flatten(tree))
+        typed = _typed([*variables, *values])
+        asked = _asked(typed, flatten(raw), flatten(tree))  # type: ignore[arg-type]
         asked |= self._variants(groups, base)
         if wrong := lacking(asked, tree):
             raise ConfigError(wrong)
-        return Composed(tree, asked, base.params, refers_to_seed(raw))
+        return Composed(tree, asked, typed, base.params, refers_to_seed(raw))
 
     def only(self, overrides: Sequence[str], sections: Sequence[str]) -> dict[str, Any]:
         """Sections of the composed tree; what the others refer to need not be there."""
@@ -158,8 +161,7 @@ class Composer:
         key = tuple(groups)
         if key not in self._bases:
             config = self._composed(groups)
-            self._plain = self._plain or self._composed([])
-            if wrong := not_honoured(config.hydra, self._plain.hydra):
+            if wrong := not_honoured(config.hydra, _plain_hydra(self._config_name)):
                 raise ConfigError(wrong)
             params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
             assert isinstance(params, dict)
@@ -282,25 +284,31 @@ def lacking(
     return [
         Problem(key, value, f"is asked for, but {where} has {_found(flat, key)}; give {key} once")
         for key, value in asked.items()
-        if value is not DELETED and not _equal(flat.get(key, DELETED), value)
+        if value is not DELETED and not same_value(flat.get(key, DELETED), value)
     ]
+
+
+@functools.cache
+def _plain_hydra(config_name: str) -> DictConfig:
+    """Hydra's settings where nothing is given."""
+    return Composer(config_name=config_name).hydra([])
 
 
 def _found(flat: Mapping[str, Any], key: str) -> str:
     return str(Problem(key, flat[key], "")).removesuffix(": ") if key in flat else f"no {key}"
 
 
-def _equal(found: Any, asked: Any) -> bool:
+def same_value(found: Any, asked: Any) -> bool:
     """Whether two values are one; 4 and 4.0 are, 1 and true are not."""
     if isinstance(asked, list) and isinstance(found, list):
-        return len(asked) == len(found) and all(map(_equal, found, asked))
+        return len(asked) == len(found) and all(map(same_value, found, asked))
     same = found == asked or (found != found and asked != asked)  # NaN is asked for like any other
     return bool(same) and isinstance(found, bool) == isinstance(asked, bool)
 
 
-def _asked(words: Sequence[Override], raw: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names and values that overrides ask for, the later over the earlier; an interpolation's is its own."""
-    asked: dict[str, Any] = {}
+def _typed(words: Sequence[Override]) -> dict[str, Any]:
+    """Dotted names and values that overrides ask for, the later over the earlier."""
+    typed: dict[str, Any] = {}
     for one in words:
         key, value = one.key_or_group, one.value()
         if key.startswith(ENVIRONMENT):
@@ -308,15 +316,22 @@ def _asked(words: Sequence[Override], raw: Mapping[str, Any], found: Mapping[str
             value = (
                 {name: str(text) for name, text in value.items()} if isinstance(value, dict) else str(value)
             )
-        above = [name for name in asked if key.startswith(f"{name}.")]
-        below = [name for name in asked if name.startswith(f"{key}.")]
+        above = [name for name in typed if key.startswith(f"{name}.")]
+        below = [name for name in typed if name.startswith(f"{key}.")]
         for name in above + ([] if isinstance(value, dict) else below):
-            del asked[name]
-        asked |= {key: DELETED} if one.is_delete() else flatten({key: value})
-    for key, value in asked.items():
-        if "${" in str(value) and (raw.get(key) == value or key.startswith("environment.")):
-            asked[key] = found.get(key)
-    return asked
+            del typed[name]
+        typed |= {key: DELETED} if one.is_delete() else flatten({key: value})
+    return typed
+
+
+def _asked(typed: Mapping[str, Any], raw: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is typed, an interpolation as what it comes to where it stands in the composition."""
+    return {
+        key: found.get(key)
+        if "${" in str(value) and (raw.get(key) == value or key.startswith("environment."))
+        else value
+        for key, value in typed.items()
+    }
 
 
 def _is_params(one: Override) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
 from workbench.config.schema import QUOTES, check
-from workbench.sweep.compose import Composed, Composer, lacking
+from workbench.sweep.compose import Composed, Composer, lacking, same_value
 from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, plain, swept
 
@@ -112,6 +112,7 @@ def _take(
         arm = " ".join(titles.values())
     tree, wrong, composed = checked(compose, [one.words[place] for _, one, place in chosen])
     text = json.dumps(tree, sort_keys=True)
+    wrong = [*_overwritten(axes, places, composed), *wrong]
     if wrong:
         skipped = Skipped(arm, "; ".join(map(str, wrong)))
         found.skipped.extend([skipped] if skipped not in found.skipped else [])
@@ -123,6 +124,18 @@ def _take(
         found.arms[arm], found.asked[arm] = tree, composed.asked
         found.of_seed.extend(one for one in composed.of_seed if one not in found.of_seed)
     return [problem for problem in wrong if not problem.skip]
+
+
+def _overwritten(axes: Mapping[str, Given], places: Sequence[int], composed: Composed) -> list[Problem]:
+    """Values of axes that another override of the same combination changes: the arm would bear a wrong name."""
+    words = [one.words[place] for one, place in zip(axes.values(), places, strict=True) if one.is_swept]
+    return [
+        Problem(key, value, f"is an axis, and another override sets {key} too; give it in one place")
+        for one in map(parsed, words)
+        for key, value in flatten({one.key_or_group: one.value()}).items()
+        if any(key == name or key.startswith(f"{name}.") for name in composed.typed)
+        and not same_value(composed.typed.get(key), value)
+    ]
 
 
 def plan(

@@ -69,7 +69,7 @@ def environment(config: DictConfig) -> dict[str, str]:
     found = {}
     for name, text in raw.items():
         try:
-            found[str(name)] = str(config.hydra.job.env_set[name])
+            found[str(name)] = str(config.hydra.job.env_set[str(name)])
         except Exception as error:  # OmegaConf's, or a resolver's own
             raise ConfigError([Problem(f"{ENVIRONMENT}.{name}", text, remedy(error, str(text)))]) from error
     return found
