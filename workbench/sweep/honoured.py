@@ -64,14 +64,14 @@ def environment(config: DictConfig) -> dict[str, str]:
     Raises:
         ConfigError: a variable whose interpolation cannot be resolved, with its text.
     """
-    raw = OmegaConf.to_container(config.hydra.job.env_set, resolve=False)
-    assert isinstance(raw, dict)
+    given = config.hydra.job.env_set
+    raw = OmegaConf.to_container(given, resolve=False)
     found = {}
-    for name, text in raw.items():
+    for name, text in dict(raw).items():  # type: ignore[arg-type]
         try:
-            found[str(name)] = str(config.hydra.job.env_set[str(name)])
+            found[str(name)] = str(given[name])
         except Exception as error:  # OmegaConf's, or a resolver's own
-            raise ConfigError([Problem(f"{ENVIRONMENT}.{name}", text, remedy(error, str(text)))]) from error
+            raise ConfigError([Problem(f"{ENVIRONMENT}.{name!s}", text, remedy(error, str(text)))]) from error
     return found
 
 
