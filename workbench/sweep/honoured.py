@@ -19,6 +19,7 @@ LAUNCHER = ("hydra/launcher", "hydra.launcher")
 _HONOURED = (*LAUNCHER, PARAMS, ENVIRONMENT)
 _HYDRAS_OWN = (
     "hydra.runtime.choices",
+    "hydra.runtime.config_sources",
     "hydra.overrides",
     "hydra.job.override_dirname",
     "hydra.searchpath",
