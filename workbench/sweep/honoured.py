@@ -18,8 +18,7 @@ ENVIRONMENT = "hydra.job.env_set"
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 _HONOURED = (*LAUNCHER, PARAMS, ENVIRONMENT)
 _HYDRAS_OWN = (
-    "hydra.runtime.choices",
-    "hydra.runtime.config_sources",
+    "hydra.runtime",
     "hydra.overrides",
     "hydra.job.override_dirname",
     "hydra.searchpath",
