@@ -18,15 +18,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from rich.console import Console
 
+from workbench import __version__
 from workbench.claims import ClaimError, PairingError
 from workbench.config import ConfigError, Problem
+from workbench.config.schema import ABSENT
 from workbench.places import CONF
 from workbench.provenance import without_passwords
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.journal import RecordLostError
+from workbench.sweep.overrides import parsed, plain, swept
 from workbench.sweep.series import asked_series, run_series
 from workbench.sweep.start import run_one, run_sweep
 from workbench.tracking import TrackingError
@@ -39,7 +43,6 @@ _HYDRA_SHOWS = (
     "-c",
     "--info",
     "-i",
-    "--version",
     "--resolve",
     "--package",
     "-p",
@@ -56,6 +59,7 @@ class Arguments:
     multirun: bool = False
     config_folders: list[str] = field(default_factory=list)
     shows: list[str] = field(default_factory=list)
+    version: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,9 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
-        if given.shows:
-            return _show(given)
+        if given.version:
+            print(f"rnn-workbench {__version__}")
+            return 0
         compose = Composer(given.config_folders)
+        if given.shows:
+            return _show(given, compose)
         if series := asked_series(compose, given.overrides):
             return run_series(compose, series, given.overrides, console)
         start = run_sweep if given.multirun else run_one
@@ -103,7 +110,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
     """Take a command line apart.
 
     >>> parse(["+experiment=x", "-m", "seed=1,2"])
-    Arguments(overrides=['+experiment=x', 'seed=1,2'], multirun=True, config_folders=[], shows=[])
+    Arguments(overrides=['+experiment=x', 'seed=1,2'], multirun=True, config_folders=[], shows=[], version=False)
     """
     given = Arguments()
     rest = iter(arguments)
@@ -113,25 +120,50 @@ def parse(arguments: Sequence[str]) -> Arguments:
             given.multirun = True
         elif name in ("--config-dir", "-cd"):
             given.config_folders.append(value if equals else next(rest, ""))
+        elif text == "--version":
+            given.version = True
         elif name in _HYDRA_SHOWS:
             given.shows.append(text)
             if text in _WITH_VALUE:
                 given.shows += [value for value in [next(rest, None)] if value is not None]
         elif text.startswith("-"):
-            raise ConfigError(
-                [Problem(text, "", "no such flag; there are -m, --config-dir, --help, --cfg, --info")]
-            )
+            flags = "-m, --config-dir, --help, --version, --cfg, --info"
+            raise ConfigError([Problem(text, ABSENT, f"no such flag; there are {flags}")])
         else:
             given.overrides.append(text)
+    given.overrides, places = _without_search_path(given.overrides)
+    given.config_folders += places
     return given
 
 
-def _show(given: Arguments) -> int:
-    """Leave to Hydra what only shows something: --help, --cfg job, --info."""
+def _without_search_path(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The other overrides, and the folders of `hydra.searchpath`: they are what --config-dir names."""
+    others, places = [], []
+    for text in overrides:
+        if text.lstrip("+").partition("=")[0] != "hydra.searchpath":
+            others.append(text)
+            continue
+        value = parsed(text).value()
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ConfigError(
+                [Problem("hydra.searchpath", value, "must be a list of folders, as [file:///a/b]")]
+            )
+        places += [str(one).removeprefix("file://") for one in value]
+    return others, places
+
+
+def _show(given: Arguments, compose: Composer) -> int:
+    """Leave to Hydra what only shows something: --help, --cfg job, --info; wrong input is refused before."""
     import hydra
 
-    folders = [flag for folder in given.config_folders for flag in ("--config-dir", folder)]
-    sys.argv = [sys.argv[0], *given.shows, *folders, *given.overrides]
+    overrides = compose.read(given.overrides)
+    if several := swept(overrides):
+        raise ConfigError(
+            [Problem(one.key, one.values, "one configuration is shown: give one value") for one in several]
+        )
+    compose(plain(overrides))
+    header = QuotedString((__doc__ or "").strip(), Quote.double).with_quotes()
+    sys.argv = [sys.argv[0], *given.shows, *compose.search, f"hydra.help.header={header}", *given.overrides]
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(lambda config: None)()
     return 0
 

@@ -11,8 +11,9 @@ import yaml
 from workbench.config import GROUPS, Config, ConfigError, flatten, load, problems
 from workbench.former_names import _NAMES, _OPTIONS
 from workbench.places import CONF, experiments
-from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand
+from workbench.sweep.overrides import plain, read, swept
 
 
 @pytest.fixture(scope="module")
@@ -232,9 +233,9 @@ def test_whole_numbers_are_taken_where_numbers_are_asked_for(compose: Composer) 
 
 
 def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
-    plain, swept = split_sweeps(["a=1,2", "b=[1,2]", "c='x,y'", "+d=choice(3,4)"])
-    assert plain == ["b=[1,2]", "c='x,y'"]
-    assert swept == {"a": ["a=1", "a=2"], "d": ["+d=3", "+d=4"]}
+    given = read(["a=1,2", "b=[1,2]", "c='x,y'", "+d=choice(3,4)"])
+    assert plain(given) == ["b=[1,2]", "c='x,y'"]
+    assert {one.key: one.words for one in swept(given)} == {"a": ("a=1", "a=2"), "d": ("+d=3", "+d=4")}
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,12 @@ def main(arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     channel.quiet()
     metrics = {"data/batches": 3.0} | ({"speed/foreign_cpu_share": 0.2} if mode == "disturbed" else {})
-    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags={"digest.losses": "x"})
+    tags = {"digest.losses": "x", "given": os.environ.get("GIVEN", "")}
+    channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags=tags)
     return 0
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
 """
 
 

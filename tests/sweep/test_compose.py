@@ -20,7 +20,7 @@ from workbench.sweep.compose import Composer
         ["scale=full", "scale.epochs=4"],  # others refer to it by interpolation
         ["cell.units=7", "+experiment=padding_ablation", "data.max_length=null"],
         ["+data.new=1", "++seed=5", "~label", "padding.boundaries=[3,5]"],
-        ["padding=bucket", "hydra.run.dir=x"],
+        ["cell=gru", "hydra.launcher={}", "cell={units: 8}", "cell.units=9"],
     ],
 )
 def test_values_set_on_a_kept_base_give_what_hydra_gives(overrides: list[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.sweep import conduct
+from workbench.sweep import conduct, spawner
 from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
@@ -161,6 +161,30 @@ def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_
 )
 def test_the_gate(metrics: dict[str, float], disturbed: bool) -> None:
     assert bool(disturbance(metrics)) is disturbed
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_variables_of_a_job_reach_its_process_from_its_start_and_are_recorded(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, forks: bool
+) -> None:
+    if not forks:
+        monkeypatch.setattr(conduct, "Fresh", lambda: spawner.Fresh("small_child"))
+    conductor.forks, servers, tags, params = forks, [], [], []
+    for number, given in enumerate(({"GIVEN": "1"}, {"GIVEN": "1"}, {"GIVEN": "2"}, {})):
+        ended = conductor.run(replace(job, number=number, tree={**job.tree, "environment": given}))
+        run = conductor.tracker.get(ended.run_id)
+        tags.append(run.data.tags)
+        params.append(run.data.params.get("environment.GIVEN"))
+        servers.append(conductor._server)
+    assert [one["given"] for one in tags] == ["1", "1", "2", ""]
+    assert [one.get("environment.GIVEN") for one in tags] == params == ["1", "1", "2", None]
+    same = [[one is other for other in servers] for one in servers]
+    assert not forks or same[0] == [True, True, False, False], (
+        "what the server has read at import is the job's"
+    )
+    identities = [one["workbench.identity"] for one in tags]
+    assert identities[0] == identities[1]
+    assert len(set(identities)) == 3
 
 
 def test_passwords_are_in_no_frozen_file(conductor: Conductor, job: Job) -> None:

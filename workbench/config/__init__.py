@@ -17,7 +17,19 @@ from workbench.config import tracking as tracking_group
 from workbench.config.rules import impossible
 from workbench.config.schema import Problem, check, not_among, option, unknown_key
 
-__all__ = ["EXPERIMENT_GROUPS", "GROUPS", "Config", "ConfigError", "Problem", "flatten", "load", "problems"]
+__all__ = [
+    "EXPERIMENT_GROUPS",
+    "GROUPS",
+    "HIGHEST_SEED",
+    "VARIANT_KEY",
+    "Config",
+    "ConfigError",
+    "Problem",
+    "Top",
+    "flatten",
+    "load",
+    "problems",
+]
 
 GROUPS: dict[str, dict[str, type]] = {
     "data": data.SCHEMAS,
@@ -37,6 +49,7 @@ GROUPS: dict[str, dict[str, type]] = {
 EXPERIMENT_GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The groups that bear on a run's result."""
 
+HIGHEST_SEED = 2**31 - 1
 VARIANT_KEY = {"rnn": "unroll", "loss": "mask"}
 SECTIONS: dict[str, type] = {"sweep": sweep_section.Sweep, "workbench": sweep_section.Command}
 
@@ -54,9 +67,10 @@ class Top:
     """Keys that belong to no group."""
 
     name: str = option("runs", "the experiment's name, also in MLflow", pattern=r"[A-Za-z0-9_][\w.-]*")
-    seed: int = option(1, "the run's seed; in a sweep that of its first block", low=0, high=2**31 - 1)
+    seed: int = option(1, "the run's seed; in a sweep that of its first block", low=0, high=HIGHEST_SEED)
     repeat: int = option(0, "number of a planned repeat (the A/A arm)", low=0)
     label: str = option("", "names an arm where nothing else does (negative control)")
+    environment: dict[str, Any] = option({}, "variables of the job's process, from hydra.job.env_set")
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class Config:
     seed: int
     repeat: int
     label: str
+    environment: dict[str, Any]
     data: data.Data
     padding: padding.Padding
     rnn: rnn.RNN

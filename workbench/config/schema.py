@@ -18,6 +18,10 @@ from typing import Any
 
 from workbench.former_names import former_name, former_option
 
+QUOTES = ": put it in quotes"
+ABSENT: Any = object()
+"""The value of a `Problem` whose key came without one."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -33,7 +37,8 @@ class Problem:
     skip: bool = False
 
     def __str__(self) -> str:
-        return f"{self.key}={_shown(self.value)}: {self.remedy}"
+        given = "" if self.value is ABSENT else f"={_shown(self.value)}"
+        return f"{self.key}{given}: {self.remedy}"
 
 
 def option(
@@ -84,7 +89,7 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
             continue
         value, wrong = _typed(tree[name], hints[name])
         if wrong:
-            problems.append(Problem(key, tree[name], f"must be {_spelled(hints[name])}"))
+            problems.append(Problem(key, tree[name], _must_be(hints[name], tree[name])))
         else:
             problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata)]
         values[name] = value
@@ -172,6 +177,13 @@ def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
         return f"no such key; did you mean {_join(prefix, near[0])}?"
     where = f"{prefix} has" if prefix else "there are"
     return f"no such key; {where} {', '.join(sorted(known))}"
+
+
+def _must_be(hint: Any, value: Any) -> str:
+    """The remedy for a value of another type; a number or a word of YAML's that was meant as text needs quotes."""
+    is_text = hint is str or str in typing.get_args(hint)
+    scalar = isinstance(value, bool | int | float)
+    return f"must be {_spelled(hint)}" + (QUOTES if is_text and scalar else "")
 
 
 def _spelled(hint: Any) -> str:

@@ -77,7 +77,7 @@ class Conductor:
     origin: Origin = field(default_factory=Origin)
     experiment: str = field(init=False)
     _server: ForkServer | None = None
-    _server_block: int = -1
+    _server_of: tuple[int, Mapping[str, str]] | None = None
     _environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,8 +100,9 @@ class Conductor:
                     ["--prepare", str(frozen)],
                     output=frozen.with_name("output.log"),
                     on_message=self._say,
+                    environment=variables(job),
                     time_limit_s=job.tree["workbench"].get("prepare_limit_s"),
-                    spawner=self._spawner(jobs[0].block),
+                    spawner=self._spawner(jobs[0].block, variables(job)),
                 )
                 if outcome.status != "killed":
                     break
@@ -168,8 +169,8 @@ class Conductor:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
         freeze(job.tree, folder)
         fingerprint, made_by = self.fingerprint(job), self.origin.made_by(job.tree)
-        spawner = self._spawner(job.block)
-        environment = {} if self.forks else random_environment()
+        spawner = self._spawner(job.block, variables(job))
+        environment = {**({} if self.forks else random_environment()), **variables(job)}
         run_id = self.tracker.start(
             self.experiment,
             _run_name(job),
@@ -253,17 +254,18 @@ class Conductor:
             self._server.close()
             self._server = None
 
-    def _spawner(self, block: int) -> Spawner:
-        """A new fork server for each block: the memory layout belongs to the block, as the seed does."""
+    def _spawner(self, block: int, given: Mapping[str, str]) -> Spawner:
+        """A new fork server for each block: the memory layout belongs to the block, as the seed does.
+
+        One also for other variables of a job: what TensorFlow reads when it is imported, the server has read.
+        """
         if not self.forks:
             return Fresh()
-        if self._server is None or block != self._server_block:
+        if self._server is None or self._server_of != (block, given):
             self.close()
-            self._environment = random_environment()
-            self._server, self._server_block = (
-                ForkServer(self.folder / "server.log", self._environment),
-                block,
-            )
+            self._environment = {**random_environment(), **given}
+            self._server = ForkServer(self.folder / "server.log", self._environment)
+            self._server_of = (block, given)
         return self._server
 
     def _hear(self, journal: Journal, message: Message) -> None:
@@ -320,6 +322,11 @@ def _hung(tree: Tree, folder: Path) -> str:
         f"It hangs ({folder / 'output.log'} ends in where; another process may hold the lock of "
         "data.cache_dir), or needs longer: then give it more"
     )
+
+
+def variables(job: Job) -> dict[str, str]:
+    """What `hydra.job.env_set` gives a job's process."""
+    return dict(job.tree.get("environment") or {})
 
 
 def data_key(tree: Tree) -> str:

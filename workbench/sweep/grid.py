@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.claims import normalise
-from workbench.config import ConfigError, Problem, flatten, load
-from workbench.sweep.compose import Composer, split_sweeps
+from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
+from workbench.config.schema import QUOTES, check
+from workbench.sweep.compose import Composed, Composer, lacking, same_value
+from workbench.sweep.honoured import PARAMS, wrong_environment
+from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, plain, swept
 
 Tree = dict[str, Any]
 _ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
@@ -45,6 +49,12 @@ class Grid:
     arms: dict[str, Tree]
     skipped: list[Skipped]
     seeds: list[int] | None
+    asked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each arm was asked to have, by dotted name."""
+    merged: list[str] = field(default_factory=list)
+    """Combinations that are arms already, in words."""
+    of_seed: list[tuple[str, str]] = field(default_factory=list)
+    """Keys, and their texts, that refer to the seed or the repeat."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Plan:
     skipped: list[Skipped]
     blocks: int
     throw_away: bool
+    merged: tuple[str, ...] = ()
 
 
 def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
@@ -66,36 +77,65 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
     Raises:
         ConfigError: with every problem of every combination, each once.
     """
-    plain, swept = split_sweeps(overrides)
-    _require_axes(swept)
-    seeds = _seeds(swept.pop("seed", None))
-    base, params = compose.with_params(plain)
-    full, wrong = load(base)
-    fatal = [problem for problem in wrong if not problem.skip]
+    given = compose.read(overrides)
+    _require_axes(swept(given))
+    full, wrong, base = checked(compose, plain(given))
+    if fatal := [problem for problem in wrong if not problem.skip]:
+        raise ConfigError(fatal)
+    _require_repeat_of_its_own(base)
+    grids = [_axes({**base.params, **grid}, given, compose.choices) for grid in _grids(full, base)]
+    seeds = _seeds(
+        [axes.pop("seed") for axes in grids if "seed" in axes and axes["seed"].is_swept], len(grids)
+    )
+    blocks = _blocks(full, seeds, given)
+    _require_few(sum(math.prod(len(one.words) for one in axes.values()) for axes in grids) * blocks, given)
+    found = Grid(full, {}, [], seeds)
+    known: dict[str, str] = {}
+    for axes in grids:
+        for combination in itertools.product(*(range(len(one.words)) for one in axes.values())):
+            fatal += [one for one in _take(found, known, compose, axes, combination) if one not in fatal]
     if fatal:
         raise ConfigError(fatal)
-    arms: dict[str, Tree] = {}
-    skipped: dict[str, Skipped] = {}
-    known: set[str] = set()
-    for grid in full.get("sweep", {}).get("grids") or [{}]:
-        axes = _axes({**params, **grid}, plain, swept)
-        _require_axes(axes)
-        for combination in map(list, itertools.product(*axes.values())):
-            arm = _title(combination, axes)
-            if arm in arms or arm in skipped:
-                arm = " ".join(combination)
-            tree, wrong = load(compose([*plain, *combination]))
-            fatal += [problem for problem in wrong if not problem.skip and problem not in fatal]
-            if wrong:
-                skipped[arm] = Skipped(arm, "; ".join(map(str, wrong)))
-            elif (text := json.dumps(tree, sort_keys=True)) not in known:
-                known.add(text)
-                arms[arm] = tree
-    if fatal:
-        raise ConfigError(fatal)
-    if not arms:
-        raise ConfigError([Problem("sweep.grids", s.arm, s.reason) for s in skipped.values()])
-    return Grid(full, arms, list(skipped.values()), seeds)
+    if not found.arms:
+        raise ConfigError([Problem("sweep.grids", s.arm, s.reason) for s in found.skipped])
+    return found
+
+
+def _take(
+    found: Grid, known: dict[str, str], compose: Composer, axes: Mapping[str, Given], places: Sequence[int]
+) -> list[Problem]:
+    """Compose one combination and put it where it belongs; what is wrong with it that refuses the sweep."""
+    chosen = [(key, one, place) for (key, one), place in zip(axes.items(), places, strict=True)]
+    titles = {key: one.titles[place] for key, one, place in chosen if one.is_swept}
+    arm = _title(titles, axes)
+    if arm in found.arms or any(arm == one.arm for one in found.skipped):
+        arm = " ".join(titles.values())
+    tree, wrong, composed = checked(compose, [one.words[place] for _, one, place in chosen])
+    text = json.dumps(tree, sort_keys=True)
+    wrong = [*_overwritten(axes, places, composed), *wrong]
+    if wrong:
+        skipped = Skipped(arm, "; ".join(map(str, wrong)))
+        found.skipped.extend([skipped] if skipped not in found.skipped else [])
+    elif text in known:
+        twin = "given twice" if arm == known[text] else f"the same as {known[text]}"
+        found.merged.append(f"{arm} is {twin}, and runs once")
+    else:
+        known[text] = arm
+        found.arms[arm], found.asked[arm] = tree, composed.asked
+        found.of_seed.extend(one for one in composed.of_seed if one not in found.of_seed)
+    return [problem for problem in wrong if not problem.skip]
+
+
+def _overwritten(axes: Mapping[str, Given], places: Sequence[int], composed: Composed) -> list[Problem]:
+    """Values of axes that another override of the same combination changes: the arm would bear a wrong name."""
+    words = [one.words[place] for one, place in zip(axes.values(), places, strict=True) if one.is_swept]
+    return [
+        Problem(key, value, f"is an axis, and another override sets {key} too; give it in one place")
+        for one in map(parsed, words)
+        for key, value in flatten({one.key_or_group: one.value()}).items()
+        if any(key == name or key.startswith(f"{name}.") for name in composed.typed)
+        and not same_value(composed.typed.get(key), value)
+    ]
 
 
 def plan(
@@ -104,6 +144,9 @@ def plan(
     """Order the jobs: the block (seed) varies slowest; inside it the arms stand in a random, balanced order.
 
     `control` names the arm that is run once more in every block (the A/A arm).
+
+    Raises:
+        ConfigError: a job does not hold a value that was asked for.
     """
     seeds = grid.seeds or [grid.base["seed"] + k for k in range(blocks)]
     places = [(arm, 0) for arm in grid.arms] + ([(control, 1)] if control else [])
@@ -120,7 +163,40 @@ def plan(
             arm, repeat = places[position]
             tree = {**grid.arms[arm], "seed": seed, "repeat": repeat}
             jobs.append(Job(len(jobs), arm, block, repeat, tree))
-    return Plan(jobs, grid.skipped, len(seeds), throw_away)
+    require_asked(jobs, grid)
+    return Plan(jobs, grid.skipped, len(seeds), throw_away, tuple(grid.merged))
+
+
+def require_asked(jobs: Sequence[Job], grid: Grid) -> None:
+    """Raise ConfigError where a frozen job lacks a value that its arm, or its block's seed, was asked to have."""
+    wrong: list[Problem] = []
+    for job in jobs:
+        asked, where = dict(grid.asked[job.arm]), f"job {job.number} ({job.arm}, block {job.block})"
+        first = asked.pop("seed", None)  # in a sweep that of its first block
+        if job.block and grid.seeds:
+            asked["seed"] = grid.seeds[job.block - 1]
+        elif job.block == 1 and first is not None:
+            asked["seed"] = first
+        if job.repeat:
+            asked["repeat"] = job.repeat
+        wrong += [one for one in lacking(asked, job.tree, where) if one not in wrong]
+        wrong += [one for one in check(Top, {"seed": job.tree["seed"]})[1] if one not in wrong]
+        if any(job.tree[key] != grid.arms[job.arm][key] for key in ("seed", "repeat")):
+            remedy = (
+                "follows what differs between the jobs of an arm, whose values are frozen once; take it out"
+            )
+            wrong += [one for one in (Problem(*of, remedy) for of in grid.of_seed) if one not in wrong]
+    if wrong:
+        raise ConfigError(wrong[:5])
+
+
+def checked(compose: Composer, words: Sequence[str]) -> tuple[Tree, list[Problem], Composed]:
+    """A composition with every default filled in, and what is wrong with it, each value as it was typed."""
+    composed = compose.composed(words)
+    tree, wrong = load(composed.tree)
+    written = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in words}
+    wrong = [_as_typed(one, written) for one in wrong] or wrong_environment(tree["environment"])
+    return tree, wrong, composed
 
 
 def balanced_orders(arms: int, blocks: int, rng: random.Random) -> list[list[int]]:
@@ -154,60 +230,114 @@ def matching_arm(grid: Grid, wanted: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _seeds(overrides: Iterable[str] | None) -> list[int] | None:
-    if overrides is None:
-        return None
-    seeds = []
-    for text in overrides:
-        value = text.partition("=")[2]
-        if not value.isdigit():
-            raise ConfigError([Problem("seed", value, "must be a whole number, at least 0")])
-        seeds.append(int(value))
-    if len(set(seeds)) != len(seeds):
-        raise ConfigError([Problem("seed", ",".join(map(str, seeds)), "a seed is a block: name each once")])
-    return seeds
-
-
-def _require_axes(axes: Mapping[str, Sequence[str]]) -> None:
+def _require_axes(axes: Sequence[Given]) -> None:
     """Raise ConfigError where values that bear on no result are to be compared."""
-    for key, given in axes.items():
-        if len(given) > 1 and (key in _ONE_VALUE or key.startswith(_ONE_VALUE_UNDER)):
-            values = ",".join(text.partition("=")[2] for text in given)
+    for one in axes:
+        remedy = ""
+        if one.key == "experiment":
+            names = ",".join(text.partition("=")[2] for text in one.words)
+            remedy = f"each has a grid of its own: sweep.experiments=[{names}] runs them one after another"
+        elif one.key.startswith(f"{PARAMS}."):
+            remedy = f"type {one.key.removeprefix(f'{PARAMS}.')}={one.values}, which is such an axis"
+        elif one.key in _ONE_VALUE or one.key.startswith(_ONE_VALUE_UNDER):
             remedy = "says how a sweep is run or recorded, and is the same for all its jobs; give one value"
-            raise ConfigError([Problem(key, values, remedy)])
+        if remedy:
+            raise ConfigError([Problem(one.key, one.values, remedy)])
 
 
-def _axes(
-    grid: Mapping[str, Any], plain: Sequence[str], swept: Mapping[str, Sequence[str]]
-) -> dict[str, list[str]]:
-    """The axes of a grid, each a list of overrides; what the command line gives replaces the grid's own."""
-    given = {text.lstrip("+~").partition("=")[0] for text in plain}
-    axes = {key: _values(key, values) for key, values in grid.items() if key not in given}
-    return axes | {key: list(values) for key, values in swept.items()}
+def _require_repeat_of_its_own(base: Composed) -> None:
+    if base.asked.get("repeat"):
+        remedy = "a sweep counts its repeats itself, where its claims ask for the control again; leave it out"
+        raise ConfigError([Problem("repeat", base.asked["repeat"], remedy)])
 
 
-def _title(combination: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:
+def _require_few(jobs: int, given: Sequence[Given]) -> None:
+    if jobs > MOST_JOBS:
+        axes = ", ".join(f"{one.key} has {len(one.words)}" for one in given if len(one.words) > 1)
+        remedy = f"a sweep has {MOST_JOBS} jobs at most; take fewer values{f': {axes}' if axes else ''}"
+        raise ConfigError([Problem("sweep", f"({jobs} jobs)", remedy)])
+
+
+def _grids(full: Tree, base: Composed) -> list[dict[str, Any]]:
+    """The grids of an experiment; none of them says how the sweep is run."""
+    grids = full["sweep"]["grids"] or [{}]
+    for where, grid in [(PARAMS, base.params), *(("sweep.grids", grid) for grid in grids)]:
+        for key, values in grid.items():
+            name = str(key).lstrip("+~")
+            if name in (*_ONE_VALUE, "experiment") or name.startswith(_ONE_VALUE_UNDER):
+                remedy = f"is one for all jobs of a sweep, and no axis of {where}: give it in the file itself"
+                raise ConfigError([Problem(name, values, remedy)])
+    return list(grids)
+
+
+def _axes(grid: Mapping[str, Any], given: Sequence[Given], choices: Choices) -> dict[str, Given]:
+    """The axes of a grid, then all that the command line gives, which replaces the grid's own."""
+    typed = {one.key for one in given}
+    axes = {}
+    for key, values in grid.items():
+        if (name := str(key).lstrip("+~")) not in typed:
+            axes[name] = of_values(str(key), values, choices)
+    for number, one in enumerate(given):
+        axes[one.key if one.key not in axes else f"{one.key} {number}"] = one
+    return axes
+
+
+def _title(titles: Mapping[str, str], axes: Mapping[str, Given]) -> str:
     """What tells a combination from others of its grid, which groups it takes, what its model is; no more."""
     kept = [
-        text
-        for (key, values), text in zip(axes.items(), combination, strict=True)
-        if len(values) > 1 or "." not in key or not key.startswith(("data.", "measure.", "training."))
+        title
+        for key, title in titles.items()
+        if len(axes[key].words) > 1
+        or "." not in key
+        or not key.startswith(("data.", "measure.", "training."))
     ]
     return " ".join(kept) or "defaults"
 
 
-def _values(key: str, values: Any) -> list[str]:
-    if isinstance(values, list | tuple):
-        return [f"{key}={_written(value)}" for value in values]
-    _, swept = split_sweeps([f"{key}={_written(values)}"])
-    return swept.get(key, [f"{key}={_written(values)}"])
+def _blocks(full: Tree, seeds: Sequence[int] | None, given: Sequence[Given]) -> int:
+    """How many blocks there are, as far as the configuration says; refused where it says two things."""
+    blocks: int | None = full["sweep"]["blocks"]
+    typed = {one.key for one in given}
+    if seeds and blocks and len(seeds) != blocks and ("sweep.blocks" in typed or "seed" not in typed):
+        listed = ",".join(map(str, seeds))
+        remedy = f"seed={listed} names {len(seeds)}, for a seed is a block; give one of the two"
+        raise ConfigError([Problem("sweep.blocks", blocks, remedy)])
+    return len(seeds) if seeds else blocks or 1
 
 
-def _written(value: Any) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _as_typed(problem: Problem, written: Mapping[str, str]) -> Problem:
+    """The problem with the value as it stands in an override, and what that is in quotes."""
+    value = written.get(problem.key)
+    if not value or "${" in value:
+        return problem
+    if not problem.remedy.endswith(QUOTES):
+        return replace(problem, value=value)
+    return replace(problem, value=value, remedy=f"{problem.remedy}: '{problem.key}=\"{value}\"'")
+
+
+def _seeds(given: Sequence[Given], grids: int) -> list[int] | None:
+    """The seeds of the blocks, in each of which every arm runs; None where no grid and no sweep names them."""
+    if not given:
+        return None
+    if len(given) < grids or any(one.words != given[0].words for one in given):
+        values = " and ".join(dict.fromkeys(one.values for one in given))
+        remedy = "a seed is a block, and every arm runs in each block: give all grids the same seeds"
+        raise ConfigError([Problem("seed", values, remedy)])
+    typed = [(text.partition("=")[2], parsed(text).value()) for text in given[0].words]
+    wrong = [
+        replace(problem, value=text, remedy=problem.remedy.removesuffix(QUOTES))
+        for text, value in typed
+        for problem in check(Top, {"seed": value})[1]
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    seeds = [value for _, value in typed]
+    if len(set(seeds)) != len(seeds):
+        raise ConfigError([Problem("seed", given[0].values, "a seed is a block: name each once")])
+    return seeds
 
 
 def _unused_seed(seeds: Sequence[int]) -> int:
-    return next(seed for seed in itertools.count(max(seeds) + 1) if seed not in seeds)
+    """The next seed that no block has; where there is none above, one below."""
+    upwards = range(max(seeds) + 1, HIGHEST_SEED + 1)
+    return next(seed for seed in itertools.chain(upwards, range(HIGHEST_SEED)) if seed not in seeds)

@@ -134,6 +134,7 @@ class Launch:
         master = OmegaConf.create({"hydra": copy.deepcopy(self._hydra)})
         quiet = {"version": 1, "disable_existing_loggers": False, "root": {"level": "WARNING"}}
         with open_dict(master):
+            master.hydra.job.env_set = {}  # the jobs have it, and give it to their processes alone
             master.hydra.sweep.dir, master.hydra.sweep.subdir = str(folder / "launcher"), "${hydra.job.num}"
             master.hydra.hydra_logging, master.hydra.job_logging, master.hydra.output_subdir = (
                 quiet,

@@ -220,7 +220,9 @@ def _arms(plan: Plan) -> dict[tuple[str, int], Tree]:
 
 def bearing(tree: Tree) -> dict[str, str | None]:
     """The fields of a configuration that bear on its result, seed and repeat apart, as text that compares."""
-    flat = flatten({group: tree[group] for group in (*EXPERIMENT_GROUPS, "label") if group in tree})
+    flat = flatten(
+        {group: tree[group] for group in (*EXPERIMENT_GROUPS, "label", "environment") if group in tree}
+    )
     return {name: normalise(value) for name, value in flat.items() if name not in NOT_IDENTITY}
 
 

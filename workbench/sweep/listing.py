@@ -23,9 +23,20 @@ ASSUMED_S = 6.0
 def headline(planned: Plan, declared: Sequence[Claim] | None) -> str:
     """How much it is, and what of the grid cannot run."""
     throw = " after a throw-away block" if planned.throw_away else ""
-    claims = f", {len(declared)} claims" if declared else ""
+    claims = f", {counted(len(declared), 'claim')}" if declared else ""
+    merged = "".join(f"\n  {words}" for words in planned.merged)
     skipped = "".join(f"\n  skipped: {s.arm}: {s.reason}" for s in planned.skipped)
-    return f"{len(planned.jobs)} jobs in {planned.blocks} blocks{throw}{claims}{skipped}"
+    size = f"{counted(len(planned.jobs), 'job')} in {counted(planned.blocks, 'block')}"
+    return f"{size}{throw}{claims}{merged}{skipped}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "job"), counted(2, "job")
+    ('1 job', '2 jobs')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def list_jobs(
@@ -81,7 +92,7 @@ def estimate(jobs: Sequence[Job], runs: pd.DataFrame, source: str) -> str:
     if unseen:
         arms = len({arm for arm, _ in trees})
         more = f"; {unseen} of {arms} arms were not run as they are now, and count as the mean of those runs"
-    return f"time: {_lasting(total)} for {len(jobs)} jobs one after another, from {source}{more}"
+    return f"time: {_lasting(total)} for {counted(len(jobs), 'job')} one after another, from {source}{more}"
 
 
 def _as_params(job: Job) -> dict[str, str]:
@@ -98,7 +109,10 @@ def _last_runs(config: Config) -> tuple[pd.DataFrame, str]:
             if len(jobs):
                 machine = jobs.get("tags.machine.cpu", pd.Series(dtype=str)).dropna()
                 where = f", on {machine.iloc[0]}" if len(machine) else ""
-                return jobs, f"{len(jobs)} runs of its last sweep {sweep.data.tags['workbench.sweep']}{where}"
+                return (
+                    jobs,
+                    f"{counted(len(jobs), 'run')} of its last sweep {sweep.data.tags['workbench.sweep']}{where}",
+                )
         return pd.DataFrame(), f"experiment {config.name!r} has no finished sweep at {tracker.uri}"
     except TrackingError:
         return pd.DataFrame(), "nothing is tracked yet"
@@ -109,7 +123,7 @@ def _pairs(claim: Claim, blocks: int) -> str:
     over = f", each over {conditions} conditions" if conditions > 1 else ""
     needed = 2 if claim.kind == "exact" else MINIMUM_BLOCKS
     few = f": too few, under {needed} it is not judged" if blocks < needed else ""
-    return f"claim {claim.name}: {blocks} pairs{over}{few}"
+    return f"claim {claim.name}: {counted(blocks, 'pair')}{over}{few}"
 
 
 def _between(runs: pd.DataFrame, spent: pd.Series) -> float:

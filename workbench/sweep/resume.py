@@ -117,7 +117,8 @@ def reconcile(
             "is another sweep than what is asked for now",
             found,
             "keep goes on with the grid as it was planned; rerun takes the present one and runs again what it "
-            f"changes; python -m workbench -m workbench.resume={earlier.sweep} takes the overrides from the record",
+            f"changes; python -m workbench -m workbench.resume={earlier.sweep}, and no more, goes on with it as it "
+            "was frozen",
         )
     if changed == "keep":
         kept = _claims_of(earlier, tracker) if other_claims else claims

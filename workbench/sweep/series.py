@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
-from workbench.places import claims_file, experiments
+from workbench.places import claims_file
 from workbench.provenance import without_passwords
 from workbench.report import assemble, guide
-from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError, new_sweep_id
 from workbench.sweep.journal import RecordLostError
+from workbench.sweep.listing import counted
+from workbench.sweep.overrides import plain
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.start import run_sweep, sweep_folder, tracker_of
 from workbench.tracking import TrackingError
@@ -35,10 +37,10 @@ def asked_series(compose: Composer, overrides: Sequence[str]) -> Series | None:
     Raises:
         ConfigError: a name that no file in conf/experiment/ has.
     """
-    tree = load(compose(split_sweeps(overrides)[0]))[0]
+    tree = load(compose(plain(compose.read(overrides))))[0]
     section = tree.get("sweep")
     named = section.get("experiments") if isinstance(section, dict) else None
-    known = experiments()
+    known = compose.choices("experiment")
     wrong = [one for one in named or [] if one not in known]
     if wrong:
         remedy = f"there are {', '.join(known)}"
@@ -61,8 +63,8 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
         [guide.Finding(name, claim, None) for name, claim in claimed]
     )  # each has its place in the table
     for number, (name, (_, declared, plan)) in enumerate(planned.items(), 1):
-        claims = f", {len(declared)} claims" if declared else ""
-        console.print(f"{number}. {name}: {len(plan.jobs)} jobs{claims}", highlight=False)
+        claims = f", {counted(len(declared), 'claim')}" if declared else ""
+        console.print(f"{number}. {name}: {counted(len(plan.jobs), 'job')}{claims}", highlight=False)
     config = next(config for config, _, _ in planned.values())
     if config.workbench.dry_run:
         return 0

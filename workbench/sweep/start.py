@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim
-from workbench.config import Config, ConfigError, Problem, load
+from workbench.config import Config, ConfigError, Problem
 from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command
 from workbench.record import METRICS
@@ -21,16 +21,18 @@ from workbench.report import assemble
 from workbench.report.summary import summary_of_run
 from workbench.repositories import committed_at
 from workbench.sweep import resume
-from workbench.sweep.compose import Composer, split_sweeps
+from workbench.sweep.compose import Composer, lacking
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
-from workbench.sweep.grid import Job, Plan
+from workbench.sweep.grid import Job, Plan, checked
+from workbench.sweep.honoured import PARAMS
 from workbench.sweep.journal import close_dead, jobs_have_run, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
-from workbench.sweep.listing import headline, list_jobs
+from workbench.sweep.listing import counted, headline, list_jobs
 from workbench.sweep.origin import Origin
-from workbench.sweep.planning import plan_sweep
+from workbench.sweep.overrides import plain, swept
+from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
 from workbench.sweep.worker import run_child
@@ -40,19 +42,19 @@ from workbench.tracking import Tracker, TrackingError
 
 def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> int:
     """One run, recorded, ending in a short summary; 0, or 1 where it failed."""
-    if swept := split_sweeps(overrides)[1]:
-        values = next(iter(swept.values()))
+    given = compose.read(overrides)
+    if several := swept(given):
         remedy = "several values make a sweep: add -m"
-        raise ConfigError([Problem(next(iter(swept)), ",".join(v.partition("=")[2] for v in values), remedy)])
-    if launch := Launch.chosen(compose, overrides):
+        raise ConfigError([Problem(one.key, one.values, remedy) for one in several])
+    if launch := Launch.chosen(compose, plain(given)):
         raise ConfigError(
             [Problem("hydra/launcher", launch.name, "a launcher runs the jobs of a sweep: add -m")]
         )
-    tree, wrong = load(compose(overrides))
-    if wrong:
+    tree, wrong, composed = checked(compose, plain(given))
+    if wrong := wrong or lacking(composed.asked, tree, "the run"):
         raise ConfigError(wrong)
     config = Config.of(tree)
-    _refuse_what_makes_a_sweep(config)
+    _refuse_what_makes_a_sweep(config, composed.params)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
     origin = Origin.of([tree], compose.folders)
     if config.workbench.dry_run:
@@ -95,13 +97,16 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     return 0
 
 
-def _refuse_what_makes_a_sweep(config: Config) -> None:
+def _refuse_what_makes_a_sweep(config: Config, params: Mapping[str, object]) -> None:
     """Raise ConfigError where a single run would pass over what was asked for."""
     if config.workbench.resume is not False:
         remedy = "it is a sweep that goes on: add -m"
         raise ConfigError([Problem("workbench.resume", config.workbench.resume, remedy)])
     if config.workbench.commit_results:
         raise ConfigError([Problem("workbench.commit_results", True, "a single run has no report: add -m")])
+    if params:
+        values = " ".join(f"{key}={value}" for key, value in params.items())
+        raise ConfigError([Problem(PARAMS, values, "axes make a sweep: add -m")])
     if grids := config.sweep.grids:
         remedy = (
             f"experiment {config.name!r} is a sweep: add -m, or take sweep.grids=[] for one run of its base"
@@ -117,6 +122,7 @@ def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
             [str(frozen)],
             output=frozen.with_name("output.log"),
             on_message=lambda message: None,
+            environment=config.environment,
             time_limit_s=config.workbench.time_limit_s,
         )
     where = f"worker {number} of {config.training.workers}"
@@ -136,12 +142,17 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
     server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
     """
-    earlier = _earlier(Config.of(compose(split_sweeps(overrides)[0])))
+    tree, wrong, _ = checked(compose, plain(compose.read(overrides)))
+    if wrong:
+        raise ConfigError(wrong)
+    earlier = _earlier(Config.of(tree))
     if earlier and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = Composer(earlier.typed.config_folders)
+        config, declared, planned = plan_again(compose, earlier, overrides)
         overrides = [*earlier.typed.overrides, *overrides]
-    config, declared, planned = plan_sweep(compose, overrides)
-    launch = Launch.chosen(compose, split_sweeps(overrides)[0])
+    else:
+        config, declared, planned = plan_sweep(compose, overrides)
+    launch = Launch.chosen(compose, plain(compose.read(overrides)))
     by_block = launch is not None and _by_block(config, declared)
     refuse_cluster(job.tree for job in planned.jobs)
     typed = Typed.of(overrides, compose.folders)
@@ -212,9 +223,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     failed = [one for one in ended if one.outcome.status != "finished"]
     _say_failures(console, failed)
     if not_begun := len(planned.jobs) - len(ended):
-        words = (
-            f"stopped at the first failure: {not_begun} jobs were not run; workbench.resume=true runs them"
-        )
+        words = f"stopped at the first failure: {counted(not_begun, 'job')} not run; workbench.resume=true goes on"
         console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
     try:
         found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")

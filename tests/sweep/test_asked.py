@@ -1,0 +1,318 @@
+"""What was asked for is what runs: values of the command line and of files are in every frozen job."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.__main__ import main
+from workbench.config import ConfigError, flatten
+from workbench.sweep.compose import Composer
+from workbench.sweep.frozen import Typed, plan_json, read_plan
+from workbench.sweep.grid import expand, plan, require_asked
+from workbench.sweep.planning import plan_again, plan_sweep
+from workbench.sweep.resume import Earlier
+
+POOL: dict[str, list[Any]] = {
+    "cell": ["lstm", "gru", "ugrnn"],
+    "cell.units": [4, 8, 16],
+    "label": ["a", "b c", "x,y", "1e3", "it's", "true", ""],
+    "data.max_length": [None, 30, 60],
+    "optimizer.learning_rate": [0.001, 1e-05, 1],
+    "seed": [1, 5, 9],
+}
+DEFAULTS = {"cell": "lstm", "cell.units": 64, "label": "", "optimizer.learning_rate": 0.003}
+
+
+def quoted(value: Any) -> str:
+    """As a careful person types it: every text that is no name in quotes."""
+    if (isinstance(value, str) and not value.isalpha()) or value in ("true", ""):
+        return '"' + value + '"'
+    return "null" if value is None else str(value)
+
+
+def words(values: list[Any]) -> str:
+    return ",".join(map(quoted, values))
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], dict[str, str], dict[str, list[Any]]]:
+    """A command line, a grid, `hydra.sweeper.params`; and what each key is to be, by who gave it last."""
+    typed, grid, params, wanted = [], {}, {}, {}
+    for key in draw(st.lists(st.sampled_from(sorted(POOL)), min_size=1, max_size=4, unique=True)):
+        values = st.lists(st.sampled_from(POOL[key]), min_size=1, max_size=2, unique=True)
+        places = draw(
+            st.lists(st.sampled_from(["params", "grid", "typed", "typed again"]), min_size=1, unique=True)
+        )
+        for place in sorted(places, key=["params", "grid", "typed", "typed again"].index):
+            wanted[key] = given = draw(values)
+            if place == "params":
+                params[key] = words(given)
+            elif place == "grid":
+                grid[key] = given if len(given) > 1 or draw(st.booleans()) or key == "label" else given[0]
+            else:
+                typed.append(
+                    (draw(st.sampled_from(["", "++"])) if "." in key else "") + f"{key}={words(given)}"
+                )
+    return (
+        draw(st.permutations(typed)) if len({t.partition("=")[0] for t in typed}) == len(typed) else typed,
+        grid,
+        params,
+        wanted,
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(asked())
+def test_every_job_that_was_asked_for_is_frozen_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, case
+) -> None:
+    typed, grid, params, wanted = case
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "experiment").mkdir()
+    file = {"name": "own", "sweep": {"grids": [grid]}, "hydra": {"sweeper": {"params": params}}}
+    (folder / "experiment" / "own.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(file)}")
+    found = plan(expand(Composer([str(folder)]), ["+experiment=own", *typed]), blocks=1, throw_away=False)
+    keys = list(wanted)
+    expected = set(itertools.product(*(wanted[key] for key in keys)))
+    names = {"cell": "cell.name"}
+    frozen = Counter(tuple(flatten(job.tree)[names.get(key, key)] for key in keys) for job in found.jobs)
+    assert frozen == dict.fromkeys(expected, 1)
+
+
+@pytest.fixture(scope="module")
+def compose() -> Composer:
+    return Composer()
+
+
+def test_a_job_that_lost_what_was_asked_for_is_refused_with_key_asked_and_found(compose: Composer) -> None:
+    grid = expand(compose, ["cell.units=8,16", "label=x", "seed=1,2"])
+    jobs = plan(grid, blocks=1, throw_away=True).jobs
+    require_asked(jobs, grid)
+    for key, value in (("label", "y"), ("seed", 7), ("cell", {**jobs[3].tree["cell"], "units": 9})):
+        jobs[3] = replace(jobs[3], tree={**jobs[3].tree, key: value})
+    with pytest.raises(ConfigError) as refused:
+        require_asked(jobs, grid)
+    said = str(refused.value)
+    assert "label=x: is asked for, but job 3 (" in said
+    assert "has label=y" in said
+    assert {problem.key for problem in refused.value.problems} == {"label", "cell.units", "seed"}
+
+
+def seeds_and_arms(compose: Composer, *overrides: str) -> tuple[list[int], set[str]]:
+    _, _, planned = plan_sweep(compose, list(overrides))
+    assert planned.blocks == len({job.block for job in planned.jobs if job.block})
+    blocks = {job.block: job.tree["seed"] for job in planned.jobs if job.block}
+    assert len({(job.block, job.arm, job.repeat) for job in planned.jobs}) == len(planned.jobs)
+    return [blocks[block] for block in sorted(blocks)], {job.arm for job in planned.jobs}
+
+
+@pytest.fixture
+def own(tmp_path: Path):
+    """Writes an experiment file of one's own, and gives the words that choose it."""
+
+    def written(text: str, name: str = "own") -> Composer:
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\nname: {name}\n{text}")
+        return Composer([str(tmp_path)])
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "seeds", "arms"),
+    [
+        ("sweep: {grids: [{seed: [1, 2, 3]}]}", [], [1, 2, 3], {"defaults"}),
+        ("sweep: {grids: [{seed: '4,5', cell: [lstm, gru]}]}", [], [4, 5], {"cell=lstm", "cell=gru"}),
+        ("sweep: {grids: [{seed: 'range(7,9)'}]}", [], [7, 8], {"defaults"}),
+        ("sweep: {grids: [{seed: 6}]}", [], [6], {"defaults"}),
+        (
+            "sweep: {grids: [{seed: [1, 2], cell: gru}, {seed: [1, 2], cell: nas}]}",
+            [],
+            [1, 2],
+            {"cell=gru", "cell=nas"},
+        ),
+        (
+            "hydra: {sweeper: {params: {seed: '1,2', cell: 'lstm,gru'}}}",
+            [],
+            [1, 2],
+            {"cell=lstm", "cell=gru"},
+        ),
+        ("sweep: {grids: [{seed: [1, 2, 3]}]}", ["seed=4,5"], [4, 5], {"defaults"}),
+        ("sweep: {grids: [{seed: [1, 2, 3]}]}", ["seed=7"], [7], {"defaults"}),
+        ("sweep: {grids: [{seed: [1, 2]}], claims: padding_ablation}", ["padding=batch,global"], None, None),
+        (
+            "seed: 101\nsweep: {grids: [{cell: [lstm, gru]}], blocks: 2}",
+            [],
+            [101, 102],
+            {"cell=lstm", "cell=gru"},
+        ),
+        ("sweep: {grids: [{seed: [3, 4]}], blocks: 2}", [], [3, 4], {"defaults"}),
+        ("sweep: {blocks: 9}", ["seed=3,4"], [3, 4], {"defaults"}),
+    ],
+)
+def test_seeds_are_blocks_wherever_they_are_given(own, text, typed, seeds, arms) -> None:
+    compose = own(text)
+    if seeds is None:  # claims say how many blocks there are, as on the command line: seeds are those
+        grid = expand(compose, ["+experiment=own", *typed])
+        assert grid.seeds == [1, 2]
+        return
+    assert seeds_and_arms(compose, "+experiment=own", *typed) == (seeds, arms)
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "said"),
+    [
+        ("sweep: {grids: [{seed: [1, 2]}, {seed: 3}]}", [], "seed=1,2 and 3: a seed is a block"),
+        ("sweep: {grids: [{seed: [1, 2]}, {cell: gru}]}", [], "give all grids the same seeds"),
+        ("sweep: {grids: [{seed: [1, 1]}]}", [], "name each once"),
+        ("sweep: {grids: [{seed: [1, x]}]}", [], "seed=x: must be a whole number"),
+        ("sweep: {grids: [{seed: [1, -2]}]}", [], "seed=-2: must be at least 0"),
+        ("sweep: {grids: [{seed: [1, 2, 3]}], blocks: 2}", [], "sweep.blocks=2: seed=1,2,3 names 3"),
+        ("sweep: {grids: [{seed: [1, 2, 3]}]}", ["sweep.blocks=2"], "give one of the two"),
+        ("", ["seed=1,2", "sweep.blocks=3"], "give one of the two"),
+        ("", ["seed=1,01"], "seed=01: must be a whole number"),
+        ("", ["seed=1,99999999999"], "must be at most 2147483647"),
+        ("seed: 2147483647", ["sweep.blocks=2"], "seed=2147483648: must be at most"),
+        ("sweep: {grids: [{repeat: 2}]}", [], "repeat=2: is one for all jobs of a sweep"),
+        ("sweep: {grids: [{name: x}]}", [], "no axis of sweep.grids"),
+        ("sweep: {grids: [{sweep.blocks: 2}]}", [], "sweep.blocks=2: is one for all jobs"),
+        ("sweep: {grids: [{+experiment: controls}]}", [], "experiment=controls: is one for all jobs"),
+        ("hydra: {sweeper: {params: {tracking.uri: x}}}", [], "no axis of hydra.sweeper.params"),
+        ("", ["repeat=2"], "repeat=2: a sweep counts its repeats itself"),
+        ("", ["name=choice(a)"], "give one value"),
+        ("cell: {name: lstm}\nsweep: {grids: [{cell: [gru, lstm]}]}", [], "cell.name=gru: is asked for, but"),
+        (
+            "",
+            ["padding=batch,bucket", "padding.name=global"],
+            "is asked for, but the configuration has padding.name",
+        ),
+        ("label: s${seed}", ["seed=1,2"], "label=s${seed}: follows what differs between the jobs of an arm"),
+        (
+            "sweep: {grids: [{cell.units: [8, 16]}]}",
+            ["cell={units: 4}"],
+            "cell.units=8: is an axis, and another",
+        ),
+        ("", ["cell.units=8,16", "cell={units: 4}"], "cell.units=8: is an axis, and another"),
+        ("", ["cell={units: 4},{units: 8}", "cell.units=16"], "cell.units=4: is an axis, and another"),
+        (
+            "",
+            ["seed=range(0,200)", "cell.units=range(1,101)"],
+            "sweep=(20000 jobs): a sweep has 10000 jobs at most",
+        ),
+    ],
+)
+def test_what_cannot_be_as_it_was_asked_for_is_refused(own, text, typed, said) -> None:
+    compose = own(text)
+    with pytest.raises(ConfigError) as refused:
+        plan_sweep(compose, ["+experiment=own", *typed])
+    assert said in str(refused.value)
+
+
+def test_what_is_merged_is_said(compose: Composer) -> None:
+    assert expand(compose, ["cell=lstm,lstm"]).merged == ["cell=lstm is given twice, and runs once"]
+    found = expand(compose, ["data=synthetic", "data.mean=4,4.0"]).merged
+    assert found == ["data.mean=4.0 is the same as data.mean=4, and runs once"]
+
+
+def test_swept_texts_are_titled_as_they_read(compose: Composer) -> None:
+    assert set(expand(compose, ["label=c d,${cell.name}"]).arms) == {"label=c d", "label=${cell.name}"}
+
+
+def test_a_choice_of_file_is_known_by_hydras_name(own, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = own("label: ${hydra:runtime.choices.cell}")
+    arms = expand(compose, ["+experiment=own", "cell=gru,lstm"]).arms
+    assert [tree["label"] for tree in arms.values()] == ["gru", "lstm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("${hydra:job.num}", "knows ${hydra:runtime.choices.GROUP} only"),
+        ("${hydra:runtime.cwd}", "knows ${hydra:runtime.choices.GROUP} only"),
+        ("${hydra:runtime.choices.nope}", "there is no group nope"),
+        ("${hydra.job.name}", "there is no key hydra.job.name; of Hydra's own values there is ${hydra:"),
+        (
+            "${oc.env:NOT_THERE}",
+            "the variable NOT_THERE is not set; set it, or give a value for then: ${oc.env:NOT_THERE,",
+        ),
+        ("${nosuch:1}", "there is no resolver of this name"),
+        ("${cell.nope}", "there is no key cell.nope"),
+        ("${oc.decode:'[1'}", "cannot be resolved"),
+    ],
+)
+def test_an_interpolation_that_cannot_be_is_refused_with_its_key_and_text(own, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        own(f"label: {json.dumps(text)}")(["+experiment=own", "cell=gru"])
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.value) == ("label", text)
+    assert said in problem.remedy
+
+
+def test_a_sweep_that_is_resumed_by_its_id_has_its_frozen_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose, typed = Composer(), ["label=${oc.env:WHO}", "cell=gru,lstm", "seed=1,2"]
+    monkeypatch.setenv("WHO", "me")
+    _, _, planned = plan_sweep(compose, typed)
+    frozen, said = read_plan(plan_json(planned, Typed.of(typed)))
+    earlier = Earlier("r", "s", "runs", frozen, said, {})
+    for who in ("you", None):
+        monkeypatch.setenv("WHO", who) if who else monkeypatch.delenv("WHO")
+        config, _, again = plan_again(Composer(), earlier, ["workbench.resume=s", "workbench.time_limit_s=5"])
+        assert [job.tree["label"] for job in again.jobs] == ["me"] * 4
+        assert {job.tree["workbench"]["time_limit_s"] for job in again.jobs} == {5}
+        assert (config.label, config.workbench.resume) == ("me", "s")
+
+
+REFUSED = [
+    (
+        ["+experiment=padding_ablation,cell_ablation", "-m"],
+        "sweep.experiments=[padding_ablation,cell_ablation]",
+    ),
+    (
+        ["+experiment=[padding_ablation,cell_ablation]", "-m"],
+        "sweep.experiments=[padding_ablation,cell_ablation]",
+    ),
+    (["cell=glob(*)"], "several values make a sweep: add -m"),
+    (["cell.units=range(1,3)"], "add -m"),
+    (
+        ['+hydra.sweeper.params.cell="lstm,gru"'],
+        "hydra.sweeper.params=cell=lstm,gru: axes make a sweep: add -m",
+    ),
+    (["+hydra.sweeper.params.cell=lstm,gru", "-m"], "type cell=lstm,gru"),
+    (["experiment=padding_ablation", "-m"], "type +experiment=padding_ablation"),
+    (["label=1e3"], "label=1e3: must be text: put it in quotes: 'label=\"1e3\"'"),
+    (["name=2024", "-m"], "'name=\"2024\"'"),
+    (["seed=1e0"], "seed=1e0: must be a whole number"),
+    (["optimizer.learning_rate=interval(0,1)", "-m"], "an interval has no values"),
+    (["--cfg", "job", "cel=gru"], "cel=gru: no such key"),
+    (["--cfg", "job", "cell=gru,lstm"], "one configuration is shown"),
+    (["~nosuch"], "~nosuch"),
+    (["hydra.searchpath=3"], "must be a list of folders"),
+    (["--config-dir", "nowhere"], "--config-dir=nowhere: is not a folder"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), REFUSED)
+def test_wrong_input_ends_with_2_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, typed, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(typed) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_the_workbenchs(capsys: pytest.CaptureFixture) -> None:
+    from workbench import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rnn-workbench {__version__}\n"
