@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.record import METRICS, NOT_ALONE
+from workbench.record import DIVERGED, LARGEST, METRICS, NOT_ALONE
 
 GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
@@ -33,7 +33,6 @@ WORDS = {
     "False": "false",
     "None": "null",
 }  # as Python writes them; `none` is a name (loss=none)
-LARGEST = 1e300  # MLflow stores +inf as 1.8e308
 
 
 class PairingError(ValueError):
@@ -109,7 +108,7 @@ class Run:
     @property
     def diverged(self) -> bool:
         """Whether the run was tagged so."""
-        return self.tags.get("workbench.diverged", "").lower() == "true"
+        return self.tags.get(DIVERGED, "").lower() == "true"
 
     @property
     def requeued(self) -> bool:
@@ -174,8 +173,8 @@ def read_runs(frame: pd.DataFrame) -> list[Run]:
     return data
 
 
-def counted(attempts: Sequence[Run], metric: str) -> Run | None:
-    """The attempt of a key that counts: the first that finished, whatever came after it.
+def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
+    """The attempt of a key that counts: the first that finished, whatever came after it; `metric`: with this one.
 
     A diverged attempt, or one whose metric is not finite, is a result and counts too (as a failure), so that no
     re-run can replace it; one that died, lacks the metric or was set aside by the calibration gate does not.
@@ -183,9 +182,17 @@ def counted(attempts: Sequence[Run], metric: str) -> Run | None:
     """
     kept = [run for run in attempts if not run.requeued]
     for run in kept:
-        if run.diverged or (run.status == "FINISHED" and metric in run.metrics):
+        if run.diverged or (run.status == "FINISHED" and (metric is None or metric in run.metrics)):
             return run
     return next(iter(kept or attempts), None)
+
+
+def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
+    """Of every job the attempt that counts, be it one that failed; `runs` as read_runs gives them."""
+    jobs: dict[object, list[Run]] = {}
+    for run in runs:
+        jobs.setdefault((run.repeat, run.key), []).append(run)
+    return [run for attempts in jobs.values() if (run := counted(attempts))]
 
 
 def _run(row: Mapping[Any, Any]) -> Run:

@@ -14,9 +14,14 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
-from workbench.places import results_folder
+from workbench.places import experiments, results_folder
+from workbench.record import ARM, METRICS, arm_of
 from workbench.report import foretold, history, page, sensitivity, tables
-from workbench.tracking import Tracker
+from workbench.sweep.conduct import params_of
+from workbench.sweep.frozen import NAME, read_plan
+from workbench.sweep.grid import Job
+from workbench.sweep.ledger import attempts, key_of
+from workbench.tracking import Tracker, as_text
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
 """What a report's folder holds."""
@@ -42,6 +47,8 @@ class Report:
         """Print the verdict table, and what failed."""
         if not quiet:
             console.print(tables.runs_table(self.runs))
+            for arm, reason in self.facts["skipped"]:
+                console.print(f"skipped: {arm}: {reason}", highlight=False, markup=False, soft_wrap=True)
         if self.verdicts:
             console.print(tables.verdict_table(self.verdicts))
         if self.history and (not quiet or "ALARM" in self.history):
@@ -84,17 +91,37 @@ def report(
         raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
     parent = parents.iloc[0]
     children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
-    frozen = json.loads(tracker.read_text(parent["run_id"], "grid.json"))
+    text = tracker.read_text(parent["run_id"], NAME)
+    frozen, jobs = json.loads(text), read_plan(text)[0].jobs
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
     facts = _facts(parent, children, frozen, claims)
     facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
     facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
-    page.write_report(folder, verdicts, children, facts)
+    shown = with_planned(children, jobs)
+    page.write_report(folder, verdicts, shown, facts)
     (folder / "runs.csv").write_text(published(children))
     tracker.artifact(parent["run_id"], folder)
     history.remember(tracker, parent["run_id"], verdicts)
-    line = history.history_line(history.remembered(tracker), "tracked here") if verdicts else ""
-    return Report(folder, verdicts, children, facts, line)
+    is_timed = any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
+    line = history.history_line(history.remembered(tracker), "tracked here") if is_timed else ""
+    return Report(folder, verdicts, shown, facts, line)
+
+
+def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
+    """The runs of a sweep, and a row of status NOT RUN for each of its jobs that no run was ever begun of."""
+    begun = {run.key for run in attempts(runs)}
+    rows = [
+        {
+            "run_id": f"(job {job.number})",
+            "status": "NOT RUN",
+            **{f"params.{name}": as_text(value) for name, value in params_of(job.tree).items()},
+            **{f"tags.workbench.{name}": str(getattr(job, name)) for name in ("arm", "block", "repeat")},
+            "tags.workbench.kind": "run",
+        }
+        for job in jobs
+        if key_of(job) not in begun
+    ]
+    return pd.concat([runs, pd.DataFrame(rows)], ignore_index=True) if rows else runs
 
 
 def published(runs: pd.DataFrame) -> str:
@@ -117,9 +144,9 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
     kinds = runs.get("tags.workbench.kind", pd.Series(index=runs.index, dtype=str))
     sweeps = runs[kinds == "sweep"]
     if sweeps.empty:
+        typed = f"+experiment={experiment}" if experiment in experiments() else f"name={experiment} ..."
         raise ReportError(
-            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: "
-            f"python -m workbench +experiment={experiment} -m"
+            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: python -m workbench {typed} -m"
         )
     return str(sweeps.sort_values("start_time").iloc[-1]["tags.workbench.sweep"])
 
@@ -169,6 +196,7 @@ def failed(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
+    runs = runs.assign(**{f"tags.{ARM}": runs[f"tags.{ARM}"].map(arm_of)}) if f"tags.{ARM}" in runs else runs
     job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
     keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
     aside = runs.get("tags.workbench.requeued", pd.Series(index=runs.index, dtype=object)) == "true"

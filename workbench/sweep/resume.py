@@ -18,6 +18,7 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
 from workbench.provenance import code_version
+from workbench.record import ARM, ASIDE, arm_tag
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.frozen import NAME, Typed, read_plan
 from workbench.sweep.grid import Job, Plan
@@ -195,7 +196,8 @@ def settle(
     if changed == "rerun":
         for one in found.changed:
             why = f"{one.why} changed, and the job was run again"
-            tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why})
+            arm = arm_tag(one.job.arm, ASIDE)
+            tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why, ARM: arm})
     if said and changed == "keep":
         tracker.tag(earlier.run_id, {KEPT: "; ".join(said)[:4000]})
 
