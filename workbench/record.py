@@ -267,7 +267,7 @@ class RunRecord:
         """Take metrics in; None stands for 'not measured here' and leaves no trace.
 
         A value that is not finite is no number to compare: its name goes into the tag `workbench.not_finite`,
-        and a claim on it counts the run as failed. Which they are is said in words; nothing where there is none.
+        and a claim on it counts the run as failed. The first is said in words; nothing where there is none.
 
         Raises:
             KeyError: a name that METRICS does not declare.
@@ -284,7 +284,8 @@ class RunRecord:
                 lost[name] = f"{name} is {value:g}"
         if lost:
             self.tags[NOT_FINITE] = " ".join([*self.tags.get(NOT_FINITE, "").split(), *lost])
-        return ", ".join(lost.values())
+        first, *others = lost.values() or [""]
+        return f"{first} (and {len(others)} more)" if others else first
 
     def diverge(self, step: int, why: str) -> None:
         """Call the run what it is: diverged, so failed. None of its metrics stays, that none ranks among others."""
