@@ -49,8 +49,8 @@ CODE = code_version()
 def run(config: Config, channel: Channel, folder: Path | None = None) -> RunRecord:
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
-    `folder` is the prepared data set; without it, it is made or found here. Where training left something that is no
-    number, or something measured of it is none, the run has diverged, and nothing more is measured.
+    `folder` is the prepared data set; without it, it is made or found here. Where training left something that is
+    no number, or something measured of it is none, the run has diverged, and nothing more is measured.
     """
     from workbench.data.storage import storage
     from workbench.measure.device import configure
@@ -108,7 +108,9 @@ def run(config: Config, channel: Channel, folder: Path | None = None) -> RunReco
     lost = result.not_finite or _measured(config, model, step, data, channel, record, result)
     if lost:
         record.diverge(result.batches, lost)
-        if math.isfinite(result.losses[-1]):  # MLflow ranks a run by its last value, and NaN behind all others
+        if math.isfinite(
+            result.losses[-1]
+        ):  # MLflow ranks a run by its last value, and NaN behind all others
             channel.log(result.batches + 1, {"loss/step": math.nan})
     else:
         if config.measure.reading:
@@ -276,7 +278,9 @@ def _measured(
         return lost
     found, other = _correct(config, model, data), "without" if config.rnn.pass_lengths else "with"
     beside = {name for name in found if name.endswith(f"_{other}_lengths")}
-    record.add({name: found.pop(name) for name in beside})  # of a way in which the model does not run: no fault
+    record.add(
+        {name: found.pop(name) for name in beside}
+    )  # of a way in which the model does not run: no fault
     if lost := record.add(found):
         return lost
     if not config.measure.timing:
@@ -323,7 +327,10 @@ def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None
             found |= evaluator(data.evaluation(split)).metrics(split)
     for split in ("train", "test"):
         found.pop(f"loss/{split}_objective", None)
-    said, true = found.get("loss/validation_objective"), found.get(f"loss/validation_per_{config.loss.average}")
+    said, true = (
+        found.get("loss/validation_objective"),
+        found.get(f"loss/validation_per_{config.loss.average}"),
+    )
     if true and said is not None:
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
@@ -460,7 +467,11 @@ def main(arguments: list[str]) -> int:
         else:
             with _workers(config, arguments, channel):
                 record = run(config, channel, given.data)
-            kind = {"kind": "failure", "error": record.failure, "trace": ""} if record.failure else {"kind": "result"}
+            kind = (
+                {"kind": "failure", "error": record.failure, "trace": ""}
+                if record.failure
+                else {"kind": "result"}
+            )
             channel.send(**kind, facts=record.facts, metrics=record.metrics, tags=record.tags)
             if record.failure and not given.worker:  # one that the chief started has done its part
                 return 1

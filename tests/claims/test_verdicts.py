@@ -153,7 +153,9 @@ def test_every_condition_must_hold_and_the_least_favourable_is_shown(claim, swee
     p = stats.ttest_1samp(worst, np.log(1.2), alternative="less").pvalue
     assert bad.p_contradicted == pytest.approx(2 * p)  # C times the smallest
     assert bad.decided_at == pytest.approx(1 - 0.05 / 2)  # 1 - 2 (alpha / 2) / C
-    assert judge(claim(over=every.over), runs(1.0)).verdict == "reproduced"  # the average is 1.26 in every block
+    assert (
+        judge(claim(over=every.over), runs(1.0)).verdict == "reproduced"
+    )  # the average is 1.26 in every block
 
 
 def test_where_divides_the_conditions_and_elsewhere_is_a_second_row(claim, sweep):

@@ -1,4 +1,4 @@
-"""However a run diverges, it has failed: by exit code, closing lines, table, page and MLflow's order; and on resume.
+"""However a run diverges, it has failed: by exit code, closing lines, table, page, MLflow's order, on resume.
 
 The command as a person types it, but for its children, which run in this process: one import of TensorFlow for all.
 """
@@ -74,10 +74,14 @@ LOGGED = ("metrics.loss/step", "metrics.data/valid_tokens", "metrics.epoch")
 
 
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Any]:
+def typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., Any]:
     """Type a command: its exit code and what it says."""
 
-    def in_process(arguments: Sequence[str], *, output: Path, on_message: Callable[..., None], **_: Any) -> Outcome:
+    def in_process(
+        arguments: Sequence[str], *, output: Path, on_message: Callable[..., None], **_: Any
+    ) -> Outcome:
         last: dict[str, Any] = {}
 
         def send(self: Channel, kind: str, **values: Any) -> None:
@@ -133,7 +137,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Path) -> None:
-    words = experiment(tmp_path / "conf", [{"optimizer.learning_rate": 0.5}, *(arm for arm, _ in KINDS.values())])
+    words = experiment(
+        tmp_path / "conf", [{"optimizer.learning_rate": 0.5}, *(arm for arm, _ in KINDS.values())]
+    )
     done = typed(*words)
     assert done.code == 1
     tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
@@ -143,8 +149,12 @@ def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Pat
     (good,) = jobs.index[jobs["status"] == "FINISHED"]
     failed = jobs.drop(index=good)
     closing = [line for line in done.said.splitlines() if line.startswith("failed: ")]
-    assert sorted(line.partition("): diverged at ")[2] for line in closing) == sorted(why for _, why in KINDS.values())
-    assert all(any(line.startswith(f"failed: {arm}, block 1") for line in closing) for arm in failed[f"tags.{ARM}"])
+    assert sorted(line.partition("): diverged at ")[2] for line in closing) == sorted(
+        why for _, why in KINDS.values()
+    )
+    assert all(
+        any(line.startswith(f"failed: {arm}, block 1") for line in closing) for arm in failed[f"tags.{ARM}"]
+    )
     final = [name for name in failed if name.startswith("metrics.") and name not in LOGGED]
     assert failed[final].isna().all(axis=None)
     assert (failed["tags.workbench.diverged"] == "true").all()

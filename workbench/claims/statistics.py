@@ -145,8 +145,8 @@ def certain(value: float, direction: str, margin: float, scale: str) -> tuple[fl
     """An effect that does not vary: no chance is in it, and it is held against the claimed region itself.
 
     Gives the effect (the bound, where it is that up to rounding), whether it is inside, and for each finite bound
-    whether it is outside. At a bound it is neither; but no difference at all is `same`, `not_lower` and `not_higher`,
-    and is not `higher` or `lower`, be the margin 0.
+    whether it is outside. At a bound it is neither; but where the margin is 0, no difference at all is `same`,
+    `not_lower` and `not_higher`, and is neither `higher` nor `lower`.
 
     >>> certain(0.0, "same", 0.1, "ratio"), certain(0.0, "same", 0.0, "ratio")
     ((0.0, True, [False, False]), (0.0, True, [False, False]))

@@ -11,7 +11,7 @@ from workbench.record import FACTS, LARGEST
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that a mean may be taken over: of every job the one that counts, if it finished and did not diverge.
+    """The runs that a mean may be taken over: of every job the one that counts, if it has numbers.
 
     Sorted by block, so that nothing depends on the order in which the runs came.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from workbench.record import ARM, METRICS, arm_of
 from workbench.report import foretold, history, page, sensitivity, tables
 from workbench.sweep.conduct import params_of
 from workbench.sweep.frozen import NAME, read_plan
-from workbench.sweep.grid import Job
+from workbench.sweep.grid import Job, Plan
 from workbench.sweep.ledger import attempts, key_of
 from workbench.tracking import Tracker, as_text
 
@@ -91,20 +90,23 @@ def report(
         raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
     parent = parents.iloc[0]
     children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
-    text = tracker.read_text(parent["run_id"], NAME)
-    frozen, jobs = json.loads(text), read_plan(text)[0].jobs
+    planned, _ = read_plan(tracker.read_text(parent["run_id"], NAME))
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
-    facts = _facts(parent, children, frozen, claims)
+    facts = _facts(parent, children, planned, claims)
     facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
     facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
-    shown = with_planned(children, jobs)
+    shown = with_planned(children, planned.jobs)
     page.write_report(folder, verdicts, shown, facts)
     (folder / "runs.csv").write_text(published(children))
     tracker.artifact(parent["run_id"], folder)
     history.remember(tracker, parent["run_id"], verdicts)
-    is_timed = any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
-    line = history.history_line(history.remembered(tracker), "tracked here") if is_timed else ""
-    return Report(folder, verdicts, shown, facts, line)
+    told = history.remembered(tracker) if has_timed_control(verdicts) else []
+    return Report(folder, verdicts, shown, facts, history.history_line(told, "tracked here"))
+
+
+def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
+    """Whether a sweep has an A/A arm that a clock was held beside: to another the others' history says nothing."""
+    return any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
 
 
 def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
@@ -121,7 +123,9 @@ def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
         for job in jobs
         if key_of(job) not in begun
     ]
-    return pd.concat([runs, pd.DataFrame(rows)], ignore_index=True) if rows else runs
+    return (
+        pd.concat([*([] if runs.empty else [runs]), pd.DataFrame(rows)], ignore_index=True) if rows else runs
+    )
 
 
 def published(runs: pd.DataFrame) -> str:
@@ -152,7 +156,7 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
 
 
 def _facts(
-    parent: pd.Series, runs: pd.DataFrame, frozen: dict[str, Any], claims: Sequence[Claim] | None
+    parent: pd.Series, runs: pd.DataFrame, planned: Plan, claims: Sequence[Claim] | None
 ) -> dict[str, Any]:
     def tag(name: str) -> str:
         value = parent.get(f"tags.{name}")
@@ -176,7 +180,7 @@ def _facts(
         "started": tag("workbench.started"),
         "minutes": _minutes(parent, runs),
         "scale": tag("workbench.scale"),
-        "skipped": [(one["arm"], one["reason"]) for one in frozen["skipped"]],
+        "skipped": [(one.arm, one.reason) for one in planned.skipped],
         "failures": [
             (name, error if isinstance(error, str) else _NOT_AGAIN.get(status, status), run_id)
             for name, error, status, run_id in failures.itertuples(index=False)

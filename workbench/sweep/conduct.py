@@ -221,7 +221,9 @@ class Conductor:
                 journal.interrupted()
                 raise
             limit = job.tree["workbench"]["memory_limit_mb"]
-            if limit and not outcome.result and outcome.status in ("failed", "killed"):  # what runs over it raises or aborts anyhow
+            if (
+                limit and not outcome.result and outcome.status in ("failed", "killed")
+            ):  # what runs over it raises or aborts anyhow
                 outcome.error += f" (under workbench.memory_limit_mb={limit})"
             if outcome.status == "timed_out":
                 outcome.error += "; workbench.time_limit_s gives more"

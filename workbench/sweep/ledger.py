@@ -1,9 +1,9 @@
 """Jobs x records -> what is done, what is to do, what has changed since: no process is started, nothing written.
 
-A job is done where a run of it has a result, of the same identity (config, data fingerprint, code): it FINISHED, or
-diverged, which is a result that no other run replaces (`claims.runs.counted`) and which would only come again. A run
-that died, failed otherwise or was set aside leaves its job to do; one with a result as something else has changed,
-and a person decides.
+A job is done where a run of it has a result, of the same identity (config, data fingerprint, code): it FINISHED,
+or diverged, which is a result that no other run replaces (`claims.runs.counted`) and which would only come again. A
+run that died, failed otherwise or was set aside leaves its job to do; one with a result as something else has
+changed, and a person decides.
 """
 
 from __future__ import annotations

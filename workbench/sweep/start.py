@@ -253,7 +253,9 @@ def _resumed(earlier: Earlier, known: Ledger, planned: Plan) -> str:
     count = len(done) - diverged
     if not known.todo:
         plural = "" if count == 1 else "s"
-        return f"sweep {earlier.sweep} is complete: {count} job{plural} had finished{more}; it is judged again"
+        return (
+            f"sweep {earlier.sweep} is complete: {count} job{plural} had finished{more}; it is judged again"
+        )
     return f"sweep {earlier.sweep} goes on: {count} of {len(planned.jobs)} jobs had finished{more}"
 
 

@@ -60,8 +60,8 @@ class TrainResult:
     input_wait_s: float = 0.0
     """Of these, spent waiting for a batch, the start of each epoch's input included."""
     diverged_at: int | None = None
-    """The step (from 1) whose loss was not finite, after which training stopped; or the last, where what it left was
-    not."""
+    """The step (from 1) whose loss was not finite, after which training stopped; or the last, where what it left
+    was not."""
     not_finite: str = ""
     """What was not, in words."""
 
