@@ -192,7 +192,7 @@ def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
     jobs: dict[object, list[Run]] = {}
     for run in runs:
         jobs.setdefault((run.repeat, run.key), []).append(run)
-    return [run for attempts in jobs.values() if (run := counted(attempts))]
+    return [one for attempts in jobs.values() if (one := counted(attempts))]
 
 
 def _run(row: Mapping[Any, Any]) -> Run:

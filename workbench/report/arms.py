@@ -20,7 +20,7 @@ def counted(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_jobs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of every job of the arms the run that counts, by the one rule of the claims; `counts`: whether it has numbers.
+    """Of every job of the arms the run that counts, by the rule of the claims; `counts`: whether it has numbers.
 
     The throw-away block, the control again and what was superseded are none.
     """

@@ -132,7 +132,7 @@ def _outcome(
         error = f"was still running after its limit of {limit:g} s, and was ended"
         return Outcome("timed_out", error=error, trace=_tail(output), seconds=seconds)
     if result.get("kind") == "failure":
-        found = {part: result[part] for part in ("facts", "metrics", "tags") if part in result}
+        found: Message = {part: result[part] for part in ("facts", "metrics", "tags") if part in result}
         return Outcome("failed", found, result["error"], result["trace"], seconds)
     if code < 0:
         name = signal.Signals(-code).name
