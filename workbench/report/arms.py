@@ -9,6 +9,9 @@ import pandas as pd
 from workbench.claims.runs import one_of_each_job, read_runs
 from workbench.record import FACTS, LARGEST
 
+_TELLING = ("run_id", "status", "start_time", "params.", "tags.workbench.")
+"""Columns that tell which run of a job counts."""
+
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that a mean may be taken over: of every job the one that counts, if it has numbers.
@@ -27,14 +30,16 @@ def of_jobs(runs: pd.DataFrame) -> pd.DataFrame:
     if runs.empty:
         return runs
     repeats = pd.to_numeric(_column(runs, "params.repeat"), errors="coerce").fillna(0)
-    chosen = one_of_each_job(read_runs(runs[repeats == 0]))
+    told = [name for name in runs if str(name).startswith(_TELLING)]
+    chosen = one_of_each_job(read_runs(runs.loc[repeats == 0, told]))
     numbers = {
         run.run_id: run.status == "FINISHED" and not run.diverged and not run.requeued
         for run in chosen
         if not run.repeat
     }
     kept = runs[runs["run_id"].isin(list(numbers))]
-    kept = kept.assign(block=blocks(kept), counts=kept["run_id"].map(numbers).astype(bool))
+    own = pd.DataFrame({"block": blocks(kept), "counts": kept["run_id"].map(numbers).astype(bool)})
+    kept = pd.concat([kept.drop(columns=list(own), errors="ignore"), own], axis=1)
     return kept.sort_values(["block", "run_id"], kind="stable").reset_index(drop=True)
 
 
