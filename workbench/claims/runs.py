@@ -147,23 +147,8 @@ class Run:
 
 
 def read_runs(frame: pd.DataFrame) -> list[Run]:
-    """The runs of one sweep that are data, in an order that does not depend on the rows' order.
-
-    The sweep's parent, the throw-away block and superseded runs are left out. PairingError for runs of two sweeps.
-    """
-    missing = [name for name in ("run_id", "status") if name not in frame.columns]
-    if missing:
-        raise PairingError(f"the runs have no column {missing[0]}; pass what mlflow.search_runs() returns")
-    runs = [_run(row) for row in frame.to_dict("records")]
-    if len({run.run_id for run in runs}) < len(runs):
-        raise PairingError("a run_id stands twice in the runs; drop the duplicate rows")
-    data = [
-        run
-        for run in sorted(runs, key=lambda run: run.order)
-        if run.tags.get("workbench.kind") not in ("sweep", "rerun")
-        and normalise(run.tags.get("workbench.block")) != "0"
-        and "workbench.superseded" not in run.tags
-    ]
+    """`data_of` one sweep; PairingError for runs of two."""
+    data = data_of(frame)
     sweeps = sorted({run.tags.get("workbench.sweep") or "(none)" for run in data})
     if len(sweeps) > 1:
         raise PairingError(
@@ -171,6 +156,26 @@ def read_runs(frame: pd.DataFrame) -> list[Run]:
             'keep one, for instance runs[runs["tags.workbench.sweep"] == ' + f'"{sweeps[-1]}"]'
         )
     return data
+
+
+def data_of(frame: pd.DataFrame) -> list[Run]:
+    """The runs that are data, in an order that does not depend on the rows' order.
+
+    A sweep's parent, the throw-away block, reruns and superseded runs are left out.
+    """
+    missing = [name for name in ("run_id", "status") if name not in frame.columns]
+    if missing:
+        raise PairingError(f"the runs have no column {missing[0]}; pass what mlflow.search_runs() returns")
+    runs = [_run(row) for row in frame.to_dict("records")]
+    if len({run.run_id for run in runs}) < len(runs):
+        raise PairingError("a run_id stands twice in the runs; drop the duplicate rows")
+    return [
+        run
+        for run in sorted(runs, key=lambda run: run.order)
+        if run.tags.get("workbench.kind") not in ("sweep", "rerun")
+        and normalise(run.tags.get("workbench.block")) != "0"
+        and "workbench.superseded" not in run.tags
+    ]
 
 
 def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
@@ -188,10 +193,10 @@ def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
 
 
 def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
-    """Of every job the attempt that counts, be it one that failed; `runs` as read_runs gives them."""
+    """Of every job the attempt that counts, be it one that failed; `runs` as data_of gives them."""
     jobs: dict[object, list[Run]] = {}
     for run in runs:
-        jobs.setdefault((run.repeat, run.key), []).append(run)
+        jobs.setdefault((run.tags.get("workbench.sweep"), run.repeat, run.key), []).append(run)
     return [one for attempts in jobs.values() if (one := counted(attempts))]
 
 

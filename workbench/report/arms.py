@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbench.claims.runs import one_of_each_job, read_runs
+from workbench.claims.runs import data_of, one_of_each_job
 from workbench.record import FACTS, LARGEST
 
 _TELLING = ("run_id", "status", "start_time", "params.", "tags.workbench.")
@@ -31,7 +31,7 @@ def of_jobs(runs: pd.DataFrame) -> pd.DataFrame:
         return runs
     repeats = pd.to_numeric(_column(runs, "params.repeat"), errors="coerce").fillna(0)
     told = [name for name in runs if str(name).startswith(_TELLING)]
-    chosen = one_of_each_job(read_runs(runs.loc[repeats == 0, told]))
+    chosen = one_of_each_job(data_of(runs.loc[repeats == 0, told]))
     numbers = {
         run.run_id: run.status == "FINISHED" and not run.diverged and not run.requeued
         for run in chosen

@@ -111,7 +111,7 @@ def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
 
 def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
     """The runs of a sweep, and a row of status NOT RUN for each of its jobs that no run was ever begun of."""
-    begun = {run.key for run in attempts(runs)}
+    begun = {run.key for run in attempts(runs) if not run.is_superseded}
     rows = [
         {
             "run_id": f"(job {job.number})",
