@@ -30,12 +30,13 @@ from workbench.config.data import HOW_READ
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.provenance import code_version, environment, machine
-from workbench.record import NOT_ALONE, RunRecord
+from workbench.record import DIVERGED, NOT_ALONE, RunRecord
 from workbench.sweep.channel import Channel, die_with_parent
 from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
+    from workbench.measure.timing import Window
     from workbench.training import Distribution
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -54,7 +55,8 @@ def run(
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
-    the numbers; without it, what is here.
+    the numbers; without it, what is here. Where training left something that is no number, or something measured of
+    it is none, the run has diverged, and nothing more is measured.
     """
     target = getattr(config.cell, "target", None)
     made_by = made_by or MadeBy.here(target, CODE)
@@ -108,13 +110,12 @@ def _run(
             step=step,
         )
     record.add(memory.metrics())
-    record.add(_trained(result, data, distribution))
     record.tags |= {
         "digest.losses": result.losses_sha256,
         "digest.order": result.order_sha256,
         "digest.weights": weights_digest(model),
         "memory.method": memory.method,
-        "workbench.diverged": str(result.diverged).lower(),
+        DIVERGED: "false",
         **{f"device.{key}": str(value) for key, value in device.items()},
         "device.replicas": str(distribution.replicas),
         "device.processes": str(distribution.processes),
@@ -123,22 +124,21 @@ def _run(
         "data.held": data.held,
         **_kernels(config, model),
     }
-    if result.diverged:
-        record.tags["workbench.diverged_at"] = str(result.diverged_at)
+    lost = result.not_finite or _measured(config, model, step, data, channel, record, result)
+    if lost:
+        record.diverge(result.batches, lost)
+        if math.isfinite(
+            result.losses[-1]
+        ):  # MLflow ranks a run by its last value, and NaN behind all others
+            channel.log(result.batches + 1, {"loss/step": math.nan})
     else:
-        channel.note("evaluating")
-        record.add(_evaluated(config, model, data))
-        record.add(_correct(config, model, data))
-        if config.measure.timing:
-            channel.note("timing")
-            record.add(_timed(config, step, data, channel, record))
-    if config.measure.reading:
-        channel.note("reading")
-        record.add(_read(config, data, channel, record))
-    if config.measure.storage:
-        channel.note("measuring the data set's size")
-        record.add(storage(data.folder))
-    record.add({"speed/traces": step.traces})
+        if config.measure.reading:
+            channel.note("reading")
+            record.add(_read(config, data, channel, record))
+        if config.measure.storage:
+            channel.note("measuring the data set's size")
+            record.add(storage(data.folder))
+        record.add({"speed/traces": step.traces})
     record.facts |= {
         "device": device["device"],
         "threads": _threads(device),
@@ -286,11 +286,36 @@ def _optimizer(config: Config) -> Any:
     return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
 
 
+def _measured(
+    config: Config, model: Any, step: Any, data: Feed, channel: Channel, record: RunRecord, result: Any
+) -> str:
+    """Measure the trained model, a stage after the other; what is no number ends it, and is said in words."""
+    from workbench.training import first_not_finite
+
+    channel.note("evaluating")
+    if lost := record.add(_trained(result, data, step.distribution) | _evaluated(config, model, data)):
+        return lost
+    found, other = _correct(config, model, data), "without" if config.rnn.pass_lengths else "with"
+    beside = {name for name in found if name.endswith(f"_{other}_lengths")}
+    record.add(
+        {name: found.pop(name) for name in beside}
+    )  # of a way in which the model does not run: no fault
+    if lost := record.add(found):
+        return lost
+    if not config.measure.timing:
+        return ""
+    channel.note("timing")
+    window = _timed(config, step, data, channel, record)
+    record.add(window.metrics())
+    lost = f"of the timed window {window.not_finite} losses" if window.not_finite else first_not_finite(step)
+    return f"in the timed window after it, {lost}" if lost else ""
+
+
 def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, float | None]:
     split = data.manifest.splits["train"]
     padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
     return {
-        "loss/train_objective": _finite(result.objective_last_epoch),
+        "loss/train_objective": result.objective_last_epoch,
         "speed/train_s": result.seconds,
         "speed/train_input_wait_share": result.input_wait_s / result.seconds,
         "speed/input_open_s": data.open_s,
@@ -315,19 +340,21 @@ def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None
     from workbench.training import Evaluator
 
     evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
         if split in data.manifest.splits:
             found |= evaluator(data.evaluation(split)).metrics(split)
     for split in ("train", "test"):
         found.pop(f"loss/{split}_objective", None)
-    true = found.get(f"loss/validation_per_{config.loss.average}")
-    if true:
-        found["loss/validation_objective_error"] = abs(found["loss/validation_objective"] / true - 1)
+    said, true = (
+        found.get("loss/validation_objective"),
+        found.get(f"loss/validation_per_{config.loss.average}"),
+    )
+    if true and said is not None:
+        found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
-    found |= _over_commonest(data, found)
-    return {name: _finite(value) for name, value in found.items()}
+    return found | _over_commonest(data, found)
 
 
 def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
@@ -353,7 +380,7 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
     return found
 
 
-def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
+def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> Window:
     from workbench.measure.timing import timed_window, turn
 
     measure, distribution = config.measure, step.distribution
@@ -386,7 +413,7 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunR
     if shared:
         record.tags[NOT_ALONE] = shared
     record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
-    return window.metrics()
+    return window
 
 
 def _read(config: Config, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
@@ -405,14 +432,15 @@ def _read(config: Config, data: Feed, channel: Channel, record: RunRecord) -> di
     return found
 
 
-def _over_commonest(data: Feed, found: Mapping[str, float]) -> dict[str, float]:
+def _over_commonest(data: Feed, found: Mapping[str, float | None]) -> dict[str, float | None]:
     """What a model knows more than the commonest label; nothing where the labels are not counted."""
     split = data.manifest.splits.get("validation")
     commonest = split.label_share() if split else None
-    if commonest is None:
-        return {}
     per = "token" if data.manifest.task == "tag" else "example"
-    return {"accuracy/validation_over_commonest": found[f"accuracy/validation_per_{per}"] - commonest}
+    right = found.get(f"accuracy/validation_per_{per}")
+    if commonest is None or right is None:
+        return {}
+    return {"accuracy/validation_over_commonest": right - commonest}
 
 
 def _chosen(value: str) -> Any:
@@ -422,10 +450,6 @@ def _chosen(value: str) -> Any:
 
 def _threads(device: Mapping[str, Any]) -> int:
     return device["intra_threads"] or int(machine()["machine.cores"])
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def limit_memory(megabytes: int) -> None:
@@ -462,7 +486,14 @@ def main(arguments: list[str]) -> int:
         else:
             with _workers(config, arguments, channel):
                 record = run(config, channel, given.data, made_by)
-            channel.send("result", facts=record.facts, metrics=record.metrics, tags=record.tags)
+            kind = (
+                {"kind": "failure", "error": record.failure, "trace": ""}
+                if record.failure
+                else {"kind": "result"}
+            )
+            channel.send(**kind, facts=record.facts, metrics=record.metrics, tags=record.tags)
+            if record.failure and not given.worker:  # one that the chief started has done its part
+                return 1
     except Exception as error:
         traceback.print_exc()
         message = str(error) or type(error).__name__

@@ -127,19 +127,21 @@ class Tracker:
 
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log parameters; a value too long for MLflow is cut, the whole config is an artifact."""
-        entries = [Param(key, _text(value)[:_LONGEST_PARAM]) for key, value in params.items()]
+        entries = [Param(key, as_text(value)[:_LONGEST_PARAM]) for key, value in params.items()]
         with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, params=entries[at : at + 100])
 
     def log(self, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
-        """Log rows of (step, values) in as few calls as can be; values that are not finite are left out."""
+        """Log rows of (step, values) in as few calls as can be.
+
+        What is not finite is logged as NaN, which MLflow ranks behind all numbers; +inf it keeps as 1.8e308.
+        """
         now = int(time.time() * 1000)
         entries = [
-            Metric(name, float(value), now, step)
+            Metric(name, float(value) if math.isfinite(value) else math.nan, now, step)
             for step, values in rows
             for name, value in values.items()
-            if math.isfinite(value)
         ]
         with self._reached():
             for at in range(0, len(entries), _BATCH):
@@ -397,7 +399,8 @@ def _explained(uri: str) -> Iterator[None]:
         raise
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as MLflow keeps it: text."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

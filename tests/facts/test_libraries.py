@@ -24,7 +24,7 @@ def test_importing_tensorflow_starts_no_runtime(tmp_path: Path) -> None:
 
 
 def test_mlflow_stores_infinity_as_a_huge_number(tmp_path: Path) -> None:
-    """Why the tracker leaves out what is not finite and a diverged run is tagged."""
+    """Why the tracker logs what is not finite as NaN."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

@@ -53,6 +53,23 @@ def test_an_undeclared_metric_is_refused() -> None:
         RunRecord().add({"speed/tokens": 1.0})
 
 
+def test_a_value_that_is_no_number_is_named_and_a_diverged_run_keeps_no_metric() -> None:
+    record = RunRecord()
+    assert record.add({"loss/step": 1.0, "speed/batches": None}) == ""
+    assert record.add({"loss/train_objective": math.nan}) == "loss/train_objective is nan"
+    more = {"loss/validation_per_token": math.inf, "loss/validation_objective": 1.8e308, "data/batches": 3}
+    assert record.add(more) == "loss/validation_per_token is inf (and 1 more)"
+    assert record.tags == {
+        "workbench.not_finite": "loss/train_objective loss/validation_per_token loss/validation_objective"
+    }
+    assert record.metrics == {"loss/step": 1.0, "data/batches": 3.0}
+    record.diverge(7, "why")
+    assert record.metrics == {}
+    assert record.failure == "diverged at step 7: why"
+    assert record.tags["workbench.diverged"] == "true"
+    assert record.tags["workbench.diverged_at"] == "7"
+
+
 def test_what_was_not_measured_leaves_no_trace() -> None:
     record = RunRecord()
     record.add({"memory/peak_device_mb": None, "loss/step": 1})

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from workbench.report import assemble, figures, page
+from workbench.config import load
+from workbench.report import assemble, figures, page, tables
+from workbench.sweep.compose import Composer
+from workbench.sweep.grid import Job, Plan
 
 
 def contents(folder):
@@ -204,8 +210,47 @@ def test_what_was_set_aside_and_not_made_good_is_a_failure() -> None:
             "tags.mlflow.runName": ["1 x", "1 x", "2 x", "2 x", "3 x"],
         }
     )
-    facts = assemble._facts(pd.Series({"params.name": "y"}), runs, {"skipped": []}, None)
+    facts = assemble._facts(pd.Series({"params.name": "y"}), runs, Plan([], [], 3, False), None)
     assert facts["failures"] == [("1 x", "FAILED", "b"), ("3 x", "set aside, and not run again since", "e")]
+
+
+def test_a_job_that_no_run_was_begun_of_stays_in_the_table_with_no_run(sweep_runs) -> None:
+    tree, wrong = load(Composer()(["cell=basic_rnn", "padding=global"]))
+    assert not wrong
+    again, other = Job(98, "x", 1, 1, tree), Job(99, "cell=basic_rnn padding=global", 1, 0, tree)
+    jobs = sweep_runs[sweep_runs["tags.workbench.kind"] == "run"]
+    jobs = jobs[jobs["tags.workbench.repeat"] == "0"].assign(**{"tags.workbench.arm": "x"})
+    shown = assemble.with_planned(jobs, [again, other])
+    assert [job.number for job in (again, other) if f"(job {job.number})" in set(shown["run_id"])] == [98, 99]
+    table = {arm: n for arm, n, _ in tables.summarised(shown, ["cell.name", "padding.name"])[0]}
+    assert table.pop("basic_rnn, global") == 0
+    assert set(table.values()) == {8}
+    assert assemble.with_planned(shown, [again, other]) is shown
+
+
+def test_who_has_no_sweep_is_told_of_an_experiment_only_where_it_is_one() -> None:
+    tracker: Any = SimpleNamespace(runs=lambda name: pd.DataFrame(), uri="sqlite:///x.db")
+    for name, typed in (
+        ("padding_ablation", "+experiment=padding_ablation -m"),
+        ("mine", "name=mine ... -m"),
+    ):
+        with pytest.raises(
+            assemble.ReportError, match=re.escape(f"run it first: python -m workbench {typed}")
+        ):
+            assemble.latest_sweep(tracker, name)
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_said"),
+    [("speed/valid_tokens_per_s", True), ("loss/validation_per_token", False), (None, False)],
+)
+def test_the_history_of_controls_is_said_below_a_timed_sweep_with_a_control_only(
+    verdicts, metric, is_said
+) -> None:
+    rows = [
+        replace(one, metric=metric or one.metric) for one in verdicts if one.kind != "instrument" or metric
+    ]
+    assert assemble.has_timed_control(rows) is is_said
 
 
 def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:

@@ -167,7 +167,9 @@ def test_missing_metrics_and_infinite_ones_stay_out_of_means(sweep_runs):
 def test_no_run_finished(sweep_runs):
     failed = sweep_runs.assign(status="FAILED")
     assert "no run finished" in text_of(tables.runs_table(failed, []))
-    assert tables.runs_markdown(failed) == "No run finished."
+    assert tables.summarised(failed)[0] == [
+        (f"{cell}, {padding}", 0, []) for cell in ("gru", "lstm") for padding in ("batch", "bucket", "global")
+    ]
     assert tables.runs_markdown(sweep_runs.iloc[:0]) == "No run finished."
     assert tables.runs_markdown(pd.DataFrame()) == "No run finished."
 
@@ -178,6 +180,51 @@ def test_what_counts_among_runs(sweep_runs):
     assert kept.equals(arms.counted(sweep_runs.sample(frac=1, random_state=3)))
     tagged = sweep_runs.assign(**{"tags.workbench.diverged": "true"})
     assert arms.counted(tagged).empty
+
+
+def test_an_arm_without_a_run_that_finished_stays_and_what_a_run_finds_out_names_no_arm(sweep_runs):
+    runs = sweep_runs.assign(**{"params.device": "cpu", "params.task": "tag", "params.threads": "2"})
+    lost = (runs["params.padding.name"] == "bucket") & (runs["params.cell.name"] == "lstm")
+    runs.loc[lost, "status"] = ["FAILED", "KILLED", "RUNNING"] * 3
+    metrics = [name for name in runs if name.startswith("metrics.")]
+    runs.loc[
+        lost, ["params.device", "params.task", "params.threads", "params.data.fingerprint", *metrics]
+    ] = None
+    runs.loc[runs["run_id"] == "gru-batch-0-1", "tags.workbench.diverged"] = "true"
+    summary, _, shown = tables.summarised(runs)
+    assert {arm: count for arm, count, _ in summary} == {
+        "gru, batch": 7,
+        "gru, bucket": 8,
+        "gru, global": 8,
+        "lstm, batch": 8,
+        "lstm, bucket": 0,
+        "lstm, global": 8,
+    }
+    (cells,) = [cells for arm, _, cells in summary if arm == "lstm, bucket"]
+    assert cells == [tables.NOTHING] * len(shown)
+    assert f"| lstm, bucket | 0 | {tables.NOTHING} |" in tables.runs_markdown(runs)
+
+
+def test_the_table_takes_the_attempt_of_a_job_that_a_claim_takes(sweep_runs):
+    """A run that was deleted, run again by a resume, and then restored: two that finished, of one job."""
+    first = sweep_runs[sweep_runs["run_id"] == "lstm-batch-0-3"]
+    loss = "metrics.loss/validation_per_token"
+    later = first.assign(
+        run_id="a-restored", start_time=first["start_time"] + pd.Timedelta(days=1), **{loss: 99.0}
+    )
+    both = pd.concat([later, sweep_runs], ignore_index=True)
+    assert tables.summarised(both) == tables.summarised(sweep_runs)
+    assert arms.counted(both).equals(arms.counted(sweep_runs))
+    diverged = both.copy()
+    diverged.loc[diverged["run_id"] == "lstm-batch-0-3", "tags.workbench.diverged"] = "true"
+    kept = arms.counted(diverged)
+    assert len(kept) == 8 * 2 * 3 - 1, "a diverged run is a result that no other replaces"
+    assert loss in kept
+    assert kept[loss].max() < 99
+    aside = both.assign(
+        **{"tags.workbench.requeued": (both["run_id"] == "lstm-batch-0-3").map({True: "true"})}
+    )
+    assert "a-restored" in set(arms.counted(aside)["run_id"])
 
 
 def test_values_that_do_not_say_what_they_are_bring_their_name():

@@ -35,6 +35,10 @@ def main(arguments):
     if mode == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     channel.quiet()
+    if mode == "diverge":
+        said = {"facts": {"device": "cpu"}, "metrics": {}, "tags": {"workbench.diverged": "true"}}
+        channel.send("failure", error="diverged at step 1", trace="", **said)
+        return 1
     metrics = {"data/batches": 3.0} | ({"speed/foreign_cpu_share": 0.2} if mode == "disturbed" else {})
     tags = {"digest.losses": "x", "given": os.environ.get("GIVEN", "")}
     channel.send("result", facts={"device": "cpu"}, metrics=metrics, tags=tags)

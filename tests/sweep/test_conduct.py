@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from workbench.report import arms, assemble
 from workbench.sweep import conduct, spawner
 from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner
+from workbench.sweep.ledger import Ledger, attempts
 from workbench.tracking import TrackingError
 
 
@@ -131,6 +133,53 @@ def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Jo
     tags = [conductor.tracker.get(one.run_id).data.tags for one in (quiet, loud)]
     assert [tag["workbench.requeued"] for tag in tags] == ["true", "true"]
     assert tags[1]["workbench.disturbed"] == "other processes took 20% of the CPU"
+
+
+def test_runs_grouped_by_the_tag_of_their_arm_are_those_that_a_report_counts(
+    conductor: Conductor, job: Job
+) -> None:
+    """MLflow's UI then gives the report's mean: the throw-away block and its like have names of their own."""
+    job = replace(job, arm="cell=gru")
+    conductor.run(replace(job, block=0))
+    aside = conductor.run(job)
+    conductor.tag_aside(aside.run_id)
+    counted = conductor.run(job, attempt=2)
+    conductor.run(replace(job, repeat=1))
+    conductor.kind = "rerun"
+    again = conductor.run(job)
+    assert counted.outcome.status == again.outcome.status == "finished"
+    runs = conductor.tracker.runs("x").sort_values("start_time")
+    assert runs["tags.workbench.arm"].tolist() == [
+        "(throw-away) cell=gru",
+        "(set aside) cell=gru",
+        "cell=gru",
+        "(control again) cell=gru",
+        "(rerun) cell=gru",
+    ]
+    jobs = runs[runs["tags.workbench.kind"] == "run"]
+    assert arms.counted(jobs)["run_id"].tolist() == [counted.run_id]
+    assert [run.key for run in attempts(jobs)] == [
+        (block, "cell=gru", n) for block, n in ((0, 0), (1, 0), (1, 0), (1, 1))
+    ]
+    assert assemble.failed(jobs).empty
+
+
+def test_a_child_that_fails_may_tell_of_itself_and_is_recorded_with_it(
+    conductor: Conductor, job: Job
+) -> None:
+    (conductor.folder.parent / "mode").write_text("diverge")
+    ended = conductor.run(job)
+    assert (ended.outcome.status, ended.outcome.error) == ("failed", "diverged at step 1")
+    run = conductor.tracker.get(ended.run_id)
+    assert run.info.status == "FAILED"
+    assert (run.data.tags["workbench.diverged"], run.data.params["device"]) == ("true", "cpu")
+    assert run.data.tags["workbench.error"] == "diverged at step 1"
+    known = Ledger(done={(job.number, 1): attempts(conductor.tracker.runs("x"))[0]})
+    again = conductor.run_blocks([job, replace(job, number=1, block=2)], fail_fast=True, known=known)
+    assert [(one.run_id == ended.run_id, one.outcome.error) for one in again] == [
+        (True, "diverged at step 1"),
+        (False, "diverged at step 1"),
+    ], "what had failed before is not what ends a sweep now"
 
 
 def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_runs(

@@ -88,6 +88,17 @@ def test_the_first_finished_attempt_counts_and_a_superseded_one_never(planned: P
     assert found.finished(job).run_id == "first"
 
 
+def test_a_diverged_run_is_a_result_that_is_not_run_again_unless_what_it_ran_has_changed(
+    planned: Plan,
+) -> None:
+    same, other = planned.jobs[:2]
+    diverged = {"status": "FAILED", "diverged": "diverged at step 3"}
+    found = stock(planned, run(same, **diverged), run(other, code="other", **diverged))
+    assert found.todo == planned.jobs[1:]
+    assert found.finished(same).diverged == "diverged at step 3"
+    assert [(one.job, one.why) for one in found.changed] == [(other, "the workbench's code")]
+
+
 def test_a_block_that_was_set_aside_goes_on_with_its_next_attempt_as_a_whole(planned: Plan) -> None:
     first, second, third = (job for job in planned.jobs if job.block == 1)
     found = stock(
@@ -140,6 +151,17 @@ def test_attempts_are_read_from_what_mlflow_returns() -> None:
         "tags.code.sha256": "c",
         "params.data.fingerprint": "f",
         "metrics.speed/foreign_cpu_share": 0.25,
+        "tags.workbench.diverged": "false",
+        "tags.workbench.error": None,
+    }
+    diverged = {
+        **row,
+        "run_id": "d",
+        "status": "FAILED",
+        "start_time": 3,
+        "tags.workbench.arm": "(set aside) cell=gru",
+        "tags.workbench.diverged": "true",
+        "tags.workbench.error": "diverged at step 3",
     }
     parent = {"run_id": "p", "status": "RUNNING", "start_time": 1, "tags.workbench.kind": "sweep"}
     expected = Attempt(
@@ -154,5 +176,6 @@ def test_attempts_are_read_from_what_mlflow_returns() -> None:
         is_superseded=False,
         watched={"speed/foreign_cpu_share": 0.25},
     )
-    assert attempts(pd.DataFrame([row, parent])) == [expected]
+    also = replace(expected, run_id="d", status="FAILED", diverged="diverged at step 3")
+    assert attempts(pd.DataFrame([diverged, row, parent])) == [expected, also]
     assert attempts(pd.DataFrame()) == []

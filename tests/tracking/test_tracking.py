@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import subprocess
 import sys
@@ -36,11 +37,25 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
     assert runs.loc[run, "params.a.b"] == "null"
     assert runs.loc[run, "params.c"] == "true"
     assert runs.loc[run, "metrics.data/batches"] == 3.0
-    assert "metrics.loss/train_objective" not in runs
+    assert math.isnan(runs.loc[run, "metrics.loss/train_objective"]), "not a number is not absence"
     assert runs.loc[run, "tags.mlflow.parentRunId"] == parent
     assert runs.loc[run, "status"] == "FINISHED"
     assert tracker.read_text(run, "note.txt") == "hello"
     assert len(tracker._client.get_metric_history(run, "loss/step")) == 1500
+
+
+@pytest.mark.parametrize("last", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_ranks_behind_all_numbers(tracker: Tracker, last: float) -> None:
+    experiment = tracker.experiment("x")
+    runs = {name: tracker.start(experiment, name, params={}, tags={}) for name in ("low", "high", "diverged")}
+    for name, curve in (("low", [2.0, 1.0]), ("high", [2.0, 3.0]), ("diverged", [0.5, last])):
+        tracker.log(runs[name], [(step, {"loss/step": loss}) for step, loss in enumerate(curve)])
+    for way, expected in (("ASC", ["low", "high", "diverged"]), ("DESC", ["high", "low", "diverged"])):
+        found = tracker._client.search_runs([experiment], order_by=[f"metrics.`loss/step` {way}"])
+        assert [run.info.run_name for run in found] == expected
+    below = tracker._client.search_runs([experiment], "metrics.`loss/step` < 100")
+    assert {run.info.run_name for run in below} == {"low", "high"}
+    assert tracker.history(runs["diverged"], "loss/step")[0] == (0, 0.5), "the curve stays"
 
 
 def test_a_run_that_died_while_it_was_opened_is_of_no_kind(tracker: Tracker, monkeypatch) -> None:

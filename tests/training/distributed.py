@@ -18,6 +18,7 @@ CASES: dict[str, dict[str, Any]] = {
     "keras": {"rnn": "keras"},
     "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
     "dropout": {"dropout": 0.5, "wrapping": {"output_keep_prob": 0.8}},
+    "diverged": {"learning_rate": float("inf"), "max_steps": 1},
 }
 EPOCHS = 2
 
@@ -80,9 +81,10 @@ def trained(case: str, given: Callable[[int], Any], distribution: Any = None) ->
         **CASES[case],
     }
     objective = {name: options.pop(name) for name in ("loss", "clip_norm") if name in options}
+    learning_rate, max_steps = options.pop("learning_rate", 0.05), options.pop("max_steps", None)
     distribution = distribution or one()
     with distribution.scope():
-        model, optimizer = build_model(**options), make_optimizer("adamw", 0.05)
+        model, optimizer = build_model(**options), make_optimizer("adamw", learning_rate)
     logged: list[list[float]] = []
     step = make_train_step(model, optimizer, distribution=distribution, **objective)
     result = train(
@@ -90,13 +92,17 @@ def trained(case: str, given: Callable[[int], Any], distribution: Any = None) ->
         given,
         optimizer=optimizer,
         epochs=EPOCHS,
+        max_steps=max_steps,
         step=step,
         log=lambda number, values: logged.append([number, values["loss/step"], values["data/valid_tokens"]]),
         log_every=2,
     )
     return {
         "losses": result.losses,
-        "weights": [variable.numpy().tolist() for variable in model.trainable_variables],
+        "weights": [
+            variable.numpy().tolist() for variable in model.trainable_variables if not result.diverged
+        ],
+        "not finite": result.not_finite,
         "counts": [result.examples, result.padded_tokens, result.valid_tokens, result.batches],
         "objective": result.objective_last_epoch,
         "order": result.order_sha256,

@@ -51,7 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, Fou
     return {name: json.loads((folder / name).read_text()) for name in children}
 
 
-@pytest.mark.parametrize("case", sorted(set(distributed.CASES) - {"dropout"}))
+@pytest.mark.parametrize("case", sorted(set(distributed.CASES) - {"dropout", "diverged"}))
 def test_replicas_train_as_one_does_on_the_same_global_batches(found, data, case) -> None:
     alone = distributed.trained(case, lambda epoch: distributed.union(case, data, epoch))
     for name, cases in found.items():
@@ -99,6 +99,12 @@ def test_what_was_fed_is_counted_over_all_replicas(found, data) -> None:
 
 def test_all_processes_end_with_the_same_bits(found) -> None:
     assert found["worker 0"] == found["worker 1"]
+
+
+def test_all_processes_see_what_their_last_update_left(found, data) -> None:
+    alone = distributed.trained("diverged", lambda epoch: distributed.union("diverged", data, epoch))
+    assert alone["not finite"].startswith("after its update embedding/embeddings is not finite")
+    assert {cases["diverged"]["not finite"] for cases in found.values()} == {alone["not finite"]}
 
 
 def test_replicas_drop_out_other_elements_the_same_wherever_they_are(found) -> None:

@@ -17,6 +17,7 @@ from workbench.training import (
     OPTIMIZERS,
     TrainResult,
     evaluate,
+    first_not_finite,
     make_optimizer,
     make_train_step,
     train,
@@ -129,8 +130,45 @@ def test_it_stops_where_the_loss_is_no_number_and_says_at_which_step(toy: Toy) -
     result = trained(model, batches, epochs=3)
     assert result.diverged
     assert result.diverged_at == 3
+    assert result.not_finite == "its loss is nan"
     assert np.isfinite(result.losses[:2]).all()
     assert np.isnan(result.losses[2])
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 3, 20])
+def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy, log_every: int) -> None:
+    seen: list[float] = []
+    result = trained(
+        model_of(),
+        toy,
+        optimizer=make_optimizer("sgd", float("inf")),
+        log=lambda step, values: seen.append(values["loss/step"]),
+        log_every=log_every,
+    )
+    assert result.diverged_at == 2
+    assert np.isfinite(seen[:-1]).all()
+    assert np.isnan(seen[-1])
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_what_the_last_update_left_is_looked_at(toy: Toy, name: str, clip_norm: float | None) -> None:
+    optimizer = make_optimizer(name, float("inf"))
+    result = trained(model_of(), toy, optimizer=optimizer, clip_norm=clip_norm, max_steps=1)
+    assert np.isfinite(result.losses).all()
+    assert result.diverged_at == 1
+    assert "after its update embedding/embeddings is not finite, nor are" in result.not_finite
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+def test_what_the_optimizer_keeps_is_looked_at_too(dtype: str) -> None:
+    """A mean of squares that overflows stops its weight, and no loss tells."""
+    model, optimizer = model_of(dtype=dtype), make_optimizer("adam", 0.05)
+    step = make_train_step(model, optimizer)
+    assert first_not_finite(step) == ""
+    kept = next(one for one in optimizer.variables if "velocity" in one.path)
+    kept.assign(np.full(kept.shape, np.inf))
+    assert first_not_finite(step) == f"{kept.path} is not finite"
 
 
 def test_log_is_called_every_so_often_and_at_the_end(toy: Toy) -> None:
@@ -362,7 +400,25 @@ def test_a_split_with_nothing_to_count_has_no_mean() -> None:
     }
     for batches in ([], [empty]):
         found = evaluate(model_of(), batches)
-        assert np.isnan([found.loss_per_token, found.loss_per_example, found.accuracy_per_token]).all()
+        assert {found.loss_per_token, found.loss_per_example, found.accuracy_per_token, found.objective} == {
+            None
+        }
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_scores_that_are_no_numbers_give_no_loss_and_no_right_label(toy: Toy, task: str) -> None:
+    """The argmax of NaN is class 0, and most labels may be that."""
+    model = model_of(task=task)
+    model.head.bias.assign([np.nan, 0.0])
+    found = evaluate(model, [{**batch, "labels": 0 * batch["labels"]} for batch in toy(task=task)])
+    assert np.isnan([found.loss_per_token, found.loss_per_example, found.objective]).all()
+    assert (found.accuracy_per_token, found.accuracy_per_example) == (0, 0)
+
+
+def test_losses_whose_sum_is_beyond_all_numbers_have_no_mean(toy: Toy) -> None:
+    model = model_of(dtype="float64")
+    model.head.bias.assign([1e308, -1e308])
+    assert not np.isfinite(evaluate(model, toy()).loss_per_token)
 
 
 def test_metrics_bear_names_of_the_table(toy: Toy) -> None:

@@ -115,7 +115,7 @@ def _judge(claim: Claim, table: ClaimSet, runs: Sequence[Run], planned: int) -> 
         decision_interval=made.interval,
         decided_at=claim.confidence,
     )
-    if not statistics.varies(y[:, None], claim.scale):
+    if statistics.constant(y[:, None], claim.scale).any():
         return made
     region = (-margin, margin)
     outside = min(float(p) for p in statistics.p_outside(y, region))

@@ -89,7 +89,7 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
     arms: dict[str, Mapping[str, Any]] = {"treatment": claim.treatment}
     if "value" not in claim.control:
         arms["control"] = claim.control
-    unused = {"blocks beyond the planned": 0, "other values of `over`": 0, "later attempts": 0}
+    unused = {"in blocks beyond the planned": 0, "other values of `over`": 0, "later attempts": 0}
     cells: dict[tuple[str, Condition, str], dict[Any, list[Run]]] = {}
     conditions = _conditions(claim)
     for arm, values in arms.items():
@@ -99,7 +99,7 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
             block = run.value(claim.block)
             condition = tuple((name, run.params.get(name, "null")) for name in claim.over)
             if block in surplus:
-                unused["blocks beyond the planned"] += 1
+                unused["in blocks beyond the planned"] += 1
             elif condition not in conditions:
                 unused["other values of `over`"] += 1
             else:
@@ -279,7 +279,7 @@ def _holds(claim: Claim, one: Pair) -> bool | None:
 def _restrict(whole: Pairs, conditions: tuple[Condition, ...]) -> Pairs:
     gone = sum(len(one.run_ids) for one in whole.pairs if one.condition not in conditions)
     missing = whole.missing or ("" if conditions else "no runs on this side of `where`")
-    unused = {**whole.unused, **({"other side of `where`": gone} if gone else {})}
+    unused = {**whole.unused, **({"on the other side of `where`": gone} if gone else {})}
     pairs = tuple(one for one in whole.pairs if one.condition in conditions)
     return replace(whole, conditions=conditions, pairs=pairs, unused=unused, missing=missing)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.record import METRICS, NOT_ALONE
+from workbench.record import DIVERGED, LARGEST, METRICS, NOT_ALONE
 
 GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
@@ -33,7 +33,6 @@ WORDS = {
     "False": "false",
     "None": "null",
 }  # as Python writes them; `none` is a name (loss=none)
-LARGEST = 1e300  # MLflow stores +inf as 1.8e308
 
 
 class PairingError(ValueError):
@@ -109,7 +108,7 @@ class Run:
     @property
     def diverged(self) -> bool:
         """Whether the run was tagged so."""
-        return self.tags.get("workbench.diverged", "").lower() == "true"
+        return self.tags.get(DIVERGED, "").lower() == "true"
 
     @property
     def requeued(self) -> bool:
@@ -148,23 +147,8 @@ class Run:
 
 
 def read_runs(frame: pd.DataFrame) -> list[Run]:
-    """The runs of one sweep that are data, in an order that does not depend on the rows' order.
-
-    The sweep's parent, the throw-away block and superseded runs are left out. PairingError for runs of two sweeps.
-    """
-    missing = [name for name in ("run_id", "status") if name not in frame.columns]
-    if missing:
-        raise PairingError(f"the runs have no column {missing[0]}; pass what mlflow.search_runs() returns")
-    runs = [_run(row) for row in frame.to_dict("records")]
-    if len({run.run_id for run in runs}) < len(runs):
-        raise PairingError("a run_id stands twice in the runs; drop the duplicate rows")
-    data = [
-        run
-        for run in sorted(runs, key=lambda run: run.order)
-        if run.tags.get("workbench.kind") not in ("sweep", "rerun")
-        and normalise(run.tags.get("workbench.block")) != "0"
-        and "workbench.superseded" not in run.tags
-    ]
+    """`data_of` one sweep; PairingError for runs of two."""
+    data = data_of(frame)
     sweeps = sorted({run.tags.get("workbench.sweep") or "(none)" for run in data})
     if len(sweeps) > 1:
         raise PairingError(
@@ -174,8 +158,28 @@ def read_runs(frame: pd.DataFrame) -> list[Run]:
     return data
 
 
-def counted(attempts: Sequence[Run], metric: str) -> Run | None:
-    """The attempt of a key that counts: the first that finished, whatever came after it.
+def data_of(frame: pd.DataFrame) -> list[Run]:
+    """The runs that are data, in an order that does not depend on the rows' order.
+
+    A sweep's parent, the throw-away block, reruns and superseded runs are left out.
+    """
+    missing = [name for name in ("run_id", "status") if name not in frame.columns]
+    if missing:
+        raise PairingError(f"the runs have no column {missing[0]}; pass what mlflow.search_runs() returns")
+    runs = [_run(row) for row in frame.to_dict("records")]
+    if len({run.run_id for run in runs}) < len(runs):
+        raise PairingError("a run_id stands twice in the runs; drop the duplicate rows")
+    return [
+        run
+        for run in sorted(runs, key=lambda run: run.order)
+        if run.tags.get("workbench.kind") not in ("sweep", "rerun")
+        and normalise(run.tags.get("workbench.block")) != "0"
+        and "workbench.superseded" not in run.tags
+    ]
+
+
+def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
+    """The attempt of a key that counts: the first that finished, whatever came after it; `metric`: with this one.
 
     A diverged attempt, or one whose metric is not finite, is a result and counts too (as a failure), so that no
     re-run can replace it; one that died, lacks the metric or was set aside by the calibration gate does not.
@@ -183,9 +187,17 @@ def counted(attempts: Sequence[Run], metric: str) -> Run | None:
     """
     kept = [run for run in attempts if not run.requeued]
     for run in kept:
-        if run.diverged or (run.status == "FINISHED" and metric in run.metrics):
+        if run.diverged or (run.status == "FINISHED" and (metric is None or metric in run.metrics)):
             return run
     return next(iter(kept or attempts), None)
+
+
+def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
+    """Of every job the attempt that counts, be it one that failed; `runs` as data_of gives them."""
+    jobs: dict[object, list[Run]] = {}
+    for run in runs:
+        jobs.setdefault((run.tags.get("workbench.sweep"), run.repeat, run.key), []).append(run)
+    return [one for attempts in jobs.values() if (one := counted(attempts))]
 
 
 def _run(row: Mapping[Any, Any]) -> Run:

@@ -150,10 +150,40 @@ def outliers(y: Floats, times: float = 5.0) -> NDArray[np.bool_]:
     return residual > np.maximum(times * np.median(residual), 1e-12)
 
 
-def varies(y: Floats, scale: str) -> bool:
-    """Whether y [blocks, C] varies over the blocks in every column, by more than rounding."""
-    rounding = 1e-12 if scale == "ratio" else 1e-12 * float(np.max(np.abs(y), initial=0.0))
-    return bool(np.all(np.ptp(y, axis=0) > rounding))
+def constant(y: Floats, scale: str) -> NDArray[np.bool_]:
+    """Which columns of y [blocks, C] do not vary over the blocks by more than rounding."""
+    return np.ptp(y, axis=0) <= _rounding(y, scale)
+
+
+def certain(value: float, direction: str, margin: float, scale: str) -> tuple[float, bool, list[bool]]:
+    """An effect that does not vary: no chance is in it, and it is held against the claimed region itself.
+
+    Gives the effect (the bound, where it is that up to rounding), whether it is inside, and for each finite bound
+    whether it is outside. At a bound it is neither; but where the margin is 0, no difference at all is `same`,
+    `not_lower` and `not_higher`, and is neither `higher` nor `lower`.
+
+    >>> certain(0.0, "same", 0.1, "ratio"), certain(0.0, "same", 0.0, "ratio")
+    ((0.0, True, [False, False]), (0.0, True, [False, False]))
+    >>> certain(0.0, "higher", 0.1, "ratio"), certain(0.0, "higher", 0.0, "ratio")
+    ((0.0, False, [True]), (0.0, False, [True]))
+    >>> certain(0.2, "higher", 0.1, "ratio"), certain(0.1 + 1e-15, "higher", 0.1, "ratio")
+    ((0.2, True, [False]), (0.1, False, [False]))
+    """
+    low, high = REGIONS[direction](margin)
+    rounding = _rounding(np.array([value, margin]), scale)
+    value = next((bound for bound in (low, high) if abs(value - bound) <= rounding), value) + 0.0  # no -0
+    below, above = value < low, value > high
+    if margin == 0 and value in (low, high):
+        below, above = direction == "higher", direction == "lower"
+        inside = not (below or above)
+    else:
+        inside = low < value < high
+    outside = [below] if math.isfinite(low) else []
+    return value, inside, outside + ([above] if math.isfinite(high) else [])
+
+
+def _rounding(y: Floats, scale: str) -> float:
+    return 1e-12 if scale == "ratio" else 1e-12 * float(np.max(np.abs(y), initial=0.0))
 
 
 def _moments(y: ArrayLike) -> tuple[Floats, Floats, int]:

@@ -114,6 +114,7 @@ class Tested:
     inside: float
     outside: tuple[float, ...]
     reasons: tuple[str, ...]
+    certain: float | None = None  # the effect, where the worst column does not vary
 
     @property
     def y(self) -> Floats:
@@ -128,11 +129,28 @@ def test(row: Row) -> Tested:
     reasons = _undecidable(row, columns)
     if reasons:
         return Tested(row, columns, 0, 1.0, (1.0,) * (statistics.hypotheses(row.direction) - 1), reasons)
-    inside = statistics.p_inside(columns.T, row.region)
-    count = columns.shape[1]
-    outside = tuple(min(1.0, count * float(p.min())) for p in statistics.p_outside(columns.T, row.region))
+    with np.errstate(divide="ignore", invalid="ignore"):  # in columns that do not vary, which have no t
+        inside = statistics.p_inside(columns.T, row.region)
+        outside = statistics.p_outside(columns.T, row.region)
+    certain = _certain(row, columns, inside, outside)
     worst = int(inside.argmax())
-    return Tested(row, columns, worst, float(inside[worst]), outside, ())
+    least = tuple(min(1.0, columns.shape[1] * float(p.min())) for p in outside)
+    at_bound = certain.get(worst) in row.region and min(inside[worst], *least) == 1
+    reasons = ("the effect is the bound itself in every block",) if at_bound else ()
+    return Tested(row, columns, worst, float(inside[worst]), least, reasons, certain.get(worst))
+
+
+def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats]) -> dict[int, float]:
+    """The effects of the columns that do not vary; their p-values, which have no chance in them, become 0 or 1."""
+    found = {}
+    for one in map(int, np.flatnonzero(statistics.constant(columns, row.claim.scale))):
+        value = float(columns[0, one])
+        found[one], is_inside, is_outside = statistics.certain(
+            value, row.direction, row.claim.margin, row.claim.scale
+        )
+        for p, is_sure in zip((inside, *outside), (is_inside, *is_outside), strict=True):
+            p[one] = 0.0 if is_sure else 1.0
+    return found
 
 
 def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) -> Verdict:
@@ -144,7 +162,7 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
         level /= tested.columns.shape[1]
     thin = None
     if not tested.reasons:
-        thin = _interval(y, 1 - 2 * level)
+        thin = _interval(y, 1 - 2 * level) if tested.certain is None else (tested.certain,) * 2
         assert _agree(verdict, thin, row.region), f"{row.name}: {verdict}, but {thin} against {row.region}"
     reasons = tested.reasons
     if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, rejected)):
@@ -202,8 +220,6 @@ def _undecidable(row: Row, columns: Floats) -> tuple[str, ...]:
         return (
             f"{len(columns)} complete blocks of {row.pairs.planned}; nothing is decided below {MINIMUM_BLOCKS}",
         )
-    if not statistics.varies(columns, row.claim.scale):
-        return ("no variation at all between blocks; declare it exact",)
     return ()
 
 

@@ -44,10 +44,14 @@ def effect_word(interval: Interval, margin: float, direction: str = "same") -> s
 
     >>> [effect_word(one, 0.2) for one in ((0.3, 0.4), (0.1, 0.4), (0.05, 0.1), (-0.1, 0.1), (-0.3, 0.4))]
     ['higher', 'higher, size open', 'higher, but less than worth the name', 'no difference', 'unresolved']
+    >>> effect_word((0.0, 0.0), 0.0), effect_word((0.1, 0.1), 0.0)
+    ('no difference', 'higher')
     >>> effect_word((-0.3, 0.1), 0.2, "higher"), effect_word((-0.1, 0.3), 0.2, "higher")
     ('not higher by as much as is worth the name', 'unresolved, but not lower by as much as is worth the name')
     """
     low, high = interval
+    if low == high == 0:
+        return "no difference"
     if low > 0 or high < 0:
         word, near, far = ("higher", low, high) if low > 0 else ("lower", -high, -low)
         if far < margin:
@@ -100,7 +104,8 @@ def failure(pair: Pair) -> dict[str, Any]:
 def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
     """What a reader must know beside the verdict; none of it changes the verdict."""
     if pairs.unused:
-        yield "runs not used: " + ", ".join(f"{number} {why}" for why, number in sorted(pairs.unused.items()))
+        counts = (f"{n} {why if n > 1 else why.removesuffix('s')}" for why, n in sorted(pairs.unused.items()))
+        yield f"runs not used: {', '.join(counts)}"
     failed = sorted({one.block for one in pairs.pairs if one.failure})
     if failed:
         runs = dict.fromkeys(run for one in pairs.pairs if one.failure for run in one.failed_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,6 +58,8 @@ class Window:
     machine: MachineState
     injected_sleep_s: float = 0.0
     """Seconds slept in every step: the positive control, 0 in any real measurement."""
+    not_finite: int = 0
+    """Steps of all passes whose loss was no number."""
 
     @property
     def valid_tokens_per_s(self) -> float:
@@ -166,6 +169,7 @@ def timed_window(
         calibration_after_gflops=after,
         machine=machine.state(),
         injected_sleep_s=pause,
+        not_finite=sum(not math.isfinite(loss) for one in timed for loss in one.losses),
     )
 
 
@@ -253,6 +257,7 @@ class _Pass:
     waits: list[float]
     seen: list[list[Batch]]
     """The batches of each step: one, or one for each replica that had one."""
+    losses: list[float]
     total: float
 
 
@@ -267,19 +272,21 @@ def _one_pass(
     seconds: list[float] = []
     waits: list[float] = []
     seen: list[list[Batch]] = []
+    losses: list[float] = []
     begin = start = clock()
     for batch in batches:
         got = clock()
-        _read(step(batch))
+        loss = _read(step(batch))
         if pause:
             sleep(pause)
         end = clock()
+        losses.append(loss)
         waits.append(got - start)
         seconds.append(end - start)
         given = [batch] if parts is None else parts(batch)
         seen.append([{"inputs": one["inputs"].shape[:2], "length": one["length"]} for one in given if one])
         start = clock()
-    return _Pass(seconds, waits, seen, (begin if not seconds else end) - begin)
+    return _Pass(seconds, waits, seen, losses, (begin if not seconds else end) - begin)
 
 
 def _count(seen: list[list[Batch]]) -> tuple[int, int, int, int]:

@@ -6,26 +6,40 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-LARGEST = 1e300  # MLflow keeps +inf as 1.8e308
+from workbench.claims.runs import data_of, one_of_each_job
+from workbench.record import FACTS, LARGEST
+
+_TELLING = ("run_id", "status", "start_time", "params.", "tags.workbench.")
+"""Columns that tell which run of a job counts."""
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that a mean may be taken over: finished, not diverged, not thrown away, not a repeat.
+    """The runs that a mean may be taken over: of every job the one that counts, if it has numbers.
 
     Sorted by block, so that nothing depends on the order in which the runs came.
     """
+    found = of_jobs(runs)
+    return found[found["counts"]].drop(columns="counts").reset_index(drop=True) if len(found) else found
+
+
+def of_jobs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of every job of the arms the run that counts, by the rule of the claims; `counts`: whether it has numbers.
+
+    The throw-away block, the control again and what was superseded are none.
+    """
     if runs.empty:
         return runs
-
-    def tag(name: str) -> pd.Series:
-        return _column(runs, f"tags.workbench.{name}")
-
-    keep = (_column(runs, "status") == "FINISHED") & (tag("kind") != "sweep")
-    keep &= ~tag("diverged").str.lower().eq("true") & ~tag("requeued").str.lower().eq("true")
-    keep &= pd.to_numeric(tag("block"), errors="coerce") != 0
-    keep &= pd.to_numeric(tag("repeat"), errors="coerce").fillna(0) == 0
-    keep &= pd.to_numeric(_column(runs, "params.repeat"), errors="coerce").fillna(0) == 0
-    kept = runs[keep].assign(block=blocks(runs[keep]))
+    repeats = pd.to_numeric(_column(runs, "params.repeat"), errors="coerce").fillna(0)
+    told = [name for name in runs if str(name).startswith(_TELLING)]
+    chosen = one_of_each_job(data_of(runs.loc[repeats == 0, told]))
+    numbers = {
+        run.run_id: run.status == "FINISHED" and not run.diverged and not run.requeued
+        for run in chosen
+        if not run.repeat
+    }
+    kept = runs[runs["run_id"].isin(list(numbers))]
+    own = pd.DataFrame({"block": blocks(kept), "counts": kept["run_id"].map(numbers).astype(bool)})
+    kept = pd.concat([kept.drop(columns=list(own), errors="ignore"), own], axis=1)
     return kept.sort_values(["block", "run_id"], kind="stable").reset_index(drop=True)
 
 
@@ -74,13 +88,8 @@ def labels(runs: pd.DataFrame, names: Sequence[str]) -> pd.Series:
 
 
 def varying_parameters(runs: pd.DataFrame) -> list[str]:
-    """Parameters that differ between runs, apart from seeds, repeats and facts of the data."""
-    skipped = (
-        "params.seed",
-        "params.repeat",
-        "params.data.fingerprint",
-        "params.data.longest",
-    )
+    """Parameters that differ between runs, apart from seeds, repeats and what a run finds out for itself."""
+    skipped = ("params.seed", "params.repeat", "params.data.longest", *(f"params.{name}" for name in FACTS))
     columns = sorted(
         column for column in map(str, runs.columns) if column.startswith("params.") and column not in skipped
     )

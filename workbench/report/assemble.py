@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,14 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
-from workbench.places import results_folder
+from workbench.places import experiments, results_folder
+from workbench.record import ARM, METRICS, arm_of
 from workbench.report import foretold, history, page, sensitivity, tables
-from workbench.tracking import Tracker
+from workbench.sweep.conduct import params_of
+from workbench.sweep.frozen import NAME, read_plan
+from workbench.sweep.grid import Job, Plan
+from workbench.sweep.ledger import attempts, key_of
+from workbench.tracking import Tracker, as_text
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
 """What a report's folder holds."""
@@ -42,6 +46,8 @@ class Report:
         """Print the verdict table, and what failed."""
         if not quiet:
             console.print(tables.runs_table(self.runs))
+            for arm, reason in self.facts["skipped"]:
+                console.print(f"skipped: {arm}: {reason}", highlight=False, markup=False, soft_wrap=True)
         if self.verdicts:
             console.print(tables.verdict_table(self.verdicts))
         if self.history and (not quiet or "ALARM" in self.history):
@@ -84,17 +90,42 @@ def report(
         raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
     parent = parents.iloc[0]
     children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
-    frozen = json.loads(tracker.read_text(parent["run_id"], "grid.json"))
+    planned, _ = read_plan(tracker.read_text(parent["run_id"], NAME))
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
-    facts = _facts(parent, children, frozen, claims)
+    facts = _facts(parent, children, planned, claims)
     facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
     facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
-    page.write_report(folder, verdicts, children, facts)
+    shown = with_planned(children, planned.jobs)
+    page.write_report(folder, verdicts, shown, facts)
     (folder / "runs.csv").write_text(published(children))
     tracker.artifact(parent["run_id"], folder)
     history.remember(tracker, parent["run_id"], verdicts)
-    line = history.history_line(history.remembered(tracker), "tracked here") if verdicts else ""
-    return Report(folder, verdicts, children, facts, line)
+    told = history.remembered(tracker) if has_timed_control(verdicts) else []
+    return Report(folder, verdicts, shown, facts, history.history_line(told, "tracked here"))
+
+
+def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
+    """Whether a sweep has an A/A arm that a clock was held beside: to another the others' history says nothing."""
+    return any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
+
+
+def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
+    """The runs of a sweep, and a row of status NOT RUN for each of its jobs that no run was ever begun of."""
+    begun = {run.key for run in attempts(runs) if not run.is_superseded}
+    rows = [
+        {
+            "run_id": f"(job {job.number})",
+            "status": "NOT RUN",
+            **{f"params.{name}": as_text(value) for name, value in params_of(job.tree).items()},
+            **{f"tags.workbench.{name}": str(getattr(job, name)) for name in ("arm", "block", "repeat")},
+            "tags.workbench.kind": "run",
+        }
+        for job in jobs
+        if key_of(job) not in begun
+    ]
+    return (
+        pd.concat([*([] if runs.empty else [runs]), pd.DataFrame(rows)], ignore_index=True) if rows else runs
+    )
 
 
 def published(runs: pd.DataFrame) -> str:
@@ -117,15 +148,15 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
     kinds = runs.get("tags.workbench.kind", pd.Series(index=runs.index, dtype=str))
     sweeps = runs[kinds == "sweep"]
     if sweeps.empty:
+        typed = f"+experiment={experiment}" if experiment in experiments() else f"name={experiment} ..."
         raise ReportError(
-            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: "
-            f"python -m workbench +experiment={experiment} -m"
+            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: python -m workbench {typed} -m"
         )
     return str(sweeps.sort_values("start_time").iloc[-1]["tags.workbench.sweep"])
 
 
 def _facts(
-    parent: pd.Series, runs: pd.DataFrame, frozen: dict[str, Any], claims: Sequence[Claim] | None
+    parent: pd.Series, runs: pd.DataFrame, planned: Plan, claims: Sequence[Claim] | None
 ) -> dict[str, Any]:
     def tag(name: str) -> str:
         value = parent.get(f"tags.{name}")
@@ -149,7 +180,7 @@ def _facts(
         "started": tag("workbench.started"),
         "minutes": _minutes(parent, runs),
         "scale": tag("workbench.scale"),
-        "skipped": [(one["arm"], one["reason"]) for one in frozen["skipped"]],
+        "skipped": [(one.arm, one.reason) for one in planned.skipped],
         "failures": [
             (name, error if isinstance(error, str) else _NOT_AGAIN.get(status, status), run_id)
             for name, error, status, run_id in failures.itertuples(index=False)
@@ -169,6 +200,7 @@ def failed(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
+    runs = runs.assign(**{f"tags.{ARM}": runs[f"tags.{ARM}"].map(arm_of)}) if f"tags.{ARM}" in runs else runs
     job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
     keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
     aside = runs.get("tags.workbench.requeued", pd.Series(index=runs.index, dtype=object)) == "true"

@@ -18,14 +18,14 @@ from rich.table import Table
 from scipy import stats
 
 from workbench.identity import NOISE
-from workbench.record import METRICS, Difference, compare
+from workbench.record import ARM, METRICS, Difference, arm_of, compare
 
 LEVEL = 0.95
 FEWEST = 3
 """Degrees of freedom below which a spread is not known."""
 
 Judgement = Literal["equal", "within noise", "different", "not judged"]
-_BLOCK, _ARM, _OF = "tags.workbench.block", "tags.workbench.arm", "tags.workbench.rerun_of"
+_BLOCK, _ARM, _OF = "tags.workbench.block", f"tags.{ARM}", "tags.workbench.rerun_of"
 _WHY = ("source.", "version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", "workbench.start")
 _NO_REASON = (*NOISE, "git.branch", "git.left_out", "machine.frequency_khz")
 _WHY_PARAMS = ("device", "threads")
@@ -117,7 +117,7 @@ def equal_runs(runs: pd.DataFrame, run_ids: Iterable[str]) -> list[list[dict[str
         if isinstance(of, str):
             key: tuple[Any, ...] = (of,)
         elif row.get("tags.workbench.kind") == "run" and row.get(_BLOCK) not in ("0", None):
-            key = (row.get(_BLOCK), row.get(_ARM), row.get("tags.workbench.attempt"))
+            key = (row.get(_BLOCK), arm_of(str(row.get(_ARM))), row.get("tags.workbench.attempt"))
             if row["run_id"] in wanted:
                 groups.setdefault((row["run_id"],), []).append(_metrics(row))
         else:

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.claims import Verdict
 from workbench.claims.statistics import REGIONS
-from workbench.record import METRICS
+from workbench.record import LARGEST, METRICS
 from workbench.report import arms, tables
 
 # Okabe and Ito's colours, told apart by every kind of eye.
@@ -74,7 +74,7 @@ def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Fi
     differences each on an axis of their own, since units differ. Grey points are the blocks where a verdict
     brings them (`by_block`), else its conditions.
     """
-    drawn = [one for one in verdicts if one.effect is not None and abs(one.effect) < arms.LARGEST]
+    drawn = [one for one in verdicts if one.effect is not None and abs(one.effect) < LARGEST]
     drawn = [one for one in drawn if one.kind != "exact"]
     ratios = [one for one in drawn if one.scale == "ratio" and one.effect and one.effect > 0]
     gains = [one for one in ratios if one.direction in ("higher", "lower")]
@@ -276,7 +276,7 @@ def _extent(one: Verdict) -> list[float]:
 
 
 def _finite(interval: Sequence[float | None] | None) -> list[float]:
-    return [one for one in interval or () if one is not None and abs(one) < arms.LARGEST]
+    return [one for one in interval or () if one is not None and abs(one) < LARGEST]
 
 
 def _ratio_ticks(low: float, high: float) -> list[float]:

@@ -148,7 +148,7 @@ def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str
         lines.insert(lines.index(_count(verdicts)) + 1, "")
     warnings = [short_window(runs, facts), short_warmup(runs), *map(str, facts.get("notes") or ())]
     warnings += (
-        [f"{len(facts['failures'])} jobs failed; they are named below."] if facts.get("failures") else []
+        [f"{_several(len(facts['failures']), 'job')} failed, named below."] if facts.get("failures") else []
     )
     for warning in filter(None, warnings):
         lines += ["", f"> **Note.** {_line(warning)}"]
@@ -167,7 +167,7 @@ def _count(verdicts: Sequence[Verdict]) -> str:
         return "No claim was judged."
     counts = Counter(one.verdict for one in rows)
     words = [f"{number} {word}" for word, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
-    return f"Of {len(rows)} claims: {', '.join(words)}."
+    return f"Of {_several(len(rows), 'claim')}: {', '.join(words)}."
 
 
 def _arms(runs: pd.DataFrame) -> str:
@@ -284,6 +284,10 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "commit", commit and f"{commit}{' (with changes not committed)' if facts.get('dirty') else ''}"
     yield "claims (SHA-256)", text("claims_sha")
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _line(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.claims import Verdict
-from workbench.record import METRICS
+from workbench.record import LARGEST, METRICS
 from workbench.report import arms
 
 STYLES = {
@@ -144,7 +144,7 @@ def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Tabl
         table.add_column(_head(metric, "\n"), justify="right", overflow="fold")
     for arm, count, cells in summary:
         table.add_row(Text(arm), str(count), *(one.replace(" ± ", "\n± ") for one in cells))
-    if not summary:
+    if not any(count for _, count, _ in summary):
         table.caption = "no run finished"
     return table
 
@@ -164,14 +164,16 @@ Summary = list[tuple[str, int, list[str]]]
 def summarised(
     runs: pd.DataFrame, varying: Sequence[str] | None = None
 ) -> tuple[Summary, list[str], list[str]]:
-    """For each arm: its name, its number of runs, a cell for each main metric that any run has."""
-    runs = arms.counted(runs)
+    """For each arm: its name, its number of runs that finished, a cell for each main metric that any run has."""
+    runs = arms.of_jobs(runs)
     if runs.empty:
         return [], [], []
     names = arms.telling(runs, arms.varying_parameters(runs) if varying is None else varying)
-    metrics = [one for one in MAIN_METRICS if arms.values(runs, one).notna().any()]
+    kept = runs["counts"]
+    metrics = [one for one in MAIN_METRICS if arms.values(runs[kept], one).notna().any()]
     table = []
-    for arm, group in runs.groupby(arms.labels(runs, names), sort=True):
+    for arm, of_arm in runs.groupby(arms.labels(runs, names), sort=True):
+        group = of_arm[of_arm["counts"]]
         table.append(
             (str(arm), len(group), [_mean(arms.values(group, one), len(group), one) for one in metrics])
         )
@@ -205,7 +207,7 @@ def number(value: float | None) -> str:
         return NOTHING
     if math.isnan(value):
         return "not a number"
-    if abs(value) >= arms.LARGEST:
+    if abs(value) >= LARGEST:
         return "infinite" if value > 0 else "-infinite"
     if 1000 <= abs(value) < 1e8:
         return f"{value:,.0f}"
@@ -230,20 +232,20 @@ def sized(effect: float | None, interval: Sequence[float | None] | None, verdict
     """An effect and an interval of a verdict's scale, to the digits that the interval's width supports."""
     if effect is None:
         return NOTHING
-    ends = [one for one in interval or () if one is not None and abs(one) < arms.LARGEST]
+    ends = [one for one in interval or () if one is not None and abs(one) < LARGEST]
     digits = _decimals(ends[1] - ends[0]) if len(ends) == 2 else None
     if digits is not None and verdict.scale == "ratio" and abs(effect) < 100:
         digits = max(2, digits)
     unit = "x" if verdict.scale == "ratio" else "" if verdict.unit in ("", "1") else f" {verdict.unit}"
     sign = "+" if verdict.scale != "ratio" and effect > 0 else ""
-    words = f"{sign}{_rounded(effect, digits)}{unit if abs(effect) < arms.LARGEST else ''}"
+    words = f"{sign}{_rounded(effect, digits)}{unit if abs(effect) < LARGEST else ''}"
     if interval is None:
         return words
     return f"{words} [{', '.join(_rounded(one, digits) for one in interval)}]"
 
 
 def _rounded(value: float | None, digits: int | None) -> str:
-    if value is None or digits is None or not abs(value) < arms.LARGEST:
+    if value is None or digits is None or not abs(value) < LARGEST:
         return number(value)
     return f"{value:,.{digits}f}" if abs(value) < 1e9 else number(value)
 

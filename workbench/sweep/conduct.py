@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
 from workbench.config.data import HOW_READ
 from workbench.identity import identity
+from workbench.record import AGAIN, ARM, ASIDE, RERUN, THROW_AWAY, arm_of, arm_tag
 from workbench.sweep.frozen import publishable
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job, Tree
@@ -55,6 +56,8 @@ class Ended:
     outcome: Outcome
     unsettled: str = ""
     """Why its block, which was disturbed and is to run again, could not be set aside; empty where it was."""
+    is_known: bool = False
+    """Whether it had ended before this command."""
 
 
 @dataclass
@@ -135,7 +138,7 @@ class Conductor:
                 for job in members:
                     before = known.done.get((job.number, attempt))
                     done.append(_known(job, before) if before else self.run(job, attempt=attempt))
-                    if fail_fast and done[-1].outcome.status != "finished":
+                    if fail_fast and done[-1].outcome.status != "finished" and not done[-1].is_known:
                         return ended + done
                 try:
                     again = attempt < last and self.set_aside(done)
@@ -174,13 +177,13 @@ class Conductor:
         run_id = self.tracker.start(
             self.experiment,
             _run_name(job),
-            params={**_params(job.tree), "data.fingerprint": fingerprint},
+            params={**params_of(job.tree), "data.fingerprint": fingerprint},
             tags={
                 **self.origin.tags(job.tree),
                 **self.tags,
                 **owner(),
                 "workbench.kind": self.kind,
-                "workbench.arm": job.arm,
+                ARM: arm_tag(job.arm, self._beside(job)),
                 "workbench.block": str(job.block),
                 "workbench.repeat": str(job.repeat),
                 "workbench.order": str(job.number),
@@ -222,7 +225,9 @@ class Conductor:
                 journal.interrupted()
                 raise
             limit = job.tree["workbench"]["memory_limit_mb"]
-            if limit and outcome.status in ("failed", "killed"):  # what runs over it raises or aborts anyhow
+            if (
+                limit and not outcome.result and outcome.status in ("failed", "killed")
+            ):  # what runs over it raises or aborts anyhow
                 outcome.error += f" (under workbench.memory_limit_mb={limit})"
             if outcome.status == "timed_out":
                 outcome.error += "; workbench.time_limit_s gives more"
@@ -246,7 +251,14 @@ class Conductor:
 
     def tag_aside(self, run_id: str, why: str = ANOTHER) -> None:
         """Say of a run that it is not to be judged, since its block is run again."""
-        self.tracker.tag(run_id, {REQUEUED: "true", "workbench.disturbed": why})
+        arm = arm_of(self.tracker.get(run_id).data.tags.get(ARM, ""))
+        self.tracker.tag(run_id, {REQUEUED: "true", "workbench.disturbed": why, ARM: arm_tag(arm, ASIDE)})
+
+    def _beside(self, job: Job) -> str:
+        """What a run of a job is, where it is none that its arm is judged by; empty where it is one."""
+        if self.kind != "run":
+            return RERUN
+        return THROW_AWAY if job.block == 0 else AGAIN if job.repeat else ""
 
     def close(self) -> None:
         """End the fork server, where there is one."""
@@ -282,8 +294,10 @@ def new_sweep_id() -> str:
 
 
 def _known(job: Job, attempt: Attempt) -> Ended:
-    """A job that had finished before the sweep was resumed."""
-    return Ended(job, attempt.run_id, Outcome("finished", result={"metrics": attempt.watched}))
+    """A job that had a result before the sweep was resumed."""
+    status: Literal["finished", "failed"] = "failed" if attempt.diverged else "finished"
+    outcome = Outcome(status, {"metrics": attempt.watched}, attempt.diverged)
+    return Ended(job, attempt.run_id, outcome, is_known=True)
 
 
 def still_counted(one: Ended, why: str) -> Ended:
@@ -335,7 +349,8 @@ def data_key(tree: Tree) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _params(tree: Tree) -> dict[str, Any]:
+def params_of(tree: Tree) -> dict[str, Any]:
+    """What of a job's configuration its run has as parameters."""
     flat = flatten({k: v for k, v in tree.items() if f"{k}." not in _NOT_PARAMS})
     return {key: value for key, value in flat.items() if key != "data.cache_dir"}
 

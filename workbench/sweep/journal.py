@@ -111,11 +111,11 @@ class Journal:
 
     def _record(self, outcome: Outcome) -> None:
         self._flush()
-        if outcome.status == "finished":
-            self._tracker.params(self._run_id, outcome.result["facts"])
-            self._tracker.log(self._run_id, [(0, outcome.result["metrics"])])
-            self._tracker.tag(self._run_id, outcome.result["tags"])
-        else:
+        if found := outcome.result:
+            self._tracker.params(self._run_id, found["facts"])
+            self._tracker.log(self._run_id, [(0, found["metrics"])])
+            self._tracker.tag(self._run_id, found["tags"])
+        if outcome.status != "finished":
             self._tracker.tag(self._run_id, {"workbench.error": outcome.error[:5000]})
         self._tracker.artifact(self._run_id, self._folder)
         self._tracker.finish(self._run_id, _STATUS[outcome.status])

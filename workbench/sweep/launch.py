@@ -108,7 +108,9 @@ class Launch:
                     before = len(settled)
                     said |= self._launch(task, left, conductor.folder)
                     ended, settled = look()
-                    failed = any(one.outcome.status != "finished" for one in ended.values())
+                    failed = any(
+                        one.outcome.status != "finished" and not one.is_known for one in ended.values()
+                    )
                     stopped = config.workbench.fail_fast and failed
                     if stopped or len(settled) == before:
                         break
@@ -189,6 +191,7 @@ def _ends(
             job = by_number.get(int(tags.get("workbench.order", -1)))
         if job is not None:
             ended[job.number] = ended_as_recorded(job, run)
+            ended[job.number].is_known = run.info.run_id in before
             ended[job.number].unsettled = _UNTOLD if tags.get(REQUEUED) == "true" else ""
             attempts[job.number] = int(tags.get("workbench.attempt", 1))
     for block, of_block in groupby(jobs, key=lambda job: job.block):

@@ -1,8 +1,9 @@
 """Jobs x records -> what is done, what is to do, what has changed since: no process is started, nothing written.
 
-A job is done where a run of it FINISHED with the same identity (config, data fingerprint, code). A run that died,
-failed or was set aside leaves its job to do; a run that FINISHED as something else has changed, and a person
-decides.
+A job is done where a run of it has a result, of the same identity (config, data fingerprint, code): it FINISHED,
+or diverged, which is a result that no other run replaces (`claims.runs.counted`) and which would only come again. A
+run that died, failed otherwise or was set aside leaves its job to do; one with a result as something else has
+changed, and a person decides.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from workbench.claims import normalise
 from workbench.config import EXPERIMENT_GROUPS, flatten
 from workbench.identity import NOT_IDENTITY, changes, identity, makers
+from workbench.record import ARM, DIVERGED, arm_of
 from workbench.sources import digest_now
 from workbench.sweep.gate import WATCHED
 from workbench.sweep.grid import Job, Plan, Tree
@@ -46,6 +48,13 @@ class Attempt:
     is_superseded: bool
     watched: Mapping[str, float]
     """Of its metrics those that the calibration gate looks at."""
+    diverged: str = ""
+    """How, where it has."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its job need not be run again."""
+        return self.status == "FINISHED" or bool(self.diverged)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Ledger:
     """The state of a sweep."""
 
     done: dict[tuple[int, int], Attempt] = field(default_factory=dict)
-    """Job number and attempt -> its finished run; the first, where there are several."""
+    """Job number and attempt -> its run that has a result; the first, where there are several."""
     attempts: dict[int, int] = field(default_factory=dict)
     """Block -> the attempt to go on with; 1 where the block was never set aside."""
     todo: list[Job] = field(default_factory=list)
@@ -77,7 +86,7 @@ class Ledger:
     """Runs that nobody has closed."""
 
     def finished(self, job: Job) -> Attempt | None:
-        """The finished run of a job in the attempt that its block is at."""
+        """The run of a job that has a result, in the attempt that its block is at."""
         return self.done.get((job.number, self.attempts.get(job.block, 1)))
 
 
@@ -102,7 +111,7 @@ def ledger(
         makes = made_by(job.tree)
         now = identity(job.tree, EXPERIMENT_GROUPS, fingerprint, makes)
         for run in by_key.get(key_of(job), []):
-            if run.status != "FINISHED":
+            if not run.has_result:
                 continue
             others = _made_otherwise(run, makes)
             if run.identity == now and not others:
@@ -170,11 +179,7 @@ def _settle(found: Ledger, by_key: Mapping[Key, Sequence[Attempt]]) -> None:
                 found.attempts[block] = max(found.attempts.get(block, 1), run.attempt + 1)
     for (block, _, _), runs in by_key.items():
         for run in runs:
-            if (
-                run.status == "FINISHED"
-                and not run.is_requeued
-                and run.attempt < found.attempts.get(block, 1)
-            ):
+            if run.has_result and not run.is_requeued and run.attempt < found.attempts.get(block, 1):
                 found.unsettled.append(run.run_id)
 
 
@@ -198,7 +203,7 @@ def _attempt(row: Mapping[Any, Any]) -> Attempt:
     return Attempt(
         run_id=str(row["run_id"]),
         status=str(row["status"]),
-        key=(int(tag("block") or 0), tag("arm"), int(tag("repeat") or 0)),
+        key=(int(tag("block") or 0), arm_of(text(f"tags.{ARM}")), int(tag("repeat") or 0)),
         attempt=int(tag("attempt") or 1),
         identity=tag("identity"),
         made_by=makers({name.removeprefix("tags."): text(name) for name in map(str, row) if text(name)}),
@@ -206,6 +211,7 @@ def _attempt(row: Mapping[Any, Any]) -> Attempt:
         is_requeued=tag("requeued") == "true",
         is_superseded=bool(text(f"tags.{SUPERSEDED}")),
         watched={name: float(value) for name, value in watched.items() if not math.isnan(value)},
+        diverged=tag("error") or "diverged" if text(f"tags.{DIVERGED}") == "true" else "",
     )
 
 

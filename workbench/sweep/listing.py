@@ -54,7 +54,8 @@ def list_jobs(
     for job in planned.jobs:
         where = f"block {job.block}" if job.block else "throw-away"
         again = " (control again)" if job.repeat else ""
-        done = "  finished" if known and known.finished(job) else ""
+        run = known.finished(job) if known else None
+        done = "" if run is None else "  diverged" if run.diverged else "  finished"
         lines.append(f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}{done}")
     lines += [_pairs(claim, planned.blocks) for claim in declared or ()]
     lines += [*said, estimate(left, *_last_runs(config))]

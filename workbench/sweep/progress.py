@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -79,7 +80,7 @@ class Watcher:
         self._awake()
         if message["kind"] == "note":
             self._bar.update(self._task, description=f"{_title(job)}: {message['text']}")
-        elif message["kind"] == "log" and "loss/step" in message["values"]:
+        elif message["kind"] == "log" and math.isfinite(message["values"].get("loss/step", math.nan)):
             text = f"step {message['step']}, loss {message['values']['loss/step']:.3f}"
             self._bar.update(self._task, description=f"{_title(job)}: {text}")
             if self._jobs == 1 and not self._console.is_terminal:

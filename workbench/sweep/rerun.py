@@ -17,6 +17,7 @@ from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.provenance import command
+from workbench.record import ARM, arm_of
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
@@ -120,7 +121,8 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
         words = f"{len(recorded)} runs again: {bad} with a number that differs or failed"
         console.print(words, highlight=False)
     if left_out:
-        console.print(f"left out: {left_out} runs of the sweep that had not finished or were set aside")
+        runs = f"{left_out} run{'' if left_out == 1 else 's'}"
+        console.print(f"left out: {runs} of the sweep that had not finished or were set aside")
     return 1 if bad else 0
 
 
@@ -181,7 +183,7 @@ def _read(tracker: Tracker, run: Any) -> Recorded:
         )
         raise ConfigError([*wrong, more])
     block, repeat, order = (int(tags.get(f"workbench.{name}") or 0) for name in ("block", "repeat", "order"))
-    return Recorded(run, Job(order, tags.get("workbench.arm", ""), block, repeat, tree), Config.of(tree))
+    return Recorded(run, Job(order, arm_of(tags.get(ARM, "")), block, repeat, tree), Config.of(tree))
 
 
 def _same_data(recorded: Sequence[Recorded], conductor: Conductor) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
+from workbench.record import ARM, ASIDE, arm_tag
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.frozen import NAME, Typed, read_plan
 from workbench.sweep.grid import Job, Plan
@@ -213,8 +214,8 @@ def settle(
     for run_id in found.unsettled:
         conductor.tag_aside(run_id)
     for one in found.again:
-        why = f"{one.why} changed, and the job was run again"
-        tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why})
+        why, arm = f"{one.why} changed, and the job was run again", arm_tag(one.job.arm, ASIDE)
+        tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why, ARM: arm})
     if said and changed == "keep":
         tracker.tag(earlier.run_id, {KEPT: "; ".join(said)[:4000]})
 

@@ -86,12 +86,6 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     with jobs_have_run(conductor.folder, then):
         run = tracker.get(ended.run_id)
     console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
-    if "workbench.diverged_at" in run.data.tags:
-        at = run.data.tags["workbench.diverged_at"]
-        console.print(
-            f"diverged: the loss of step {at} was not finite; nothing was evaluated or timed", style="red"
-        )
-        return 1
     if dropped := run.data.tags.get("data.dropped"):
         console.print(f"of the source, not in the data set: {dropped}", highlight=False, markup=False)
     return 0
@@ -269,10 +263,16 @@ def _earlier(config: Config) -> Earlier | None:
 
 
 def _resumed(earlier: Earlier, known: Ledger, planned: Plan) -> str:
-    done = sum(1 for job in planned.jobs if known.finished(job))
+    done = [run for job in planned.jobs if (run := known.finished(job))]
+    diverged = sum(bool(run.diverged) for run in done)
+    more = f", {diverged} diverged, which would only come again" if diverged else ""
+    count = len(done) - diverged
     if not known.todo:
-        return f"sweep {earlier.sweep} is complete: {done} jobs had finished; it is judged again"
-    return f"sweep {earlier.sweep} goes on: {done} of {len(planned.jobs)} jobs had finished"
+        plural = "" if count == 1 else "s"
+        return (
+            f"sweep {earlier.sweep} is complete: {count} job{plural} had finished{more}; it is judged again"
+        )
+    return f"sweep {earlier.sweep} goes on: {count} of {len(planned.jobs)} jobs had finished{more}"
 
 
 def _finish(conductor: Conductor, status: str) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,7 +151,7 @@ class _Worker(Conductor):
         """The job's one run: the one that there is, or a new one."""
         before = self.share.done.get(str(job.number))
         if before and attempt == self.share.attempt:
-            return ended_as_recorded(job, self.tracker.get(before))
+            return replace(ended_as_recorded(job, self.tracker.get(before)), is_known=True)
         which = {LAUNCH: self.token, "workbench.order": str(job.number), "workbench.attempt": str(attempt)}
         for run in self.tracker.find(self.experiment, which):
             if run.info.status == "RUNNING":

@@ -28,7 +28,7 @@ _ANSWER_S = 2.0
 
 @dataclass
 class Outcome:
-    """How a child ended: `finished` with a result, or why not."""
+    """How a child ended: `finished` with a result, or why not, with what it told of itself all the same."""
 
     status: Literal["finished", "failed", "killed", "timed_out"]
     result: Message = field(default_factory=dict)
@@ -132,7 +132,8 @@ def _outcome(
         error = f"was still running after its limit of {limit:g} s, and was ended"
         return Outcome("timed_out", error=error, trace=_tail(output), seconds=seconds)
     if result.get("kind") == "failure":
-        return Outcome("failed", error=result["error"], trace=result["trace"], seconds=seconds)
+        found: Message = {part: result[part] for part in ("facts", "metrics", "tags") if part in result}
+        return Outcome("failed", found, result["error"], result["trace"], seconds)
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""

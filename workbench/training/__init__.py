@@ -2,7 +2,7 @@
 
 from workbench.training.distribution import Distribution, LostReplicaError, mirrored, multi_worker, one
 from workbench.training.evaluation import Evaluation, Evaluator, evaluate
-from workbench.training.loop import TrainResult, set_determinism, train, weights_digest
+from workbench.training.loop import TrainResult, first_not_finite, set_determinism, train, weights_digest
 from workbench.training.objective import batch_loss, dense_gradients
 from workbench.training.optimizers import OPTIMIZERS, make_optimizer
 from workbench.training.step import TrainStep, make_train_step
@@ -18,6 +18,7 @@ __all__ = [
     "batch_loss",
     "dense_gradients",
     "evaluate",
+    "first_not_finite",
     "make_optimizer",
     "make_train_step",
     "mirrored",

@@ -17,21 +17,22 @@ from workbench.training.step import PerLength
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A split evaluated. NaN where there is nothing to take a mean of (no non-empty example)."""
+    """A split evaluated. None where there is nothing to take a mean of (no non-empty example); never for NaN."""
 
-    loss_per_token: float
-    loss_per_example: float
-    objective: float
+    loss_per_token: float | None
+    loss_per_example: float | None
+    objective: float | None
     """The loss as training had it, by its mask and average: what a report by that mask would say."""
-    accuracy_per_token: float
-    accuracy_per_example: float
+    accuracy_per_token: float | None
+    """Of what is right: the largest of scores that are all numbers, which belongs to the label."""
+    accuracy_per_example: float | None
     valid_tokens: int
     examples: int
     """All, empty ones included."""
     counted_examples: int
     """The non-empty ones, over which per-example means are taken."""
 
-    def metrics(self, split: str) -> dict[str, float]:
+    def metrics(self, split: str) -> dict[str, float | None]:
         """By the names of METRICS for a split, train or validation."""
         return {
             f"loss/{split}_per_token": self.loss_per_token,
@@ -54,6 +55,7 @@ class Evaluator:
             parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
             scores, targets, lengths = aligned(logits, batch, model.task)
             right = tf.equal(tf.argmax(scores, axis=-1, output_type=targets.dtype), targets)
+            right &= tf.reduce_all(tf.math.is_finite(scores), axis=-1)  # the argmax of NaN is class 0
             return cross_entropy(scores, targets), right, lengths, parts.sum, counted(parts)
 
         self._run = PerLength(model, forward)
@@ -78,11 +80,11 @@ class Evaluator:
             tokens += int(lengths.sum())
             examples += len(lengths)
         return Evaluation(
-            loss_per_token=_share(math.fsum(loss_sums), tokens),
-            loss_per_example=_share(math.fsum(loss_means), len(loss_means)),
-            objective=_share(math.fsum(objective_sums), math.fsum(denominators)),
+            loss_per_token=_share(_sum(loss_sums), tokens),
+            loss_per_example=_share(_sum(loss_means), len(loss_means)),
+            objective=_share(_sum(objective_sums), _sum(denominators)),
             accuracy_per_token=_share(right, tokens),
-            accuracy_per_example=_share(math.fsum(right_means), len(right_means)),
+            accuracy_per_example=_share(_sum(right_means), len(right_means)),
             valid_tokens=tokens,
             examples=examples,
             counted_examples=len(loss_means),
@@ -101,5 +103,13 @@ def evaluate(
     return Evaluator(model, loss=loss, mask=mask)(batches)
 
 
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
+def _sum(values: Iterable[float]) -> float:
+    """The exact sum; NaN where it is beyond all numbers."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        return math.nan
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

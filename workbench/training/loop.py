@@ -45,8 +45,8 @@ class TrainResult:
     order_sha256: str = ""
     """Over the `index` of every batch in order (int64, little-endian); of nothing if batches carry none. Of several
     replicas: over the digests of each, in their order."""
-    objective_last_epoch: float = math.nan
-    """sum of losses x denominators / sum of denominators over the last epoch begun."""
+    objective_last_epoch: float | None = None
+    """sum of losses x denominators / sum of denominators over the last epoch begun; None where nothing counted."""
     valid_tokens: int = 0
     padded_tokens: int = 0
     examples: int = 0
@@ -60,11 +60,14 @@ class TrainResult:
     input_wait_s: float = 0.0
     """Of these, spent waiting for a batch, the start of each epoch's input included."""
     diverged_at: int | None = None
-    """The step (from 1) whose loss was not finite, after which training stopped."""
+    """The step (from 1) whose loss was not finite, after which training stopped; or the last, where what it left
+    was not."""
+    not_finite: str = ""
+    """What was not, in words."""
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss was not finite."""
+        """Whether a loss, a weight or a number of the optimizer's was not finite."""
         return self.diverged_at is not None
 
 
@@ -83,7 +86,7 @@ def train(
     step: TrainStep | ReplicatedStep | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
-    """Train for `epochs`, or until `max_steps` or a loss that is not finite.
+    """Train for `epochs`, or until `max_steps` or a loss that is not finite; then look at what the steps left.
 
         for epoch: for batch in batches_of_epoch(epoch): loss = step(batch)
 
@@ -100,7 +103,7 @@ def train(
     distribution.require_equal(weights_digest(model), "the first weights")
     result = TrainResult()
     orders, bits = [hashlib.sha256() for _ in range(distribution.local)], hashlib.sha256()
-    begin, logging = clock(), 0.0
+    begin, logging, logged = clock(), 0.0, 0
     total, weight = 0.0, 0.0
     for epoch in range(epochs):
         if result.diverged or result.batches == max_steps:
@@ -121,22 +124,41 @@ def train(
             result.losses.append(done.loss)
             if not math.isfinite(done.loss):
                 result.diverged_at = result.batches
+                result.not_finite = f"its loss is {done.loss:g}"
                 break
             total, weight = total + done.loss * done.denominator, weight + done.denominator
             if log is not None and result.batches % log_every == 0:
-                logging += _log(log, result, epoch, clock)
+                logging, logged = logging + _log(log, result, epoch, clock), result.batches
             asked = clock()
-    if log is not None and result.batches % log_every and result.batches:
+    if log is not None and logged != result.batches:
         logging += _log(log, result, epoch, clock)
     if not result.batches:
         raise ValueError("training got no batches: the training split is empty, or max_steps is 0")
     result.seconds = clock() - begin - logging
-    result.objective_last_epoch = total / weight if weight else math.nan
+    result.objective_last_epoch = total / weight if weight else None
     result.losses_sha256, result.traces = bits.hexdigest(), take.traces
     result.order_sha256 = _order(distribution, orders)
     result.largest_batch_bytes = int(distribution.gather([result.largest_batch_bytes]).max())
-    distribution.require_equal(weights_digest(model), "the last weights")
+    if not result.diverged and (found := first_not_finite(take)):
+        result.diverged_at, result.not_finite = result.batches, f"after its update {found}"
+    if not result.diverged:  # one NaN need not have the bits of another
+        distribution.require_equal(weights_digest(model), "the last weights")
     return result
+
+
+def first_not_finite(step: TrainStep | ReplicatedStep) -> str:
+    """Which weight, or number that the optimizer keeps, has a value that is not finite; empty where none has.
+
+    All processes of a run must call it, and come to the same end.
+    """
+    variables = [one for one in step.variables if tf.as_dtype(one.dtype).is_floating]
+    bad = [~tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(one))) for one in variables]
+    if not step.distribution.gather(np.any(bad, keepdims=True)).any():
+        return ""
+    named = [one.path for one, is_bad in zip(variables, bad, strict=True) if is_bad]
+    return f"{', '.join(named[:1]) or 'a weight of another process'} is not finite" + (
+        f", nor are {len(named) - 1} others" if len(named) > 1 else ""
+    )
 
 
 def _count(result: TrainResult, done: Done, batches: Sequence[Batch | None], orders: Sequence[Any]) -> None:

@@ -47,6 +47,7 @@ class ReplicatedStep:
         variables = model.trainable_variables
         with distribution.scope():
             optimizer.build(variables)
+        self.variables = [*model.weights, *optimizer.variables]
         if distribution.mirrors:
             reduced_before(optimizer)
 

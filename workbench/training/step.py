@@ -96,6 +96,8 @@ class TrainStep:
         self.distribution = one()
         variables = model.trainable_variables
         optimizer.build(variables)
+        self.variables = [*model.weights, *optimizer.variables]
+        """What its updates move, or that they read."""
 
         def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
