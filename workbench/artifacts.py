@@ -49,8 +49,8 @@ def make(folder: Path, artifacts: Path) -> None:
             pass
     except OSError as error:
         raise TrackingError(
-            f"tracking.artifacts={artifacts}: cannot write into {folder} ({error.strerror}); give a place that can be "
-            "written"
+            f"tracking.artifacts={artifacts}: cannot write into {folder} ({error.strerror}); give a place "
+            "that can be written"
         ) from error
 
 
@@ -88,12 +88,13 @@ class Places:
         lost = self.at(self.old) - self.at(self.new)
         there = f"{len(lost)} of its runs have theirs there and not here" if lost else "that is not there now"
         remedy = (
-            f"copy them (`mkdir -p {self.new} && cp -rn {self.old}/. {self.new}/`) and type the same again, or take "
-            f"tracking.artifacts={self.old.parent if self.old.name == name else 'null'}"
+            f"copy them (`mkdir -p {self.new} && cp -rn {self.old}/. {self.new}/`) and type the same again, or "
+            f"take tracking.artifacts={self.old.parent if self.old.name == name else 'null'}"
             if lost
             else f"bring {self.old} back, or copy its content to {self.new}"
         )
+        asked = self.new.parent if self.new.name == name else self.new
         return (
-            f"tracking.artifacts={self.new.parent if self.new.name == name else self.new}: experiment {name!r} keeps its "
-            f"artifacts in {self.old}: {there}; {remedy}, or give another name=..."
+            f"tracking.artifacts={asked}: experiment {name!r} keeps "
+            f"its artifacts in {self.old}: {there}; {remedy}, or give another name=..."
         )

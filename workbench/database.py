@@ -29,8 +29,8 @@ def file_lock(database: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             raise TrackingError(
-                f"tracking.uri: the file system of {database} has no file locks ({error.strerror}), and without them "
-                f"two processes would destroy it; {_NEXT}"
+                f"tracking.uri: the file system of {database} has no file locks ({error.strerror}), and without "
+                f"them two processes would destroy it; {_NEXT}"
             ) from error
         yield
 
@@ -45,7 +45,7 @@ def is_wal(database: Path) -> bool:
 
 
 def try_wal(database: Path) -> str:
-    """Set a new file's write-ahead log and try it; where it does not work, the file is without, and why is returned.
+    """Set a new file's write-ahead log and try it; where it does not work the file is without: why.
 
     It needs memory that processes share, which many network drives do not have.
     """
@@ -83,8 +83,8 @@ def leave_wal(database: Path) -> None:
         why = str(error)
     if why:
         raise TrackingError(
-            f"tracking.wal=false: {database} has a write-ahead log and cannot be switched back ({why}); end what has it "
-            "open (a sweep, `mlflow ui`), or copy it to a local disk and switch it there"
+            f"tracking.wal=false: {database} has a write-ahead log and cannot be switched back ({why}); end what "
+            "has it open (a sweep, `mlflow ui`), or copy it to a local disk and switch it there"
         )
 
 

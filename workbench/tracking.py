@@ -82,7 +82,8 @@ class Tracker:
             if found is not None:
                 if found.lifecycle_stage == "deleted":
                     raise TrackingError(
-                        f"tracking.uri={without_passwords(self.uri)}: {self._restore(found)}, or give another name=..."
+                        f"tracking.uri={without_passwords(self.uri)}: {self._restore(found)}, or give "
+                        "another name=..."
                     )
                 self._at_home(found, writes=True)
                 return found.experiment_id
@@ -99,7 +100,7 @@ class Tracker:
         A project that was copied or moved has the runs' artifacts in the configured place: the record is put right.
 
         Raises:
-            TrackingError: what is written would go elsewhere than configured; only where something is to be written.
+            TrackingError: what is written would go elsewhere than configured (only where `writes`).
         """
         name, location = found.name, found.artifact_location
         old = places.local(location)
@@ -126,19 +127,19 @@ class Tracker:
                 f"experiment {name!r}: its artifacts lie in {new}, and no longer in {old}: the record says so now",
                 file=sys.stderr,
             )
-        elif writes and (self._artifacts or not old.is_dir()):
+        elif writes and (self._artifacts or (runs and not old.is_dir())):
             raise TrackingError(both.refusal(name))
         else:
             new = old
-        if writes:
+        if writes and self._artifacts:
             places.make(new, base)
 
     def _say_whose(self, name: str, location: str, old: Path | None) -> None:
         """A server's experiments lie where the server has them, whatever is configured here."""
         if self._artifacts and old != self._artifacts / name:
             print(
-                f"tracking.artifacts={self._artifacts} does nothing here: the server keeps the artifacts of experiment "
-                f"{name!r} at {location}",
+                f"tracking.artifacts={self._artifacts} does nothing here: the server keeps the artifacts of "
+                f"experiment {name!r} at {location}",
                 file=sys.stderr,
             )
 
@@ -499,8 +500,8 @@ def _explained(uri: str) -> Iterator[None]:
             ) from error
         if "disk I/O error" in message or "locking protocol" in message:
             raise TrackingError(
-                f"{where}: {message}; a network drive may lack what SQLite needs: take tracking.wal=false, a local disk, "
-                "or tracking=server"
+                f"{where}: {message}; a network drive may lack what SQLite needs: take tracking.wal=false, a local "
+                "disk, or tracking=server"
             ) from error
         if "disk is full" in message:
             raise TrackingError(f"{where}: {message}; make room where it lies") from error

@@ -141,7 +141,7 @@ def _claims_to_plan(given: argparse.Namespace) -> list[Claim]:
         found, why = None, str(error)
     if not found:
         raise recorded.ReportError(
-            f"experiment {given.name!r} declares no claims, {why}; there is nothing to plan (--claims FILE plans those)"
+            f"experiment {given.name!r} declares no claims, {why}; nothing to plan (--claims FILE plans those)"
         )
     return found
 

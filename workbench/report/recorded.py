@@ -55,8 +55,8 @@ def own_run(tracker: Tracker, experiment: str, sweep: str) -> Any:
         raise ReportError(f"experiment {experiment!r} has no run of sweep {sweep!r} at {tracker.uri}")
     if runs.get("tags.mlflow.parentRunId", pd.Series(dtype=object)).notna().any():
         raise ReportError(
-            f"{sweep!r} cannot be judged: its own run is gone for good (`mlflow gc`), and its claims and grid with it; "
-            f"its {len(runs)} runs are still recorded"
+            f"{sweep!r} cannot be judged: its own run is gone for good (`mlflow gc`), and its claims and grid with "
+            f"it; its {len(runs)} runs are still recorded"
         )
     raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
 
@@ -101,8 +101,8 @@ def declared(tracker: Tracker, experiment: str, own: Any) -> list[Claim] | None:
         if claims_room.claims_sha(found) == sha:
             return found
     raise ReportError(
-        f"the claims that sweep {own.data.tags['workbench.sweep']} was declared with (SHA-256 {sha[:12]}) cannot be "
-        f"read from its run {run_id}: {why}; give their file by --claims, or bring its artifacts back; nothing was "
+        f"the claims that sweep {own.data.tags['workbench.sweep']} was declared with (SHA-256 {sha[:12]}) "
+        f"cannot be read from its run {run_id}: {why}; give their file by --claims, or bring its artifacts back; nothing was "
         "judged or written"
     )
 

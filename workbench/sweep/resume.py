@@ -85,12 +85,12 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
 
 def _require_not_deleted(tracker: Tracker, experiment: str, asked: bool | str) -> None:
     """Raise ConfigError where the sweep that is meant was deleted in MLflow: its jobs would all be run again."""
-    of = {"sweep": asked} if isinstance(asked, str) else {"experiment": experiment}
-    left = tracker.sweeps(**of)
-    gone = tracker.sweeps(**of, deleted=True)
+    of, sweep = (None, asked) if isinstance(asked, str) else (experiment, None)
+    left = tracker.sweeps(experiment=of, sweep=sweep)
+    gone = tracker.sweeps(experiment=of, sweep=sweep, deleted=True)
     if not gone or (left and not _has_runs_after(tracker, gone[0], left[0])):
         return
-    deleted = recorded.what_was_deleted(tracker, **of)
+    deleted = recorded.what_was_deleted(tracker, experiment=of, sweep=sweep)
     remedy = f"{deleted}, or leave workbench.resume out for a new sweep"
     raise ConfigError([Problem("workbench.resume", asked, remedy)])
 

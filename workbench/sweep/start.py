@@ -260,7 +260,10 @@ def _composer_of(earlier: Earlier, typed: Composer) -> Composer:
         return typed if typed.folders else Composer(earlier.typed.config_folders)
     except ConfigError as error:
         folder = error.problems[0].value
-        remedy = f"it was started with --config-dir {folder}, which is not a folder (seen from {Path.cwd()}); type --config-dir with where it is now"
+        remedy = (
+            f"it was started with --config-dir {folder}, which is no folder (seen from {Path.cwd()}); type "
+            "--config-dir with where it is now"
+        )
         raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)]) from error
 
 
