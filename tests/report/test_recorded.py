@@ -84,6 +84,7 @@ def test_the_claims_that_lie_with_the_sweep_judge_it_and_other_ones_beside(
     swept: Swept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert swept.held() == [["equal"], ["equal"]]
+    assert main(["own"]) == 0
     said = capsys.readouterr().out
     assert "by the claims that the sweep was declared with (SHA-256 " in said
     before = (swept.folder / "verdicts.json").read_bytes()

@@ -94,7 +94,7 @@ def test_another_place_for_an_experiment_without_runs_is_taken(tmp_path: Path) -
 def test_artifacts_that_are_nowhere_now_are_asked_for(first: tuple[Path, str]) -> None:
     folder, _ = first
     (folder / "artifacts").rename(folder / "gone")
-    with pytest.raises(TrackingError, match="not there now; bring .* back"):
+    with pytest.raises(TrackingError, match=r"not there now; bring .* back"):
         project(folder, "other").experiment("m")
 
 
@@ -108,7 +108,7 @@ def test_a_place_that_cannot_be_made_is_refused(first: tuple[Path, str], known: 
 
 @pytest.mark.parametrize("name", ["../out", "/out", ".", "a/../.."])
 def test_a_name_that_leads_out_of_the_place_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TrackingError, match="outside of tracking.artifacts"):
+    with pytest.raises(TrackingError, match=r"outside of tracking.artifacts"):
         project(tmp_path).experiment(name)
 
 

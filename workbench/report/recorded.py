@@ -102,8 +102,8 @@ def declared(tracker: Tracker, experiment: str, own: Any) -> list[Claim] | None:
             return found
     raise ReportError(
         f"the claims that sweep {own.data.tags['workbench.sweep']} was declared with (SHA-256 {sha[:12]}) "
-        f"cannot be read from its run {run_id}: {why}; give their file by --claims, or bring its artifacts back; nothing was "
-        "judged or written"
+        f"cannot be read from its run {run_id}: {why}; give their file by --claims, or bring its artifacts "
+        "back; nothing was judged or written"
     )
 
 
