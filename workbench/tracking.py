@@ -6,13 +6,14 @@ two processes that make one at once destroy it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import os
 import re
+import shlex
 import socket
 import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from workbench import artifacts as places
+from workbench import database as files
+from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 
 _SQLITE = "sqlite:///"
@@ -37,12 +41,9 @@ KIND = "workbench.kind"
 _LONGEST_PARAM = 6000
 _BATCH = 900
 _PAGE = 1000
+_DELETED = re.compile(r"The run (\w+) must be in the 'active' state")
 _POINTER = re.compile(r"\(Background on this error at: \S+\)")
 """SQLAlchemy's, to a page that says nothing of what happened here."""
-
-
-class TrackingError(RuntimeError):
-    """The tracking server or database cannot be used; the message says what to do."""
 
 
 class Tracker:
@@ -60,7 +61,8 @@ class Tracker:
             raise TrackingError(
                 f"tracking.uri={uri}: there is no database {self._database}; run something first"
             )
-        self._artifacts = Path(artifacts).resolve() if artifacts else None
+        self._artifacts = Path(artifacts).absolute() if artifacts else None
+        self._looked_at: set[str] = set()
         if self._database:
             with _explained(self.uri):
                 _initialise(self._database, self.uri, wal)
@@ -80,15 +82,66 @@ class Tracker:
             if found is not None:
                 if found.lifecycle_stage == "deleted":
                     raise TrackingError(
-                        f"tracking.uri={self.uri}: experiment {name!r} was deleted; restore it "
-                        "(`mlflow experiments restore`) or give another name=..."
+                        f"tracking.uri={without_passwords(self.uri)}: {self._restore(found)}, or give "
+                        "another name=..."
                     )
+                self._at_home(found, writes=True)
                 return found.experiment_id
             folder = None
             if self._artifacts:
-                self._artifacts.mkdir(parents=True, exist_ok=True)
-                folder = (self._artifacts / name).as_uri()
+                wanted = places.below(self._artifacts, name)
+                places.make(wanted, self._artifacts)
+                folder = wanted.as_uri()
             return self._client.create_experiment(name, artifact_location=folder)
+
+    def _at_home(self, found: Any, *, writes: bool = False) -> None:
+        """Hold an experiment's artifact location against the configured place; under the lock.
+
+        A project that was copied or moved has the runs' artifacts in the configured place: the record is put right.
+
+        Raises:
+            TrackingError: what is written would go elsewhere than configured (only where `writes`).
+        """
+        name, location = found.name, found.artifact_location
+        old = places.local(location)
+        if self._database is None:
+            self._say_whose(name, location, old)
+            return
+        base = self._artifacts or self._database.parent / "artifacts"
+        new = places.below(base, name)
+        if old is None:
+            if writes and self._artifacts:
+                raise TrackingError(
+                    f"tracking.artifacts={base}: experiment {name!r} keeps its artifacts at {location}; "
+                    "tracking.artifacts=null leaves them there, or give another name=..."
+                )
+            return
+        runs = frozenset(run.info.run_id for run in self._search([found.experiment_id], "", every=True))
+        both = places.Places(old, new, runs)
+        if both.is_one:
+            pass
+        elif both.may_move and (self._artifacts or both.at(new)):
+            places.make(new, base)
+            files.rewrite_location(self._database, found.experiment_id, location, new.as_uri())
+            print(
+                f"experiment {name!r}: its artifacts lie in {new}, and no longer in {old}: the record says so now",
+                file=sys.stderr,
+            )
+        elif writes and (self._artifacts or (runs and not old.is_dir())):
+            raise TrackingError(both.refusal(name))
+        else:
+            new = old
+        if writes and self._artifacts:
+            places.make(new, base)
+
+    def _say_whose(self, name: str, location: str, old: Path | None) -> None:
+        """A server's experiments lie where the server has them, whatever is configured here."""
+        if self._artifacts and old != self._artifacts / name:
+            print(
+                f"tracking.artifacts={self._artifacts} does nothing here: the server keeps the artifacts of "
+                f"experiment {name!r} at {location}",
+                file=sys.stderr,
+            )
 
     def start(
         self,
@@ -156,7 +209,7 @@ class Tracker:
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or all files of a folder."""
-        with self._reached():
+        with self._kept(run_id):
             if path.is_dir():
                 self._client.log_artifacts(run_id, str(path), folder)
             else:
@@ -164,8 +217,17 @@ class Tracker:
 
     def text(self, run_id: str, text: str, name: str) -> None:
         """Keep a text as an artifact."""
-        with self._reached():
+        with self._kept(run_id):
             self._client.log_text(run_id, text, name)
+
+    @contextmanager
+    def _kept(self, run_id: str) -> Iterator[None]:
+        """An artifact that cannot be kept is an error of the store, which names the place."""
+        try:
+            with self._reached():
+                yield
+        except OSError as error:
+            raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}") from error
 
     def finish(self, run_id: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
@@ -191,10 +253,30 @@ class Tracker:
         """The runs of all experiments that nobody has closed."""
         return self._search(self._experiments(), "attributes.status = 'RUNNING'")
 
-    def sweeps(self, *, experiment: str | None = None, sweep: str | None = None) -> list[Run]:
-        """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first."""
+    def sweeps(
+        self, *, experiment: str | None = None, sweep: str | None = None, deleted: bool = False
+    ) -> list[Run]:
+        """The parents of sweeps, of one experiment (by its name) or of all, by their id or all; newest first.
+
+        With `deleted` only those that were deleted in MLflow, also of experiments that were.
+        """
         clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`workbench.sweep` = '{sweep}'" if sweep else "")
-        return self._search(self._experiments(experiment), clause, "DESC")
+        of, view = self._experiments(experiment, deleted=deleted), ViewType.ACTIVE_ONLY
+        return self._search(of, clause, "DESC", ViewType.DELETED_ONLY if deleted else view)
+
+    def deleted_experiment(self, name: str) -> str:
+        """In words, that an experiment was deleted, and how it is restored; empty where it was not."""
+        with self._reached():
+            found = self._client.get_experiment_by_name(name)
+        return self._restore(found) if found is not None and found.lifecycle_stage == "deleted" else ""
+
+    def _restore(self, found: Any) -> str:
+        command = self.mlflow(f"experiments restore --experiment-id {found.experiment_id}")
+        return f"experiment {found.name!r} was deleted in MLflow; restore it by {command}"
+
+    def mlflow(self, words: str) -> str:
+        """A command of MLflow's for this store, to be typed."""
+        return f"`MLFLOW_TRACKING_URI={shlex.quote(without_passwords(self.uri))} mlflow {words}`"
 
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
@@ -225,29 +307,65 @@ class Tracker:
             found = self._client.get_metric_history(run_id, metric)
         return sorted((one.step, one.value) for one in found)
 
+    def files(self, run_id: str, folder: str | None = None) -> list[str]:
+        """The names of a run's artifacts in a folder, or of those in none."""
+        self._look(run_id)
+        with self._reached():
+            return [Path(one.path).name for one in self._client.list_artifacts(run_id, folder)]
+
     def read_text(self, run_id: str, name: str) -> str:
         """An artifact of a run, as text."""
-        with self._reached():
-            path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
-        return Path(path).read_text()
+        uri = self._look(run_id)
+        try:
+            with self._reached():
+                path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
+            return Path(path).read_text()
+        except (TrackingError, OSError) as error:
+            folder = places.local(uri)
+            missing = folder is not None and not (folder / name).exists()
+            why = "there is no such file" if missing else str(error)
+            raise TrackingError(f"{name} of run {run_id}, looked for in {folder or uri}: {why}") from error
 
-    def _experiments(self, name: str | None = None) -> list[str]:
+    def _look(self, run_id: str) -> str:
+        """Where a run's artifacts lie, once the record of its experiment has been held against the places."""
+        run = self.get(run_id)
+        experiment = run.info.experiment_id
+        if experiment not in self._looked_at:
+            with self._reached(), self._lock():
+                self._at_home(self._client.get_experiment(experiment))
+            self._looked_at.add(experiment)
+            run = self.get(run_id)
+        return str(run.info.artifact_uri)
+
+    def _experiments(self, name: str | None = None, *, deleted: bool = False) -> list[str]:
         """The ids of all experiments, or of the one of a name, where it is there."""
+        view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         with self._reached():
             if name is None:
-                found = _all_pages(lambda **page: self._client.search_experiments(**page))
+                found = _all_pages(lambda **page: self._client.search_experiments(view_type=view, **page))
             else:
                 found = [one for one in [self._client.get_experiment_by_name(name)] if one]
         return [str(one.experiment_id) for one in found]
 
-    def _search(self, experiments: Sequence[str], clause: str, order: str = "ASC") -> list[Run]:
-        """All runs of these experiments that the clause takes, by their start."""
+    def _search(
+        self,
+        experiments: Sequence[str],
+        clause: str,
+        order: str = "ASC",
+        view: int = ViewType.ACTIVE_ONLY,
+        *,
+        every: bool = False,
+    ) -> list[Run]:
+        """All runs of these experiments that the clause takes, by their start; with `every` also the deleted."""
         by = [f"attributes.start_time {order}"]
+        view = ViewType.ALL if every else view
         if not experiments:
             return []
         with self._reached():
             return _all_pages(
-                lambda **page: self._client.search_runs(list(experiments), clause, order_by=by, **page)
+                lambda **page: self._client.search_runs(
+                    list(experiments), clause, run_view_type=view, order_by=by, **page
+                )
             )
 
     @contextmanager
@@ -266,7 +384,7 @@ class Tracker:
         if self._database is None:
             yield
             return
-        with _file_lock(self._database):
+        with files.file_lock(self._database):
             yield
 
 
@@ -301,14 +419,18 @@ def _initialise(database: Path, uri: str, wal: bool) -> None:
         raise TrackingError(
             f"tracking.uri={uri}: cannot make the folder {database.parent}: {error}"
         ) from error
-    with _file_lock(database):
+    with files.file_lock(database):
         _quiet()
         if not database.exists():
-            _make(database)
-        MlflowClient(uri).search_experiments(max_results=1)
-        if wal:
-            with closing(sqlite3.connect(database, timeout=30)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
+            _make(database, wal)
+        elif not wal and files.is_wal(database):
+            files.leave_wal(database)
+        try:
+            MlflowClient(uri).search_experiments(max_results=1)
+        except Exception as error:
+            if hint := files.explain_wal(database) if "disk I/O" in str(error) else "":
+                raise TrackingError(f"tracking.uri={uri}: {hint}") from error
+            raise
 
 
 def _same_file(database: Path) -> tuple[int, int] | None:
@@ -320,7 +442,7 @@ def _same_file(database: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _make(database: Path) -> None:
+def _make(database: Path, wal: bool) -> None:
     """A new database, renamed into place as a whole: one whose migrations were cut short cannot be used again."""
     migrated, whole = (database.with_name(f"{database.name}.{name}") for name in ("new", "whole"))
     for left_over in (migrated, whole):
@@ -328,21 +450,13 @@ def _make(database: Path) -> None:
     MlflowClient(f"{_SQLITE}{migrated}").search_experiments(max_results=1)
     with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(whole)) as target:
         source.backup(target)  # a copy, since MLflow keeps the other open
+    if wal and (why := files.try_wal(whole)):
+        print(
+            f"{database}: no write-ahead log works there ({why}); it is made without, as by tracking.wal=false",
+            file=sys.stderr,
+        )
     whole.rename(database)
     migrated.unlink()
-
-
-@contextmanager
-def _file_lock(database: Path) -> Iterator[None]:
-    try:
-        handle = open(database.with_name(database.name + ".lock"), "w")  # noqa: SIM115 closed below
-    except OSError as error:
-        raise TrackingError(
-            f"tracking.uri: cannot write beside {database} ({error.strerror}); give a place that can be written"
-        ) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _answers(uri: str) -> None:
@@ -376,6 +490,20 @@ def _explained(uri: str) -> Iterator[None]:
             raise TrackingError(
                 f"{where}: the server does not take these credentials; set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD in the environment"
+            ) from error
+        if gone := _DELETED.search(message):
+            restore = f"mlflow runs restore --run-id {gone[1]}"
+            raise TrackingError(
+                f"{where}: run {gone[1]} was deleted in MLflow; restore it by `{restore}`"
+            ) from error
+        if "database is locked" in message:
+            raise TrackingError(
+                f"{where}: {message}; another program has had it locked for long: end that, or wait for it"
+            ) from error
+        if "disk I/O error" in message or "locking protocol" in message:
+            raise TrackingError(
+                f"{where}: {message}; a network drive may lack what SQLite needs: take tracking.wal=false, a local "
+                "disk, or tracking=server"
             ) from error
         if "disk is full" in message:
             raise TrackingError(f"{where}: {message}; make room where it lies") from error

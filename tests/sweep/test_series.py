@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from workbench.__main__ import main
-from workbench.report import assemble, guide
-from workbench.report.assemble import ReportError
+from workbench.report import guide, recorded
+from workbench.report.recorded import ReportError
 from workbench.sweep import series
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.journal import RecordLostError
@@ -30,7 +30,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, folder: Path, without_data: set[str
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(series, "run_sweep", run_sweep)
-    monkeypatch.setattr(assemble, "latest_sweep", lambda tracker, name: "a-sweep")
+    monkeypatch.setattr(recorded, "latest_sweep", lambda tracker, name: "a-sweep")
     return main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]"]), ran
 
 

@@ -18,9 +18,9 @@ import pandas as pd
 from rich.console import Console
 
 from workbench import claims as claims_room
-from workbench.claims import Verdict
+from workbench.claims import Claim, Verdict
 from workbench.places import claims_file, experiments_folder, results_folder
-from workbench.report import assemble, guide, tables
+from workbench.report import assemble, guide, recorded, tables
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -28,7 +28,7 @@ from workbench.tracking import Tracker, TrackingError
 _BAD_INPUT = (
     claims_room.ClaimError,
     claims_room.PairingError,
-    assemble.ReportError,
+    recorded.ReportError,
     TrackingError,
     OSError,
 )
@@ -78,16 +78,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _judge(given: argparse.Namespace, console: Console) -> int:
-    path = given.claims or claims_file(given.name)
-    claims = claims_room.load(path) if path else None
     tracker = Tracker(given.uri, create=False)
-    sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
+    sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
+    own = recorded.own_run(tracker, given.name, sweep)
+    claims = claims_room.load(given.claims) if given.claims else recorded.declared(tracker, given.name, own)
     folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
     found = assemble.report(tracker, given.name, sweep, claims, folder)
     found.show(console)
+    said = _by_which(given, found, own.data.tags.get(recorded.SHA, ""))
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
     return 0
+
+
+def _by_which(given: argparse.Namespace, found: assemble.Report, known: str) -> str:
+    """By which claims was judged, in a line."""
+    if found.exploratory:
+        other = "others than the sweep was declared with" if known else "the sweep was declared with none"
+        return f"exploratory, beside the declared verdicts: {given.claims} ({other})"
+    path = claims_file(given.name)
+    changed = path is not None and claims_room.claims_sha(claims_room.load(path)) != known
+    more = f"; {path} is another file by now: --claims {path} judges by it, beside these" if changed else ""
+    words = f"by the claims that the sweep was declared with (SHA-256 {known[:12]})"
+    return (words if known else "the sweep was declared with no claims: nothing was judged") + more
 
 
 def _guide(commit: bool) -> int:
@@ -104,10 +118,7 @@ def _guide(commit: bool) -> int:
 
 
 def _plan(given: argparse.Namespace, console: Console) -> int:
-    path = given.claims or claims_file(given.name)
-    if path is None:
-        raise assemble.ReportError(f"experiment {given.name!r} declares no claims; there is nothing to plan")
-    claims = claims_room.load(path)
+    claims = _claims_to_plan(given)
     pairs = claims_room.planned(claims, given.scale)
     runs, source = _earlier(given)
     console.print(f"noise from {source}", highlight=False, markup=False, soft_wrap=True)
@@ -116,14 +127,33 @@ def _plan(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _claims_to_plan(given: argparse.Namespace) -> list[Claim]:
+    """Those of a file; else, as of an experiment of one's own, those that its last sweep was declared with."""
+    path = given.claims or (None if given.sweep else claims_file(given.name))
+    if path is not None:
+        return claims_room.load(path)
+    try:
+        tracker = Tracker(given.uri, create=False)
+        sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
+        found = recorded.declared(tracker, given.name, recorded.own_run(tracker, given.name, sweep))
+        why = f"and neither does its sweep {sweep}"
+    except (TrackingError, recorded.ReportError) as error:
+        found, why = None, str(error)
+    if not found:
+        raise recorded.ReportError(
+            f"experiment {given.name!r} declares no claims, {why}; nothing to plan (--claims FILE plans those)"
+        )
+    return found
+
+
 def _earlier(given: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
     """The runs of the last sweep in the store, else of the committed results, and which these are."""
     try:
         tracker = Tracker(given.uri, create=False)
-        sweep = given.sweep or assemble.latest_sweep(tracker, given.name)
+        sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
         runs = tracker.runs(given.name, sweep)
         return runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True), f"sweep {sweep}"
-    except (TrackingError, assemble.ReportError) as missing:
+    except (TrackingError, recorded.ReportError) as missing:
         committed = results_folder(given.name) / "runs.csv"
         if not committed.is_file():
             return None, f"nowhere yet ({missing})"
@@ -144,7 +174,7 @@ def _against(given: argparse.Namespace, console: Console) -> int:
 def _verdicts(folder: Path) -> list[Verdict]:
     path = folder / "verdicts.json"
     if not path.is_file():
-        raise assemble.ReportError(
+        raise recorded.ReportError(
             f"{folder} holds no verdicts.json; give a folder that a report was written to"
         )
     return [Verdict.from_json(one) for one in json.loads(path.read_text())]

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
-from workbench.places import experiments, results_folder
+from workbench.places import results_folder
 from workbench.record import ARM, METRICS, arm_of
-from workbench.report import foretold, history, page, sensitivity, tables
+from workbench.report import foretold, history, page, recorded, sensitivity, tables
+from workbench.report.recorded import ReportError
 from workbench.sweep.conduct import params_of
 from workbench.sweep.frozen import NAME, read_plan
 from workbench.sweep.grid import Job, Plan
@@ -27,10 +28,6 @@ _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
-class ReportError(ValueError):
-    """There is nothing to report; the message says what to do."""
-
-
 @dataclass
 class Report:
     """A judged sweep and where its files lie."""
@@ -39,6 +36,8 @@ class Report:
     verdicts: list[Verdict]
     runs: pd.DataFrame
     facts: dict[str, Any]
+    exploratory: bool = False
+    """Whether it judges by other claims than the sweep was declared with; it then lies beside the declared ones."""
     history: str = ""
     """One line on the A/A arms of all sweeps tracked there; not on the page, which is this sweep's alone."""
 
@@ -55,8 +54,18 @@ class Report:
         console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
 
     def commit_results(self, name: str) -> Path:
-        """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays."""
+        """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays.
+
+        Raises:
+            ReportError: it is exploratory, or the results hold verdicts on claims that it has none on.
+        """
         target = results_folder(name)
+        if self.exploratory:
+            raise ReportError(
+                f"{target} was left as it is: it holds verdicts on claims that were declared before the runs, and "
+                "these are exploratory"
+            )
+        recorded.refuse_fewer(target, self.verdicts, another=True)
         if self.folder.resolve() == target.resolve():
             return target
         beside, old = target.with_name("results.new"), target.with_name("results.old")
@@ -78,30 +87,37 @@ def report(
 ) -> Report:
     """Judge a sweep from its tracked runs, write the report to `folder`, keep it with the sweep's own run.
 
+    By other claims than those that the sweep was declared with the report is exploratory: it goes into a folder
+    of its own below `folder`, and in MLflow, and leaves the declared verdicts as they are.
+
     Raises:
-        ReportError: the sweep has no run.
+        ReportError: the sweep has no run, or verdicts would be lost.
         PairingError: the runs cannot be compared.
     """
+    run = recorded.own_run(tracker, experiment, sweep)
+    run_id, known = run.info.run_id, run.data.tags.get(recorded.SHA)
     runs = tracker.runs(experiment, sweep)
-    if runs.empty:
-        raise ReportError(f"experiment {experiment!r} has no run of sweep {sweep!r} at {tracker.uri}")
-    parents = runs[runs["tags.workbench.kind"] == "sweep"]
-    if parents.empty:
-        raise ReportError(f"{sweep!r} was a single run, not a sweep; there is nothing to judge")
-    parent = parents.iloc[0]
+    parent = runs[runs["run_id"] == run_id].iloc[0]
     children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
-    planned, _ = read_plan(tracker.read_text(parent["run_id"], NAME))
+    planned, _ = read_plan(tracker.read_text(run_id, NAME))
     verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
     facts = _facts(parent, children, planned, claims)
     facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
     facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
+    beside = f"exploratory-{facts['claims_sha'][:12]}" if claims and facts["claims_sha"] != known else None
+    folder = folder / beside if beside else folder
+    recorded.refuse_fewer(folder, verdicts, another=False)
+    recorded.refuse_fewer_recorded(tracker, run_id, beside, verdicts)
     shown = with_planned(children, planned.jobs)
     page.write_report(folder, verdicts, shown, facts)
     (folder / "runs.csv").write_text(published(children))
-    tracker.artifact(parent["run_id"], folder)
-    history.remember(tracker, parent["run_id"], verdicts)
+    tracker.artifact(run_id, folder, beside)
+    if not beside:
+        history.remember(tracker, run_id, verdicts)
     told = history.remembered(tracker) if has_timed_control(verdicts) else []
-    return Report(folder, verdicts, shown, facts, history.history_line(told, "tracked here"))
+    return Report(
+        folder, verdicts, shown, facts, beside is not None, history.history_line(told, "tracked here")
+    )
 
 
 def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
@@ -136,23 +152,6 @@ def published(runs: pd.DataFrame) -> str:
     )
     kept = runs[sorted(column for column in map(str, runs.columns) if not column.startswith(hidden))]
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
-
-
-def latest_sweep(tracker: Tracker, experiment: str) -> str:
-    """The id of the last sweep of an experiment.
-
-    Raises:
-        ReportError: there is none.
-    """
-    runs = tracker.runs(experiment)
-    kinds = runs.get("tags.workbench.kind", pd.Series(index=runs.index, dtype=str))
-    sweeps = runs[kinds == "sweep"]
-    if sweeps.empty:
-        typed = f"+experiment={experiment}" if experiment in experiments() else f"name={experiment} ..."
-        raise ReportError(
-            f"experiment {experiment!r} has no sweep at {tracker.uri}; run it first: python -m workbench {typed} -m"
-        )
-    return str(sweeps.sort_values("start_time").iloc[-1]["tags.workbench.sweep"])
 
 
 def _facts(

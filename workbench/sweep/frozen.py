@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class Typed:
         >>> Typed.of(["seed=1,2", "workbench.resume=true", "tracking=server"]).overrides
         ('seed=1,2',)
         """
-        return cls(tuple(o for o in overrides if not is_how(o)), tuple(config_folders))
+        folders = tuple(os.path.abspath(folder) for folder in config_folders)
+        return cls(tuple(o for o in overrides if not is_how(o)), folders)
 
 
 def is_how(override: str) -> bool:

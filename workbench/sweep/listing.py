@@ -103,7 +103,9 @@ def _as_params(job: Job) -> dict[str, str]:
 def _last_runs(config: Config) -> tuple[pd.DataFrame, str]:
     """The runs of the experiment's last sweep that had any that finished, in words which; or why there are none."""
     try:
-        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, create=False)
+        tracker = Tracker(
+            config.tracking.uri, config.tracking.artifacts, wal=config.tracking.wal, create=False
+        )
         for sweep in tracker.sweeps(experiment=config.name)[:5]:
             runs = tracker.runs(config.name, sweep.data.tags["workbench.sweep"])
             jobs = runs[(runs["tags.workbench.kind"] == "run") & (runs["status"] == "FINISHED")]

@@ -20,6 +20,7 @@ from workbench.provenance import command
 from workbench.record import ARM, arm_of
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
+from workbench.report.recorded import what_was_deleted
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
 from workbench.sweep.grid import Job
 from workbench.sweep.ledger import REQUEUED, SUPERSEDED
@@ -141,10 +142,12 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
         try:
             run = tracker.get(asked)
         except TrackingError as error:
+            if deleted := what_was_deleted(tracker, sweep=asked):
+                raise ConfigError([Problem("RUN_ID", asked, deleted)]) from error
             last = ", ".join(one.data.tags["workbench.sweep"] for one in tracker.sweeps()[:3])
             remedy = f"no run and no sweep of this id at {tracker.uri}; the last sweeps: {last or 'none'}"
             raise ConfigError([Problem("RUN_ID", asked, remedy)]) from error
-        if run.data.tags.get(KIND) != "sweep":
+        if run.data.tags.get(KIND) != "sweep" or run.info.lifecycle_stage == "deleted":
             return [_read(tracker, run)], 0
         sweeps = [run]
     sweep = sweeps[0].data.tags["workbench.sweep"]
@@ -165,6 +168,9 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
 def _read(tracker: Tracker, run: Any) -> Recorded:
     """A run from its record; refused where it has not finished, or where this code does not take it."""
     run_id, tags = run.info.run_id, run.data.tags
+    if run.info.lifecycle_stage == "deleted":
+        restore = tracker.mlflow(f"runs restore --run-id {run_id}")
+        raise ConfigError([Problem("RUN_ID", run_id, f"was deleted in MLflow; restore it by {restore}")])
     if run.info.status != "FINISHED":
         remedy = f"is {run.info.status}: only a run that has finished has numbers to compare"
         raise ConfigError([Problem("RUN_ID", run_id, remedy)])
@@ -172,7 +178,7 @@ def _read(tracker: Tracker, run: Any) -> Recorded:
         tree = yaml.safe_load(tracker.read_text(run_id, CONFIG))
     except (TrackingError, OSError) as error:
         remedy = (
-            f"its {CONFIG} is not in the artifact store, and without it nothing can be run again ({error})"
+            f"its {CONFIG} is not in the artifact store, and without it nothing can be run again: {error}"
         )
         raise ConfigError([Problem("RUN_ID", run_id, remedy)]) from error
     tree, wrong = load(tree)

@@ -6,7 +6,6 @@ The same grid ends, each job once; what has finished stays as it is; what died i
 from __future__ import annotations
 
 import fcntl
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
 from workbench.record import ARM, ASIDE, arm_tag
+from workbench.report import recorded
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.frozen import NAME, Typed, read_plan
 from workbench.sweep.grid import Job, Plan
@@ -65,6 +65,7 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
         ConfigError: there is no sweep of this id; or its runs are recorded, but not the grid that they are of.
     """
     by_id = isinstance(asked, str)
+    _require_not_deleted(tracker, experiment, asked)
     for run in (
         tracker.sweeps(sweep=asked) if isinstance(asked, str) else tracker.sweeps(experiment=experiment)
     ):
@@ -83,13 +84,32 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
     raise ConfigError([Problem("workbench.resume", asked, remedy)])
 
 
+def _require_not_deleted(tracker: Tracker, experiment: str, asked: bool | str) -> None:
+    """Raise ConfigError where the sweep that is meant was deleted in MLflow: its jobs would all be run again."""
+    of, sweep = (None, asked) if isinstance(asked, str) else (experiment, None)
+    left = tracker.sweeps(experiment=of, sweep=sweep)
+    gone = tracker.sweeps(experiment=of, sweep=sweep, deleted=True)
+    if not gone or (left and not _has_runs_after(tracker, gone[0], left[0])):
+        return
+    deleted = recorded.what_was_deleted(tracker, experiment=of, sweep=sweep)
+    remedy = f"{deleted}, or leave workbench.resume out for a new sweep"
+    raise ConfigError([Problem("workbench.resume", asked, remedy)])
+
+
+def _has_runs_after(tracker: Tracker, deleted: Any, left: Any) -> bool:
+    """Whether a deleted sweep is newer than one that is left, and its jobs are not deleted."""
+    name = deleted.data.tags["workbench.sweep"]
+    newer = deleted.info.start_time > left.info.start_time
+    return newer and bool(tracker.find(deleted.info.experiment_id, {"workbench.sweep": name, KIND: "run"}))
+
+
 def _require_nothing_run(tracker: Tracker, sweep: Any, error: Exception) -> None:
     """Raise ConfigError where jobs of a sweep were run, so that to pass over it would run them all again."""
     name = sweep.data.tags["workbench.sweep"]
     if runs := tracker.find(sweep.info.experiment_id, {"workbench.sweep": name, KIND: "run"}):
         remedy = (
             f"{len(runs)} runs of this sweep are recorded, but {NAME} of its run {sweep.info.run_id} cannot be "
-            f"read ({type(error).__name__}: {error}); bring its artifacts back, or leave workbench.resume out for "
+            f"read ({error}); bring its artifacts back, or leave workbench.resume out for "
             "a new sweep"
         )
         raise ConfigError([Problem("workbench.resume", name, remedy)]) from error
@@ -122,7 +142,11 @@ def reconcile(
             "was frozen",
         )
     if changed == "keep":
-        kept = _claims_of(earlier, tracker) if other_claims else claims
+        kept = (
+            recorded.declared(tracker, earlier.experiment, tracker.get(earlier.run_id))
+            if other_claims
+            else claims
+        )
         said = [f"kept as it was planned, though changed since: {one}" for one in found]
         return _as_frozen(earlier.plan, now), list(kept) if kept else None, said
     if other_claims or any(one.startswith("blocks:") for one in found):
@@ -254,6 +278,9 @@ def sole(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             remedy = "another process on this host is running this sweep; wait for it, or end it first"
             raise ConfigError([Problem("workbench.resume", folder.name, remedy)]) from error
+        except OSError as error:
+            remedy = f"its file system has no file locks ({error.strerror}); take a local disk"
+            raise ConfigError([Problem("tracking.folder", folder, remedy)]) from error
         yield
 
 
@@ -267,16 +294,6 @@ def _as_frozen(planned: Plan, now: Plan) -> Plan:
         return new if same else job.tree
 
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])
-
-
-def _claims_of(earlier: Earlier, tracker: Tracker) -> list[Claim] | None:
-    """The claims as they lie with the sweep's own run."""
-    if "workbench.claims_sha" not in earlier.tags:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "claims.yaml"
-        path.write_text(tracker.read_text(earlier.run_id, "claims.yaml"))
-        return claims_room.load(path)
 
 
 def _refused(earlier: Earlier, what: str, found: Sequence[str], remedy: str) -> ConfigError:

@@ -10,7 +10,7 @@ from rich.console import Console
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.places import claims_file
 from workbench.provenance import without_passwords
-from workbench.report import assemble, guide
+from workbench.report import guide, recorded
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError, new_sweep_id
 from workbench.sweep.journal import RecordLostError
@@ -102,7 +102,7 @@ def _show_table(config: Config, series: Series, ran: Collection[str], console: C
     for name in series.experiments:
         folder, link = page.with_name(f"{name} was not run"), str(claims_file(name) or name)
         if name in ran:
-            sweep = assemble.latest_sweep(tracker, name)
+            sweep = recorded.latest_sweep(tracker, name)
             folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
             link = str(folder / "report.md")
         found += guide.findings(name, folder)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from workbench.config import Config, ConfigError, Problem
 from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command
 from workbench.record import METRICS
-from workbench.report import assemble
+from workbench.report import assemble, recorded
 from workbench.report.summary import summary_of_run
 from workbench.repositories import committed_at
 from workbench.sweep import resume
@@ -141,7 +141,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         raise ConfigError(wrong)
     earlier = _earlier(Config.of(tree))
     if earlier and all(is_how(text) or text.startswith("name=") for text in overrides):
-        compose = Composer(earlier.typed.config_folders)
+        compose = _composer_of(earlier, compose)
         config, declared, planned = plan_again(compose, earlier, overrides)
         overrides = [*earlier.typed.overrides, *overrides]
     else:
@@ -254,12 +254,26 @@ def _earlier(config: Config) -> Earlier | None:
     if asked is False:
         return None
     try:
-        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, create=False)
+        tracking = config.tracking
+        tracker = Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=False)
     except TrackingError:
         if asked is True:
             return None  # a database that cannot be used at all is refused when the sweep starts
         raise
     return resume.find(tracker, config.name, asked)
+
+
+def _composer_of(earlier: Earlier, typed: Composer) -> Composer:
+    """A composer on the folders that were typed now, else on those that the sweep was started with."""
+    try:
+        return typed if typed.folders else Composer(earlier.typed.config_folders)
+    except ConfigError as error:
+        folder = error.problems[0].value
+        remedy = (
+            f"it was started with --config-dir {folder}, which is no folder (seen from {Path.cwd()}); type "
+            "--config-dir with where it is now"
+        )
+        raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)]) from error
 
 
 def _resumed(earlier: Earlier, known: Ledger, planned: Plan) -> str:
@@ -365,6 +379,8 @@ def _open_parent(
             tracker.text(earlier.run_id, plan_json(earlier.plan, earlier.typed), f"grid-before-{times}.json")
             tracker.artifact(earlier.run_id, grid)
         return earlier.run_id
+    if declared:
+        _require_unchanged(declared, tags)
     run_id = tracker.start(
         conductor.experiment,
         f"sweep {tags['workbench.sweep']}",
@@ -378,13 +394,27 @@ def _open_parent(
             "workbench.started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },
     )
-    if declared:
-        tracker.artifact(run_id, Path(declared[0].file))
-        tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
-    for path in conductor.origin.repositories.write(conductor.folder):
-        tracker.artifact(run_id, path)
-    tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
+    try:
+        if declared:
+            tracker.text(run_id, Path(declared[0].file).read_text(encoding="utf-8"), recorded.CLAIMS)
+            tracker.tag(run_id, {f"claim.{claim.name}": claim.sha for claim in declared})
+        for path in conductor.origin.repositories.write(conductor.folder):
+            tracker.artifact(run_id, path)
+        tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
+    except (TrackingError, OSError):
+        with suppress(TrackingError):
+            tracker.finish(run_id, "FAILED")
+        raise
     return run_id
+
+
+def _require_unchanged(declared: list[Claim], tags: dict[str, str]) -> None:
+    """Raise ClaimError where the file no longer holds the claims that were read from it."""
+    now = claims_room.load(declared[0].file)
+    if claims_room.claims_sha(now) != tags[recorded.SHA]:
+        raise claims_room.ClaimError(
+            f"{declared[0].file}: was changed while the sweep was prepared; nothing was run: type the same again"
+        )
 
 
 def _say_failures(console: Console, failed: Iterable[Ended]) -> None:

@@ -1,0 +1,77 @@
+"""The write-ahead log: on a new database only, tried, and switched back; file systems that lack what it needs."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from workbench import database
+from workbench.database import is_wal
+from workbench.tracking import Tracker, TrackingError
+
+
+def set_mode(path: Path, mode: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+
+
+def test_a_database_that_is_not_new_keeps_its_mode_and_false_switches_back(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    Tracker(f"sqlite:///{path}", wal=False).experiment("x")
+    Tracker(f"sqlite:///{path}")
+    assert not is_wal(path)
+    set_mode(path, "WAL")
+    assert is_wal(path)
+    Tracker(f"sqlite:///{path}")
+    assert is_wal(path)
+    database.leave_wal(path)
+    assert not is_wal(path)
+    set_mode(path, "WAL")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("SELECT * FROM runs").fetchall()
+        with pytest.raises(TrackingError, match=r"tracking.wal=false: .*locked.*end what has it open"):
+            database.leave_wal(path)
+    assert is_wal(path)
+
+
+class NoSharedMemory(sqlite3.Connection):
+    """What SQLite says where -shm cannot be mapped, from the first use of a file that has a write-ahead log."""
+
+    def execute(self, sql: str, *given: object) -> sqlite3.Cursor:
+        if sql.startswith("CREATE TABLE tried"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *given)
+
+
+def test_where_no_write_ahead_log_works_a_new_database_is_made_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect = sqlite3.connect
+    with monkeypatch.context() as fault:
+        fault.setattr(
+            database.sqlite3,
+            "connect",
+            lambda *given, **named: connect(*given, **{"factory": NoSharedMemory, **named}),
+        )
+        tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db")
+    assert tracker.experiment("x") == "1"
+    assert not is_wal(tmp_path / "mlflow.db")
+    assert "(disk I/O error); it is made without, as by tracking.wal=false" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*given: object) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(TrackingError, match=r"no file locks \(not here\).*local disk.*tracking=server"):
+        Tracker(f"sqlite:///{tmp_path}/mlflow.db")
+    assert not (tmp_path / "mlflow.db").exists()

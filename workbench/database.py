@@ -1,0 +1,121 @@
+"""MLflow's SQLite file: its lock, its journal, and where it says that artifacts lie."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+_NEXT = "put tracking.uri on a local disk, or run a server there (tracking=server)"
+
+
+class TrackingError(RuntimeError):
+    """The tracking server or database cannot be used; the message says what to do."""
+
+
+@contextmanager
+def file_lock(database: Path) -> Iterator[None]:
+    """Be the only process that makes the database or changes it as a whole."""
+    try:
+        handle = open(database.with_name(database.name + ".lock"), "w")  # noqa: SIM115 closed below
+    except OSError as error:
+        raise TrackingError(
+            f"tracking.uri: cannot write beside {database} ({error.strerror}); give a place that can be written"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise TrackingError(
+                f"tracking.uri: the file system of {database} has no file locks ({error.strerror}), and without "
+                f"them two processes would destroy it; {_NEXT}"
+            ) from error
+        yield
+
+
+def is_wal(database: Path) -> bool:
+    """Whether the file keeps a write-ahead log: bytes 18 and 19 of its header, read without SQLite."""
+    try:
+        with database.open("rb") as stream:
+            return stream.read(20)[18:] == b"\x02\x02"
+    except OSError:
+        return False
+
+
+def try_wal(database: Path) -> str:
+    """Set a new file's write-ahead log and try it; where it does not work the file is without: why.
+
+    It needs memory that processes share, which many network drives do not have.
+    """
+    try:
+        with closing(sqlite3.connect(database, timeout=30)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            return f"SQLite answers {mode}"
+        with closing(sqlite3.connect(database, timeout=30)) as connection:
+            with connection:
+                connection.execute("CREATE TABLE tried (it)")
+            with connection:
+                connection.execute("DROP TABLE tried")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        leave_wal(database)
+        return str(error)
+    return ""
+
+
+def leave_wal(database: Path) -> None:
+    """Switch a file back to a rollback journal, also where there is no shared memory.
+
+    Raises:
+        TrackingError: another program has it open, or it cannot be written.
+    """
+    why = ""
+    try:
+        with closing(sqlite3.connect(database, timeout=5)) as connection:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # then SQLite does without shared memory
+            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+            if mode != "delete":
+                why = f"SQLite answers {mode}"
+    except sqlite3.Error as error:
+        why = str(error)
+    if why:
+        raise TrackingError(
+            f"tracking.wal=false: {database} has a write-ahead log and cannot be switched back ({why}); end what "
+            "has it open (a sweep, `mlflow ui`), or copy it to a local disk and switch it there"
+        )
+
+
+def explain_wal(database: Path) -> str:
+    """What to say beside an error of a file that has a write-ahead log; empty where it has none."""
+    return (
+        f"{database.name} has a write-ahead log, which needs shared memory that this file system may not have: "
+        "tracking.wal=false switches it back"
+        if is_wal(database)
+        else ""
+    )
+
+
+def read_only(database: Path) -> str:
+    """Why the file cannot be written; empty where it can."""
+    with suppress(FileNotFoundError):
+        try:
+            database.open("r+b").close()
+        except OSError as error:
+            return str(error.strerror)
+    return ""
+
+
+def rewrite_location(database: Path, experiment: str, old: str, new: str) -> None:
+    """Say of an experiment, by its id, and of its runs that their artifacts lie at another URI; under the lock."""
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, int(experiment))
+        )
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? AND "
+            "substr(artifact_uri, 1, ?) = ?",
+            (new, len(old) + 1, int(experiment), len(old) + 1, f"{old}/"),
+        )
