@@ -100,7 +100,7 @@ class Conductor:
                     output=frozen.with_name("output.log"),
                     on_message=self._say,
                     time_limit_s=job.tree["workbench"].get("prepare_limit_s"),
-                    spawner=self._spawner(jobs[0].block),
+                    spawner=self.spawner(jobs[0].block),
                 )
                 if outcome.status != "killed":
                     break
@@ -167,7 +167,7 @@ class Conductor:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
         freeze(job.tree, folder)
         fingerprint = self.fingerprint(job)
-        spawner = self._spawner(job.block)
+        spawner = self.spawner(job.block)
         environment = {} if self.forks else random_environment()
         run_id = self.tracker.start(
             self.experiment,
@@ -250,7 +250,7 @@ class Conductor:
             self._server.close()
             self._server = None
 
-    def _spawner(self, block: int) -> Spawner:
+    def spawner(self, block: int) -> Spawner:
         """A new fork server for each block: the memory layout belongs to the block, as the seed does."""
         if not self.forks:
             return Fresh()

@@ -173,6 +173,13 @@ def decide(found: Ledger, earlier: Earlier, changed: str) -> list[str]:
     return [f"{one}; {'kept' if changed == 'keep' else 'run again'}" for one in words]
 
 
+def left(earlier: Earlier, jobs: Sequence[Job], tracker: Tracker, changed: str) -> list[Job]:
+    """What is still to be run, as far as it is known before the data is prepared; raises as `decide` does."""
+    found = take_stock(earlier, jobs, tracker)
+    decide(found, earlier, changed)
+    return found.todo
+
+
 def settle(
     found: Ledger,
     earlier: Earlier,

@@ -22,6 +22,7 @@ from workbench.report.summary import summary_of_run
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer, split_sweeps
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
+from workbench.sweep.devices import require_devices
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import close_dead, jobs_have_run, owner
@@ -71,6 +72,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
         close_dead_runs(conductor)
         with closing(conductor):
+            require_devices([job], conductor)
             conductor.prepare([job])
             ended = conductor.run(job)
     if ended.outcome.status != "finished":
@@ -107,6 +109,7 @@ def _refuse_what_makes_a_sweep(config: Config) -> None:
 
 def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
     """Be a worker of a run that the chief, on another machine, records; 0, or 1 where this one's part failed."""
+    require_devices([job])
     with tempfile.TemporaryDirectory(prefix="workbench-worker-") as folder:
         frozen = freeze(job.tree, Path(folder))
         outcome = run_child(
@@ -178,6 +181,9 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         )
         close_dead_runs(conductor)
         with closing(conductor):
+            if not launch or launch.is_here:
+                jobs = resume.left(earlier, planned.jobs, tracker, changed) if earlier else planned.jobs
+                require_devices(jobs, conductor)
             conductor.prepare(planned.jobs)
             known = Ledger(todo=planned.jobs)
             if earlier:
