@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from workbench.config import EXPERIMENT_GROUPS, flatten
+from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
 from workbench.config.data import HOW_READ
+from workbench.data.manifest import load_manifest
 from workbench.provenance import code_version, provenance
 from workbench.record import identity
 from workbench.sweep.frozen import publishable
@@ -87,6 +88,7 @@ class Conductor:
 
         Raises:
             PrepareError: with the reason, which names the file and the remedy.
+            ConfigError: a data set has fewer files than a job has replicas.
         """
         for job in jobs:
             key = data_key(job.tree)
@@ -110,6 +112,8 @@ class Conductor:
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
+        for job in jobs:
+            _require_shards(job.tree, self.prepared[data_key(job.tree)].folder)
 
     def fingerprint(self, job: Job) -> str:
         """What the data of a job is; it must have been prepared."""
@@ -308,6 +312,20 @@ def freeze(tree: Tree, folder: Path) -> Path:
     path = folder / CONFIG
     path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))
     return path
+
+
+def _require_shards(tree: Tree, folder: str) -> None:
+    """Raise ConfigError where the replicas of a run have not each a file of the training split to read."""
+    workers = tree["training"]["workers"]
+    if workers == 1:
+        return
+    files = sum(shard.split == "train" for shard in load_manifest(folder).shards)
+    if files < workers:
+        remedy = (
+            f"each replica reads files of its own, and the training split in {folder} has {files}; take fewer, or "
+            "write the data set in more files (data.shards, where it is made here)"
+        )
+        raise ConfigError([Problem("training.workers", workers, remedy)])
 
 
 def _hung(tree: Tree, folder: Path) -> str:

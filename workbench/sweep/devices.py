@@ -77,10 +77,10 @@ def require_workers(hydra: Any) -> None:
 def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     """What this machine has not that a job needs; where it takes whatever there is, nobody is asked."""
     training, rnn = job.tree["training"], job.tree["rnn"]
-    device, divided = training["device"], training["strategy"] != "none"
-    if device != "gpu" and rnn["unroll"] != "cudnn" and not (divided and device == "auto"):
+    device, divided, cudnn = training["device"], training["strategy"] != "none", rnn["unroll"] == "cudnn"
+    if device != "gpu" and not cudnn and not (divided and device == "auto"):
         return []
-    parts = device, training["strategy"], training["workers"], rnn["unroll"], rnn["pass_lengths"]
+    parts = device, training["strategy"], training["workers"], cudnn, cudnn and rnn["pass_lengths"]
     if parts not in _answers:
         if conductor:
             conductor.watcher.say("looking for the devices that are asked for")
