@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.peers.timing import ratio, rounds, step_seconds
+from experiments.timing import ratio, rounds, step_seconds
 
 
 class Clock:
