@@ -87,7 +87,7 @@ def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metri
 
 
 METRICS: dict[str, Metric] = {
-    # speed: the timed window, VALIDITY's passes over the same batches; sums, not medians of steps
+    # speed: the timed window, passes (claims/README.md) over the same batches; sums, not medians of steps
     "speed/valid_tokens_per_s": Metric(
         "tokens/s",
         "valid tokens over time: per batch the median of the passes, then summed",

@@ -29,7 +29,7 @@ def test_the_t_interval_covers_the_truth(measured):
 
 
 def test_nothing_saves_pairs_of_which_one_arm_alone_is_slow(measured):
-    """The limit that VALIDITY admits: 83 to 85%, which is why strange pairs are flagged."""
+    """The limit that the method admits: 83 to 85%, which is why strange pairs are flagged."""
     rows = [one for what, one in measured.items() if "one arm only" in what]
     assert all(0.78 < one.rate < 0.88 for one in rows)
 

@@ -1,4 +1,4 @@
-"""The statistics against scipy, against counting, and against VALIDITY's own numbers."""
+"""The statistics against scipy, against counting, and against the method's own numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The A/A arm over many sweeps, against VALIDITY's own limits."""
+"""The A/A arm over many sweeps, against the method's own limits."""
 
 from __future__ import annotations
 

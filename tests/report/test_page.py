@@ -92,7 +92,7 @@ def calm(sweep_runs):
 
 
 def test_a_calm_machine_is_said(calm, sweep_runs, facts):
-    gate = "disturbed, by VALIDITY's gate (calibrations 10% apart, or foreign CPU over 5%)"
+    gate = "disturbed, by the gate (calibrations 10% apart, or foreign CPU over 5%)"
     text = page.page_markdown([], calm, facts)
     assert f"| {gate} | none of 56 timed runs |" in text
     assert "disturbed" not in page.page_markdown([], sweep_runs, facts)  # nothing was timed

@@ -1,4 +1,4 @@
-"""The table of VALIDITY 2.8, recomputed; and the noncentral t, Monte Carlo and plain sense as references."""
+"""The table of claims/README.md, section 2.8, recomputed; the noncentral t, Monte Carlo, plain sense."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def undeclared_pairs(claims: Sequence[Claim], runs: Sequence[Run], planned: int)
     """What to say where the number of pairs is not the declared one; empty where it is.
 
     Held against the file's number for the scale that the runs name are the number judged by and the one that
-    the sweep's tag gives: a number chosen later is a stopping rule (VALIDITY, section 2.7). Where the runs name
-    no scale, the number that the file gives for any of its scales will do.
+    the sweep's tag gives: a number chosen later is a stopping rule (claims/README.md, section 2.7). Where the runs
+    name no scale, the number that the file gives for any of its scales will do.
     """
     declared = claims[0].pairs
     if isinstance(declared, Mapping):

@@ -1,7 +1,7 @@
 """claims.yaml -> checked claims; every complaint names the file, the line, the value and the remedy.
 
-VALIDITY's section 1 is the schema. `load` reads a file, `planned` says how many pairs a scale plans, `claims_sha`
-fixes what was declared; checks.py holds the claims against the configs before the first run.
+claims/README.md, section 1 shows the schema. `load` reads a file, `planned` says how many pairs a scale plans,
+`claims_sha` fixes what was declared; checks.py holds the claims against the configs before the first run.
 """
 
 from __future__ import annotations

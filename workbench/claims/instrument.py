@@ -1,4 +1,4 @@
-"""The A/A row: the first control run once more in every block, which may void a table (VALIDITY, section 3).
+"""The A/A row: the first control run again in every block, which may void a table (claims/README.md, section 3).
 
 It is judged as `same` with the smallest margin of the table: "instrument ok" where 1 (or 0) lies inside the 95%
 interval, "watch" where it lies outside, "instrument failed" where the interval lies wholly beyond the margin;

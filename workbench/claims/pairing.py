@@ -2,7 +2,7 @@
 
 A pair is treatment and control of one block and one condition. Its key is every param of the groups that describe
 the experiment, less the groups in which the arms name different values, plus the seed. Nothing is matched by name
-or by order, and nothing that does not match is dropped in silence (VALIDITY, sections 2.1, 2.5 and 2.6).
+or by order, and nothing that does not match is dropped in silence (claims/README.md, sections 2.1, 2.5 and 2.6).
 """
 
 from __future__ import annotations

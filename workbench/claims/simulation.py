@@ -2,7 +2,7 @@
 
     python -m workbench.claims.simulation [--tables 4000] [--seed 0] [--out rates.json]
 
-prints, with its standard error: how often the t interval covers the truth under VALIDITY's noises, how often a
+prints, with its standard error: how often the t interval covers the truth under its noises, how often a
 table of claims that sit at their bounds has any false verdict, how often the A/A arm voids a table or warns, and
 the power of the planned numbers of pairs. Exit code 1 where a rate breaks its promise by three standard errors.
 """
@@ -52,7 +52,7 @@ def rates(tables: int, seed: int = 0) -> list[Rate]:
 
 
 def coverage(rng: Generator, tables: int, blocks: Sequence[int] = (6, 8, 10, 12)) -> Iterator[Rate]:
-    """The 95% t interval of paired log-ratios, under the noises of VALIDITY's section 2.2."""
+    """The 95% t interval of paired log-ratios, under the noises of claims/README.md, section 2.2."""
     for name, (noise, either_arm, least) in NOISES.items():
         for n in blocks:
             y = noise(rng, (tables, n)) - (noise if either_arm else lognormal)(rng, (tables, n))
@@ -110,7 +110,7 @@ def instrument(rng: Generator, tables: int, n: int = 10, margin: float = math.lo
 
 
 def power(rng: Generator, tables: int) -> Iterator[Rate]:
-    """`higher` is reproduced with the pairs that VALIDITY's section 2.8 says give 90%, alone and first of 10."""
+    """`higher` is reproduced with the pairs of 90% power (claims/README.md, section 2.8), alone and first of 10."""
     for bound, noise, effect, alone, first_of_ten in (
         (1.00, 0.05, 1.10, 8, 14),
         (1.00, 0.10, 1.25, 7, 11),

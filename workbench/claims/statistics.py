@@ -2,7 +2,7 @@
 
 `y` holds effects on the scale of the statistic (logarithms for ratios), blocks along the last axis; leading axes
 are data sets of their own, which is how simulation.py runs thousands at once. A region is (low, high), the
-effects that a claim claims, infinite where it has no bound (VALIDITY, sections 1 and 2).
+effects that a claim claims, infinite where it has no bound (claims/README.md, sections 1 and 2).
 """
 
 from __future__ import annotations

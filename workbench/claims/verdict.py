@@ -1,7 +1,7 @@
 """Pairs -> effect, interval, verdict: what one row of a verdict table says, and how a measured row is decided.
 
-One rule (VALIDITY, section 2.3): the interval is held against the claimed region. Wholly inside: reproduced;
-wholly outside: contradicted; else inconclusive. `test` gives a row's p-values, Holm (table.py) decides which
+One rule (claims/README.md, section 2.3): the interval is held against the claimed region. Wholly inside:
+reproduced; wholly outside: contradicted; else inconclusive. `test` gives a row's p-values, Holm (table.py) decides which
 stand, `decide` words the verdict and asserts that the interval at the level of the decision says the same.
 """
 
@@ -122,7 +122,7 @@ class Tested:
 
 
 def test(row: Row) -> Tested:
-    """The p-values of a measured row (VALIDITY, sections 2.4 and 2.5)."""
+    """The p-values of a measured row (claims/README.md, sections 2.4 and 2.5)."""
     effects = row.pairs.effects()
     columns = effects if row.claim.scope == "every" else effects.mean(axis=1, keepdims=True)
     reasons = _undecidable(row, columns)

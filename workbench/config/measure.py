@@ -9,7 +9,7 @@ from workbench.config.schema import option
 
 @dataclass(frozen=True)
 class Measure:
-    """VALIDITY asks for one epoch or at least 200 batches, three passes, after 20 warm-up steps."""
+    """claims/README.md asks for one epoch or at least 200 batches, three passes, after 20 warm-up steps."""
 
     name: str = option("default", "", choices=["default", "off"])
     timing: bool = option(True, "have a timed window")

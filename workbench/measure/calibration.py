@@ -22,7 +22,7 @@ def calibrate(
 
     The best and not the mean: the question is what the machine can give just now, and whatever disturbs a
     product of a few milliseconds only ever makes it slower. At least `least` products, then until `seconds`
-    are over. It is a gate (VALIDITY.md, section 3) and never a divisor of a result.
+    are over. It is a gate (claims/README.md, section 3) and never a divisor of a result.
     """
     product = _product(size)
     product()  # the first call traces, and pages the operands in

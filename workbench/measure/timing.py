@@ -1,4 +1,4 @@
-"""The timed window: training steps over the same batches, several passes, as VALIDITY.md says."""
+"""The timed window: training steps over the same batches, several passes, as claims/README.md says."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def timed_window(
     replica of this process, None for one that has none left. `inject_sleep` is the positive control: 0.25 sleeps
     a quarter of the mean step of one untimed pass in each step, and must come out 1.25 times slower. Raises
     TimingError for an empty pass, passes that differ, or a step that never stops making graphs. Source:
-    VALIDITY.md, sections 0 and 3.
+    claims/README.md, its opening and section 3.
     """
     if passes < 1:
         raise TimingError(f"passes is {passes}: a timed window needs at least 1 (3 is usual)")

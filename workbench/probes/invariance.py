@@ -48,7 +48,7 @@ def correctness(
       are those of its training. The gradient's change is the norm of the difference over the norm.
 
     An example of length 0 has no outputs to compare; its final state must be the initial one. Relative means
-    |a - b| / max(|b|, 1e-3). Dropout is off. Source: the guide, passing sequence_length; VALIDITY.md.
+    |a - b| / max(|b|, 1e-3). Dropout is off. Source: the guide, passing sequence_length.
     """
     probe = _Probe(model, loss, mask)
     random = np.random.default_rng(seed_for(seed, "padding"))

@@ -18,8 +18,8 @@ from workbench.record import METRICS
 from workbench.report.comparison import FEWEST, LEVEL, Compared
 
 PER_STEP, LAST_STEP = 1e-5, 100
-"""Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100. From VALIDITY.md, where they wait
-for two real machines: provisional."""
+"""Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100. Provisional (claims/README.md,
+section 4)."""
 
 History = Sequence[tuple[int, float]]
 

@@ -1,7 +1,8 @@
 """Which verdicts of several claims.yaml files stand if all their claims are taken for one table.
 
 Each verdict keeps the level of its own file: a false verdict in a table has a chance of 5%. Over the tables of
-the whole guide together it has more; here Holm's procedure runs over all their hypotheses (VALIDITY, section 2.4).
+the whole guide together it has more; here Holm's procedure runs over all their hypotheses (claims/README.md,
+section 2.4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The A/A arm over many sweeps: does the control differ from itself more often than chance has it?
 
 One sweep's A/A arm notices a bias of 3% in half of the cases at best, so the rate over the sweeps is held against
-chance (VALIDITY, section 3).
+chance (claims/README.md, section 3).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from workbench.claims import Verdict
 from workbench.report import arms, figures, growth, tables
 from workbench.sweep import gate
 
-# VALIDITY, section 3: what a timed window must be
+# claims/README.md, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
 FEWEST_WARMUP_STEPS = 20
 
@@ -82,7 +82,7 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
 
 
 def short_window(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """What to warn of where the timed window was shorter than VALIDITY asks; empty where it was not."""
+    """What to warn of where the timed window was shorter than it must be; empty where it was not."""
     if facts.get("window_is_epoch"):
         return ""
     batches = arms.values(arms.counted(runs), "speed/batches").dropna()
@@ -95,7 +95,7 @@ def short_window(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 
 def short_warmup(runs: pd.DataFrame) -> str:
-    """What to warn of where training was timed sooner than VALIDITY allows, naming the arms; else empty."""
+    """What to warn of where training was timed sooner than it must be, naming the arms; else empty."""
     counted = arms.counted(runs)
     steps = arms.values(counted, "speed/warmup_steps")
     short = steps < FEWEST_WARMUP_STEPS
@@ -110,7 +110,7 @@ def short_warmup(runs: pd.DataFrame) -> str:
 
 
 def disturbed(runs: pd.DataFrame) -> str:
-    """How many timed runs VALIDITY's gate finds disturbed, by block with their ids; empty where none was timed.
+    """How many timed runs the gate finds disturbed, by block with their ids; empty where none was timed.
 
     All attempts and the control again are looked at, those set aside among them; the throw-away block is not.
     """
@@ -256,7 +256,7 @@ def _flags(verdicts: Sequence[Verdict]) -> str:
 
 def _facts(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     by_gate = (
-        f"disturbed, by VALIDITY's gate (calibrations {gate.CALIBRATION_SPREAD:.0%} apart, or foreign CPU over "
+        f"disturbed, by the gate (calibrations {gate.CALIBRATION_SPREAD:.0%} apart, or foreign CPU over "
         f"{gate.FOREIGN_CPU:.0%})"
     )
     rows = [(label, text) for label, text in [*_fact_rows(facts), (by_gate, disturbed(runs))] if text]

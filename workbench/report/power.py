@@ -55,7 +55,7 @@ def pairs_needed(
 ) -> int | None:
     """The fewest pairs that show `region` with chance `power` when the effect is `truth`; None above `most`.
 
-    Never below 6, under which no verdict is given. VALIDITY 2.8 has the table that this reproduces.
+    Never below 6, under which no verdict is given. This reproduces the table of claims/README.md, section 2.8.
 
     >>> pairs_needed((math.log(1.05), math.inf), math.log(1.25), noise=0.10)
     10

@@ -44,7 +44,7 @@ SAME, ONE_SIDE, OPPOSITE, OTHER_CLAIM = (
 def replicated(
     first: Sequence[Verdict], second: Sequence[Verdict], confidence: float = 0.95
 ) -> list[Replicate]:
-    """Hold the verdicts of a second result against those of a first (VALIDITY, section 4, V3)."""
+    """Hold the verdicts of a second result against those of a first (claims/README.md, section 4, V3)."""
     others = {one.claim: one for one in second}
     found = []
     for one in first:

@@ -2,7 +2,7 @@
 
 Each run has a calibration product directly before and after its timed window. A regression of the blocks' effects
 on the difference of the arms' calibrations gives the effect at equal calibration. It is not used for a verdict:
-it costs precision where the machine is steady (VALIDITY, section 3).
+it costs precision where the machine is steady (claims/README.md, section 3).
 """
 
 from __future__ import annotations
