@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,12 @@ from omegaconf import OmegaConf
 
 from workbench.__main__ import main
 from workbench.config import ConfigError
-from workbench.sweep import devices, launch
+from workbench.sweep import devices, launch, resume
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.devices import is_here, require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.launch import Launch
+from workbench.sweep.ledger import Changed, Ledger
 from workbench.sweep.worker import Outcome
 from workbench.sweep.workers import TF_CONFIG, tf_config
 
@@ -136,3 +138,14 @@ def test_where_a_launchers_workers_are() -> None:
         False,
     ]
     assert Launch("joblib", empty).is_here
+
+
+@pytest.mark.parametrize(("changed", "numbers"), [("keep", [2]), ("rerun", [1, 2])])
+def test_a_resumed_sweep_needs_the_devices_of_what_is_left_of_it(
+    monkeypatch: pytest.MonkeyPatch, job: Job, changed: str, numbers: list[int]
+) -> None:
+    jobs = [replace(job, number=number) for number in range(3)]
+    run = SimpleNamespace(attempt=1)
+    stock = Ledger(todo=jobs[1:], changed=[Changed(jobs[1], run, "its data")])
+    monkeypatch.setattr(resume, "take_stock", lambda *_: stock)
+    assert [one.number for one in resume.left(SimpleNamespace(), jobs, SimpleNamespace(), changed)] == numbers

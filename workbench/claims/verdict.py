@@ -1,8 +1,8 @@
 """Pairs -> effect, interval, verdict: what one row of a verdict table says, and how a measured row is decided.
 
 One rule (claims/README.md, section 2.3): the interval is held against the claimed region. Wholly inside:
-reproduced; wholly outside: contradicted; else inconclusive. `test` gives a row's p-values, Holm (table.py) decides which
-stand, `decide` words the verdict and asserts that the interval at the level of the decision says the same.
+reproduced; wholly outside: contradicted; else inconclusive. `test` gives a row's p-values, Holm (table.py) decides
+which stand, `decide` words the verdict and asserts that the interval at the level of the decision says the same.
 """
 
 from __future__ import annotations
