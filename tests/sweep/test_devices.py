@@ -101,14 +101,14 @@ def test_more_than_can_be_meant_is_a_slip(asked: list[str], job: Job, key: str, 
             if key.startswith("training"):
                 require_devices([changed(job, **{key.partition(".")[2]: right})])
             else:
-                devices.require_workers(OmegaConf.create({"launcher": {"n_jobs": right}}))
+                devices.require_workers("joblib", OmegaConf.create({"launcher": {"n_jobs": right}}))
 
 
 def test_no_worker_at_all_is_refused_and_one_a_core_is_not() -> None:
     for right in (-1, None, 1):
-        devices.require_workers(OmegaConf.create({"launcher": {"n_jobs": right}}))
+        devices.require_workers("joblib", OmegaConf.create({"launcher": {"n_jobs": right}}))
     with pytest.raises(ConfigError, match="must be at least 1, or -1"):
-        devices.require_workers(OmegaConf.create({"launcher": {"n_jobs": 0}}))
+        devices.require_workers("joblib", OmegaConf.create({"launcher": {"n_jobs": 0}}))
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -123,6 +123,23 @@ def test_a_launcher_whose_workers_are_elsewhere_is_not_judged_by_this_machine(
         with pytest.raises(AssertionError, match="something was run"):
             main(["-m", "training.device=gpu"])
         assert asked == []
+
+
+def test_a_task_of_ray_that_would_wait_for_ever_is_refused(asked: list[str]) -> None:
+    def require(cpus: int | None, gpus: int | None, address: str | None = None, **remote: int) -> None:
+        init = {"num_cpus": cpus, "num_gpus": gpus, "address": address}
+        devices.require_workers(
+            "ray", OmegaConf.create({"launcher": {"ray": {"init": init, "remote": remote}}})
+        )
+
+    require(None, None, num_cpus=2, num_gpus=1)
+    require(None, 0, num_cpus=3, num_gpus=1, address="auto")
+    with pytest.raises(
+        ConfigError, match=r"ray.remote.num_cpus=3: is what one task takes, .* it has 2; take no more"
+    ):
+        require(None, None, num_cpus=3)
+    with pytest.raises(ConfigError, match=r"ray.remote.num_gpus=1: .* it has 0"):
+        require(4, 0, num_cpus=3, num_gpus=1)
 
 
 def test_where_a_launchers_workers_are() -> None:

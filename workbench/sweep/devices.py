@@ -6,6 +6,7 @@ job does and then ends. Jobs that take what there is, as by default, ask nothing
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -61,17 +62,24 @@ def _cores() -> int:
 def is_here(launcher: str, hydra: Any) -> bool:
     """Whether a launcher's workers are known to run on this machine."""
     if launcher == "ray":
-        return hydra.launcher.ray.init.get("address", "elsewhere") is None
+        return hydra.launcher.ray.init.get("address", "elsewhere") is None and "RAY_ADDRESS" not in os.environ
     return launcher in _ON_THIS_MACHINE
 
 
-def require_workers(hydra: Any) -> None:
-    """Raise ConfigError where a launcher is to start no workers on this machine, or more than can be meant."""
+def require_workers(launcher: str, hydra: Any) -> None:
+    """Raise ConfigError where a launcher is to start no workers here, more than can be meant, or waits for ever."""
     key, count = "hydra.launcher.n_jobs", hydra.launcher.get("n_jobs")
     if count == 0:
         raise ConfigError([Problem(key, 0, "must be at least 1, or -1 for one a core")])
     if isinstance(count, int) and count > _PROCESSES_A_CORE * _cores():
         raise ConfigError([_slip(key, count, _PROCESSES_A_CORE)])
+    if launcher == "ray" and is_here(launcher, hydra):
+        ray = hydra.launcher.ray
+        for kind, there in (("num_cpus", ray.init.num_cpus or _cores()), ("num_gpus", ray.init.num_gpus)):
+            wanted = ray.remote.get(kind) or 0
+            if there is not None and wanted > there:
+                remedy = f"is what one task takes, and Ray would wait for ever: it has {there}; take no more"
+                raise ConfigError([Problem(f"hydra.launcher.ray.remote.{kind}", wanted, remedy)])
 
 
 def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:

@@ -76,7 +76,7 @@ class Launch:
             if not is_there(module):
                 remedy = f"pip install 'rnn-workbench[{ours[1]}]'" if ours else "install its plugin"
                 raise ConfigError([Problem("hydra/launcher", name, f"{module} is not installed: {remedy}")])
-        require_workers(hydra)
+        require_workers(name, hydra)
         return cls(name, hydra)
 
     def run(
