@@ -55,7 +55,7 @@ def changed(job: Job, **training: object) -> Job:
         ["training.device=gpu"],
         ["-m", "training.device=gpu", "seed=1,2,3"],
         ["-m", "rnn=cudnn,packed"],
-        ["-m", "sweep.experiments=[padding_ablation,loss_masking_ablation]", "training.device=gpu"],
+        ["-m", "sweep.experiments=[controls,tagger]", "training.device=gpu"],
         ["training.strategy=mirrored", "training.workers=2", "data.batch_size=32", "data.shards=2"],
     ],
 )
