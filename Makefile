@@ -27,7 +27,7 @@ ablation: $(READY) ## the padding ablation to its verdicts
 	$(BIN)/python -m workbench +experiment=padding_ablation -m
 
 bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SIZE=quick: the goals)
-	$(BIN)/python -m workbench.peers --size $(SIZE)
+	$(BIN)/python -m experiments.peers --size $(SIZE)
 
 test: $(READY) ## every test (TESTS=tests/cells: those)
 	$(BIN)/python -m pytest --numprocesses auto --dist load $(TESTS)

@@ -70,16 +70,13 @@ def _run(
     config: Config, channel: Channel, folder: Path | None, made_by: MadeBy, loading: Loading
 ) -> RunRecord:
     from workbench.data.storage import storage
-    from workbench.measure.device import configure
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
     from workbench.training import make_train_step, set_determinism, train, weights_digest
 
     record = RunRecord()
     training = config.training
-    count = training.workers if training.strategy == "mirrored" else 1
-    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads, count=count)
-    _check_runner(config)
+    device = set_devices(config, training.workers if training.strategy == "mirrored" else 1)
     distribution = _distribution(config, device["device"], channel)
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
@@ -223,12 +220,16 @@ def _window(step: Any, data: Feed) -> Callable[[], Any]:
     return lambda: step.feed([data.window(replica) for replica in step.distribution.mine])
 
 
-def _check_runner(config: Config) -> None:
-    """Refuses a runner that this machine does not have, before anything runs."""
+def set_devices(config: Config, count: int) -> dict[str, Any]:
+    """Set `count` devices up as the configuration says; refuses what this machine has not, before anything runs."""
+    from workbench.measure.device import configure
     from workbench.rnn.cudnn import check_machine
 
+    training = config.training
+    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads, count=count)
     if config.rnn.unroll == "cudnn":
         check_machine(lengths=config.rnn.pass_lengths)
+    return device
 
 
 def _kernels(config: Config, model: Any) -> dict[str, str]:
@@ -463,6 +464,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m workbench.run", description=__doc__)
     parser.add_argument("frozen", type=Path, help="a frozen configuration")
     parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
+    parser.add_argument("--devices", action="store_true", help="see whether its devices are there, no more")
     parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
     parser.add_argument(
         "--made-by", type=Path, help="what was planned to make the numbers: JSON, of MadeBy's fields"
@@ -478,7 +480,11 @@ def main(arguments: list[str]) -> int:
         config = Config.of(yaml.safe_load(given.frozen.read_text()))
         if config.workbench.memory_limit_mb:
             limit_memory(config.workbench.memory_limit_mb)
-        if given.prepare:
+        if given.devices:
+            here = number_in_cluster(config.training) is None  # else each machine has one of the replicas
+            set_devices(config, config.training.workers if here else 1)
+            channel.send("result", devices="are there")
+        elif given.prepare:
             from workbench.data.shards import open_dataset
 
             folder = prepare(config)

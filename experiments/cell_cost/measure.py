@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tensorflow as tf
 
+from experiments.timing import quartiles, rounds, step_seconds
 from workbench.cells import CELLS
 from workbench.cells.composition import Wrapping, compose_cell
 from workbench.provenance import git, machine, versions
@@ -46,7 +44,7 @@ def step_of(cell: object, inputs: tf.Tensor) -> Callable[[], object]:
     return lambda: step()[0].numpy()
 
 
-def measure(rounds: int, steps: int) -> list[dict[str, object]]:
+def measure(turns: int, steps: int) -> list[dict[str, object]]:
     """A row a cell: its parameters, the median time of a step in ms, its ratio to the LSTM with quartiles."""
     inputs = tf.random.stateless_normal([B, T, D], seed=[1, 2])
     named = {name: compose_cell(name, H) for name in CELLS}
@@ -54,34 +52,28 @@ def measure(rounds: int, steps: int) -> list[dict[str, object]]:
     run = {}
     for name, cell in named.items():
         cell.build((None, D))
-        run[name] = step_of(cell, inputs)
-        for _ in range(3):
-            run[name]()
-    times: dict[str, list[float]] = {name: [] for name in run}
-    order = list(run)
-    shuffle = random.Random(1)
-    for _ in range(rounds):
-        shuffle.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            for _ in range(steps):
-                run[name]()
-            times[name].append((time.perf_counter() - start) / steps)
+        run[name] = several(step_of(cell, inputs), steps)
+        run[name](0)
+    times = rounds(run, 1, seconds=0, least=turns, most=turns, seed=1)
     rows = []
     for name, cell in named.items():
-        ratios = [own / lstm for own, lstm in zip(times[name], times["lstm"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        low, middle, high = quartiles(times[name], times["lstm"])
         rows.append(
             {
                 "cell": name,
                 "parameters": int(sum(tf.size(v) for v in cell.trainable_variables)),
-                "ms": round(1e3 * statistics.median(times[name]), 2),
+                "ms": round(1e3 * step_seconds(times[name]) / steps, 2),
                 "ratio": round(middle, 2),
                 "low": round(low, 2),
                 "high": round(high, 2),
             }
         )
     return rows
+
+
+def several(step: Callable[[], object], times: int) -> Callable[[int], object]:
+    """A step taken several times, as what is timed at once."""
+    return lambda _: [step() for _ in range(times)]
 
 
 def main() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import statistics
 import sys
 import tempfile
 import time
@@ -21,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import tensorflow as tf
 
+from experiments.timing import quartiles, rounds, step_seconds
 from workbench.data.held import hold_parsed
 from workbench.data.manifest import Manifest
 from workbench.data.pipeline import batches, plan_batches
@@ -82,28 +81,20 @@ def check_equal(ways: dict[str, Callable[[], Iterable[Any]]]) -> None:
                 np.testing.assert_array_equal(batch[part], values, err_msg=f"{name}: {part}")
 
 
-def reading(folder: Path, manifest: Manifest, rounds: int) -> list[dict[str, Any]]:
+def reading(folder: Path, manifest: Manifest, turns: int) -> list[dict[str, Any]]:
     """A row a pipeline: examples/s, and how many times the guide's in the same round, median and quartiles."""
     ways = pipelines(folder, manifest)
     check_equal(ways)
     examples = manifest.splits["train"].examples
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    order, shuffle = list(ways), random.Random(1)
-    for _ in range(rounds):
-        shuffle.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            for _ in ways[name]():
-                pass
-            rates[name].append(examples / (time.perf_counter() - start))
+    calls = {name: lambda _, way=way: sum(1 for _ in way()) for name, way in ways.items()}
+    times = rounds(calls, 1, seconds=0, least=turns, most=turns, seed=1)
     rows = []
-    for name, own in rates.items():
-        ratios = [rate / guides for rate, guides in zip(own, rates["guide"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+    for name, taken in times.items():
+        low, middle, high = quartiles(times["guide"], taken)
         rows.append(
             {
                 "pipeline": name,
-                "examples_per_s": round(statistics.median(own)),
+                "examples_per_s": round(examples / step_seconds(taken)),
                 "ratio": round(middle, 2),
                 "low": round(low, 2),
                 "high": round(high, 2),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import random
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import tensorflow as tf
-from scipy import stats
 
+from experiments.timing import ratio, rounds, step_seconds
 from workbench.cells import CELLS
 from workbench.provenance import git, machine, versions
 from workbench.rnn import RNNS
@@ -54,7 +51,7 @@ def step_of(arm: str, batch: int, units: int) -> Callable[[], np.ndarray]:
     return lambda: np.concatenate([tensor.numpy().ravel() for tensor in step()])
 
 
-def measure(batch: int, units: int, rounds: int) -> list[dict[str, object]]:
+def measure(batch: int, units: int, turns: int) -> list[dict[str, object]]:
     """A row an arm: first call, median step, and its speed as a ratio to static's with a 95% t interval."""
     run, first = {}, {}
     for arm in ARMS:
@@ -68,25 +65,15 @@ def measure(batch: int, units: int, rounds: int) -> list[dict[str, object]]:
         worst = np.max(np.abs(values - reference)) / np.max(np.abs(reference))
         if not worst < 1e-5:
             raise ValueError(f"{arm} differs from static by {worst:.1e} of the largest value: not timed")
-    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    order, shuffle = list(ARMS), random.Random(1)
-    for _ in range(rounds):
-        shuffle.shuffle(order)
-        for arm in order:
-            start = time.perf_counter()
-            run[arm]()
-            times[arm].append(time.perf_counter() - start)
+    calls = {arm: lambda _, step=run[arm]: step() for arm in ARMS}
+    times = rounds(calls, 1, seconds=0, least=turns, most=turns, seed=1)
     rows = []
     for arm in ARMS:
-        logs = [math.log(s / t) for s, t in zip(times["static"], times[arm], strict=True)]
+        value, low, high = ratio(times["static"], times[arm])
         row = {"batch": batch, "units": units, "arm": arm, "first_call_s": round(first[arm], 2)}
-        row |= {
-            "ms": round(1e3 * statistics.median(times[arm]), 1),
-            "ratio": round(math.exp(np.mean(logs)), 2),
-        }
+        row |= {"ms": round(1e3 * step_seconds(times[arm]), 1), "ratio": round(value, 2)}
         if arm != "static":
-            low, high = stats.t.interval(0.95, rounds - 1, np.mean(logs), stats.sem(logs))
-            row |= {"low": round(math.exp(low), 2), "high": round(math.exp(high), 2)}
+            row |= {"low": round(low, 2), "high": round(high, 2)}
         rows.append(row)
     return rows
 

@@ -12,8 +12,7 @@ ROOT = Path(workbench.__file__).parent
 CODE = {
     path.relative_to(ROOT).as_posix(): re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     for path in ROOT.rglob("*.py")
-    if path.parent.name != "peers"  # its settings are the cells that it measures
-    and path.name != "former_names.py"  # what old records call them
+    if path.name != "former_names.py"  # what old records call them
 }
 # The table, the schema, the names in TF 1.15.
 FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py", "cells/tf1_names.py"}

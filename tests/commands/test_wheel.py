@@ -66,5 +66,6 @@ def test_the_wheel_composes_every_experiment_and_judges_from_elsewhere(tmp_path:
     found = json.loads(done.stdout)
     assert found["package"].startswith(str(site))
     assert found["conf"].startswith(str(site))
+    assert (site / "workbench" / "claims" / "README.md").is_file()
     assert found["arms"]["padding_ablation"] == 9
     assert found["verdicts"] == json.loads((RESULTS / "verdicts.json").read_text())

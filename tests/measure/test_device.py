@@ -68,10 +68,19 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_set(monkeypatch: pyte
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     fake = FakeTensorFlow(0)
     with pytest.raises(
-        DeviceError, match=r"device is gpu, but TensorFlow sees none.*it is '-1'.*take device cpu"
+        DeviceError,
+        match=r"training.device=gpu: TensorFlow sees no GPU.*it is '-1'.*take training.device=cpu",
     ):
         configure("gpu", tensorflow=fake)
     assert fake.calls == {}
+
+
+def test_fewer_gpus_than_replicas_are_refused() -> None:
+    with pytest.raises(
+        DeviceError, match=r"^training.workers=3: each replica needs a GPU .* TensorFlow sees 2; take"
+    ):
+        configure("auto", count=3, tensorflow=FakeTensorFlow(2))
+    assert configure("auto", count=2, tensorflow=FakeTensorFlow(3))["device"] == "gpu"
 
 
 def test_threads_and_tf32_are_set_and_recorded() -> None:

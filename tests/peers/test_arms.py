@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.peers import arms
-from workbench.peers.ceiling import row_counts, steps_of
-from workbench.peers.check import require_equal
-from workbench.peers.settings import Setting
-from workbench.peers.work import batch_of
-from workbench.peers.worker import _without_more_padding
+from experiments.peers import arms
+from experiments.peers.ceiling import row_counts, steps_of
+from experiments.peers.check import require_equal
+from experiments.peers.settings import Setting
+from experiments.peers.work import batch_of
+from experiments.peers.worker import _without_more_padding
 
 LENGTHS = np.array([5, 2, 3], "int32")
 LSTM, GRU, BEFORE = (Setting(cell, 3, 4, "equal") for cell in ("lstm", "gru", "gru_before"))
@@ -46,7 +46,7 @@ def test_pytorch_computes_it_too(setting, name):
     pytest.importorskip(
         "torch", reason="PyTorch is an extra of the benchmark: pip install 'rnn-workbench[bench]'"
     )
-    from workbench.peers import torch_arms
+    from experiments.peers import torch_arms
 
     if setting.both and name == "torch_padded":
         with pytest.raises(AssertionError, match="is off by"):  # it runs backward over the padding first

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workbench.peers.check import DisagreementError, Result, error, loss, require_equal
-from workbench.peers.settings import Setting
-from workbench.peers.work import Batch, batch_of
+from experiments.peers.check import DisagreementError, Result, error, loss, require_equal
+from experiments.peers.settings import Setting
+from experiments.peers.work import Batch, batch_of
 
 SETTING = Setting("gru", 2, 3, "equal")
 

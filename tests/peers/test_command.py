@@ -1,4 +1,4 @@
-"""`python -m workbench.peers`: what it prints and writes, both exit codes."""
+"""`python -m experiments.peers`: what it prints and writes, both exit codes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from workbench.peers import __main__ as command
-from workbench.peers import measure
-from workbench.peers.settings import Job, Setting, never_slower
+from experiments.peers import __main__ as command
+from experiments.peers import measure
+from experiments.peers.settings import Job, Setting, never_slower
 
 
 def test_what_cannot_be_is_refused_with_what_there_is(capsys, monkeypatch, tmp_path):
@@ -18,7 +18,7 @@ def test_what_cannot_be_is_refused_with_what_there_is(capsys, monkeypatch, tmp_p
     assert command.main(["--arms", "packed,keras_lstm"]) == 2
     assert "keras_lstm is no arm; there are packed" in capsys.readouterr().err
     assert command.main(["--commit-results"]) == 2
-    assert "nothing was measured yet; run python -m workbench.peers first" in capsys.readouterr().err
+    assert "nothing was measured yet; run python -m experiments.peers first" in capsys.readouterr().err
 
 
 def test_settings_are_listed_without_a_run(capsys):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from workbench.peers import report
-from workbench.peers.rows import rows_of
-from workbench.peers.settings import SIZES, Goal, Job, Setting, can
-from workbench.peers.worker import Measured, Outcome
+from experiments.peers import report
+from experiments.peers.rows import rows_of
+from experiments.peers.settings import SIZES, Goal, Job, Setting, can
+from experiments.peers.worker import Measured, Outcome
 
 SETTING = Setting("lstm", 4, 8, "geometric_100")
 FACTS = {"threads": "2", "device": "CPU", "PyTorch": "1", "minutes": "1", "machine.cpu": "a CPU"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.peers.timing import ratio, rounds, step_seconds
+from experiments.timing import quartiles, ratio, rounds, step_seconds
 
 
 class Clock:
@@ -67,3 +67,8 @@ def test_a_ratio_and_its_interval_are_those_of_a_paired_t_test():
 def test_a_slow_turn_does_not_move_the_time_of_a_step():
     taken = np.array([[1.0, 3.0], [1.0, 3.0], [9.0, 3.0]])
     assert step_seconds(taken) == 2.0
+
+
+def test_quartiles_are_those_of_the_ratios_of_turns():
+    below = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
+    assert quartiles(below * [[3.0], [1.0], [2.0]], below) == (1.0, 2.0, 3.0)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from workbench.config import ConfigError
 from workbench.report import arms, assemble
 from workbench.sweep import conduct, spawner
 from workbench.sweep.conduct import Conductor, PrepareError
@@ -243,3 +246,17 @@ def test_passwords_are_in_no_frozen_file(conductor: Conductor, job: Job) -> None
     written = [path for path in conductor.folder.rglob("*") if path.is_file()]
     assert written
     assert not any(password.encode() in path.read_bytes() for path in written)
+
+
+def test_fewer_files_than_replicas_are_refused_once_the_data_is_there(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [SimpleNamespace(split="train"), SimpleNamespace(split="train"), SimpleNamespace(split="test")]
+    monkeypatch.setattr(conduct, "load_manifest", lambda folder: SimpleNamespace(shards=files))
+    for workers in (1, 2, 3):
+        tree = {**job.tree, "training": {**job.tree["training"], "workers": workers}}
+        words = (
+            "^training.workers=3: each replica reads files of its own, and the training split in .* has 2;"
+        )
+        with pytest.raises(ConfigError, match=words) if workers == 3 else nullcontext():
+            conductor.prepare([replace(job, tree=tree)])

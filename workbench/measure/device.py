@@ -39,15 +39,15 @@ def configure(
     gpus = config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise DeviceError(
-            "device is gpu, but TensorFlow sees none. Look at `nvidia-smi`, install the gpu extra "
+            "training.device=gpu: TensorFlow sees no GPU. Look at `nvidia-smi`, install the gpu extra "
             "(pip install 'rnn-workbench[gpu]'), and see that CUDA_VISIBLE_DEVICES hides none "
-            f"(it is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); or take device cpu"
+            f"(it is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); or take training.device=cpu"
         )
     chosen = gpus[:count] if device in ("auto", "gpu") else []
     if chosen and len(chosen) < count:
         raise DeviceError(
-            f"{count} GPUs are needed, one for each replica, and TensorFlow sees {len(gpus)}: take fewer "
-            "training.workers, or training.device=cpu"
+            f"training.workers={count}: each replica needs a GPU of its own, and TensorFlow sees {len(gpus)}; take "
+            "fewer, or training.device=cpu"
         )
     try:
         config.set_visible_devices(chosen, "GPU")

@@ -218,13 +218,13 @@ def check_machine(*, lengths: bool = True) -> None:
     """Refuses in words, before anything runs, a machine on which this runner cannot run rightly."""
     if not tf.config.list_logical_devices("GPU"):
         raise RuntimeError(
-            "rnn=cudnn runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it): take "
+            "rnn=cudnn: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it); take "
             "rnn=packed or rnn=keras."
         )
     wrong = _wrong_version(cudnn_version(), tf.sysconfig.get_build_info().get("cudnn_version"))
     if lengths and wrong:
         raise RuntimeError(
-            f"rnn=cudnn under sequence lengths: {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
+            f"rnn=cudnn: under sequence lengths, {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
             "corrupt results there: install cuDNN 8.9.1 or later, or take rnn=packed."
         )
 

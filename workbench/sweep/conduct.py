@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
-from workbench.config import EXPERIMENT_GROUPS, flatten
+from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
 from workbench.config.data import HOW_READ
+from workbench.data.manifest import load_manifest
 from workbench.identity import identity
 from workbench.record import AGAIN, ARM, ASIDE, RERUN, THROW_AWAY, arm_of, arm_tag
 from workbench.sweep.frozen import publishable
@@ -91,6 +92,7 @@ class Conductor:
 
         Raises:
             PrepareError: with the reason, which names the file and the remedy.
+            ConfigError: a data set has fewer files than a job has replicas.
         """
         for job in jobs:
             key = data_key(job.tree)
@@ -105,7 +107,7 @@ class Conductor:
                     on_message=self._say,
                     environment=variables(job),
                     time_limit_s=job.tree["workbench"].get("prepare_limit_s"),
-                    spawner=self._spawner(jobs[0].block, variables(job)),
+                    spawner=self.spawner(jobs[0].block, variables(job)),
                 )
                 if outcome.status != "killed":
                     break
@@ -115,6 +117,8 @@ class Conductor:
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
+        for job in jobs:
+            _require_shards(job.tree, self.prepared[data_key(job.tree)].folder)
 
     def fingerprint(self, job: Job) -> str:
         """What the data of a job is; it must have been prepared."""
@@ -172,7 +176,7 @@ class Conductor:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
         freeze(job.tree, folder)
         fingerprint, made_by = self.fingerprint(job), self.origin.made_by(job.tree)
-        spawner = self._spawner(job.block, variables(job))
+        spawner = self.spawner(job.block, variables(job))
         environment = {**({} if self.forks else random_environment()), **variables(job)}
         run_id = self.tracker.start(
             self.experiment,
@@ -266,7 +270,7 @@ class Conductor:
             self._server.close()
             self._server = None
 
-    def _spawner(self, block: int, given: Mapping[str, str]) -> Spawner:
+    def spawner(self, block: int, given: Mapping[str, str]) -> Spawner:
         """A new fork server for each block: the memory layout belongs to the block, as the seed does.
 
         One also for other variables of a job: what TensorFlow reads when it is imported, the server has read.
@@ -327,6 +331,20 @@ def freeze(tree: Tree, folder: Path) -> Path:
     path = folder / CONFIG
     path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))
     return path
+
+
+def _require_shards(tree: Tree, folder: str) -> None:
+    """Raise ConfigError where the replicas of a run have not each a file of the training split to read."""
+    workers = tree["training"]["workers"]
+    if workers == 1:
+        return
+    files = sum(shard.split == "train" for shard in load_manifest(folder).shards)
+    if files < workers:
+        remedy = (
+            f"each replica reads files of its own, and the training split in {folder} has {files}; take fewer, or "
+            "write the data set in more files (data.shards, where it is made here)"
+        )
+        raise ConfigError([Problem("training.workers", workers, remedy)])
 
 
 def _hung(tree: Tree, folder: Path) -> str:

@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from workbench.config import Config, ConfigError, Problem
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
+from workbench.sweep.devices import is_here, require_workers
 from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import close_dead, jobs_have_run
@@ -53,12 +54,17 @@ class Launch:
     def __init__(self, name: str, hydra: DictConfig) -> None:
         self.name, self._hydra = name, hydra
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its workers are known to run on this machine."""
+        return is_here(self.name, self._hydra)
+
     @classmethod
     def chosen(cls, compose: Composer, overrides: Sequence[str]) -> Launch | None:
         """What `hydra/launcher=` names; None for Hydra's basic one, in whose place the sweep's own loop runs.
 
         Raises:
-            ConfigError: its package is not installed.
+            ConfigError: its package is not installed, or its workers are none or too many.
         """
         hydra = compose.hydra(overrides)
         name = hydra.runtime.choices["hydra/launcher"]
@@ -70,6 +76,7 @@ class Launch:
             if not is_there(module):
                 remedy = f"pip install 'rnn-workbench[{ours[1]}]'" if ours else "install its plugin"
                 raise ConfigError([Problem("hydra/launcher", name, f"{module} is not installed: {remedy}")])
+        require_workers(name, hydra)
         return cls(name, hydra)
 
     def run(

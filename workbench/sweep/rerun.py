@@ -22,6 +22,7 @@ from workbench.report.comparison import Compared, compare_runs, counts, equal_ru
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.report.recorded import what_was_deleted
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
+from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.ledger import REQUEUED, SUPERSEDED
 from workbench.sweep.origin import Origin
@@ -65,7 +66,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
 
     Raises:
         ConfigError: there is no such run, it has not finished, its configuration is one that this code does not
-            take, or its data is no longer what it was.
+            take, its data is no longer what it was, or this machine has not the devices.
         PrepareError: its data cannot be had.
         TrackingError: its record is not whole.
     """
@@ -81,6 +82,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
         close_dead_runs(conductor)
         with closing(conductor):
             conductor.forks = recorded[0].forks
+            require_devices((one.job for one in recorded), conductor)
             conductor.prepare([one.job for one in recorded])
             _same_data(recorded, conductor)
             for one in recorded:

@@ -218,6 +218,16 @@ def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> lis
     return said
 
 
+def left(
+    earlier: Earlier, jobs: Sequence[Job], tracker: Tracker, origin: Origin, changed: str, *, pairs: bool
+) -> list[Job]:
+    """What is still to be run, as far as it is known before the data is prepared; raises as `decide` does."""
+    found = take_stock(earlier, jobs, tracker, origin)
+    decide(found, earlier, changed, pairs=pairs)
+    again = {one.job.number for one in found.again}
+    return [job for job in jobs if job in found.todo or job.number in again]
+
+
 def settle(
     found: Ledger,
     earlier: Earlier,

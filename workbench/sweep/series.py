@@ -13,7 +13,9 @@ from workbench.provenance import without_passwords
 from workbench.report import guide, recorded
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError, new_sweep_id
+from workbench.sweep.devices import require_devices
 from workbench.sweep.journal import RecordLostError
+from workbench.sweep.launch import Launch
 from workbench.sweep.listing import counted
 from workbench.sweep.overrides import plain
 from workbench.sweep.planning import plan_sweep
@@ -68,6 +70,9 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     config = next(config for config, _, _ in planned.values())
     if config.workbench.dry_run:
         return 0
+    launch = Launch.chosen(compose, plain(compose.read(given[series.experiments[0]])))
+    if not config.workbench.resume and (not launch or launch.is_here):
+        require_devices(job for _, _, plan in planned.values() for job in plan.jobs)
     codes: dict[str, int] = {}
     ended: list[str] = []
     has_run = False

@@ -23,6 +23,7 @@ from workbench.repositories import committed_at
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer, lacking
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
+from workbench.sweep.devices import require_devices
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
 from workbench.sweep.grid import Job, Plan, checked
 from workbench.sweep.honoured import PARAMS
@@ -77,6 +78,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
         conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
         close_dead_runs(conductor)
         with closing(conductor):
+            require_devices([job], conductor)
             conductor.prepare([job])
             ended = conductor.run(job)
     if ended.outcome.status != "finished":
@@ -110,6 +112,7 @@ def _refuse_what_makes_a_sweep(config: Config, params: Mapping[str, object]) -> 
 
 def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
     """Be a worker of a run that the chief, on another machine, records; 0, or 1 where this one's part failed."""
+    require_devices([job])
     with tempfile.TemporaryDirectory(prefix="workbench-worker-") as folder:
         frozen = freeze(job.tree, Path(folder))
         outcome = run_child(
@@ -189,6 +192,11 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         )
         close_dead_runs(conductor)
         with closing(conductor):
+            if not launch or launch.is_here:
+                jobs = planned.jobs
+                if earlier:
+                    jobs = resume.left(earlier, jobs, tracker, origin, changed, pairs=bool(declared))
+                require_devices(jobs, conductor)
             conductor.prepare(planned.jobs)
             known = Ledger(todo=planned.jobs)
             if earlier:

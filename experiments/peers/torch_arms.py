@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.peers.check import Result
-from workbench.peers.settings import TORCH_PACKED, Setting
-from workbench.peers.work import INPUTS, Batch, weights
+from experiments.peers.check import Result
+from experiments.peers.settings import TORCH_PACKED, Setting
+from experiments.peers.work import INPUTS, Batch, weights
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from workbench.peers.processes import Processes, sees_gpu
-from workbench.peers.rows import Row, rows_of
-from workbench.peers.settings import ARMS, TORCH, Job, can, in_order, on_gpu
-from workbench.peers.worker import Machine, Measured, Outcome, has_torch, run_alone, run_job, run_memory
+from experiments.peers.processes import Processes, sees_gpu
+from experiments.peers.rows import Row, rows_of
+from experiments.peers.settings import ARMS, TORCH, Job, can, in_order, on_gpu
+from experiments.peers.worker import Machine, Measured, Outcome, has_torch, run_alone, run_job, run_memory
 from workbench.provenance import environment, machine, versions
 from workbench.repositories import git
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workbench.peers.lengths import draw
-from workbench.peers.settings import BATCHES, GATES, Setting
+from experiments.peers.lengths import draw
+from experiments.peers.settings import BATCHES, GATES, Setting
 
 INPUTS = 64
 

@@ -1,9 +1,9 @@
 """This project's runners beside Keras, TensorFlow 1's runners and PyTorch, in one training step.
 
-python -m workbench.peers                          # every setting; experiments/peers/README.md says how long
-python -m workbench.peers --size quick             # the goals, in five minutes
-python -m workbench.peers --size quick --only gru --arms packed,keras_layer       # some of it, written nowhere
-python -m workbench.peers --commit-results         # what was last measured into experiments/peers/results/
+python -m experiments.peers                          # every setting; experiments/peers/README.md says how long
+python -m experiments.peers --size quick             # the goals, in five minutes
+python -m experiments.peers --size quick --only gru --arms packed,keras_layer       # some of it, written nowhere
+python -m experiments.peers --commit-results         # what was last measured into experiments/peers/results/
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workbench.peers import report
-from workbench.peers.measure import measure, select
-from workbench.peers.settings import ARMS, SIZES
+from experiments.peers import report
+from experiments.peers.measure import measure, select
+from experiments.peers.settings import ARMS, SIZES
 from workbench.places import results_folder
 from workbench.provenance import machine
 
@@ -28,7 +28,7 @@ OUT = Path("mlruns/peers.json")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0, or 2 where there is nothing to measure or to commit. A missed goal is a finding."""
     parser = argparse.ArgumentParser(
-        prog="python -m workbench.peers",
+        prog="python -m experiments.peers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.peers.work import Batch
+from experiments.peers.work import Batch
 
 TOLERANCE = 5e-5
 """Largest error of loss, outputs or a gradient in float32, relative to the largest magnitude in it (or 1)."""

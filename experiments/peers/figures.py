@@ -10,8 +10,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from workbench.peers.rows import Row
-from workbench.peers.settings import KERAS, PACKED, TORCH
+from experiments.peers.rows import Row
+from experiments.peers.settings import KERAS, PACKED, TORCH
 from workbench.report.figures import INK, PALETTE, SIZES, new_figure, save_figure
 
 COLOURS = dict(zip((PACKED, KERAS, *TORCH, "dynamic"), PALETTE, strict=False))

@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 PRELOADED = (
-    "workbench.peers.arms",
-    "workbench.peers.worker",
+    "experiments.peers.arms",
+    "experiments.peers.worker",
     "workbench.measure.memory",
     "workbench.measure.device",
 )

@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments.peers.ceiling import plain_ceiling, xla_ceiling
+from experiments.peers.check import Result
+from experiments.peers.settings import CEILING, CEILINGS, GATES, KERAS, OPTIONS, Setting
+from experiments.peers.work import INPUTS, Batch, other_weights, states_of, weights
 from workbench.cells.base import output_size
 from workbench.cells.composition import compose_cell
 from workbench.masking import sequence_mask
-from workbench.peers.ceiling import plain_ceiling, xla_ceiling
-from workbench.peers.check import Result
-from workbench.peers.settings import CEILING, CEILINGS, GATES, KERAS, OPTIONS, Setting
-from workbench.peers.work import INPUTS, Batch, other_weights, states_of, weights
 from workbench.rnn import RNNS, bidirectional_rnn
 
 Variables = dict[str, tf.Variable]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.peers.lengths import CUT, NAMES
+from experiments.peers.lengths import CUT, NAMES
 
 GATES = {"lstm": 4, "gru": 3, "gru_before": 3}
 """Cells that Keras has (PyTorch has no GRU that resets before the product), and their gates."""

@@ -11,9 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from workbench.peers.figures import write_figures
-from workbench.peers.rows import Row, against
-from workbench.peers.settings import ARMS, KERAS, PACKED, QUANTITIES, TORCH
+from experiments.peers.figures import write_figures
+from experiments.peers.rows import Row, against
+from experiments.peers.settings import ARMS, KERAS, PACKED, QUANTITIES, TORCH
 from workbench.report.tables import markdown
 
 PEERS = (KERAS, *TORCH, "dynamic")
@@ -60,7 +60,7 @@ def folder_of(out: Path) -> Path:
 def commit(out: Path, folder: Path) -> None:
     """Copies what was last measured to where it is committed."""
     if not out.is_file():
-        raise FileNotFoundError(f"{out}: nothing was measured yet; run python -m workbench.peers first")
+        raise FileNotFoundError(f"{out}: nothing was measured yet; run python -m experiments.peers first")
     folder.mkdir(parents=True, exist_ok=True)
     for path in [out, *sorted(folder_of(out).iterdir())]:
         shutil.copyfile(path, folder / path.name)

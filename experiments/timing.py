@@ -1,9 +1,14 @@
-"""Interleaved rounds, and what they say: medians, and paired ratios with their interval."""
+"""Calls timed in interleaved rounds, and what that says: medians, and paired ratios with interval or quartiles.
+
+For measurements in one process: peers, cell_cost, unroll_ablation's protocol, input_pipeline. What is measured by
+runs of the workbench is interleaved by their sweep's blocks instead.
+"""
 
 from __future__ import annotations
 
 import gc
 import random
+import statistics
 import time
 from collections.abc import Callable, Mapping
 
@@ -75,3 +80,9 @@ def ratio(above: np.ndarray, below: np.ndarray, confidence: float = 0.95) -> tup
     y = np.log(above.sum(1)) - np.log(below.sum(1))
     low, high = interval(y, confidence)
     return float(np.exp(y.mean())), float(np.exp(low)), float(np.exp(high))
+
+
+def quartiles(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
+    """How many times as long `above` takes as `below`, paired by turns: lower quartile, median, upper quartile."""
+    low, middle, high = statistics.quantiles((above.sum(1) / below.sum(1)).tolist(), n=4)
+    return low, middle, high

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.peers.settings import ARMS, CEILINGS, KERAS, PACKED, TORCH, Goal, Job
-from workbench.peers.timing import ratio, step_seconds
-from workbench.peers.worker import Measured, Outcome
+from experiments.peers.settings import ARMS, CEILINGS, KERAS, PACKED, TORCH, Goal, Job
+from experiments.peers.worker import Measured, Outcome
+from experiments.timing import ratio, step_seconds
 
 Row = dict[str, Any]
 

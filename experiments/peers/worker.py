@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from workbench.peers.check import TOLERANCE, TOLERANCE_TF32, DisagreementError, Result, require_equal
-from workbench.peers.settings import TORCH, Job, Setting
-from workbench.peers.timing import rounds
-from workbench.peers.work import Batch, batch_of, cut, lengths_of
+from experiments.peers.check import TOLERANCE, TOLERANCE_TF32, DisagreementError, Result, require_equal
+from experiments.peers.settings import TORCH, Job, Setting
+from experiments.peers.work import Batch, batch_of, cut, lengths_of
+from experiments.timing import rounds
 
 CHECKED = 2**23
 """Batch x time x units of the largest batch that is checked in float64; longer ones are cut for the check."""
@@ -65,7 +65,7 @@ def has_torch() -> bool:
 
 def run_job(job: Job, machine: Machine) -> Outcome:
     """Builds every arm, holds its numbers against float64, then times all in interleaved rounds."""
-    from workbench.peers import arms
+    from experiments.peers import arms
 
     _configure(machine, job.setting.tf32)
     setting = job.setting
@@ -91,7 +91,7 @@ def run_job(job: Job, machine: Machine) -> Outcome:
 
 def run_alone(name: str, setting: Setting, machine: Machine) -> Measured:
     """One of PyTorch's arms where TensorFlow was never imported."""
-    from workbench.peers import torch_arms
+    from experiments.peers import torch_arms
 
     torch_arms.configure(machine.threads, setting.tf32)
     arm = torch_arms.make_arm(name, setting, gpu=machine.gpu)
@@ -129,7 +129,7 @@ def _configure(machine: Machine, tf32: bool) -> None:
     )  # that TensorFlow 1's runners are deprecated is known
     configure("gpu" if machine.gpu else "cpu", tf32=tf32, threads=machine.threads)
     if has_torch():
-        from workbench.peers import torch_arms
+        from experiments.peers import torch_arms
 
         torch_arms.configure(machine.threads, tf32)
 
@@ -138,10 +138,10 @@ def _make(name: str, setting: Setting, longest: int, machine: Machine) -> Any:
     if name in TORCH:
         if not has_torch():
             raise ModuleNotFoundError("PyTorch is not installed: pip install 'rnn-workbench[bench]'")
-        from workbench.peers import torch_arms
+        from experiments.peers import torch_arms
 
         return torch_arms.make_arm(name, setting, gpu=machine.gpu)
-    from workbench.peers import arms
+    from experiments.peers import arms
 
     return arms.make_arm(name, setting, longest=longest)
 
@@ -157,7 +157,7 @@ class _Checks:
 
     def error(self, name: str, arm: Any, setting: Setting, batch: Batch) -> float:
         """The arm's error on the batch; DisagreementError where it is too large."""
-        from workbench.peers import arms
+        from experiments.peers import arms
 
         if setting not in self._expected:
             loop = arms.reference(setting)

@@ -1,0 +1,1 @@
+"""The workbench's questions, a folder each; `peers` is a command, `timing` is shared by those that time calls."""
