@@ -51,6 +51,9 @@ class KerasForm(NamedTuple):
     layer: type  # keras.layers.LSTM, GRU or SimpleRNN
     options: dict[str, Any]  # beside the units
     weights: dict[str, tf.Tensor]  # by their names in the layer's cell, in the compute dtype
+    bias_raised: tuple[
+        float, ...
+    ] = ()  # gate by gate, what the layer's bias holds beside the cell's variable
 
 
 class Cell(keras.layers.Layer):
@@ -63,6 +66,17 @@ class Cell(keras.layers.Layer):
     state_size: Any
     output_size: Any
     memory_states: tuple[int, ...] = ()  # places of the states that state dropout leaves alone: an LSTM's c
+    beyond_keras: tuple[
+        str, ...
+    ] = ()  # options that no layer of Keras' has: none has a form where one is set
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.activity_regularizer is not None:  # Keras applies it where it calls a layer, never in a loop
+            raise ValueError(
+                f"activity_regularizer is no option of {type(self).__name__}: it acts on a layer's outputs, so "
+                "give it to PackedRNN."
+            )
 
     def keras_form(self) -> KerasForm | None:
         """This cell as a layer of Keras' own; None where Keras has none that computes the same."""
@@ -208,6 +222,16 @@ def build(cell: Any, input_shape: Any) -> None:
     """Makes a cell's variables for inputs of that shape, if they are not there."""
     if isinstance(cell, keras.layers.Layer) and not cell.built:
         cell.build(input_shape)
+
+
+def freeze_inside(layer: Any) -> None:
+    """Freezes all that lies in a frozen layer, as Keras does where `trainable` is set, but not where it is given.
+
+    Called at the end of a constructor: a layer that was made before, and handed in, would be trained.
+    """
+    for inside in layer._flatten_layers():
+        if not inside.trainable:
+            inside.trainable = False
 
 
 def check_is_cell(what: str, cell: Any) -> None:

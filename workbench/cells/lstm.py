@@ -26,7 +26,8 @@ class LSTMCell(StepCell):
 
     `forget_bias` is a constant that is added when the cell runs, as in TF 1.15; the variable `bias` does not
     contain it. Keras puts the one into the bias instead (`unit_forget_bias`), so weights of Keras' cell
-    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`, and back the same way.
+    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`. Weights of a cell with another
+    forget bias set into Keras' cell lack it, and nothing can notice: `PackedRNN(cell).to_keras()` adds it.
 
     Source: Hochreiter and Schmidhuber, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et al.,
     https://doi.org/10.1162/089976600300015015; projection: Sak et al., https://arxiv.org/abs/1402.1128;
@@ -34,6 +35,7 @@ class LSTMCell(StepCell):
     """
 
     memory_states = (1,)
+    beyond_keras = ("use_peepholes", "num_proj", "cell_clip")
 
     def __init__(
         self,
@@ -79,11 +81,12 @@ class LSTMCell(StepCell):
 
     def keras_form(self) -> KerasForm | None:
         """Keras' LSTM, unless an option is set that it lacks; its bias holds the forget bias too."""
-        if self.use_peepholes or self.num_proj or self.cell_clip is not None:
+        if any(getattr(self, option) for option in self.beyond_keras):
             return None
         weights = self.step_weights()
         named = {"kernel": weights.kernel, "recurrent_kernel": weights.recurrent[0], "bias": weights.bias}
-        return KerasForm(keras.layers.LSTM, {"activation": self.activation}, named)
+        raised = (0.0, self.forget_bias, 0.0, 0.0)
+        return KerasForm(keras.layers.LSTM, {"activation": self.activation}, named, raised)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above."""
