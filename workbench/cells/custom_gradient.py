@@ -34,7 +34,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 def _hand_over(op: Any) -> None:
     """Moves a gradient from TensorFlow's table to its op, as TensorFlow does with the gradients of its loops.
 
-    The table and the op's attribute are private; where they are gone all stays as TensorFlow has it: the numbers are
+    The table and the op's attribute are private; where they are gone all stays as TensorFlow has it: numbers are
     the same, but memory is not freed. tests/cells/test_custom_gradient.py notices.
     """
     try:

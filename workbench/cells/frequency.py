@@ -22,7 +22,7 @@ def block_starts(
     """
     if frequency_skip and not feature_size:
         raise ValueError(
-            f"frequency_skip={frequency_skip} does nothing without feature_size, as there is one block: set that too."
+            f"frequency_skip={frequency_skip} does nothing without feature_size (there is one block): set that too."
         )
     size = feature_size or input_size
     skip = frequency_skip or size

@@ -34,7 +34,7 @@ _FIXED: dict[str, Any] = {
 
 
 def from_keras(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
-    """`make(cell, **options)` with the cell and the options of a built layer of Keras'; `options` come before its own."""
+    """`make(cell, **options)` with the cell and the options of a built layer of Keras'; `options` go first."""
     if isinstance(layer, keras.layers.Bidirectional):
         return _both_ways(make, layer, options)
     _check(layer)

@@ -46,12 +46,13 @@ class PackedRNN(keras.layers.Layer):
     compilation serves all. `kernels` tells what ran. A model with this layer is not compiled as a whole by Keras:
     the layer compiles its own part.
 
-    With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them out
-    as they are computed, from the end of the padded inputs (`output_order="steps"`). `keras.layers.Bidirectional(layer)`
-    takes care of it; a `backward_layer` of its own needs `output_order="steps"`. `trainable=False` freezes the cell.
+    With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them
+    out as they are computed, from the end of the padded inputs (`output_order="steps"`).
+    `keras.layers.Bidirectional(layer)` takes care of it; a `backward_layer` of its own needs `output_order="steps"`.
+    `trainable=False` freezes the cell.
 
-    A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers into a
-    SavedModel, which needs no workbench, without their gradient.
+    A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers into
+    a SavedModel, which needs no workbench, without their gradient.
 
     Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
     """
@@ -84,26 +85,26 @@ class PackedRNN(keras.layers.Layer):
             "chains": chains,
         }
         self.supports_masking, self.supports_jit = True, False
-        self.stateful = False  # asked by Keras' Bidirectional
+        self.stateful, self.states = False, None  # asked by Keras' Bidirectional
         freeze_inside(self)
 
     @classmethod
     def from_keras(cls, layer: Any, **options: Any) -> Any:
-        """A layer with the weights of a built `keras.layers.LSTM`, `GRU`, `SimpleRNN` or `RNN`; `options` as `__init__`'s.
+        """A layer with the weights of a built `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN`; `options` as here.
 
-        It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells here
-        do not have (dropout, another recurrent_activation, regularizers) runs by a copy of the layer's own cell, with
-        the "autodiff" kernel. Of a `keras.layers.Bidirectional` comes one around two of these. ValueError says what
-        cannot be had, and what to do.
+        It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells
+        here do not have (dropout, another recurrent_activation, regularizers) runs by a copy of the layer's own
+        cell, with the "autodiff" kernel. Of a `keras.layers.Bidirectional` comes one around two of these.
+        ValueError says what cannot be had, and what to do.
         """
         return from_keras(cls, layer, options)
 
     def to_keras(self, **options: Any) -> Any:
-        """One of Keras' own layers with copies of the weights, which needs no workbench; `options` as Keras' layer's.
+        """One of Keras' own layers with copies of the weights, which needs no workbench; `options` as its.
 
-        The forget bias, which the cells here add when they run, is in its bias. (`set_weights` of these weights into
-        Keras' layer lacks it: other numbers, and nothing notices.) For the cells lstm, gru and basic_rnn, and those of
-        Keras'; ValueError names an option that Keras lacks.
+        The forget bias, which the cells here add when they run, is in its bias. (`set_weights` of these weights
+        into Keras' layer lacks it: other numbers, and nothing notices.) For the cells lstm, gru and basic_rnn, and
+        those of Keras'; ValueError names an option that Keras lacks.
         """
         return to_keras(self, options)
 
@@ -118,8 +119,8 @@ class PackedRNN(keras.layers.Layer):
         backwards = self.options["go_backwards"]
         if backwards and self.return_sequences and self.output_order == "inputs":
             raise ValueError(
-                f"PackedRNN {self.name} goes backwards, and its outputs stand in the order of the inputs, but Keras "
-                "(Bidirectional) takes it that they are turned over: give it "
+                f"PackedRNN {self.name} goes backwards, and its outputs stand in the order of the inputs, but "
+                "Keras (Bidirectional) takes it that they are turned over: give it "
                 'PackedRNN(cell, go_backwards=True, output_order="steps"), or no backward_layer.'
             )
         return backwards
@@ -204,7 +205,7 @@ class PackedRNN(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`.
 
-        Forward, both orders are one; "steps" is what Keras' Bidirectional, which turns a copy around, expects of it.
+        Forward, both orders are one; "steps" is what Keras' Bidirectional, which turns a copy around, expects.
         """
         return {
             **super().get_config(),

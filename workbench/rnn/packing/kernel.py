@@ -88,8 +88,8 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
         )
     if kernel != "masked" and inside_map():
         raise ValueError(
-            f'kernel="{kernel}" cannot run inside tf.vectorized_map (Keras\' TimeDistributed of an unknown number of '
-            'steps), which would lose its gradient: take kernel="masked" or "auto".'
+            f'kernel="{kernel}" cannot run inside tf.vectorized_map (Keras\' TimeDistributed of an unknown number '
+            'of steps), which would lose its gradient: take kernel="masked" or "auto".'
         )
     if kernel == "xla" and not tf.test.is_built_with_xla():
         raise ValueError(
@@ -104,8 +104,8 @@ def _has_step(cell: Any, training: bool) -> bool:
 def inside_map() -> bool:
     """Whether what is traced now is the body of `tf.vectorized_map`.
 
-    It writes the ops anew, many calls in one, and an op that has a gradient of its own loses it in silence. It tells
-    of itself by the name of its scope only. tests/rnn/test_keras_contract.py notices.
+    It writes the ops anew, many calls in one, and an op that has a gradient of its own loses it in silence. It
+    tells of itself by the name of its scope only. tests/rnn/test_keras_contract.py notices.
     """
     scopes = tf.get_current_name_scope().split("/")
     return not tf.executing_eagerly() and any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in scopes)
