@@ -48,11 +48,11 @@ class PackedRNN(keras.layers.Layer):
 
     With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them
     out as they are computed, from the end of the padded inputs (`output_order="steps"`).
-    `keras.layers.Bidirectional(layer)` takes care of it; a `backward_layer` of its own needs `output_order="steps"`.
+    `keras.layers.Bidirectional(layer)` takes care of it; a `backward_layer` of its own needs "steps".
     `trainable=False` freezes the cell.
 
-    A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers into
-    a SavedModel, which needs no workbench, without their gradient.
+    A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers
+    into a SavedModel, which needs no workbench, without their gradient.
 
     Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
     """
