@@ -1,4 +1,4 @@
-"""Every option of every public cell, wrapper and layer has an effect, or is refused: a new one without fails here."""
+"""Every option of every public cell, wrapper and layer has an effect, or is refused: one without fails here."""
 
 import inspect
 
@@ -116,7 +116,7 @@ def test_of_a_cell(name, option):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_an_activity_regularizer_belongs_to_the_layer(name):
-    with pytest.raises(ValueError, match="activity_regularizer is no option of .*: .* give it to PackedRNN"):
+    with pytest.raises(ValueError, match=r"activity_regularizer is no option of .*: .* give it to PackedRNN"):
         CELLS[name](3, activity_regularizer="l2")
 
 

@@ -242,13 +242,13 @@ def test_options_of_keras_layers_are_refused_with_the_remedy(cell, options, mess
 
 
 def test_a_mask_that_is_lengths_is_refused(cell):
-    with pytest.raises(ValueError, match="give lengths .B. as sequence_length"):
+    with pytest.raises(ValueError, match=r"give lengths .B. as sequence_length"):
         PackedRNN(cell)(INPUTS, mask=tf.constant(LENGTHS))
 
 
 def test_ragged_ids_are_refused_before_their_mask_is_read(cell):
     vectors = keras.layers.Embedding(5, 2, mask_zero=True)(tf.ragged.constant([[1, 2], [3]]))
-    with pytest.raises(ValueError, match="inputs are ragged: pass inputs.to_tensor"):
+    with pytest.raises(ValueError, match=r"inputs are ragged: pass inputs.to_tensor"):
         PackedRNN(cell)(vectors)
 
 
@@ -293,7 +293,7 @@ class TestFromKeras:
 
     def test_a_stateful_layer_is_refused_with_the_remedy(self):
         layer = keras.layers.LSTM(3, stateful=True, name="theirs")
-        with pytest.raises(ValueError, match="layer theirs is stateful: .* take return_state=True"):
+        with pytest.raises(ValueError, match=r"layer theirs is stateful: .* take return_state=True"):
             PackedRNN.from_keras(layer)
 
     def test_what_was_frozen_stays_frozen(self):
