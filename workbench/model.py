@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells import CELLS
+from workbench.cells.base import freeze_inside
 from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
 from workbench.cells.dropout import seed_of_replica
 from workbench.former_names import former_name
@@ -188,6 +189,7 @@ class SequenceModel(keras.Model):
             self.head = keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")
         self.head.build((None, None, width))
         self.built = True
+        freeze_inside(self)
 
     @property
     def needs_static_length(self) -> bool:
@@ -293,13 +295,20 @@ class SequenceModel(keras.Model):
         return tf.concat([last_valid(vectors[..., :size], lengths), first[..., size:]], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `build_model`."""
-        return {"name": self.name, **self._arguments}
+        """The arguments of `build_model`, and which of its layers, counted through, are frozen."""
+        frozen = [i for i, layer in enumerate(self._flatten_layers()) if not layer.trainable]
+        return {"name": self.name, **self._arguments, "frozen": frozen}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SequenceModel:
-        """A model of the same arguments."""
-        return cls(**config)
+        """A model of the same arguments, with the same layers frozen."""
+        config = dict(config)
+        frozen = config.pop("frozen", [])
+        model = cls(**config)
+        for i, layer in enumerate(model._flatten_layers()):
+            if i in frozen:
+                layer.trainable = False
+        return model
 
     def build_from_config(self, config: Any) -> None:
         """Nothing is left to build: every weight is there once the model is made."""

@@ -174,6 +174,84 @@ KERAS = {
 }
 
 
+TAKEN = {
+    "dropout": lambda: keras.layers.LSTM(3, dropout=0.5, recurrent_dropout=0.2),
+    "hard sigmoid": lambda: keras.layers.GRU(3, recurrent_activation="hard_sigmoid"),
+    "no bias": lambda: keras.layers.SimpleRNN(3, use_bias=False, return_sequences=True),
+    "regularizers": lambda: keras.layers.LSTM(3, kernel_regularizer="l2", activity_regularizer="l2"),
+    "a cell": lambda: keras.layers.RNN(keras.layers.LSTMCell(3)),
+    "cells": lambda: keras.layers.RNN([keras.layers.LSTMCell(3), keras.layers.GRUCell(2)], return_state=True),
+    "backwards": lambda: keras.layers.LSTM(3, go_backwards=True, return_sequences=True),
+    "both ways": lambda: keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True)),
+}
+
+
+class TestToKeras:
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [("lstm", {"forget_bias": 0.7}), ("gru", {}), ("gru", {"reset_after": True}), ("basic_rnn", {})],
+    )
+    def test_gives_the_same_numbers_with_the_forget_bias_in_the_bias(self, name, options):
+        ours = PackedRNN(CELLS[name](3, **options), return_sequences=True)
+        expected = ours(INPUTS, mask=MASK)
+        theirs = ours.to_keras()
+        assert type(theirs).__module__.startswith("keras.")
+        near(theirs(INPUTS, mask=tf.constant(MASK)), expected)
+
+    @pytest.mark.parametrize("options", [{"use_peepholes": True}, {"cell_clip": 1.0}, {"num_proj": 2}])
+    def test_an_option_that_keras_lacks_is_named(self, options):
+        ours = PackedRNN(CELLS["lstm"](3, **options))
+        ours(INPUTS)
+        (name, value), *_ = options.items()
+        with pytest.raises(ValueError, match=rf"what LSTMCell \w+ does with {name}={value}"):
+            ours.to_keras()
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", None])
+@pytest.mark.parametrize("sequences", [True, False])
+def test_in_keras_bidirectional(merge_mode, sequences):
+    options = {"return_sequences": sequences, "return_state": True}
+    theirs = keras.layers.Bidirectional(keras.layers.LSTM(3, **options), merge_mode=merge_mode)
+    expected = theirs(INPUTS, mask=tf.constant(MASK))
+    cell = CELLS["lstm"](3, forget_bias=0.0)
+    ours = keras.layers.Bidirectional(PackedRNN(cell, **options), merge_mode=merge_mode)
+    ours.build(INPUTS.shape)
+    ours.set_weights(theirs.get_weights())
+    for one, other in zip(ours(INPUTS, mask=tf.constant(MASK)), expected, strict=True):
+        if one.shape.rank == 2 or merge_mode is not None or sequences:
+            near(one, other)
+
+
+def test_a_backward_layer_in_the_order_of_the_inputs_is_refused():
+    layers = [PackedRNN(CELLS["gru"](3), return_sequences=True, go_backwards=way) for way in (False, True)]
+    with pytest.raises(ValueError, match='output_order="steps"'):
+        keras.layers.Bidirectional(layers[0], backward_layer=layers[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stateful": True}, "no option stateful=True: take return_state=True"),
+        ({"unroll": True}, "no option unroll=True"),
+        ({"dropout": 0.5}, "dropout is an option of the cell"),
+    ],
+)
+def test_options_of_keras_layers_are_refused_with_the_remedy(cell, options, message):
+    with pytest.raises(ValueError, match=message):
+        PackedRNN(cell, **options)
+
+
+def test_a_mask_that_is_lengths_is_refused(cell):
+    with pytest.raises(ValueError, match=r"give lengths .B. as sequence_length"):
+        PackedRNN(cell)(INPUTS, mask=tf.constant(LENGTHS))
+
+
+def test_ragged_ids_are_refused_before_their_mask_is_read(cell):
+    vectors = keras.layers.Embedding(5, 2, mask_zero=True)(tf.ragged.constant([[1, 2], [3]]))
+    with pytest.raises(ValueError, match=r"inputs are ragged: pass inputs.to_tensor"):
+        PackedRNN(cell)(vectors)
+
+
 class TestFromKeras:
     @pytest.mark.parametrize("name", KERAS)
     def test_gives_the_same_numbers(self, name):
@@ -191,7 +269,10 @@ class TestFromKeras:
     @pytest.mark.parametrize(
         ("layer", "message"),
         [
-            (keras.layers.Dense(3), "from_keras takes LSTM, GRU, SimpleRNN, not Dense"),
+            (
+                keras.layers.Dense(3),
+                "from_keras takes LSTM, GRU, SimpleRNN, RNN and Bidirectional, not Dense",
+            ),
             (keras.layers.LSTM(3, name="fresh"), "layer fresh has no weights yet: call it once"),
         ],
     )
@@ -199,22 +280,20 @@ class TestFromKeras:
         with pytest.raises(ValueError, match=message):
             PackedRNN.from_keras(layer)
 
-    @pytest.mark.parametrize(
-        ("option", "value"), [("recurrent_activation", "hard_sigmoid"), ("dropout", 0.5), ("use_bias", False)]
-    )
-    def test_refuses_other_options(self, option, value):
-        layer = keras.layers.GRU(3, name="theirs", **{option: value})
-        layer.build((None, None, 2))
-        with pytest.raises(ValueError, match=f"layer theirs has {option}={value!r}; the cells here have"):
-            PackedRNN.from_keras(layer)
+    @pytest.mark.parametrize("name", TAKEN)
+    def test_takes_other_options_by_a_copy_of_the_cell_and_gives_them_back(self, name):
+        theirs = TAKEN[name]()
+        expected = theirs(INPUTS)
+        ours = PackedRNN.from_keras(theirs)
+        made = [ours(INPUTS)] if "both" in name else [ours(INPUTS), ours.to_keras()(INPUTS)]
+        for result in made:
+            for one, other in zip(tf.nest.flatten(result), tf.nest.flatten(expected), strict=True):
+                near(one, other)
+        np.testing.assert_allclose(sum(ours.losses), sum(theirs.losses), rtol=1e-5)
 
-    @pytest.mark.parametrize("option", ["kernel_regularizer", "activity_regularizer", "bias_constraint"])
-    def test_refuses_what_would_be_lost_in_silence(self, option):
-        layer = keras.layers.LSTM(
-            3, name="theirs", **{option: "l2" if "regularizer" in option else "non_neg"}
-        )
-        layer.build((None, None, 2))
-        with pytest.raises(ValueError, match=f"layer theirs has {option}=.*; the cells here have None only"):
+    def test_a_stateful_layer_is_refused_with_the_remedy(self):
+        layer = keras.layers.LSTM(3, stateful=True, name="theirs")
+        with pytest.raises(ValueError, match=r"layer theirs is stateful: .* take return_state=True"):
             PackedRNN.from_keras(layer)
 
     def test_what_was_frozen_stays_frozen(self):

@@ -64,6 +64,17 @@ class Cell(keras.layers.Layer):
     output_size: Any
     numbers_of_parent: bool = False  # of a subclass that computes what its parent does, by other means
     memory_states: tuple[int, ...] = ()  # places of the states that state dropout leaves alone: an LSTM's c
+    beyond_keras: tuple[
+        str, ...
+    ] = ()  # options that no layer of Keras' has: none has a form where one is set
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.activity_regularizer is not None:  # Keras applies it where it calls a layer, never in a loop
+            raise ValueError(
+                f"activity_regularizer is no option of {type(self).__name__}: it acts on a layer's outputs, so "
+                "give it to PackedRNN."
+            )
 
     def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """This cell as a layer of Keras' own; None where Keras has none that computes the same.
@@ -217,6 +228,16 @@ def build(cell: Any, input_shape: Any) -> None:
     """Makes a cell's variables for inputs of that shape, if they are not there."""
     if isinstance(cell, keras.layers.Layer) and not cell.built:
         cell.build(input_shape)
+
+
+def freeze_inside(layer: Any) -> None:
+    """Freezes all that lies in a frozen layer, as Keras does where `trainable` is set, but not where it is given.
+
+    Called at the end of a constructor: a layer that was made before, and handed in, would be trained.
+    """
+    for inside in layer._flatten_layers():
+        if not inside.trainable:
+            inside.trainable = False
 
 
 def check_is_cell(what: str, cell: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.custom_gradient import custom_gradient
+
 
 def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
     """Refuses dtypes that the op has no kernel for, and options that it cannot honour."""
@@ -32,7 +34,7 @@ def inside(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 def once_only(gradient: Callable[..., Any], plain: str) -> Callable[..., Any]:
     """A gradient made of ops without a gradient of their own, which says so when it is differentiated."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def guarded(*tensors: tf.Tensor) -> Any:
         def refuse(*_: Any) -> None:
             raise NotImplementedError(

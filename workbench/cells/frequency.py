@@ -20,6 +20,10 @@ def block_starts(
     >>> block_starts(7, None, None)
     (7, [0])
     """
+    if frequency_skip and not feature_size:
+        raise ValueError(
+            f"frequency_skip={frequency_skip} does nothing without feature_size (there is one block): set that too."
+        )
     size = feature_size or input_size
     skip = frequency_skip or size
     if size > input_size:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
 from workbench.cells.block import check_block_options, inside, once_only
+from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.gru import GRUCell
 
 
@@ -54,7 +55,7 @@ class GRUBlockCell(GRUCell):
     def _step_op(self, *tensors: tf.Tensor) -> tf.Tensor:
         names = ("x", "h_prev", "w_ru", "w_c", "b_ru", "b_c")
 
-        @tf.custom_gradient
+        @custom_gradient
         def op(*tensors: tf.Tensor) -> Any:
             r, u, c, h = tf.raw_ops.GRUBlockCell(**dict(zip(names, tensors, strict=True)))
 

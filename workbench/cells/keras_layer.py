@@ -50,9 +50,11 @@ def _form(cell: Cell) -> KerasForm:
         raise ValueError(f"{kind} has no weights yet: call build((None, input_size)) first.")
     form = keras_form_of(cell, cell.variable_dtype, by_numbers=True)
     if form is None:
+        set_here = [f"{name}={getattr(cell, name)!r}" for name in cell.beyond_keras if getattr(cell, name)]
         raise ValueError(
-            f"Keras has no layer that computes what {kind} {cell.name} does: it has the LSTM without peepholes, "
-            "projection and clipping, the GRU and the basic RNN, unwrapped. keras.layers.RNN(cell) runs the cell "
-            "as it is."
+            f"Keras has no layer that computes what {kind} {cell.name} does"
+            + (f" with {', '.join(set_here)}" if set_here else "")
+            + ": it has the LSTM without peepholes, projection and clipping, the GRU and the basic RNN, unwrapped. "
+            "keras.layers.RNN(cell) runs the cell as it is."
         )
     return form

@@ -50,6 +50,11 @@ class LayerNormLSTMCell(StepCell):
         self.forget_bias, self.norm_gain, self.norm_shift = forget_bias, norm_gain, norm_shift
         self.epsilon, self.dropout_keep_prob, self.seed = epsilon, dropout_keep_prob, seed
         self.seeds = keras.random.SeedGenerator(seed)
+        if not isinstance(self.bias_initializer, keras.initializers.Zeros):
+            raise ValueError(
+                "bias_initializer is no option of LayerNormLSTMCell, which has no bias: norm_shift is what its "
+                "shifts start from."
+            )
         self.projection_width = 4 * units
         self.output_size = units
         self.state_size = [units, units]

@@ -26,8 +26,9 @@ class LSTMCell(StepCell):
 
     `forget_bias` is a constant that is added when the cell runs, as in TF 1.15; the variable `bias` does not
     contain it. Keras puts the one into the bias instead (`unit_forget_bias`), so weights of Keras' cell
-    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`. The other way,
-    `workbench.cells.keras_layer(ours)` adds the forget bias to the bias.
+    belong into one with `forget_bias=0.0`: `ours.set_weights(theirs.get_weights())`. Weights of a cell with another
+    forget bias set into Keras' cell lack it, and nothing can notice: `workbench.cells.keras_layer(ours)` and
+    `PackedRNN(ours).to_keras()` add it.
 
     Source: Hochreiter and Schmidhuber, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et al.,
     https://doi.org/10.1162/089976600300015015; projection: Sak et al., https://arxiv.org/abs/1402.1128;
@@ -35,6 +36,7 @@ class LSTMCell(StepCell):
     """
 
     memory_states = (1,)
+    beyond_keras = ("use_peepholes", "num_proj", "cell_clip")
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class LSTMCell(StepCell):
 
     def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """Keras' LSTM, unless an option is set that it lacks; its bias holds the forget bias too."""
-        if self.use_peepholes or self.num_proj or self.cell_clip is not None:
+        if any(getattr(self, option) for option in self.beyond_keras):
             return None
         named = {name: self.read(getattr(self, name), dtype) for name in ("kernel", "recurrent_kernel")}
         named["bias"] = self.raised(self.bias, 0, self.forget_bias, 0, 0, dtype=dtype)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
 from workbench.cells.block import check_block_options, inside, once_only
+from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.lstm import LSTMCell
 
 
@@ -68,7 +69,7 @@ class LSTMBlockCell(LSTMCell):
     def _step_op(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         names = ("x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
 
-        @tf.custom_gradient
+        @custom_gradient
         def op(*tensors: tf.Tensor) -> Any:
             given = dict(zip(names, tensors, strict=True))
             out = tf.raw_ops.LSTMBlockCell(
@@ -94,7 +95,7 @@ class LSTMBlockCell(LSTMCell):
         names = ("x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
         results = ("i", "cs", "f", "o", "ci", "co", "h")
 
-        @tf.custom_gradient
+        @custom_gradient
         def op(*tensors: tf.Tensor) -> Any:
             given = dict(zip(names, tensors, strict=True))
             given["seq_len_max"] = tf.shape(tensors[0], tf.int64)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 from keras.activations import tanh
 
@@ -35,6 +36,8 @@ class NASCell(StepCell):
         if self.activation is not tanh:
             raise ValueError("activation is no option of the NAS cell: its activations are part of its tree.")
         check_positive("num_proj", num_proj, optional=True)
+        if not use_bias and not isinstance(self.bias_initializer, keras.initializers.Zeros):
+            raise ValueError("bias_initializer does nothing without use_bias=True: set that too.")
         self.num_proj, self.use_bias = num_proj, use_bias
         self.projection_width = 8 * units
         self.output_size = num_proj or units

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from workbench.cells import BasicRNNCell, GRUCell, LSTMCell
-from workbench.cells.base import build, check_dtype_of, check_is_cell, output_size, register, state_sizes
+from workbench.cells.base import (
+    build,
+    check_dtype_of,
+    check_is_cell,
+    freeze_inside,
+    initial_states,
+    output_size,
+    register,
+    state_sizes,
+)
 from workbench.masking import last_valid, sequence_mask
-from workbench.rnn.checks import check_inputs
+from workbench.rnn.checks import as_tensors, check_inputs
+from workbench.rnn.conversion import from_keras, to_keras
 from workbench.rnn.packed import kernels_of, packed_rnn
 from workbench.rnn.packing.kernel import Choice
 
@@ -29,16 +39,20 @@ class PackedRNN(keras.layers.Layer):
     without either all T steps count.
     Returns outputs [B, T, O], zero past the end, with `return_sequences`; else the last valid ones [B, O], zero for
     an empty example. With `return_state`, the final states follow, one after another. `initial_state` is nested as
-    the cell's states.
+    the cell's states, or flat as `return_state` gives them.
 
     `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract. `kernel`, `batch_size`, `chains`
     and `go_backwards` are those of `packed_rnn`; give `batch_size` where batches are of many sizes, so that one
     compilation serves all. `kernels` tells what ran. A model with this layer is not compiled as a whole by Keras:
     the layer compiles its own part.
 
-    Both ways are two layers, one with `go_backwards`, whose outputs stand in the order of the inputs.
-    `keras.layers.Bidirectional` does not take this layer: it would turn them over once more. A model with it is
-    saved as `.keras`; `model.export` fails, as TensorFlow cannot put the gradient of the loops into a SavedModel.
+    With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them
+    out as they are computed, from the end of the padded inputs (`output_order="steps"`).
+    `keras.layers.Bidirectional(layer)` takes care of it; a `backward_layer` of its own needs "steps".
+    `trainable=False` freezes the cell.
+
+    A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers
+    into a SavedModel, which needs no workbench, without their gradient.
 
     Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
     """
@@ -50,15 +64,20 @@ class PackedRNN(keras.layers.Layer):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        output_order: str = "inputs",
         kernel: str = "auto",
         batch_size: int | None = None,
         chains: int = 2,
         **kwargs: Any,
     ) -> None:
         check_is_cell("PackedRNN", cell)
+        kwargs = _of_a_layer(kwargs)
+        if output_order not in ("inputs", "steps"):
+            raise ValueError(f"output_order={output_order!r}: must be 'inputs' or 'steps'.")
         super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
         check_dtype_of(self, cell)
         self.cell, self.return_sequences, self.return_state = cell, return_sequences, return_state
+        self.output_order = output_order
         self.options: dict[str, Any] = {
             "go_backwards": go_backwards,
             "kernel": kernel,
@@ -66,22 +85,57 @@ class PackedRNN(keras.layers.Layer):
             "chains": chains,
         }
         self.supports_masking, self.supports_jit = True, False
+        self.stateful, self.states = False, None  # asked by Keras' Bidirectional
+        freeze_inside(self)
 
     @classmethod
-    def from_keras(cls, layer: Any, **options: Any) -> Self:
-        """A layer with the weights of a built `keras.layers.LSTM`, `GRU` or `SimpleRNN`; `options` as `__init__`'s.
+    def from_keras(cls, layer: Any, **options: Any) -> Any:
+        """A layer with the weights of a built `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN`; `options` as here.
 
-        It gives the same numbers, but zeros where Keras repeats an output past an example's end. ValueError for a
-        layer that is not built, or has an option that the cells here do not have.
+        It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells
+        here do not have (dropout, another recurrent_activation, regularizers) runs by a copy of the layer's own
+        cell, with the "autodiff" kernel. Of a `keras.layers.Bidirectional` comes one around two of these.
+        ValueError says what cannot be had, and what to do.
         """
-        cell = _same_cell(layer)
-        names = ("return_sequences", "return_state", "name", "trainable")
-        return cls(cell, **{**{name: getattr(layer, name) for name in names}, **options})
+        return from_keras(cls, layer, options)
+
+    def to_keras(self, **options: Any) -> Any:
+        """One of Keras' own layers with copies of the weights, which needs no workbench; `options` as its.
+
+        The forget bias, which the cells here add when they run, is in its bias. (`set_weights` of these weights
+        into Keras' layer lacks it: other numbers, and nothing notices.) For the cells lstm, gru and basic_rnn, and
+        those of Keras'; ValueError names an option that Keras lacks.
+        """
+        return to_keras(self, options)
 
     @property
     def kernels(self) -> tuple[Choice, ...]:
         """What has run so far, and why that."""
         return kernels_of(self.cell)
+
+    @property
+    def go_backwards(self) -> bool:
+        """As Keras means it, outputs from the end: ValueError where they stand in the order of the inputs."""
+        backwards = self.options["go_backwards"]
+        if backwards and self.return_sequences and self.output_order == "inputs":
+            raise ValueError(
+                f"PackedRNN {self.name} goes backwards, and its outputs stand in the order of the inputs, but "
+                "Keras (Bidirectional) takes it that they are turned over: give it "
+                'PackedRNN(cell, go_backwards=True, output_order="steps"), or no backward_layer.'
+            )
+        return backwards
+
+    @property
+    def units(self) -> int:
+        """The cell's."""
+        return self.cell.units
+
+    def get_initial_state(self, batch_size: Any) -> Any:
+        """The cell's."""
+        return initial_states(self.cell, batch_size)
+
+    def reset_state(self) -> None:
+        """Nothing to do: no state is kept from call to call."""
 
     def build(self, input_shape: Any) -> None:
         """Builds the cell for inputs [B, T, D], nested as it takes them."""
@@ -99,13 +153,19 @@ class PackedRNN(keras.layers.Layer):
         inputs_mask: Any = None,
     ) -> Any:
         """See the class; `inputs_mask` is the inputs' mask as Keras hands it in where other tensors come too."""
+        inputs = as_tensors(inputs)  # what is ragged is refused before its mask is read
         masks = _given(inputs, mask) or _given(inputs, inputs_mask)
-        lengths = _lengths(masks) if sequence_length is None and masks else sequence_length
+        lengths = sequence_length
+        if lengths is None and masks:
+            lengths = _lengths(masks, tf.nest.flatten(inputs)[0].shape[:2])
+        states = _as_the_cell_has_them(self.cell, initial_state)
         outputs, states = packed_rnn(
-            self.cell, inputs, lengths, initial_state=initial_state, training=bool(training), **self.options
+            self.cell, inputs, lengths, initial_state=states, training=bool(training), **self.options
         )
         if not self.return_sequences:
             outputs = self._last(outputs, lengths)
+        elif self.options["go_backwards"] and self.output_order == "steps":
+            outputs = tf.reverse(outputs, [1])
         return (outputs, *tf.nest.flatten(states)) if self.return_state else outputs
 
     def _last(self, outputs: tf.Tensor, lengths: Any) -> tf.Tensor:
@@ -120,33 +180,44 @@ class PackedRNN(keras.layers.Layer):
         """The inputs' own, where outputs are sequences."""
         masks = _given(inputs, previous_mask)
         mask = masks[0] if masks and self.return_sequences else None
+        if mask is not None and self.options["go_backwards"] and self.output_order == "steps":
+            mask = tf.reverse(mask, [1])
         return (mask, *(None for _ in self._state_sizes())) if self.return_state else mask
+
+    def compute_output_shape(self, input_shape: Any, initial_state_shape: Any = None) -> Any:
+        """That of the outputs; with `return_state` a tuple of it and each state's."""
+        shapes: list[Any] = []
+        _each_shape(input_shape, shapes.append)
+        batch, time = shapes[0][:2]
+        output = (batch, *([time] if self.return_sequences else []), output_size(self.cell))
+        return (output, *((batch, n) for n in self._state_sizes())) if self.return_state else output
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Shapes without a trace."""
-        batch, time = keras.tree.flatten(inputs)[0].shape[:2]
-        leading = (batch, time) if self.return_sequences else (batch,)
-        output = keras.KerasTensor((*leading, output_size(self.cell)), dtype=self.compute_dtype)
+        shapes = self.compute_output_shape(keras.tree.flatten(inputs)[0].shape)
         if not self.return_state:
-            return output
-        states = (keras.KerasTensor((batch, n), dtype=self.compute_dtype) for n in self._state_sizes())
-        return (output, *states)
+            return keras.KerasTensor(shapes, dtype=self.compute_dtype)
+        return tuple(keras.KerasTensor(shape, dtype=self.compute_dtype) for shape in shapes)
 
     def _state_sizes(self) -> list[int]:
         return tf.nest.flatten(state_sizes(self.cell))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
+        """The arguments of `__init__`.
+
+        Forward, both orders are one; "steps" is what Keras' Bidirectional, which turns a copy around, expects.
+        """
         return {
             **super().get_config(),
             "cell": keras.saving.serialize_keras_object(self.cell),
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             **self.options,
+            "output_order": self.output_order if self.options["go_backwards"] else "steps",
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> PackedRNN:
         """Makes the cell first."""
         return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
 
@@ -167,8 +238,13 @@ def _given(inputs: Any, mask: Any) -> list[Any]:
     ]
 
 
-def _lengths(masks: Sequence[Any]) -> tf.Tensor:
-    """Masks [B, T], all equal, as lengths [B]."""
+def _lengths(masks: Sequence[Any], shape: Any) -> tf.Tensor:
+    """Masks [B, T], all equal, as lengths [B]; `shape` is that of the inputs as far as it is known."""
+    masks = [tf.convert_to_tensor(mask) for mask in masks]
+    for mask in masks:
+        if not mask.shape.is_compatible_with(shape):
+            more = ": give lengths [B] as sequence_length" if mask.shape.rank == 1 else ""
+            raise ValueError(f"PackedRNN needs a mask of shape [B, T], {shape}, not {mask.shape}{more}.")
     lengths = tf.reduce_sum(tf.cast(masks[0], tf.int32), axis=1)
     checks = [
         tf.debugging.assert_equal(
@@ -183,43 +259,41 @@ def _lengths(masks: Sequence[Any]) -> tf.Tensor:
         return tf.identity(lengths)
 
 
-_CELLS: dict[type, tuple[type, dict[str, Any]]] = {
-    keras.layers.LSTM: (LSTMCell, {"forget_bias": 0.0}),
-    keras.layers.GRU: (GRUCell, {}),
-    keras.layers.SimpleRNN: (BasicRNNCell, {}),
+def _as_the_cell_has_them(cell: Any, states: Any) -> Any:
+    """Initial states as the cell nests them: a single one may come alone, nested ones flat."""
+    sizes = state_sizes(cell)
+    flat = tf.nest.flatten(sizes)
+    if states is not None and not tf.nest.is_nested(states) and len(flat) == 1:
+        states = [states]
+    is_flat = isinstance(states, (list, tuple)) and not any(map(tf.nest.is_nested, states))
+    if is_flat and len(states) == len(flat) and len(sizes) < len(flat):
+        return tf.nest.pack_sequence_as(sizes, list(states))
+    return states
+
+
+# Options of Keras' RNN layers that are none here: what they may be nevertheless, and what to do instead.
+_OF_KERAS_LAYERS = {
+    "stateful": (False, "take return_state=True, and give what comes back as initial_state of the next call"),
+    "unroll": (False, "no loop is unrolled here; leave it away"),
+    "time_major": (False, "inputs are [B, T, D]; transpose them, or call workbench.rnn.packed_rnn"),
+    "zero_output_for_mask": (True, "outputs past an example's end are always zero; leave it away"),
+    "use_cudnn": ("auto", "this layer never runs on cuDNN; workbench.rnn.cudnn_rnn does"),
 }
-# What a cell here cannot do otherwise, by the names of Keras' options.
-_FIXED: dict[str, Any] = {
-    "recurrent_activation": "sigmoid",
-    "use_bias": True,
-    "dropout": 0.0,
-    "recurrent_dropout": 0.0,
-    "go_backwards": False,
-    "stateful": False,
-    "activity_regularizer": None,
-    **{f"{weight}_regularizer": None for weight in ("kernel", "recurrent", "bias")},
-    **{f"{weight}_constraint": None for weight in ("kernel", "recurrent", "bias")},
+_OF_CELLS = {
+    name
+    for layer in (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+    for name, parameter in inspect.signature(layer.__init__).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD and name not in ("self", "activity_regularizer")
 }
 
 
-def _same_cell(layer: Any) -> Any:
-    """A cell of ours with the weights of one of Keras' layers."""
-    if type(layer) not in _CELLS:
-        known = ", ".join(kind.__name__ for kind in _CELLS)
-        raise ValueError(f"from_keras takes {known}, not {type(layer).__name__}.")
-    if not layer.built:
-        raise ValueError(
-            f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
-        )
-    config = layer.get_config()
-    for option, value in _FIXED.items():
-        if config.get(option, value) != value:
-            raise ValueError(
-                f"layer {layer.name} has {option}={config[option]!r}; the cells here have {value!r} only."
-            )
-    kind, options = _CELLS[type(layer)]
-    options = options | ({"reset_after": layer.reset_after} if kind is GRUCell else {})
-    cell = kind(layer.units, activation=layer.activation, dtype=layer.dtype_policy, **options)
-    cell.build((None, layer.cell.kernel.shape[0]))
-    cell.set_weights(layer.cell.get_weights())
-    return cell
+def _of_a_layer(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The options of any layer; those of Keras' RNN layers, and of cells, are refused with what to do instead."""
+    for name in kwargs:
+        if name in _OF_KERAS_LAYERS:
+            allowed, instead = _OF_KERAS_LAYERS[name]
+            if kwargs[name] != allowed:
+                raise ValueError(f"PackedRNN has no option {name}={kwargs[name]!r}: {instead}.")
+        elif name in _OF_CELLS:
+            raise ValueError(f"{name} is an option of the cell, not of PackedRNN: give it to the cell.")
+    return {name: value for name, value in kwargs.items() if name not in _OF_KERAS_LAYERS}

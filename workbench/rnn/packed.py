@@ -13,7 +13,7 @@ from workbench.cells.wrappers.wrapper import Around, WrapperCell
 from workbench.masking import zero_past_end
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
-from workbench.rnn.packing.kernel import choose_kernel, inside_jit, keep_choice, kernels_of
+from workbench.rnn.packing.kernel import choose_kernel, inside_jit, inside_map, keep_choice, kernels_of
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain
 from workbench.rnn.packing.received import Received, receive
@@ -90,7 +90,7 @@ _KERNELS: dict[str, Callable[[Received], tuple[Any, Any]]] = {
 
 def _by_parts(cell: Any, kernel: str, training: bool) -> Callable[..., tuple[Any, Any]] | None:
     """How a cell made of others runs where each can have a kernel of its own; None where it runs whole."""
-    if kernel == "masked" or inside_jit():
+    if kernel == "masked" or inside_jit() or inside_map():
         return None
     if isinstance(cell, MultiRNNCell):
         return _layer_by_layer

@@ -224,8 +224,7 @@ def left(
     """What is still to be run, as far as it is known before the data is prepared; raises as `decide` does."""
     found = take_stock(earlier, jobs, tracker, origin)
     decide(found, earlier, changed, pairs=pairs)
-    again = {one.job.number for one in found.again}
-    return [job for job in jobs if job in found.todo or job.number in again]
+    return found.todo
 
 
 def settle(

@@ -13,6 +13,7 @@ from workbench.cells.base import (
     build,
     check_dtype_of,
     check_is_cell,
+    freeze_inside,
     initial_states,
     innermost,
     output_size,
@@ -58,6 +59,7 @@ class MultiRNNCell(Cell):
         for cell in cells:
             check_dtype_of(self, cell)
         self.cells, self.share_weights = cells, share_weights
+        freeze_inside(self)
 
     @property
     def state_size(self) -> list[Any]:

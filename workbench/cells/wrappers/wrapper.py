@@ -13,6 +13,7 @@ from workbench.cells.base import (
     build,
     check_dtype_of,
     check_is_cell,
+    freeze_inside,
     initial_states,
     output_size,
     state_sizes,
@@ -35,6 +36,7 @@ class WrapperCell(Cell):
         super().__init__(**{"dtype": getattr(cell, "dtype_policy", None), **kwargs})
         check_dtype_of(self, cell)
         self.cell = cell
+        freeze_inside(self)
 
     @property
     def state_size(self) -> list[Any]:

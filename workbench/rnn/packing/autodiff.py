@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.cells.base import compute_dtype, output_size, stepper
+from workbench.cells.custom_gradient import custom_gradient
 from workbench.rnn.packing.keras_masks import masks_of_rows
 from workbench.rnn.packing.order import Chain, pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -58,7 +59,7 @@ def _steps(inputs: tf.Tensor, chain: Chain) -> tf.TensorArray:
 def _moved(state: tf.Tensor, order: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
     """state[order], whose gradient is a gather too (TensorFlow's own would be IndexedSlices)."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def move(state: tf.Tensor) -> Any:
         return tf.gather(state, order), lambda d_state: _moved(d_state, back, order)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ def choose_kernel(cell: Any, kernel: str, training: bool) -> Choice:
     `auto` takes the first that applies:
 
         masked     inside an outer jit_compile, which takes static shapes only
+        masked     inside tf.vectorized_map (Keras' TimeDistributed of an unknown number of steps)
         autodiff   for a cell that has only `call`, or something random inside its step
         plain      outside tf.function, where a compilation of seconds would serve a single call
         plain      where TensorFlow was built without XLA
@@ -59,6 +61,8 @@ def keep_choice(cell: Any, choice: Choice) -> None:
 def _automatic(cell: Any, training: bool) -> Choice:
     if inside_jit():
         return Choice("masked", "inside an outer jit_compile, which takes static shapes only")
+    if inside_map():
+        return Choice("masked", "inside tf.vectorized_map, which knows no gradient of our own")
     if not _has_step(cell, training):
         return Choice("autodiff", f"{type(cell).__name__} is not in one-step form here")
     if tf.executing_eagerly():
@@ -82,6 +86,11 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
             f'kernel="{kernel}" cannot run inside an outer jit_compile, which takes static shapes only: take '
             'kernel="masked" or "auto", or leave the outer jit_compile away (the "xla" kernel compiles by itself).'
         )
+    if kernel != "masked" and inside_map():
+        raise ValueError(
+            f'kernel="{kernel}" cannot run inside tf.vectorized_map (Keras\' TimeDistributed of an unknown number '
+            'of steps), which would lose its gradient: take kernel="masked" or "auto".'
+        )
     if kernel == "xla" and not tf.test.is_built_with_xla():
         raise ValueError(
             'kernel="xla" needs XLA, which this TensorFlow was built without: take kernel="plain".'
@@ -90,6 +99,16 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
 
 def _has_step(cell: Any, training: bool) -> bool:
     return isinstance(cell, StepCell) and cell.has_step(training)
+
+
+def inside_map() -> bool:
+    """Whether what is traced now is the body of `tf.vectorized_map`.
+
+    It writes the ops anew, many calls in one, and an op that has a gradient of its own loses it in silence. It
+    tells of itself by the name of its scope only. tests/rnn/test_keras_contract.py notices.
+    """
+    scopes = tf.get_current_name_scope().split("/")
+    return not tf.executing_eagerly() and any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in scopes)
 
 
 def inside_jit() -> bool:

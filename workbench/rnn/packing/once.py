@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
+from workbench.cells.custom_gradient import custom_gradient
 
 Tensors = list[tf.Tensor]
 
@@ -38,14 +39,14 @@ def differentiable_once(
     """
     shown: list[Results] = []
 
-    @tf.custom_gradient
+    @custom_gradient
     def op(*given: tf.Tensor) -> Any:
         stopped = [tf.stop_gradient(tensor) for tensor in given]
         results, saved = forward(tf.nest.pack_sequence_as(operands, stopped))
         shown.append(results)
 
         def gradient(*d_results: tf.Tensor) -> Any:
-            @tf.custom_gradient
+            @custom_gradient
             def once(*inputs: tf.Tensor) -> Any:  # the given tensors too, so that none slips by silently
                 stopped = [tf.stop_gradient(tensor) for tensor in inputs[: len(d_results)]]
                 gradients = backward(tf.nest.pack_sequence_as(results, stopped), saved)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, state_sizes
+from workbench.cells.custom_gradient import custom_gradient
 
 Tensors = list[tf.Tensor]
 _SAVED: WeakKeyDictionary[StepCell, dict[str, Saved]] = WeakKeyDictionary()
@@ -73,7 +74,7 @@ def step_backward(
     d_products = [tf.zeros_like(z) for z in products]
 
     def product(i: int, operand: tf.Tensor, plus: tf.Tensor | None = None) -> tf.Tensor:
-        @tf.custom_gradient
+        @custom_gradient
         def saved(operand: tf.Tensor, *plus: tf.Tensor) -> Any:
             def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 d_products[i] = dz

@@ -1,0 +1,138 @@
+"""Keras' recurrent layers as packed ones and back, with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from workbench.cells import BasicRNNCell, GRUCell, LSTMCell, keras_layer
+from workbench.cells.base import Cell, freeze_inside
+
+_LAYERS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
+_LAYER_OF: dict[type, type] = {
+    keras.layers.LSTMCell: keras.layers.LSTM,
+    keras.layers.GRUCell: keras.layers.GRU,
+    keras.layers.SimpleRNNCell: keras.layers.SimpleRNN,
+}
+_CELL_OF: dict[type, Callable[..., Any]] = {
+    keras.layers.LSTMCell: lambda theirs, **o: LSTMCell(theirs.units, forget_bias=0.0, **o),
+    keras.layers.GRUCell: lambda theirs, **o: GRUCell(theirs.units, reset_after=theirs.reset_after, **o),
+    keras.layers.SimpleRNNCell: lambda theirs, **o: BasicRNNCell(theirs.units, **o),
+}
+# What a cell here cannot do otherwise, by the names of Keras' options.
+_FIXED: dict[str, Any] = {
+    "recurrent_activation": "sigmoid",
+    "use_bias": True,
+    "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    **{f"{weight}_regularizer": None for weight in ("kernel", "recurrent", "bias")},
+    **{f"{weight}_constraint": None for weight in ("kernel", "recurrent", "bias")},
+}
+
+
+def from_keras(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
+    """`make(cell, **options)` with the cell and the options of a built layer of Keras'; `options` go first."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        return _both_ways(make, layer, options)
+    _check(layer)
+    names = ("return_sequences", "return_state", "name", "trainable", "activity_regularizer")
+    own = {name: getattr(layer, name) for name in names}
+    if layer.go_backwards:
+        own |= {"go_backwards": True, "output_order": "steps"}
+    return make(_same_cell(layer.cell), **{**own, **options})
+
+
+def _check(layer: Any) -> None:
+    """Refuses what is no recurrent layer, computes in a way of its own, keeps its states, or has no weights yet."""
+    kind = type(layer).__name__
+    if isinstance(layer, keras.layers.TimeDistributed):
+        raise ValueError(
+            f"from_keras takes no {kind}: give it the layer within, "
+            "TimeDistributed(PackedRNN.from_keras(layer.layer))."
+        )
+    if not isinstance(layer, keras.layers.RNN):
+        raise ValueError(f"from_keras takes LSTM, GRU, SimpleRNN, RNN and Bidirectional, not {kind}.")
+    for method in ("call", "inner_loop", "__call__"):
+        if getattr(type(layer), method) not in [getattr(known, method) for known in _LAYERS]:
+            raise ValueError(
+                f"from_keras cannot know what {kind}.{method} does beside Keras' own: where its cell does all, "
+                "PackedRNN(layer.cell) runs that."
+            )
+    if layer.stateful:
+        raise ValueError(
+            f"layer {layer.name} is stateful: make one without, and take return_state=True and initial_state; "
+            "PackedRNN(layer.cell) runs its cell."
+        )
+    if not layer.built:
+        raise ValueError(
+            f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
+        )
+
+
+def _same_cell(theirs: Any) -> Any:
+    """A cell with copies of the weights: of ours where one computes the same, else one of the same class."""
+    config = theirs.get_config()
+    make = _CELL_OF.get(type(theirs))
+    if make and all(config.get(option, value) == value for option, value in _FIXED.items()):
+        cell = make(
+            theirs, activation=theirs.activation, dtype=theirs.dtype_policy, trainable=theirs.trainable
+        )
+        cell.build((None, theirs.kernel.shape[0]))
+    else:
+        cell = type(theirs).from_config(config)
+        cell.build_from_config(theirs.get_build_config())
+    cell.set_weights(theirs.get_weights())
+    for ours, its in zip(cell.weights, theirs.weights, strict=True):
+        ours.trainable = its.trainable
+    return cell
+
+
+def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
+    """Keras' Bidirectional around two packed layers."""
+    if not layer.built:
+        raise ValueError(
+            f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
+        )
+    forward, backward = (
+        from_keras(make, way, options) for way in (layer.forward_layer, layer.backward_layer)
+    )
+    names = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
+    both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **names)
+    both.build(layer.get_build_config()["input_shape"])
+    both.set_weights(layer.get_weights())  # it makes the forward layer anew
+    freeze_inside(both)
+    return both
+
+
+def to_keras(packed: Any, options: dict[str, Any]) -> Any:
+    """A layer of Keras' own with the cell, the options and copies of the weights of a built packed layer."""
+    cell = packed.cell
+    if not getattr(cell, "built", True):
+        raise ValueError(
+            f"layer {packed.name} has no weights yet: call it once, or layer.build((None, None, D))."
+        )
+    names = ("return_sequences", "return_state", "go_backwards", "name", "trainable", "activity_regularizer")
+    options = {**{name: getattr(packed, name) for name in names}, "zero_output_for_mask": True, **options}
+    if isinstance(cell, Cell):
+        layer = keras_layer(cell, **options)
+        return _frozen_alike(layer, cell)
+    if type(cell) not in _LAYER_OF:
+        return keras.layers.RNN(_same_cell(cell), dtype=packed.dtype_policy, **options)
+    own = {name: value for name, value in cell.get_config().items() if name not in ("name", "trainable")}
+    return _filled(_LAYER_OF[type(cell)](**own, **options), cell, cell.get_weights())
+
+
+def _filled(layer: Any, cell: Any, weights: Any) -> Any:
+    """The layer, built for the cell's inputs, with these weights, and what was frozen frozen."""
+    layer.build((None, None, cell.kernel.shape[0]))
+    layer.set_weights(weights)
+    return _frozen_alike(layer, cell)
+
+
+def _frozen_alike(layer: Any, cell: Any) -> Any:
+    """The layer with what is frozen of the cell frozen."""
+    for its, ours in zip(layer.weights, cell.weights, strict=True):
+        its.trainable = ours.trainable
+    return layer
