@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from workbench.claims import statistics
+from workbench.claims.decision import Row, describe
 from workbench.claims.pairing import Pair, effect
 from workbench.claims.runs import Run
-from workbench.claims.verdict import Row, Verdict, describe
+from workbench.claims.verdict import Verdict
 
 MINIMUM_BLOCKS = 2
 

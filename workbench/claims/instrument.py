@@ -23,10 +23,11 @@ import numpy as np
 
 from workbench.claims import statistics, words
 from workbench.claims.blocks import blocks_of
+from workbench.claims.decision import Row, describe
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.pairing import Pair, Pairs, effect
 from workbench.claims.runs import Run, counted
-from workbench.claims.verdict import Row, Verdict, describe
+from workbench.claims.verdict import Verdict
 from workbench.record import METRICS
 
 NAME = "control_again"

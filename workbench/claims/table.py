@@ -8,13 +8,14 @@ from dataclasses import replace
 import pandas as pd
 
 from workbench.claims.blocks import planned_pairs, undeclared_pairs
+from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
 from workbench.claims.instrument import is_noisy, judge_instrument
 from workbench.claims.pairing import pair
 from workbench.claims.runs import Run, read_runs
 from workbench.claims.statistics import holm
-from workbench.claims.verdict import Row, Tested, Verdict, decide, test
+from workbench.claims.verdict import Verdict
 
 
 def judge(claim: Claim, runs: pd.DataFrame, *, planned: int | None = None) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from workbench.claims import statistics
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import Pair, Pairs
 from workbench.claims.runs import normalise
+from workbench.claims.verdict import Interval, Verdict
 from workbench.record import METRICS
-
-if TYPE_CHECKING:
-    from workbench.claims.verdict import Interval, Verdict
-
 
 ANSWERED_BY = {"higher": "higher", "not_higher": "higher", "lower": "lower", "not_lower": "lower", "same": ""}
 """The side on which a bound answers the claim."""

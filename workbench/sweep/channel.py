@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.sweep.spawner import CHANNEL, WHERE
-
+CHANNEL = "WORKBENCH_CHANNEL"
+WHERE = signal.SIGUSR1
+"""Has a child write to its stderr where each of its threads is."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -22,10 +22,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from workbench.places import IS_SHIPPED, PACKAGE
+from workbench.sweep.channel import CHANNEL, die_with_parent
 
-CHANNEL = "WORKBENCH_CHANNEL"
-WHERE = signal.SIGUSR1
-"""Has a child write to its stderr where each of its threads is."""
 MODULE = "workbench.run"
 PRELOADED = (
     "workbench.run",
@@ -226,8 +224,6 @@ def _kill_group(pid: int) -> None:
 
 def serve(listening: socket.socket, preloaded: Sequence[str]) -> None:
     """The server: import, then fork a child for each request, one at a time, and say how it ended."""
-    from workbench.sweep.channel import die_with_parent
-
     die_with_parent()
     for name in preloaded:
         importlib.import_module(name)

@@ -3,9 +3,10 @@
 from workbench.training.distribution import Distribution, LostReplicaError, mirrored, multi_worker, one
 from workbench.training.evaluation import Evaluation, Evaluator, evaluate
 from workbench.training.loop import TrainResult, first_not_finite, set_determinism, train, weights_digest
+from workbench.training.make_step import make_train_step
 from workbench.training.objective import batch_loss, dense_gradients
 from workbench.training.optimizers import OPTIMIZERS, make_optimizer
-from workbench.training.step import TrainStep, make_train_step
+from workbench.training.step import TrainStep
 
 __all__ = [
     "OPTIMIZERS",

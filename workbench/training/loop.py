@@ -16,9 +16,10 @@ import tensorflow as tf
 from workbench.model import SequenceModel
 from workbench.seeds import seed_for
 from workbench.training.distribution import Distribution
+from workbench.training.make_step import make_train_step
 from workbench.training.objective import Batch
 from workbench.training.replicas import ReplicatedStep
-from workbench.training.step import Done, TrainStep, make_train_step
+from workbench.training.step import Done, TrainStep
 
 Log = Callable[[int, dict[str, float]], None]
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from workbench.losses import LOSSES, MASKS
 from workbench.model import SequenceModel
-from workbench.training.distribution import Distribution, one
-from workbench.training.objective import Batch, batch_loss, check_name, counted, dense_gradients
-
-if TYPE_CHECKING:
-    from workbench.training.replicas import ReplicatedStep
+from workbench.training.distribution import one
+from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
 
 
 class Done(NamedTuple):
@@ -141,23 +137,3 @@ class TrainStep:
     def traces(self) -> int:
         """Graphs traced so far."""
         return self._run.traces
-
-
-def make_train_step(
-    model: SequenceModel,
-    optimizer: keras.optimizers.Optimizer,
-    loss: str = "token",
-    mask: str = "length",
-    clip_norm: float | None = None,
-    distribution: Distribution | None = None,
-) -> TrainStep | ReplicatedStep:
-    """A `TrainStep` by the names of a loss in LOSSES and a mask in MASKS; over replicas a `ReplicatedStep`."""
-    check_name("loss", loss, LOSSES)
-    check_name("mask", mask, MASKS)
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm is {clip_norm}: must be above 0, or None for no clipping")
-    if distribution is None or distribution.replicas == 1:
-        return TrainStep(model, optimizer, loss, mask, clip_norm)
-    from workbench.training.replicas import ReplicatedStep
-
-    return ReplicatedStep(model, optimizer, loss, mask, clip_norm, distribution)

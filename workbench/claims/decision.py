@@ -1,0 +1,225 @@
+"""Pairs -> effect, interval, verdict: how a measured row of a verdict table is decided.
+
+One rule (README.md, section 2.3): the interval is held against the claimed region. Wholly inside: reproduced;
+wholly outside: contradicted; else inconclusive. `test` gives a row's p-values, Holm (table.py) decides which
+stand, `decide` words the verdict and asserts that the interval at the level of the decision says the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from workbench.claims import statistics, words
+from workbench.claims.declaration import Claim
+from workbench.claims.pairing import Pairs
+from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS, Floats, Region
+from workbench.claims.verdict import Interval, Verdict
+
+
+@dataclass(frozen=True)
+class Row:
+    """One side of a claim: itself, or what it says `elsewhere`."""
+
+    claim: Claim
+    name: str
+    direction: str
+    pairs: Pairs
+
+    @property
+    def region(self) -> Region:
+        """The claimed effects, on the scale of the statistic."""
+        return REGIONS[self.direction](self.claim.margin)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A row's p-values: `inside`, and `outside` for each finite bound; 1 where nothing may be decided."""
+
+    row: Row
+    columns: Floats  # [blocks, 1], or [blocks, conditions] where every condition must hold
+    worst: int  # the least favourable column
+    inside: float
+    outside: tuple[float, ...]
+    reasons: tuple[str, ...]
+    certain: float | None = None  # the effect, where the worst column does not vary
+
+    @property
+    def y(self) -> Floats:
+        """The block values that the row shows."""
+        return self.columns[:, self.worst]
+
+
+def test(row: Row) -> Tested:
+    """The p-values of a measured row (README.md, sections 2.4 and 2.5)."""
+    effects = row.pairs.effects()
+    columns = effects if row.claim.scope == "every" else effects.mean(axis=1, keepdims=True)
+    reasons = _undecidable(row, columns)
+    if reasons:
+        return Tested(row, columns, 0, 1.0, (1.0,) * (statistics.hypotheses(row.direction) - 1), reasons)
+    with np.errstate(divide="ignore", invalid="ignore"):  # in columns that do not vary, which have no t
+        inside = statistics.p_inside(columns.T, row.region)
+        outside = statistics.p_outside(columns.T, row.region)
+    certain = _certain(row, columns, inside, outside)
+    worst = int(inside.argmax())
+    least = tuple(min(1.0, columns.shape[1] * float(p.min())) for p in outside)
+    at_bound = certain.get(worst) in row.region and min(inside[worst], *least) == 1
+    reasons = ("the effect is the bound itself in every block",) if at_bound else ()
+    return Tested(row, columns, worst, float(inside[worst]), least, reasons, certain.get(worst))
+
+
+def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats]) -> dict[int, float]:
+    """The effects of the columns that do not vary; their p-values, which have no chance in them, become 0 or 1."""
+    found = {}
+    for one in map(int, np.flatnonzero(statistics.constant(columns, row.claim.scale))):
+        value = float(columns[0, one])
+        found[one], is_inside, is_outside = statistics.certain(
+            value, row.direction, row.claim.margin, row.claim.scale
+        )
+        for p, is_sure in zip((inside, *outside), (is_inside, *is_outside), strict=True):
+            p[one] = 0.0 if is_sure else 1.0
+    return found
+
+
+def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) -> Verdict:
+    """The verdict of a measured row, given what Holm rejected of (inside, *outside) and at which levels."""
+    row, y = tested.row, tested.y
+    verdict = "reproduced" if rejected[0] else "contradicted" if any(rejected) else "inconclusive"
+    level = next((level for level, one in zip(levels, rejected, strict=True) if one), levels[0])
+    if verdict != "reproduced":
+        level /= tested.columns.shape[1]
+    thin = None
+    if not tested.reasons:
+        thin = _interval(y, 1 - 2 * level) if tested.certain is None else (tested.certain,) * 2
+        assert _agree(verdict, thin, row.region), f"{row.name}: {verdict}, but {thin} against {row.region}"
+    reasons = tested.reasons
+    if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, rejected)):
+        verdict, reasons = "inconclusive", (lacking,)
+    return replace(
+        describe(row, y),
+        verdict=verdict,
+        decision_interval=thin and _natural(row.claim, thin),
+        decided_at=None if thin is None else 1 - 2 * level,
+        p_reproduced=tested.inside,
+        p_contradicted=min(tested.outside),
+        reasons=reasons,
+    )
+
+
+def describe(row: Row, y: Floats) -> Verdict:
+    """All of a row that does not depend on a decision: effect, interval, counts, flags, finding."""
+    claim, pairs = row.claim, row.pairs
+    measured = claim.kind == "measured"
+    thick = _interval(y, claim.confidence) if measured and len(y) > 1 else None
+    made = Verdict(
+        claim=row.name,
+        sha=claim.sha,
+        verdict="inconclusive",
+        finding="",
+        kind=claim.kind,
+        metric=claim.metric,
+        unit=words.unit(claim),
+        scale=claim.scale,
+        direction=row.direction,
+        smallest=float(claim.smallest),
+        treatment=words.arm(claim.treatment),
+        control=words.arm(claim.control),
+        effect=_natural(claim, (_mean(y),) * 2)[0] if len(y) else None,
+        interval=thick and _natural(claim, thick),
+        confidence=claim.confidence,
+        pairs=len(y),
+        planned=pairs.planned,
+        agree=statistics.agreeing(y, row.region),
+        exact_p=statistics.exact_p(y, row.region) if measured else None,
+        failed=tuple(words.failure(one) for one in pairs.pairs if one.failure),
+        unused=sum(pairs.unused.values()),
+        by_block=_by_block(row, y),
+        by_condition=_by_condition(row) if measured else (),
+        flags=tuple(words.flags(claim, pairs)),
+        statement=claim.statement,
+    )
+    return replace(made, finding=words.finding(made, thick, claim))
+
+
+def _undecidable(row: Row, columns: Floats) -> tuple[str, ...]:
+    if row.pairs.missing:
+        return (row.pairs.missing,)
+    if len(columns) < MINIMUM_BLOCKS:
+        return (
+            f"{len(columns)} complete blocks of {row.pairs.planned}; nothing is decided below {MINIMUM_BLOCKS}",
+        )
+    return ()
+
+
+def _not_forgiven(row: Row, y: Floats, verdict: str, rejected: Sequence[bool]) -> str:
+    """Why the failed blocks forbid the verdict; empty where there are none, or few enough."""
+    planned, low, high = row.pairs.planned, *row.region
+    if len(y) >= planned:
+        return ""
+    if verdict == "reproduced":
+        beyond = statistics.agreeing(y, row.region)
+    else:
+        below = math.isfinite(low) and rejected[1]
+        beyond = int((y < low).sum() if below else (y > high).sum())
+    if statistics.forgives(planned, beyond, 1 - row.claim.confidence):
+        return ""
+    return (
+        f"{len(y)} of {planned} planned blocks are complete and {beyond} speak for `{verdict}`: too few, "
+        "if the failed ones are counted against it (sign test)"
+    )
+
+
+def _agree(verdict: str, thin: Interval, region: Region) -> bool:
+    """Whether the interval says what the verdict says, up to rounding."""
+    rounding = 1e-7 * (thin[1] - thin[0]) + 1e-15 * (abs(thin[0]) + abs(thin[1]))
+    inside = region[0] <= thin[0] + rounding and thin[1] - rounding <= region[1]
+    outside = thin[1] - rounding <= region[0] or region[1] <= thin[0] + rounding
+    strictly = region[0] + rounding < thin[0] and thin[1] < region[1] - rounding
+    strictly_out = thin[1] + rounding < region[0] or region[1] < thin[0] - rounding
+    return {"reproduced": inside, "contradicted": outside}.get(verdict, not strictly and not strictly_out)
+
+
+def _by_block(row: Row, y: Floats) -> tuple[dict[str, Any], ...]:
+    """The effect in each complete block, in the claim's own scale."""
+    return tuple(
+        {"block": block, "effect": _natural(row.claim, (float(value),) * 2)[0]}
+        for block, value in zip(row.pairs.complete, y, strict=bool(row.pairs.conditions))
+    )
+
+
+def _by_condition(row: Row) -> tuple[dict[str, Any], ...]:
+    effects = row.pairs.effects()
+    if len(row.pairs.conditions) < 2 or len(effects) < 2:
+        return ()
+    return tuple(
+        {
+            "condition": dict(condition),
+            "effect": _natural(row.claim, (float(column.mean()),) * 2)[0],
+            "interval": _natural(row.claim, _interval(column, row.claim.confidence)),
+            "pairs": len(column),
+            "judged": row.claim.scope == "every",
+        }
+        for condition, column in zip(row.pairs.conditions, effects.T, strict=True)
+    )
+
+
+def _interval(y: Floats, confidence: float) -> Interval:
+    low, high = statistics.interval(y, confidence)
+    return float(low), float(high)
+
+
+def _natural(claim: Claim, values: Interval) -> Interval:
+    return (_exp(values[0]), _exp(values[1])) if claim.scale == "ratio" else values
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+def _mean(y: Floats) -> float:
+    with np.errstate(invalid="ignore"):  # an exact claim may meet an infinite ratio
+        return float(y.mean())
