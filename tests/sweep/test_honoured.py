@@ -82,6 +82,12 @@ def test_an_option_of_a_launcher_needs_the_launcher(compose: Composer) -> None:
         compose(["+hydra.launcher.n_jobs=2"])
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local"])
+def test_a_launcher_and_its_options_are_taken_beside_variables(compose: Composer, launcher: str) -> None:
+    tree = compose([f"hydra/launcher={launcher}", "+hydra.job.env_set.A=1"])
+    assert tree["environment"] == {"A": "1"}
+
+
 def test_variables_are_frozen_in_every_job_and_make_another_sweep(compose: Composer) -> None:
     words = ["cell=gru,lstm", "seed=1,2", "+hydra.job.env_set.OMP_NUM_THREADS=1"]
     _, _, planned = plan_sweep(compose, words)

@@ -52,7 +52,10 @@ def typed_not_honoured(given: Sequence[Given]) -> list[Problem]:
 
 def not_honoured(hydra: DictConfig, plain: DictConfig) -> list[Problem]:
     """What files give of Hydra's settings that acts nowhere; `plain` are the settings without them."""
-    before, after = _settings(plain), _settings(hydra)
+    acts = [*_HONOURED, *_HYDRAS_OWN]
+    if hydra.runtime.choices["hydra/launcher"] == "basic":
+        acts.remove("hydra.launcher")  # the sweep's own loop runs in its place, and has no options
+    before, after = _settings(plain, acts), _settings(hydra, acts)
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     files = [key.replace("/", ".") for key in changed if "/" in key]  # what a file holds goes by its name
     return [_problem(key, after.get(key)) for key in changed if "/" in key or not _is_under(key, files)]
@@ -86,14 +89,12 @@ def wrong_environment(variables: dict[str, Any]) -> list[Problem]:
     ]
 
 
-def _settings(hydra: DictConfig) -> dict[str, Any]:
+def _settings(hydra: DictConfig, acts: Sequence[str]) -> dict[str, Any]:
+    """The settings but those that act."""
     tree = OmegaConf.to_container(hydra, resolve=False)
     assert isinstance(tree, dict)
     chosen = {key: value for key, value in hydra.runtime.choices.items() if str(key).startswith("hydra/")}
     flat = {**flatten({"hydra": tree}), **chosen}
-    acts = [*_HONOURED, *_HYDRAS_OWN]
-    if hydra.runtime.choices["hydra/launcher"] == "basic":
-        acts.remove("hydra.launcher")  # the sweep's own loop runs in its place, and has no options
     return {key: value for key, value in flat.items() if not _is_under(key, acts)}
 
 
