@@ -60,7 +60,8 @@ def test_what_is_frozen_has_no_weight_to_train(name):
     assert model.trainable_weights == []
     again = keras.Model.from_config(model.get_config())
     assert again.trainable_weights == []
-    layer.trainable = True
+    layer.trainable = False
+    layer.trainable = True  # which says nothing to a layer that is trainable, with a frozen one inside
     assert len(model.trainable_weights) == len(layer.weights)
 
 

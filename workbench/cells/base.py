@@ -76,6 +76,11 @@ class Cell(keras.layers.Layer):
                 "give it to PackedRNN."
             )
 
+    def _post_build(self) -> None:
+        """Keras calls it after `build`."""
+        super()._post_build()
+        freeze_inside(self)
+
     def keras_form(self, dtype: Any = None) -> KerasForm | None:
         """This cell as a layer of Keras' own; None where Keras has none that computes the same.
 
@@ -233,11 +238,15 @@ def build(cell: Any, input_shape: Any) -> None:
 def freeze_inside(layer: Any) -> None:
     """Freezes all that lies in a frozen layer, as Keras does where `trainable` is set, but not where it is given.
 
-    Called at the end of a constructor: a layer that was made before, and handed in, would be trained.
+    Called at the end of a constructor, since a layer that was made before, and handed in, would be trained; and after
+    `build`, since Keras makes the variables of a frozen layer trainable. Each is told by itself: what is set to the
+    value that it has, TensorFlow passes over.
     """
-    for inside in layer._flatten_layers():
-        if not inside.trainable:
+    for frozen in [one for one in layer._flatten_layers() if not one.trainable]:
+        for inside in frozen._flatten_layers():
             inside.trainable = False
+            for variable in inside.variables:
+                variable.trainable = False
 
 
 def check_is_cell(what: str, cell: Any) -> None:

@@ -143,6 +143,11 @@ class PackedRNN(keras.layers.Layer):
         check_inputs(self.cell, specs, time_major=False)
         build(self.cell, _each_shape(input_shape, lambda shape: (shape[0], *shape[2:])))
 
+    def _post_build(self) -> None:
+        """Keras calls it after `build`."""
+        super()._post_build()
+        freeze_inside(self)
+
     def call(
         self,
         inputs: Any,
