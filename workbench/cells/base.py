@@ -238,8 +238,8 @@ def build(cell: Any, input_shape: Any) -> None:
 def freeze_inside(layer: Any) -> None:
     """Freezes all that lies in a frozen layer, as Keras does where `trainable` is set, but not where it is given.
 
-    Called at the end of a constructor, since a layer that was made before, and handed in, would be trained; and after
-    `build`, since Keras makes the variables of a frozen layer trainable. Each is told by itself: what is set to the
+    Called at the end of a constructor, since a layer that was made before, and handed in, would be trained; after
+    `build` too, since Keras makes the variables of a frozen layer trainable. Each is told by itself: what is set to the
     value that it has, TensorFlow passes over.
     """
     for frozen in [one for one in layer._flatten_layers() if not one.trainable]:
