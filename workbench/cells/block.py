@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.xla import inside_jit
+
 
 def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
     """Refuses dtypes that the op has no kernel for, and options that it cannot honour."""
@@ -18,6 +20,15 @@ def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
         if found != value:
             shown = getattr(value, "__name__", value)
             raise ValueError(f"{kind} is one op and has {option}={shown} only, not {found!r}.")
+
+
+def refuse_jit(cell: Any, name: str) -> None:
+    """Refuses an outer `jit_compile` before XLA does; `name` is the cell that computes the same and can be compiled."""
+    if inside_jit():
+        raise ValueError(
+            f"{type(cell).__name__} is an op that XLA does not have, so it cannot run inside an outer jit_compile: use "
+            f'cell "{name}", whose weights and numbers are the same, or leave jit_compile away.'
+        )
 
 
 def inside(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from workbench.cells.base import StepCell
+from workbench.cells.xla import inside_jit
 
 
 class Choice(NamedTuple):
@@ -90,18 +91,3 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
 
 def _has_step(cell: Any, training: bool) -> bool:
     return isinstance(cell, StepCell) and cell.has_step(training)
-
-
-def inside_jit() -> bool:
-    """Whether what is traced now lies inside a `tf.function(jit_compile=True)`.
-
-    TensorFlow tells by a private function only; where that is gone the answer is no, and a packed kernel then
-    fails in XLA's own words. tests/rnn/test_packed_kernels.py notices.
-    """
-    try:
-        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
-    except ImportError:
-        return False
-    if tf.executing_eagerly():
-        return False
-    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
