@@ -48,7 +48,10 @@ def run_loop(sequence: Sequence, unroll_steps: int = 1, *, fixed: bool = False) 
     no gradient of a loop without a bound.
     """
     # In arrays, not indexed: an index's gradient is as large as all steps together.
-    inputs = tf.nest.map_structure(_unstacked, sequence.inputs)
+    steps = sequence.inputs
+    if fixed and not (isinstance(sequence.max_length, int) and sequence.max_length > 0):
+        steps = tf.nest.map_structure(_one_more, steps)
+    inputs = tf.nest.map_structure(_unstacked, steps)
     size = sequence.max_length if fixed else sequence.steps
     arrays = tf.nest.map_structure(
         lambda zero: tf.TensorArray(zero.dtype, size + 1, element_shape=zero.shape), sequence.zeros
@@ -67,6 +70,11 @@ def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
     """[steps, B, ...] as an array of steps."""
     array = tf.TensorArray(tensor.dtype, tf.shape(tensor)[0], element_shape=tensor.shape[1:])
     return array.unstack(tensor)
+
+
+def _one_more(tensor: tf.Tensor) -> tf.Tensor:
+    """A step that is never read: XLA compiles a loop also where there is none to take, but reads from no empty array."""
+    return tf.pad(tensor, [[0, 1], *[[0, 0]] * (tensor.shape.rank - 1)])
 
 
 def _loop(
