@@ -86,7 +86,7 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
         if wrong:
             problems.append(Problem(key, tree[name], f"must be {_spelled(hints[name])}"))
         else:
-            problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata)]
+            problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))]
         values[name] = value
     return values, problems
 
@@ -126,14 +126,14 @@ def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
     return value, not isinstance(value, hint)
 
 
-def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
+def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
     if value is None:
         return []
     if isinstance(value, list):
-        return list(dict.fromkeys(wrong for item in value for wrong in _outside(item, limits)))
+        return list(dict.fromkeys(wrong for item in value for wrong in _outside(item, limits, key)))
     choices = limits.get("choices")
     if choices is not None and value not in choices:
-        return [not_among(value, choices)]
+        return [not_among(value, choices, key)]
     pattern = limits.get("pattern")
     if pattern is not None and isinstance(value, str) and not re.fullmatch(pattern, value):
         return ["must be letters, digits, `_`, `-` and `.` only, and begin with none of the last two"]
@@ -150,7 +150,7 @@ def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
 
 
 def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
-    """The remedy where `value` is none of `choices`, with the nearest of them, or what it is of a `group`."""
+    """The remedy where `value` is none of `choices`, with the nearest of them, or what it is of a `group` or option."""
     choices = list(choices)
     known = former_name(group, value, map(str, choices))
     if known:
