@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_HALF = (
-    "not here: take mixed_bfloat16, which computes in 16 bits from weights in float32, or float32 for all of it"
-)
+_HALF = "not here: take mixed_bfloat16, which computes in 16 bits from weights in float32, or float32 for all of it"
 _CUSTOM = "not here: run a class of yours by cell=custom cell.target=module:Class"
 
 # by names without case, underscores and the endings `cell` and `wrapper`

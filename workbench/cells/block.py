@@ -23,11 +23,11 @@ def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
 
 
 def refuse_jit(cell: Any, name: str) -> None:
-    """Refuses an outer `jit_compile` before XLA does; `name` is the cell that computes the same and can be compiled."""
+    """Refuses an outer `jit_compile` before XLA does; `name` is the cell that gives the same and compiles."""
     if inside_jit():
         raise ValueError(
-            f"{type(cell).__name__} is an op that XLA does not have, so it cannot run inside an outer jit_compile: use "
-            f'cell "{name}", whose weights and numbers are the same, or leave jit_compile away.'
+            f"{type(cell).__name__} is an op that XLA does not have, so it cannot run inside an outer jit_compile: "
+            f'use cell "{name}", whose weights and numbers are the same, or leave jit_compile away.'
         )
 
 

@@ -19,8 +19,8 @@ class GRUBlockCell(GRUCell):
         z, r = sigmoid(x W_zr + h U_zr + b_zr);  n = tanh(x W_n + (r * h) U_n + b_n);  h' = z * h + (1 - z) * n
 
     Options, weights, their names and orders are GRUCell's; get_weights and set_weights exchange them. States:
-    [h]. float32 only. Second derivatives are refused, and so is an outer `jit_compile`. The products are made inside the op, so no runner can take
-    the step apart: `has_step` is false.
+    [h]. float32 only. Second derivatives are refused, and so is an outer `jit_compile`. The products are made
+    inside the op, so no runner can take the step apart: `has_step` is false.
 
     Source: Cho et al., https://arxiv.org/abs/1406.1078; TF 1.15's contrib GRUBlockCellV2.
     """

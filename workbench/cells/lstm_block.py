@@ -22,7 +22,8 @@ class LSTMBlockCell(LSTMCell):
 
     Options (no projection), weights, their names and orders are LSTMCell's; get_weights and set_weights exchange
     them. States: [h, c]. float32 or float16. The op's gradient passes through `cell_clip` as if nothing were
-    clipped, where LSTMCell's stops (both as in TF 1.15). Second derivatives are refused, and so is an outer `jit_compile`.
+    clipped, where LSTMCell's stops (both as in TF 1.15). Second derivatives are refused,
+    and so is an outer `jit_compile`.
 
     `sequence` runs all steps in one op, for `fused_rnn`. The products are made inside the ops, so no runner can
     take the step apart: `has_step` is false.

@@ -1,4 +1,4 @@
-"""What XLA compiles: whether an outer `jit_compile` is around, and what is kept out of the clusters that it makes."""
+"""What XLA compiles: whether an outer `jit_compile` is around, and what is kept out of its own clusters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _P, _R = ParamSpec("_P"), TypeVar("_R")
 def inside_jit() -> bool:
     """Whether what is traced now lies inside a `tf.function(jit_compile=True)`.
 
-    TensorFlow tells by a private function only; where that is gone the answer is no, and what XLA does not have then
-    fails in XLA's own words. tests/rnn/test_jit.py notices.
+    TensorFlow tells by a private function only; where that is gone the answer is no, and what XLA does not have
+    then fails in XLA's own words. tests/rnn/test_jit.py notices.
     """
     try:
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext

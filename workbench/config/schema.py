@@ -86,7 +86,9 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
         if wrong:
             problems.append(Problem(key, tree[name], f"must be {_spelled(hints[name])}"))
         else:
-            problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))]
+            problems += [
+                Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))
+            ]
         values[name] = value
     return values, problems
 
@@ -150,7 +152,7 @@ def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
 
 
 def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
-    """The remedy where `value` is none of `choices`, with the nearest of them, or what it is of a `group` or option."""
+    """The remedy where `value` is none of `choices`, with the nearest of them, or what a `group` or option has for it."""
     choices = list(choices)
     known = former_name(group, value, map(str, choices))
     if known:

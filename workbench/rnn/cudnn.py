@@ -235,8 +235,8 @@ def check_machine(*, lengths: bool = True) -> None:
 def _refuse_jit() -> None:
     if inside_jit():
         raise ValueError(
-            "rnn=cudnn cannot run inside an outer jit_compile, as XLA does not have cuDNN's op: take rnn=packed, or "
-            "leave jit_compile away."
+            "rnn=cudnn cannot run inside an outer jit_compile, as XLA does not have cuDNN's op: take rnn=packed, "
+            "or leave jit_compile away."
         )
 
 

@@ -73,7 +73,7 @@ def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
 
 
 def _one_more(tensor: tf.Tensor) -> tf.Tensor:
-    """A step that is never read: XLA compiles a loop also where there is none to take, but reads from no empty array."""
+    """A step more, never taken: XLA compiles a loop also where it takes no step, but no read of an empty array."""
     return tf.pad(tensor, [[0, 1], *[[0, 0]] * (tensor.shape.rank - 1)])
 
 

@@ -171,10 +171,10 @@ def _given(inputs: Any, mask: Any) -> list[Any]:
 def _lengths(masks: Sequence[Any]) -> tf.Tensor:
     """Masks [B, T], all equal, as lengths [B]."""
     lengths = tf.reduce_sum(tf.cast(masks[0], tf.int32), axis=1)
-    if inside_jit():  # where no assertion runs: a length of -1 makes NaN of the example
+    if inside_jit():  # where no assertion runs: a length over T makes NaN of the example
         steps = sequence_mask(lengths, tf.shape(masks[0])[1])
         right = [tf.reduce_all(tf.cast(mask, tf.bool) == steps, 1) for mask in masks]
-        return tf.where(tf.reduce_all(right, 0), lengths, -1)
+        return tf.where(tf.reduce_all(right, 0), lengths, tf.shape(masks[0])[1] + 1)
     checks = [
         tf.debugging.assert_equal(
             tf.cast(mask, tf.bool),
