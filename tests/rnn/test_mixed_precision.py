@@ -64,6 +64,7 @@ def hold(make, runner, dtype="mixed_bfloat16", near=0.02, gradients_near=None, *
     full, half = in_both(make, dtype)
     expected, found = run(full, runner, **options), run(half, runner, **options)
     assert {x.dtype.name for x in tf.nest.flatten(found[:2])} == {half.compute_dtype}
+    assert found[2][0].dtype == tf.float32
     assert {g.dtype for g in found[2][1:]} == {tf.as_dtype(half.variable_dtype)}
     assert distance(found[:2], expected[:2]) < near
     assert distance(found[2], expected[2]) < (gradients_near or near)
@@ -105,7 +106,7 @@ def test_wrapped_in_bfloat16(name):
 
 def test_what_keras_cannot_start_in_bfloat16_is_refused():
     with pytest.raises(
-        ValueError, match='LSTMCell .* cannot start in bfloat16: .* recurrent_initializer="glorot'
+        ValueError, match=r'LSTMCell .* cannot start in bfloat16: .* recurrent_initializer="glorot'
     ):
         RNNS["dynamic"](keras.layers.LSTMCell(5, dtype="bfloat16"), INPUTS)
     cell = keras.layers.LSTMCell(5, dtype="bfloat16", recurrent_initializer="glorot_uniform")

@@ -152,7 +152,7 @@ def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
 
 
 def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
-    """The remedy where `value` is none of `choices`, with the nearest of them, or what a `group` or option has for it."""
+    """The remedy where `value` is none of `choices`, with the nearest of them, or what it is of a `group`."""
     choices = list(choices)
     known = former_name(group, value, map(str, choices))
     if known:

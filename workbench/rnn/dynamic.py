@@ -28,7 +28,8 @@ def dynamic_rnn(
     `inputs` is [B, T, ...] (or a nest of such), `sequence_length` int [B] or None (all T steps). Past an
     example's end the output is zero and the state is copied through. `unroll_steps` steps are taken in an
     iteration (what is left over is taken one by one, so no further step is computed). Inside an outer `jit_compile`
-    the loop is made for T steps, as XLA wants, and still ends with the longest example.
+    the loop is made for T steps, as XLA wants, and still ends with the longest example; take the
+    gradient inside that `jit_compile` too, as TensorFlow hands no loop's values over its border.
     Returns `(outputs [B, T, ...], final_state)`.
 
     Source: the guide, "rnn vs. dynamic_rnn"; TF 1.15's dynamic_rnn.
