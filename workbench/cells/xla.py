@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar
 
 import tensorflow as tf
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def inside_jit() -> bool:
