@@ -234,8 +234,8 @@ def build(cell: Any, input_shape: Any) -> None:
             raise
         raise ValueError(
             f"{type(cell).__name__} {cell.name} cannot start in {cell.variable_dtype}: TensorFlow makes "
-            'no orthogonal matrix in it. Give it recurrent_initializer="glorot_uniform", or dtype="mixed_bfloat16", '
-            "or take a cell of workbench.cells."
+            'no orthogonal matrix in it: give it recurrent_initializer="glorot_uniform", or dtype='
+            '"mixed_bfloat16", or take a cell of workbench.cells.'
         ) from error
 
 
