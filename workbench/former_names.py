@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_HALF = "not here: take mixed_bfloat16, which computes in 16 bits from weights in float32, or float32 for all of it"
 _CUSTOM = "not here: run a class of yours by cell=custom cell.target=module:Class"
 
 # by names without case, underscores and the endings `cell` and `wrapper`
@@ -70,6 +71,11 @@ _NAMES: dict[str, dict[str, str]] = {
         "bidirectional": "rnn.direction=both of any rnn",
         "both": "rnn.direction=both of any rnn",
     },
+    "model.dtype": {
+        **dict.fromkeys(("float16", "half", "fp16", "mixedfloat16", "bfloat16", "bf16", "mixedbf16"), _HALF),
+        **dict.fromkeys(("single", "float", "fp32"), "model.dtype=float32"),
+        **dict.fromkeys(("double", "fp64"), "model.dtype=float64"),
+    },
 }
 
 _OPTIONS: dict[str, dict[str, str]] = {
@@ -106,7 +112,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
 
 
 def former_name(group: str, name: object, ours: Iterable[str]) -> str | None:
-    """What a cell or runner of that name is here, in words; None where nothing is known of it."""
+    """What a cell, runner or dtype of that name is here, in words; None where nothing is known of it."""
     given = str(name).rpartition(".")[2]
     plain = _plain(given)
     if plain in _NAMES.get(group, {}):

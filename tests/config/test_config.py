@@ -179,6 +179,8 @@ def test_what_hydra_refuses_names_key_and_value(compose: Composer, overrides: li
         ("cell=GridLSTMCell", "GridLSTMCell is cell=grid_lstm"),
         ("cell=MultiRNNCell", "MultiRNNCell is cell.layers=4"),
         ("cell=SRUCell", "SRUCell is not here: run a class of yours by cell=custom"),
+        ("model.dtype=float16", "float16 is not here: take mixed_bfloat16, which computes in 16 bits"),
+        ("model.dtype=Float64", "Float64 is model.dtype=float64"),
         ("rnn=bidirectional_dynamic_rnn", "is rnn=dynamic rnn.direction=both"),
         ("cell.variational_recurrent=true", "it is cell.variational here"),
         ("+cell.num_units=8", "cell.num_units=8: no such key; it is cell.units here"),
@@ -199,7 +201,7 @@ def test_former_names_name_what_there_is() -> None:
     for group, words in [
         (g, w) for table in (_NAMES, _OPTIONS) for g, t in table.items() for w in t.values()
     ]:
-        assert group in ("cell", "rnn")
+        assert group in ("cell", "rnn", "model.dtype")
         for name, value in re.findall(r"\b(cell|rnn)=(\w+)", words):
             assert value in GROUPS[name], words
         for name, key in re.findall(r"(?<![\w.])(cell|rnn|model|training)\.(\w+)", words):

@@ -64,7 +64,8 @@ def hold(make, runner, dtype="mixed_bfloat16", near=0.02, gradients_near=None, *
     full, half = in_both(make, dtype)
     expected, found = run(full, runner, **options), run(half, runner, **options)
     assert {x.dtype.name for x in tf.nest.flatten(found[:2])} == {half.compute_dtype}
-    assert {g.dtype for g in found[2]} == {tf.float32}
+    assert found[2][0].dtype == tf.float32
+    assert {g.dtype for g in found[2][1:]} == {tf.as_dtype(half.variable_dtype)}
     assert distance(found[:2], expected[:2]) < near
     assert distance(found[2], expected[2]) < (gradients_near or near)
     assert distance(found[0], expected[0]) > 1e-4  # a half, indeed
@@ -80,6 +81,36 @@ def test_every_cell_in_every_runner(name, rnn):
         return
     near, gradients_near = NEAR.get(name, (0.02, 0.02))
     hold(PLAIN[name], RNNS[rnn], near=near, gradients_near=gradients_near)
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in BLOCKS])
+def test_all_in_bfloat16(name):
+    """Weights too, whose start is float32's, rounded."""
+    made = {}
+    for dtype in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(1)
+        made[dtype] = PLAIN[name](dtype)
+        made[dtype].build((None, 3))
+    for found, expected in zip(made["bfloat16"].weights, made["float32"].weights, strict=True):
+        np.testing.assert_array_equal(
+            tf.cast(found, tf.float32), tf.cast(tf.cast(expected, found.dtype), tf.float32)
+        )
+    near, gradients_near = NEAR.get(name, (0.05, 0.05))
+    hold(PLAIN[name], RNNS["packed"], "bfloat16", near=near, gradients_near=gradients_near)
+
+
+@pytest.mark.parametrize("name", [name for name in AROUND if "Keras" not in name])
+def test_wrapped_in_bfloat16(name):
+    hold(AROUND[name], RNNS["dynamic"], "bfloat16", near=0.1, training=name == "dropout")
+
+
+def test_what_keras_cannot_start_in_bfloat16_is_refused():
+    with pytest.raises(
+        ValueError, match=r'LSTMCell .* cannot start in bfloat16: .* recurrent_initializer="glorot'
+    ):
+        RNNS["dynamic"](keras.layers.LSTMCell(5, dtype="bfloat16"), INPUTS)
+    cell = keras.layers.LSTMCell(5, dtype="bfloat16", recurrent_initializer="glorot_uniform")
+    assert RNNS["dynamic"](cell, INPUTS)[0].dtype == tf.bfloat16
 
 
 @pytest.mark.parametrize("rnn", ["dynamic", "packed", "keras"])

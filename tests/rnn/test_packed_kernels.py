@@ -12,7 +12,7 @@ from workbench.cells import CELLS, WRAPPERS, StepCell, StepWeights
 from workbench.rnn import dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing import kernel as kernels
 from workbench.rnn.packing.compiled import capacity_for
-from workbench.rnn.packing.kernel import choose_kernel, inside_jit
+from workbench.rnn.packing.kernel import choose_kernel
 
 LENGTHS = [3, 0, 5, 2]
 INPUTS = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
@@ -60,12 +60,6 @@ class TestTheChoice:
             ValueError, match='kernel="xla" needs XLA, which this TensorFlow was built without'
         ):
             choose_kernel(CELLS["gru"](3), "xla", False)
-
-    def test_an_outer_jit_is_told_by_tensorflow(self):
-        """A private function: when this fails, see `inside_jit`."""
-        assert not inside_jit()
-        assert not in_graph(inside_jit)
-        assert in_graph(inside_jit, jit=True)
 
     @pytest.mark.parametrize(
         ("cell", "kernel", "training", "message"),

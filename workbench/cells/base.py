@@ -123,6 +123,16 @@ class Cell(keras.layers.Layer):
         ]
         return {**super().get_config(), **{name: _serialised(getattr(self, name)) for name in options}}
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+        """As Keras', but the start of a half is drawn in float32 and rounded, which every initializer can do.
+
+        An orthogonal matrix comes of a QR decomposition, and TensorFlow has none in bfloat16.
+        """
+        if (kwargs.get("dtype") or self.variable_dtype) in ("bfloat16", "float16"):
+            draw = keras.initializers.get(kwargs.get("initializer") or "glorot_uniform")
+            kwargs["initializer"] = lambda shape, dtype=None: tf.cast(draw(shape, dtype="float32"), dtype)
+        return super().add_weight(*args, **kwargs)
+
     def read(self, variable: Any, dtype: Any = None) -> tf.Tensor:
         """A variable as a tensor of the compute dtype, or of the one given, inside or outside `call`."""
         return tf.cast(tf.convert_to_tensor(variable), dtype or self.compute_dtype)
@@ -231,16 +241,26 @@ def stepper(cell: Any, training: bool) -> Stepper:
 
 def build(cell: Any, input_shape: Any) -> None:
     """Makes a cell's variables for inputs of that shape, if they are not there."""
-    if isinstance(cell, keras.layers.Layer) and not cell.built:
+    if not isinstance(cell, keras.layers.Layer) or cell.built:
+        return
+    try:
         cell.build(input_shape)
+    except tf.errors.InvalidArgumentError as error:
+        if "Qr" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(cell).__name__} {cell.name} cannot start in {cell.variable_dtype}: TensorFlow makes "
+            'no orthogonal matrix in it: give it recurrent_initializer="glorot_uniform", or dtype='
+            '"mixed_bfloat16", or take a cell of workbench.cells.'
+        ) from error
 
 
 def freeze_inside(layer: Any) -> None:
     """Freezes all that lies in a frozen layer, as Keras does where `trainable` is set, but not where it is given.
 
     Called at the end of a constructor, since a layer that was made before, and handed in, would be trained; after
-    `build` too, since Keras makes the variables of a frozen layer trainable. Each is told by itself: what is set to the
-    value that it has, TensorFlow passes over.
+    `build` too, since Keras makes the variables of a frozen layer trainable. Each is told by itself: TensorFlow
+    passes over what is set to the value that it has.
     """
     for frozen in [one for one in layer._flatten_layers() if not one.trainable]:
         for inside in frozen._flatten_layers():

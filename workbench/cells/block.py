@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.cells.custom_gradient import custom_gradient
+from workbench.cells.xla import inside_jit
 
 
 def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
@@ -20,6 +21,15 @@ def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
         if found != value:
             shown = getattr(value, "__name__", value)
             raise ValueError(f"{kind} is one op and has {option}={shown} only, not {found!r}.")
+
+
+def refuse_jit(cell: Any, name: str) -> None:
+    """Refuses an outer `jit_compile` before XLA does; `name` is the cell that gives the same and compiles."""
+    if inside_jit():
+        raise ValueError(
+            f"{type(cell).__name__} is an op that XLA does not have, so it cannot run inside an outer jit_compile: "
+            f'use cell "{name}", whose weights and numbers are the same, or leave jit_compile away.'
+        )
 
 
 def inside(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

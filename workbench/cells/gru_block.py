@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, inside, once_only
+from workbench.cells.block import check_block_options, inside, once_only, refuse_jit
 from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.gru import GRUCell
 
@@ -20,8 +20,8 @@ class GRUBlockCell(GRUCell):
         z, r = sigmoid(x W_zr + h U_zr + b_zr);  n = tanh(x W_n + (r * h) U_n + b_n);  h' = z * h + (1 - z) * n
 
     Options, weights, their names and orders are GRUCell's; get_weights and set_weights exchange them. States:
-    [h]. float32 only. Second derivatives are refused. The products are made inside the op, so no runner can take
-    the step apart: `has_step` is false.
+    [h]. float32 only. Second derivatives are refused, and so is an outer `jit_compile`. The products are made
+    inside the op, so no runner can take the step apart: `has_step` is false.
 
     Source: Cho et al., https://arxiv.org/abs/1406.1078; TF 1.15's contrib GRUBlockCellV2.
     """
@@ -30,6 +30,7 @@ class GRUBlockCell(GRUCell):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
+        self.supports_jit = False  # told to Keras, which then compiles no model around it
         check_block_options(self, ("float32",), reset_after=False, activation=keras.activations.tanh)
 
     def has_step(self, training: bool) -> bool:
@@ -38,6 +39,7 @@ class GRUBlockCell(GRUCell):
 
     def stepper(self, training: bool = False) -> Stepper:
         """The weights are joined once, in the op's order r, z; then one op a step."""
+        refuse_jit(self, "gru")
         weights = self.step_weights()
         z, r, n = gates(weights.kernel, 3)
         h_z, h_r = gates(weights.recurrent[0], 2)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, inside, once_only
+from workbench.cells.block import check_block_options, inside, once_only, refuse_jit
 from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.lstm import LSTMCell
 
@@ -23,7 +23,8 @@ class LSTMBlockCell(LSTMCell):
 
     Options (no projection), weights, their names and orders are LSTMCell's; get_weights and set_weights exchange
     them. States: [h, c]. float32 or float16. The op's gradient passes through `cell_clip` as if nothing were
-    clipped, where LSTMCell's stops (both as in TF 1.15). Second derivatives are refused.
+    clipped, where LSTMCell's stops (both as in TF 1.15). Second derivatives are refused,
+    and so is an outer `jit_compile`.
 
     `sequence` runs all steps in one op, for `fused_rnn`. The products are made inside the ops, so no runner can
     take the step apart: `has_step` is false.
@@ -36,6 +37,7 @@ class LSTMBlockCell(LSTMCell):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
+        self.supports_jit = False  # told to Keras, which then compiles no model around it
         check_block_options(self, ("float32", "float16"), num_proj=None, activation=keras.activations.tanh)
 
     def has_step(self, training: bool) -> bool:
@@ -44,6 +46,7 @@ class LSTMBlockCell(LSTMCell):
 
     def _op_weights(self, order: tuple[int, ...]) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
         """The joint kernel [D + H, 4H] and bias in an op's order of gates, the peepholes between them."""
+        refuse_jit(self, "lstm")
         weights = self.step_weights()
         joint = gates(tf.concat([weights.kernel, weights.recurrent[0]], 0), 4)
         bias = gates(weights.bias, 4)

@@ -91,7 +91,9 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
         if wrong:
             problems.append(Problem(key, tree[name], _must_be(hints[name], tree[name])))
         else:
-            problems += [Problem(key, value, wrong) for wrong in _outside(value, field.metadata)]
+            problems += [
+                Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))
+            ]
         values[name] = value
     return values, problems
 
@@ -131,14 +133,14 @@ def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
     return value, not isinstance(value, hint)
 
 
-def _outside(value: Any, limits: Mapping[str, Any]) -> list[str]:
+def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
     if value is None:
         return []
     if isinstance(value, list):
-        return list(dict.fromkeys(wrong for item in value for wrong in _outside(item, limits)))
+        return list(dict.fromkeys(wrong for item in value for wrong in _outside(item, limits, key)))
     choices = limits.get("choices")
     if choices is not None and value not in choices:
-        return [not_among(value, choices)]
+        return [not_among(value, choices, key)]
     pattern = limits.get("pattern")
     if pattern is not None and isinstance(value, str) and not re.fullmatch(pattern, value):
         return ["must be letters, digits, `_`, `-` and `.` only, and begin with none of the last two"]

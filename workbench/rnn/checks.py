@@ -1,6 +1,7 @@
 """What a runner is given, held against what its cell takes, before anything runs: ValueError in words.
 
-What is not known while tracing is asserted when the graph runs.
+What is not known while tracing is asserted when the graph runs; inside an outer `jit_compile`, where XLA runs no
+assertion, an example of a wrong length comes out as NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, check_is_cell, compute_dtype, initial_states, innermost
+from workbench.cells.xla import inside_jit
 
 
 class StateError(ValueError):
@@ -120,6 +122,21 @@ def check_sequence_length(sequence_length: Any, batch: Any, max_length: Any) -> 
         checks.append(tf.debugging.assert_non_negative(length, message))
         checks.append(tf.debugging.assert_less_equal(length, max_length, message))
     return _after(checks, length)
+
+
+def nan_where_wrong(length: tf.Tensor, inputs: Any, max_length: Any) -> tuple[tf.Tensor, Any]:
+    """Lengths and inputs [B, T, ...], nested; inside an outer jit NaN in those whose length is not 0 to T."""
+    if not inside_jit() or tf.get_static_value(length) is not None:
+        return length, inputs
+    wrong = (length < 0) | (length > max_length)
+
+    def spoil(tensor: tf.Tensor) -> tf.Tensor:
+        if not tensor.dtype.is_floating:
+            return tensor
+        rows = tf.reshape(wrong, [-1, *[1] * (tensor.shape.rank - 1)])
+        return tf.where(rows, tf.constant(float("nan"), tensor.dtype), tensor)
+
+    return tf.where(wrong, max_length, length), tf.nest.map_structure(spoil, inputs)
 
 
 def given_states(cell: Any, initial_state: Any, batch: Any) -> Any:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Cell, KerasForm, keras_form_of
 from workbench.cells.wrappers import MultiRNNCell
+from workbench.cells.xla import inside_jit
 from workbench.masking import copy_state, reverse_valid, zero_past_end
 from workbench.measure.device import cudnn_version
 from workbench.rnn.checks import renamed
@@ -49,10 +50,11 @@ def cudnn_rnn(
     example's valid part from its end; outputs stand in the order of the inputs.
 
     Raises RuntimeError where TensorFlow sees no GPU, or cuDNN is of a version that gave corrupt results under
-    lengths; ValueError for a cell that cuDNN does not have.
+    lengths; ValueError for a cell that cuDNN does not have, and inside an outer jit_compile.
 
     Source: cuDNN, https://docs.nvidia.com/deeplearning/cudnn/.
     """
+    _refuse_jit()
     check_machine(lengths=sequence_length is not None)
     layers = _layers(cell)
     got = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
@@ -78,6 +80,7 @@ def cudnn_both_ways(
     time_major: bool = False,
 ) -> tuple[tf.Tensor, tuple[list[Any], list[Any]]]:
     """`stacked_bidirectional_rnn` in one call: layers of two directions, each reading both of the one below."""
+    _refuse_jit()
     check_machine(lengths=sequence_length is not None)
     pairs = [[_single(fw), _single(bw)] for fw, bw in zip(cells_fw, cells_bw, strict=True)]
     got = [
@@ -226,6 +229,14 @@ def check_machine(*, lengths: bool = True) -> None:
         raise RuntimeError(
             f"rnn=cudnn: under sequence lengths, {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
             "corrupt results there: install cuDNN 8.9.1 or later, or take rnn=packed."
+        )
+
+
+def _refuse_jit() -> None:
+    if inside_jit():
+        raise ValueError(
+            "rnn=cudnn cannot run inside an outer jit_compile, as XLA does not have cuDNN's op: take rnn=packed, "
+            "or leave jit_compile away."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.xla import inside_jit
 from workbench.rnn.step import Sequence, advance, finish, prepare
 
 
@@ -26,26 +27,44 @@ def dynamic_rnn(
 
     `inputs` is [B, T, ...] (or a nest of such), `sequence_length` int [B] or None (all T steps). Past an
     example's end the output is zero and the state is copied through. `unroll_steps` steps are taken in an
-    iteration (what is left over is taken one by one, so no further step is computed).
+    iteration (what is left over is taken one by one, so no further step is computed). Inside an outer `jit_compile`
+    the loop is made for T steps, as XLA wants, and still ends with the longest example; take the
+    gradient inside that `jit_compile` too, as TensorFlow hands no loop's values over its border.
     Returns `(outputs [B, T, ...], final_state)`.
 
     Source: the guide, "rnn vs. dynamic_rnn"; TF 1.15's dynamic_rnn.
     """
     if isinstance(unroll_steps, bool) or not isinstance(unroll_steps, int) or unroll_steps < 1:
         raise ValueError(f"unroll_steps must be an integer of at least 1, not {unroll_steps!r}.")
-    sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=True)
-    # In arrays, not indexed: an index's gradient is as large as all steps together.
-    inputs = tf.nest.map_structure(_unstacked, sequence.inputs)
-    arrays = tf.nest.map_structure(
-        lambda zero: tf.TensorArray(zero.dtype, sequence.steps + 1, element_shape=zero.shape), sequence.zeros
-    )
-    arrays = tf.nest.map_structure(lambda a, zero: a.write(sequence.steps, zero), arrays, sequence.zeros)
-    time, states = tf.constant(0), sequence.states
-    if unroll_steps > 1:
-        time, states, arrays = _loop(sequence, inputs, time, states, arrays, unroll_steps)
-    _, states, arrays = _loop(sequence, inputs, time, states, arrays, 1)
-    outputs = tf.nest.map_structure(lambda a: _padded(a.stack(), sequence), arrays)
+    fixed = inside_jit()
+    sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=not fixed)
+    outputs, states = run_loop(sequence, unroll_steps, fixed=fixed)
     return finish(sequence, outputs, time_major), states
+
+
+def run_loop(sequence: Sequence, unroll_steps: int = 1, *, fixed: bool = False) -> tuple[Any, Any]:
+    """The loop over what was prepared: `(outputs [T, B, ...], final_state)`.
+
+    `fixed`: in arrays and loops made for T steps, whatever the batch's longest: XLA takes no size from lengths, and
+    no gradient of a loop without a bound.
+    """
+    # In arrays, not indexed: an index's gradient is as large as all steps together.
+    steps = sequence.inputs
+    if fixed and not (isinstance(sequence.max_length, int) and sequence.max_length > 0):
+        steps = tf.nest.map_structure(_one_more, steps)
+    inputs = tf.nest.map_structure(_unstacked, steps)
+    size = sequence.max_length if fixed else sequence.steps
+    arrays = tf.nest.map_structure(
+        lambda zero: tf.TensorArray(zero.dtype, size + 1, element_shape=zero.shape), sequence.zeros
+    )
+    arrays = tf.nest.map_structure(lambda a, zero: a.write(size, zero), arrays, sequence.zeros)
+    time, states, most = tf.constant(0), sequence.states, size if fixed else None
+    if unroll_steps > 1:
+        rounds = None if most is None else most // unroll_steps
+        time, states, arrays = _loop(sequence, inputs, time, states, arrays, unroll_steps, rounds)
+        most = None if most is None else unroll_steps - 1
+    _, states, arrays = _loop(sequence, inputs, time, states, arrays, 1, most)
+    return tf.nest.map_structure(lambda a: _padded(a.stack(), size, sequence), arrays), states
 
 
 def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
@@ -54,10 +73,15 @@ def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
     return array.unstack(tensor)
 
 
+def _one_more(tensor: tf.Tensor) -> tf.Tensor:
+    """A step more, never taken: XLA compiles a loop also where it takes no step, but no read of an empty array."""
+    return tf.pad(tensor, [[0, 1], *[[0, 0]] * (tensor.shape.rank - 1)])
+
+
 def _loop(
-    sequence: Sequence, inputs: Any, time: Any, states: Any, arrays: Any, steps: int
+    sequence: Sequence, inputs: Any, time: Any, states: Any, arrays: Any, steps: int, most: Any
 ) -> tuple[Any, Any, Any]:
-    """Takes `steps` steps an iteration while so many are left."""
+    """Takes `steps` steps an iteration while so many are left, in `most` iterations at the most."""
 
     def body(time: Any, states: Any, arrays: Any) -> tuple[Any, Any, Any]:
         for _ in range(steps):
@@ -67,13 +91,18 @@ def _loop(
             time = time + 1
         return time, states, arrays
 
-    return tf.while_loop(lambda time, *_: time + steps <= sequence.steps, body, (time, states, arrays))
+    return tf.while_loop(
+        lambda time, *_: time + steps <= sequence.steps,
+        body,
+        (time, states, arrays),
+        maximum_iterations=most,
+    )
 
 
-def _padded(stacked: tf.Tensor, sequence: Sequence) -> tf.Tensor:
-    """[steps + 1, B, ...], the last of it zeros, to [T, B, ...] with zeros past the longest example."""
-    if sequence.sequence_length is None:
-        return stacked[: sequence.steps]
-    rest = [[0, sequence.max_length - sequence.steps], *[[0, 0]] * (stacked.shape.rank - 1)]
-    padded = tf.pad(stacked[: sequence.steps], rest)
-    return tf.ensure_shape(padded, [tf.get_static_value(sequence.max_length), *stacked.shape[1:]])
+def _padded(stacked: tf.Tensor, size: Any, sequence: Sequence) -> tf.Tensor:
+    """[size + 1, B, ...], the last of it zeros, to [T, B, ...] with zeros past the longest example."""
+    outputs = stacked[:size]
+    if size is not sequence.max_length:
+        rest = [[0, sequence.max_length - size], *[[0, 0]] * (stacked.shape.rank - 1)]
+        outputs = tf.pad(outputs, rest)
+    return tf.ensure_shape(outputs, [tf.get_static_value(sequence.max_length), *stacked.shape[1:]])

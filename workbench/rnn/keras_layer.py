@@ -19,6 +19,7 @@ from workbench.cells.base import (
     register,
     state_sizes,
 )
+from workbench.cells.xla import inside_jit
 from workbench.masking import last_valid, sequence_mask
 from workbench.rnn.checks import as_tensors, check_inputs
 from workbench.rnn.conversion import from_keras, to_keras
@@ -251,6 +252,10 @@ def _lengths(masks: Sequence[Any], shape: Any) -> tf.Tensor:
             more = ": give lengths [B] as sequence_length" if mask.shape.rank == 1 else ""
             raise ValueError(f"PackedRNN needs a mask of shape [B, T], {shape}, not {mask.shape}{more}.")
     lengths = tf.reduce_sum(tf.cast(masks[0], tf.int32), axis=1)
+    if inside_jit():  # where no assertion runs: a length over T makes NaN of the example
+        steps = sequence_mask(lengths, tf.shape(masks[0])[1])
+        right = [tf.reduce_all(tf.cast(mask, tf.bool) == steps, 1) for mask in masks]
+        return tf.where(tf.reduce_all(right, 0), lengths, tf.shape(masks[0])[1] + 1)
     checks = [
         tf.debugging.assert_equal(
             tf.cast(mask, tf.bool),

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from workbench.cells.base import Cell, KerasForm, keras_form_of, output_size
 from workbench.cells.wrappers import MultiRNNCell
+from workbench.cells.xla import inside_jit
 from workbench.masking import copy_state, sequence_mask, zero_past_end
 from workbench.rnn.cudnn import missing_for_cudnn
 from workbench.rnn.keras_dropout import draw_masks, forget_masks
@@ -39,7 +40,7 @@ def keras_rnn(
     step of every example, also past the batch's longest (and a cell's first step once more, to see its shape).
     Arguments and results are `dynamic_rnn`'s, and so are the numbers; what ran is told by `kernels_of(cell)`.
     `use_cudnn`: true and false as Keras takes them; None lets Keras' layer run on cuDNN wherever it can, which
-    needs a GPU.
+    needs a GPU and no outer jit_compile.
 
     Raises ValueError for nested inputs and integer states, which Keras' layers do not take, for a cell that draws
     one dropout mask for all steps, and where `use_cudnn` cannot be.
@@ -129,6 +130,8 @@ def _takes_cudnn(cell: Any, form: KerasForm | None, use_cudnn: bool | None) -> b
     if use_cudnn is False:
         return False
     missing = missing_for_cudnn(form)
+    if missing is None and inside_jit():
+        missing = "runs inside an outer jit_compile, and XLA does not have cuDNN's op"
     if missing is None and not tf.config.list_logical_devices("GPU"):
         missing = "runs where TensorFlow sees no GPU"
     if use_cudnn and missing:

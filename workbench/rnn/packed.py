@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.wrappers.wrapper import Around, WrapperCell
+from workbench.cells.xla import inside_jit
 from workbench.masking import zero_past_end
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
-from workbench.rnn.packing.kernel import choose_kernel, inside_jit, inside_map, keep_choice, kernels_of
+from workbench.rnn.packing.kernel import choose_kernel, inside_map, keep_choice, kernels_of
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain
 from workbench.rnn.packing.received import Received, receive

@@ -11,7 +11,14 @@ import tensorflow as tf
 
 from workbench.cells.base import StepCell, Stepper, build, compute_dtype, output_size, stepper
 from workbench.masking import copy_state, zero_past_end
-from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, computed, given_states
+from workbench.rnn.checks import (
+    as_tensors,
+    check_inputs,
+    check_sequence_length,
+    computed,
+    given_states,
+    nan_where_wrong,
+)
 from workbench.rnn.keras_dropout import draw_masks, forget_masks
 
 
@@ -51,14 +58,16 @@ def prepare(
     batch = first.shape[1 - time_axis]
     batch = tf.shape(first)[1 - time_axis] if batch is None else batch
     length = check_sequence_length(sequence_length, batch, max_length)
+    if length is not None:
+        inputs = tf.nest.map_structure(swap_time, inputs) if time_major else inputs
+        length, inputs = nan_where_wrong(length, inputs, max_length)
+        time_major = False
     steps = max_length if length is None else tf.reduce_max(tf.concat([length, [0]], 0))
 
     def arrange(tensor: tf.Tensor) -> tf.Tensor:
         """Time first, padding zero; cut as soon as can be, so that nothing is done to what is cut."""
-        tensor = swap_time(tensor) if time_major and length is not None else tensor
         if length is not None:
             tensor = zero_past_end(tensor[:, :steps] if cut else tensor, length)
-            return swap_time(tensor)
         return tensor if time_major else swap_time(tensor)
 
     inputs = tf.nest.map_structure(arrange, inputs)

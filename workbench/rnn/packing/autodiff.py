@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from workbench.cells.base import compute_dtype, output_size, stepper
 from workbench.cells.custom_gradient import custom_gradient
+from workbench.cells.xla import never_clustered
 from workbench.rnn.packing.keras_masks import masks_of_rows
 from workbench.rnn.packing.order import Chain, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
 
 
+@never_clustered
 def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """All steps of a batch, for any cell: `(outputs [B, T, ...], states)`, each in one row.
 
@@ -26,6 +28,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     run = stepper(received.cell, received.training)
     sizes = tf.nest.flatten(output_size(received.cell))
 
+    @never_clustered
     def body(t: Any, states: list[tf.Tensor], outputs: list[tf.TensorArray]) -> tuple:
         rows = chain.rows[t]
         inputs = tf.nest.map_structure(lambda array: array.read(t), steps)

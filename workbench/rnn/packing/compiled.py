@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
+from workbench.cells.xla import never_clustered
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -37,6 +38,7 @@ class _Kept(NamedTuple):
     weights: StepWeights
 
 
+@never_clustered
 def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> Results:
     """All steps of a batch, for a cell in one-step form.
 
@@ -124,6 +126,7 @@ class _Chains:
         return _Cuts(windows, step, row, tf.pad(chain.source, more), tf.pad(chain.valid, more))
 
     # ------------------------------------------------------------ forward
+    @never_clustered
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
         inputs, states, weights = operands
@@ -139,6 +142,7 @@ class _Chains:
         """One chain: (outputs [N, O], states, windows' inputs, what is kept)."""
         cuts, windows = self.cuts[c], self.windows
 
+        @never_clustered
         def body(k: Any, states: Tensors, inputs: Any, outputs: Any, kept: Any) -> tuple:
             packed = self._take(flat, cuts, k)
             made, after, values = windows.forward(packed, self._span(c, k), states, weights)
@@ -154,6 +158,7 @@ class _Chains:
         return join_rows(outputs, size), states, inputs, kept
 
     # ------------------------------------------------------------ backward
+    @never_clustered
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
         d_outputs, d_states = d_results
@@ -171,6 +176,7 @@ class _Chains:
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
         kernel_transposed = tf.transpose(weights.kernel)
 
+        @never_clustered
         def body(
             k: Any, d_states: Tensors, d_inputs: Any, d_matrices: Any, d_bias: Any, d_small: Any
         ) -> tuple:

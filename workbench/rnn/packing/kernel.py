@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from workbench.cells.base import StepCell
+from workbench.cells.xla import inside_jit
 
 
 class Choice(NamedTuple):
@@ -109,18 +110,3 @@ def inside_map() -> bool:
     """
     scopes = tf.get_current_name_scope().split("/")
     return not tf.executing_eagerly() and any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in scopes)
-
-
-def inside_jit() -> bool:
-    """Whether what is traced now lies inside a `tf.function(jit_compile=True)`.
-
-    TensorFlow tells by a private function only; where that is gone the answer is no, and a packed kernel then
-    fails in XLA's own words. tests/rnn/test_packed_kernels.py notices.
-    """
-    try:
-        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
-    except ImportError:
-        return False
-    if tf.executing_eagerly():
-        return False
-    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))

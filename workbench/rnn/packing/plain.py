@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
+from workbench.cells.xla import never_clustered
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -26,6 +27,7 @@ class _Kept(NamedTuple):
     weights: StepWeights
 
 
+@never_clustered
 def run_plain(received: Received) -> Results:
     """All steps of a batch, for a cell in one-step form.
 
@@ -51,12 +53,14 @@ class _Loop:
         """The only one."""
         return self.packing.chains[0]
 
+    @never_clustered
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
         inputs, states, weights = operands
         packed = take(_flat(inputs), self.chain.source, self.chain.valid)
         projected = weights.project(packed)
 
+        @never_clustered
         def body(t: Any, states: Tensors, outputs: Any, kept: Any) -> tuple:
             rows = self.chain.rows[t]
             part = [state[:rows] for state in states]
@@ -73,12 +77,14 @@ class _Loop:
         states = gather_back([states], self.packing.place)
         return Results(outputs, states), _Kept(packed, projected, kept, weights)
 
+    @never_clustered
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
         d_outputs = take(_flat(d_results.outputs), self.chain.source, self.chain.valid)
         weights, saved = kept.weights, self.saved
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
 
+        @never_clustered
         def body(t: Any, d_states: Tensors, gradients: Any, d_small: Tensors) -> tuple:
             products, states = saved.restore([array.read(t) for array in kept.steps])
             part = [d[: self.chain.rows[t]] for d in d_states]

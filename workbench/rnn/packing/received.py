@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import build, output_size
-from workbench.rnn.checks import as_tensors, check_inputs, check_sequence_length, computed, given_states
+from workbench.rnn.checks import (
+    as_tensors,
+    check_inputs,
+    check_sequence_length,
+    computed,
+    given_states,
+    nan_where_wrong,
+)
 from workbench.rnn.step import swap_time
 
 
@@ -70,6 +77,8 @@ def receive(
     lengths = check_sequence_length(sequence_length, _size(first, 0), _size(first, 1))
     if lengths is None:
         lengths = tf.fill([_size(first, 0)], _size(first, 1))
+    else:
+        lengths, inputs = nan_where_wrong(lengths, inputs, _size(first, 1))
     build(cell, tf.nest.map_structure(lambda x: (x.shape[0], *x.shape[2:]), inputs))
     states = given_states(cell, initial_state, _size(first, 0))
     return Received(cell, inputs, lengths, states, training, backwards)

@@ -1,0 +1,45 @@
+"""What XLA compiles: whether an outer `jit_compile` is around, and what is kept out of its own clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import tensorflow as tf
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def inside_jit() -> bool:
+    """Whether what is traced now lies inside a `tf.function(jit_compile=True)`.
+
+    TensorFlow tells by a private function only; where that is gone the answer is no, and what XLA does not have
+    then fails in XLA's own words. tests/rnn/test_jit.py notices.
+    """
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+    except ImportError:
+        return False
+    if tf.executing_eagerly():
+        return False
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def never_clustered(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Keeps the ops that a function makes out of auto-clustering, of which TF_XLA_FLAGS may ask XLA.
+
+    A cluster is compiled for shapes that are known, and again for each value that a shape comes from; sizes that
+    lengths decide are such values, and some XLA cannot find at all. What is compiled by itself inside stays so.
+    A loop's body is a graph of its own, so it is marked by itself.
+    """
+
+    @wraps(function)
+    def marked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if tf.executing_eagerly() or inside_jit():
+            return function(*args, **kwargs)
+        with tf.xla.experimental.jit_scope(compile_ops=False):
+            return function(*args, **kwargs)
+
+    return marked
