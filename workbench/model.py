@@ -295,9 +295,9 @@ class SequenceModel(keras.Model):
         return tf.concat([last_valid(vectors[..., :size], lengths), first[..., size:]], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `build_model`, and which of its layers, counted through, are frozen."""
+        """The arguments of `build_model`, and which of its layers, counted through, are frozen, if any is."""
         frozen = [i for i, layer in enumerate(self._flatten_layers()) if not layer.trainable]
-        return {"name": self.name, **self._arguments, "frozen": frozen}
+        return {"name": self.name, **self._arguments, **({"frozen": frozen} if frozen else {})}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SequenceModel:

@@ -19,7 +19,7 @@ FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py",
 BESIDE = {
     "config/rules.py": {"lstm", "gru", "lstm_block", "gru_block"},  # what cuDNN and the fused ops cannot do
     "rnn/cudnn.py": {"lstm", "gru"},  # what cuDNN has
-    "rnn/keras_layer.py": {"lstm", "gru", "basic_rnn"},  # what Keras has
+    "rnn/conversion.py": {"lstm", "gru", "basic_rnn"},  # what Keras has
     "model.py": {"lstm"},  # the default
 }
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from workbench.config import load
-from workbench.report import assemble, figures, page, tables
+from workbench.report import assemble, figures, page, recorded, tables
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import Job, Plan
 
@@ -229,15 +229,18 @@ def test_a_job_that_no_run_was_begun_of_stays_in_the_table_with_no_run(sweep_run
 
 
 def test_who_has_no_sweep_is_told_of_an_experiment_only_where_it_is_one() -> None:
-    tracker: Any = SimpleNamespace(runs=lambda name: pd.DataFrame(), uri="sqlite:///x.db")
-    for name, typed in (
-        ("padding_ablation", "+experiment=padding_ablation -m"),
-        ("mine", "name=mine ... -m"),
+    tracker: Any = SimpleNamespace(
+        runs=lambda name: pd.DataFrame(),
+        sweeps=lambda **_: [],
+        deleted_experiment=lambda name: "",
+        uri="sqlite:///x.db",
+    )
+    for name, said in (
+        ("padding_ablation", "run it first: python -m workbench +experiment=padding_ablation -m"),
+        ("mine", "run it first"),
     ):
-        with pytest.raises(
-            assemble.ReportError, match=re.escape(f"run it first: python -m workbench {typed}")
-        ):
-            assemble.latest_sweep(tracker, name)
+        with pytest.raises(recorded.ReportError, match=re.escape(f"at sqlite:///x.db; {said}") + "$"):
+            recorded.latest_sweep(tracker, name)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Swept:
             own, "sweep", params={"name": "own"}, tags={**tags, "workbench.kind": "sweep"}
         )
         self.tracker.text(self.run, self.claims.read_text(), "claims.yaml")
-        self.tracker.text(self.run, '{"skipped": []}', "grid.json")
+        self.tracker.text(self.run, '{"skipped": [], "jobs": []}', "grid.json")
         for number in range(4):
             params = {"padding.name": ["global", "batch"][number % 2], "seed": number // 2}
             place = {

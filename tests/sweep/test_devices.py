@@ -41,7 +41,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(devices, "_answers", {})
     monkeypatch.setattr(devices, "machine", lambda: {"machine.cores": "2"})
     for name in ("prepare", "run", "spawner"):
-        monkeypatch.setattr(Conductor, name, ran if name != "spawner" else lambda self, block: None)
+        monkeypatch.setattr(Conductor, name, ran if name != "spawner" else lambda self, block, given: None)
     return found
 
 
@@ -163,6 +163,11 @@ def test_a_resumed_sweep_needs_the_devices_of_what_is_left_of_it(
 ) -> None:
     jobs = [replace(job, number=number) for number in range(3)]
     run = SimpleNamespace(attempt=1)
-    stock = Ledger(todo=jobs[1:], changed=[Changed(jobs[1], run, "its data")])
+    stock = Ledger(todo=jobs[1:], changed=[Changed(jobs[1], run, "its data", is_unlike=False)])
     monkeypatch.setattr(resume, "take_stock", lambda *_: stock)
-    assert [one.number for one in resume.left(SimpleNamespace(), jobs, SimpleNamespace(), changed)] == numbers
+    assert [
+        one.number
+        for one in resume.left(
+            SimpleNamespace(), jobs, SimpleNamespace(), SimpleNamespace(), changed, pairs=True
+        )
+    ] == numbers

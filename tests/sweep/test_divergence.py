@@ -20,6 +20,7 @@ import yaml
 from workbench import run
 from workbench.__main__ import main
 from workbench.measure import device
+from workbench.provenance import code_version
 from workbench.record import ARM
 from workbench.sweep import conduct
 from workbench.sweep.channel import Channel
@@ -95,7 +96,7 @@ def typed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(conduct, "run_child", in_process)
-    monkeypatch.setattr(run, "CODE", conduct.code_version())
+    monkeypatch.setattr(run, "CODE", code_version())
     monkeypatch.setattr(device, "configure", lambda *_, **__: {"device": "cpu", "intra_threads": 1})
 
     def type_in(*words: str) -> SimpleNamespace:

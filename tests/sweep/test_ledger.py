@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -116,7 +117,10 @@ def test_a_block_that_was_set_aside_goes_on_with_its_next_attempt_as_a_whole(pla
 
 def test_a_frozen_grid_is_read_back_as_it_was(planned: Plan) -> None:
     typed = Typed.of(["cell=gru,lstm", "tracking.uri=x", "+workbench.resume=true"], ["mine"])
-    assert read_plan(plan_json(planned, typed)) == (planned, Typed(("cell=gru,lstm",), ("mine",)))
+    assert read_plan(plan_json(planned, typed)) == (
+        planned,
+        Typed(("cell=gru,lstm",), (str(Path("mine").resolve()),)),
+    )
 
 
 def test_equal_plans_do_not_differ_and_others_say_in_what(planned: Plan) -> None:

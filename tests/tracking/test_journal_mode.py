@@ -29,14 +29,18 @@ def test_a_database_that_is_not_new_keeps_its_mode_and_false_switches_back(tmp_p
     assert is_wal(path)
     Tracker(f"sqlite:///{path}")
     assert is_wal(path)
-    database.leave_wal(path)
-    assert not is_wal(path)
-    set_mode(path, "WAL")
-    with closing(sqlite3.connect(path)) as connection:
+    copy = tmp_path / "copy.db"  # which MLflow has not opened here
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    set_mode(copy, "WAL")
+    database.leave_wal(copy)
+    assert not is_wal(copy)
+    set_mode(copy, "WAL")
+    with closing(sqlite3.connect(copy)) as connection:
         connection.execute("SELECT * FROM runs").fetchall()
         with pytest.raises(TrackingError, match=r"tracking.wal=false: .*locked.*end what has it open"):
-            database.leave_wal(path)
-    assert is_wal(path)
+            database.leave_wal(copy)
+    assert is_wal(copy)
 
 
 class NoSharedMemory(sqlite3.Connection):
