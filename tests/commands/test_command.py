@@ -149,7 +149,8 @@ def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, sm
     ]
     for split, count in (("train", 40), ("dev", 8), ("test", 8)):
         sentences = ["".join(words[: 1 + n % 2]) for n in range(count)]
-        (tmp_path / f"xx-ud-{split}.conllu").write_text("\n".join(sentences) + "\n")
+        text = f"# {split}\n" + "\n".join(sentences) + "\n"  # files of one content are refused
+        (tmp_path / f"xx-ud-{split}.conllu").write_text(text)
     rest = [word for word in small if not word.startswith("data")]
     treebank = ["data=ud_english_ewt", f"data.path={tmp_path}", "data.test=true", "data.batch_size=16"]
     for start in ("fork", "fresh"):
@@ -191,7 +192,7 @@ REFUSED = [
     (["+experiment=padding_ablatoin", "-m"], "padding_ablatoin"),
     (["seed=1,2"], "several values make a sweep: add -m"),
     (["workbench.resume=true"], "workbench.resume=true: it is a sweep that goes on: add -m"),
-    (["workbench.resume='a b'", "-m"], "workbench.resume=a b: must be letters, digits"),
+    (["workbench.resume='a b'", "-m"], "workbench.resume='a b': must be letters, digits"),
     (["workbench.commit_results=true"], "a single run has no report: add -m"),
     (["+experiment=padding_ablation"], "experiment 'padding_ablation' is a sweep: add -m"),
     (["workbench.start=fork,fresh", "-m"], "workbench.start=fork,fresh: says how a sweep is run"),
@@ -199,7 +200,7 @@ REFUSED = [
     (["--multirunn"], "no such flag"),
     (["--config-dir", "nowhere"], "is not a folder"),
     (["tracking.uri=http://127.0.0.1:9"], "nothing answers there"),
-    (["tracking.uri=http://127.0.0.1:port"], "tracking.uri=http://***: is no address"),
+    (["tracking.uri=http://127.0.0.1:port"], "tracking.uri=http://127.0.0.1:port: is no address"),
     (["tracking.uri=mlruns"], "must be sqlite:///FILE"),
 ]
 

@@ -30,7 +30,7 @@ from workbench.sweep.honoured import PARAMS
 from workbench.sweep.journal import close_dead, jobs_have_run, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
-from workbench.sweep.listing import counted, headline, list_jobs
+from workbench.sweep.listing import headline, list_jobs
 from workbench.sweep.origin import Origin
 from workbench.sweep.overrides import plain, swept
 from workbench.sweep.planning import plan_again, plan_sweep
@@ -225,7 +225,8 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     failed = [one for one in ended if one.outcome.status != "finished"]
     _say_failures(console, failed)
     if not_begun := len(planned.jobs) - len(ended):
-        words = f"stopped at the first failure: {counted(not_begun, 'job')} not run; workbench.resume=true goes on"
+        jobs, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
+        words = f"stopped at the first failure: {jobs} not run; workbench.resume=true runs {them}"
         console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
     try:
         found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
