@@ -127,7 +127,7 @@ class Tracker:
                 f"experiment {name!r}: its artifacts lie in {new}, and no longer in {old}: the record says so now",
                 file=sys.stderr,
             )
-        elif writes and (self._artifacts or (runs and not old.is_dir())):
+        elif writes and self._artifacts:
             raise TrackingError(both.refusal(name))
         else:
             new = old
