@@ -225,8 +225,8 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     failed = [one for one in ended if one.outcome.status != "finished"]
     _say_failures(console, failed)
     if not_begun := len(planned.jobs) - len(ended):
-        left, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
-        words = f"stopped at the first failure: {left} not run; workbench.resume=true runs {them}"
+        some, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
+        words = f"stopped at the first failure: {some} not run; workbench.resume=true runs {them}"
         console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
     try:
         found = assemble.report(tracker, config.name, sweep_id, declared, folder / "report")
