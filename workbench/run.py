@@ -30,7 +30,8 @@ from workbench.config.data import HOW_READ
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.provenance import code_version, environment, machine
-from workbench.record import DIVERGED, NOT_ALONE, RunRecord
+from workbench.record import Findings
+from workbench.record.tags import DIVERGED, IS_EPOCH, NOT_ALONE
 from workbench.sweep.channel import Channel, die_with_parent
 from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
@@ -51,7 +52,7 @@ CODE = code_version()
 
 def run(
     config: Config, channel: Channel, folder: Path | None = None, made_by: MadeBy | None = None
-) -> RunRecord:
+) -> Findings:
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
@@ -68,13 +69,13 @@ def run(
 
 def _run(
     config: Config, channel: Channel, folder: Path | None, made_by: MadeBy, loading: Loading
-) -> RunRecord:
+) -> Findings:
     from workbench.data.storage import storage
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
     from workbench.training import make_train_step, set_determinism, train, weights_digest
 
-    record = RunRecord()
+    record = Findings()
     training = config.training
     device = set_devices(config, training.workers if training.strategy == "mirrored" else 1)
     distribution = _distribution(config, device["device"], channel)
@@ -288,7 +289,7 @@ def _optimizer(config: Config) -> Any:
 
 
 def _measured(
-    config: Config, model: Any, step: Any, data: Feed, channel: Channel, record: RunRecord, result: Any
+    config: Config, model: Any, step: Any, data: Feed, channel: Channel, record: Findings, result: Any
 ) -> str:
     """Measure the trained model, a stage after the other; what is no number ends it, and is said in words."""
     from workbench.training import first_not_finite
@@ -381,7 +382,7 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
     return found
 
 
-def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunRecord) -> Window:
+def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: Findings) -> Window:
     from workbench.measure.timing import timed_window, turn
 
     measure, distribution = config.measure, step.distribution
@@ -413,11 +414,11 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: RunR
     record.tags["window.lock_waited_s"] = f"{waited:.3f}"
     if shared:
         record.tags[NOT_ALONE] = shared
-    record.tags["window.is_epoch"] = str(measure.window_examples is None).lower()
+    record.tags[IS_EPOCH] = str(measure.window_examples is None).lower()
     return window
 
 
-def _read(config: Config, data: Feed, channel: Channel, record: RunRecord) -> dict[str, float]:
+def _read(config: Config, data: Feed, channel: Channel, record: Findings) -> dict[str, float]:
     from workbench.measure.reading import examples_per_second
     from workbench.measure.timing import turn
 

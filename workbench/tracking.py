@@ -26,8 +26,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import mlflow
-import pandas as pd
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -35,9 +35,10 @@ from workbench import artifacts as places
 from workbench import database as files
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
+from workbench.record import Run
+from workbench.record.tags import ERROR, KIND, PARENT, SWEEP
 
 _SQLITE = "sqlite:///"
-KIND = "workbench.kind"
 _LONGEST_PARAM = 6000
 _BATCH = 900
 _PAGE = 1000
@@ -116,7 +117,7 @@ class Tracker:
                     "tracking.artifacts=null leaves them there, or give another name=..."
                 )
             return
-        runs = frozenset(run.info.run_id for run in self._search([found.experiment_id], "", every=True))
+        runs = frozenset(run.run_id for run in self._search([found.experiment_id], "", every=True))
         both = places.Places(old, new, runs)
         if both.is_one:
             pass
@@ -159,7 +160,7 @@ class Tracker:
         """
         own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", "mlflow.source.name": "workbench"}
         if parent:
-            own["mlflow.parentRunId"] = parent
+            own[PARENT] = parent
         kind = {key: value for key, value in tags.items() if key == KIND}
         others = {key: value for key, value in tags.items() if key != KIND}
         with self._reached():
@@ -172,7 +173,7 @@ class Tracker:
         except BaseException as error:
             with suppress(TrackingError):
                 why = str(error) or "interrupted"
-                self.tag(run_id, {"workbench.error": f"could not be opened: {why}"[:5000]})
+                self.tag(run_id, {ERROR: f"could not be opened: {why}"[:5000]})
             with suppress(TrackingError):
                 self.finish(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
@@ -234,20 +235,9 @@ class Tracker:
         with self._reached():
             self._client.set_terminated(run_id, status)
 
-    def runs(self, experiment: str, sweep: str | None = None) -> pd.DataFrame:
-        """The runs of an experiment, or of one of its sweeps, with the columns of `mlflow.search_runs`."""
-        with self._reached():
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
-                return pd.DataFrame()
-            clause = f"tags.`workbench.sweep` = '{sweep}'" if sweep else ""
-            return mlflow.search_runs(
-                experiment_ids=[found.experiment_id],
-                filter_string=clause,
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=100_000,
-                order_by=["attributes.start_time ASC"],
-            )
+    def runs(self, experiment: str, sweep: str | None = None) -> list[Run]:
+        """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""
+        return self._search(self._experiments(experiment), f"tags.`{SWEEP}` = '{sweep}'" if sweep else "")
 
     def running(self) -> list[Run]:
         """The runs of all experiments that nobody has closed."""
@@ -260,7 +250,7 @@ class Tracker:
 
         With `deleted` only those that were deleted in MLflow, also of experiments that were.
         """
-        clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`workbench.sweep` = '{sweep}'" if sweep else "")
+        clause = f"tags.`{KIND}` = 'sweep'" + (f" and tags.`{SWEEP}` = '{sweep}'" if sweep else "")
         of, view = self._experiments(experiment, deleted=deleted), ViewType.ACTIVE_ONLY
         return self._search(of, clause, "DESC", ViewType.DELETED_ONLY if deleted else view)
 
@@ -281,14 +271,14 @@ class Tracker:
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
         with self._reached():
-            return str(self._client.get_experiment(run.info.experiment_id).name)
+            return str(self._client.get_experiment(run.experiment).name)
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a run that was closed running again; the error that it was closed with is no longer its own."""
         with self._reached():
             self._client.update_run(run_id, status="RUNNING")
-            if "workbench.error" in self.get(run_id).data.tags:
-                self._client.delete_tag(run_id, "workbench.error")
+            if ERROR in self.get(run_id).tags:
+                self._client.delete_tag(run_id, ERROR)
         self.tag(run_id, tags)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
@@ -298,6 +288,9 @@ class Tracker:
 
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
+        return _typed(self._recorded(run_id))
+
+    def _recorded(self, run_id: str) -> MlflowRun:
         with self._reached():
             return self._client.get_run(run_id)
 
@@ -328,13 +321,13 @@ class Tracker:
 
     def _look(self, run_id: str) -> str:
         """Where a run's artifacts lie, once the record of its experiment has been held against the places."""
-        run = self.get(run_id)
+        run = self._recorded(run_id)
         experiment = run.info.experiment_id
         if experiment not in self._looked_at:
             with self._reached(), self._lock():
                 self._at_home(self._client.get_experiment(experiment))
             self._looked_at.add(experiment)
-            run = self.get(run_id)
+            run = self._recorded(run_id)
         return str(run.info.artifact_uri)
 
     def _experiments(self, name: str | None = None, *, deleted: bool = False) -> list[str]:
@@ -362,11 +355,12 @@ class Tracker:
         if not experiments:
             return []
         with self._reached():
-            return _all_pages(
+            found = _all_pages(
                 lambda **page: self._client.search_runs(
                     list(experiments), clause, run_view_type=view, order_by=by, **page
                 )
             )
+        return [_typed(run) for run in found]
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -397,6 +391,22 @@ def _all_pages(search: Callable[..., Any]) -> list[Any]:
         token = page.token
         if not token:
             return found
+
+
+def _typed(run: MlflowRun) -> Run:
+    """A run as MLflow gives it, as everything else takes it."""
+    end = run.info.end_time
+    return Run(
+        run_id=str(run.info.run_id),
+        status=str(run.info.status),
+        params=dict(run.data.params),
+        metrics={name: value for name, value in run.data.metrics.items() if not math.isnan(value)},
+        tags=dict(run.data.tags),
+        start=(run.info.start_time or 0) / 1000,
+        end=None if end is None else end / 1000,
+        experiment=str(run.info.experiment_id),
+        is_deleted=run.info.lifecycle_stage == "deleted",
+    )
 
 
 def _resolved(uri: str) -> tuple[str, Path | None]:

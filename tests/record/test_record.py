@@ -8,7 +8,7 @@ import pytest
 
 from workbench.config import EXPERIMENT_GROUPS, flatten, load
 from workbench.identity import identity
-from workbench.record import METRICS, RunRecord, compare
+from workbench.record import METRICS, Findings, compare
 from workbench.sweep.compose import Composer
 
 
@@ -50,11 +50,11 @@ def test_data_and_code_bear_on_the_identity(tree: dict) -> None:
 
 def test_an_undeclared_metric_is_refused() -> None:
     with pytest.raises(KeyError, match="speed/tokens is no declared metric"):
-        RunRecord().add({"speed/tokens": 1.0})
+        Findings().add({"speed/tokens": 1.0})
 
 
 def test_a_value_that_is_no_number_is_named_and_a_diverged_run_keeps_no_metric() -> None:
-    record = RunRecord()
+    record = Findings()
     assert record.add({"loss/step": 1.0, "speed/batches": None}) == ""
     assert record.add({"loss/train_objective": math.nan}) == "loss/train_objective is nan"
     more = {"loss/validation_per_token": math.inf, "loss/validation_objective": 1.8e308, "data/batches": 3}
@@ -71,7 +71,7 @@ def test_a_value_that_is_no_number_is_named_and_a_diverged_run_keeps_no_metric()
 
 
 def test_what_was_not_measured_leaves_no_trace() -> None:
-    record = RunRecord()
+    record = Findings()
     record.add({"memory/peak_device_mb": None, "loss/step": 1})
     assert record.metrics == {"loss/step": 1.0}
 

@@ -27,7 +27,7 @@ CHILD = """
 import importlib
 from pathlib import Path
 from workbench import run
-from workbench.record import RunRecord
+from workbench.record import Findings
 
 def small(config, channel, folder, made_by, loading):
     here = Path(__file__).parent
@@ -37,7 +37,7 @@ def small(config, channel, folder, made_by, loading):
     cell = importlib.import_module(config.cell.target.partition(":")[0])
     loading.loaded()
     channel.log(1, {"loss/step": cell.number()})
-    return RunRecord(metrics={"data/batches": cell.number()})
+    return Findings(metrics={"data/batches": cell.number()})
 
 run._run = small
 main = run.main

@@ -7,14 +7,16 @@ for verdict in judge_table(claims, mlflow.search_runs(...)):
 
 from workbench.claims.checks import check_against, check_arms, check_pairs
 from workbench.claims.declaration import Claim, ClaimError, ClaimSet, claims_sha, load, planned
-from workbench.claims.runs import PairingError, normalise
-from workbench.claims.table import judge, judge_table
+from workbench.claims.runs import PairingError
+from workbench.claims.table import Judged, judge, judge_table, judged_table
 from workbench.claims.verdict import Verdict
+from workbench.record import normalise
 
 __all__ = [
     "Claim",
     "ClaimError",
     "ClaimSet",
+    "Judged",
     "PairingError",
     "Verdict",
     "check_against",
@@ -23,6 +25,7 @@ __all__ = [
     "claims_sha",
     "judge",
     "judge_table",
+    "judged_table",
     "load",
     "normalise",
     "planned",

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from workbench.claims.declaration import Claim
 from workbench.claims.declaration import planned as planned_at
-from workbench.claims.runs import PairingError, Run
-
-TAG = "workbench.planned_pairs"
-"""The number of pairs that the sweep planned, on each of its runs."""
+from workbench.claims.runs import PairingError
+from workbench.record import Run
+from workbench.record.tags import BLOCK, PLANNED_PAIRS
 
 
 def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -18,7 +17,7 @@ def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str,
     numbers: dict[str, float] = {}
     tagged: dict[float, str] = {}
     for run in runs:
-        value, tag = run.value(block), run.tags.get("workbench.block")
+        value, tag = run.value(block), run.tags.get(BLOCK)
         if value is None:
             raise PairingError(
                 f"run {run.run_id} has no param {block}, which is the block; record it with each run"
@@ -39,9 +38,9 @@ def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str,
 
 def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
     """How many blocks the sweep planned: its tag, else the file's number for the scale that the runs name."""
-    tagged = sorted({run.tags[TAG] for run in runs if TAG in run.tags})
+    tagged = sorted({run.tags[PLANNED_PAIRS] for run in runs if PLANNED_PAIRS in run.tags})
     if len(tagged) > 1:
-        raise PairingError(f"the runs disagree on {TAG}: {', '.join(tagged)}; judge one sweep")
+        raise PairingError(f"the runs disagree on {PLANNED_PAIRS}: {', '.join(tagged)}; judge one sweep")
     if tagged:
         return int(float(tagged[0]))
     if not isinstance(claims[0].pairs, Mapping):
@@ -71,7 +70,7 @@ def undeclared_pairs(claims: Sequence[Claim], runs: Sequence[Run], planned: int)
         words = words or f"none at scale {', '.join(scales)}"
     else:
         allowed, words = {"": declared}, str(declared)
-    tagged = {int(float(run.tags[TAG])) for run in runs if TAG in run.tags}
+    tagged = {int(float(run.tags[PLANNED_PAIRS])) for run in runs if PLANNED_PAIRS in run.tags}
     other = sorted({planned, *tagged} - set(allowed.values()))
     if not other:
         return ""

@@ -9,8 +9,10 @@ from typing import Any
 
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import pair
-from workbench.claims.runs import PairingError, Run, normalise
+from workbench.claims.runs import PairingError
 from workbench.claims.schema import did_you_mean, parse_where
+from workbench.record import Run, normalise
+from workbench.record.tags import BLOCK
 
 RECORDED = frozenset({"device", "threads", "task", "data.fingerprint", "data.longest", "data.task"})
 """What `equal` may name that no config has: facts that a run finds out, recorded as its params."""
@@ -98,7 +100,7 @@ def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str
 def _as_run(name: str, config: Config) -> Run:
     """A planned job as the run of the first block that it will be, without a metric."""
     params = {key: text for key, value in config.items() if (text := normalise(value)) is not None}
-    return Run(name, "FINISHED", 0.0, params | {"seed": "1"}, {}, {"workbench.block": "1"})
+    return Run(name, "FINISHED", params | {"seed": "1"}, tags={BLOCK: "1"})
 
 
 Named = tuple[str, str, str]  # where it stands in the claim, the config's name, the value as text

@@ -11,8 +11,8 @@ import numpy as np
 from workbench.claims import statistics
 from workbench.claims.decision import Row, describe
 from workbench.claims.pairing import Pair, effect
-from workbench.claims.runs import Run
 from workbench.claims.verdict import Verdict
+from workbench.record import Run
 
 MINIMUM_BLOCKS = 2
 

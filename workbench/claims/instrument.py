@@ -26,9 +26,8 @@ from workbench.claims.blocks import blocks_of
 from workbench.claims.decision import Row, describe
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.pairing import Pair, Pairs, effect
-from workbench.claims.runs import Run, counted
 from workbench.claims.verdict import Verdict
-from workbench.record import METRICS
+from workbench.record import METRICS, Run, counted
 
 NAME = "control_again"
 OK, WATCH, FAILED = "instrument ok", "watch", "instrument failed"
@@ -195,7 +194,7 @@ def _differing(block: str, runs: Sequence[Run], planned: int) -> str:
     repeated = {run.repeated for run in runs if run.repeat}
     alike: dict[object, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.repeat, run.order)):
-        is_counted = run.status == "FINISHED" and run.value(block) in blocks
+        is_counted = run.finished and run.value(block) in blocks
         if run.repeated in repeated and is_counted and _digests(run):
             alike.setdefault(run.repeated, []).append(run)
     found = []

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from workbench.claims.blocks import as_number, blocks_of
 from workbench.claims.declaration import Claim
-from workbench.claims.runs import PairingError, Run, counted, normalise
+from workbench.claims.runs import PairingError
 from workbench.claims.schema import did_you_mean, parse_where
 from workbench.identity import unlike
+from workbench.record import Run, counted, normalise
 
 Condition = tuple[tuple[str, str], ...]
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -97,7 +98,7 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
             if run.repeat or not _has(run, values):
                 continue
             block = run.value(claim.block)
-            condition = tuple((name, run.params.get(name, "null")) for name in claim.over)
+            condition = tuple((name, run.param(name) or "null") for name in claim.over)
             if block in surplus:
                 unused["in blocks beyond the planned"] += 1
             elif condition not in conditions:
@@ -146,7 +147,7 @@ def _conditions(claim: Claim) -> tuple[Condition, ...]:
 
 
 def _has(run: Run, values: Mapping[str, Any]) -> bool:
-    return all(run.params.get(name, "null") == (normalise(one) or "null") for name, one in values.items())
+    return all((run.param(name) or "null") == (normalise(one) or "null") for name, one in values.items())
 
 
 def _only(claim: Claim, arm: str, block: str, condition: Condition, cells: Mapping[Any, Any]) -> Run | None:
@@ -286,7 +287,7 @@ def _restrict(whole: Pairs, conditions: tuple[Condition, ...]) -> Pairs:
 
 def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[Run]) -> str:
     for name, one in values.items():
-        there = sorted({run.params[name] for run in runs if name in run.params})
+        there = sorted({value for run in runs if (value := run.param(name)) is not None})
         wanted = str(normalise(one))
         if wanted not in there:
             near = did_you_mean(wanted, there)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.claims.runs import normalise
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS
-from workbench.record import METRICS
+from workbench.record import METRICS, normalise
 
 REQUIRED = object()
 Check = Callable[[Any], str | None]

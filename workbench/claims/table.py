@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import pandas as pd
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from workbench.claims.blocks import planned_pairs, undeclared_pairs
 from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
 from workbench.claims.instrument import is_noisy, judge_instrument
-from workbench.claims.pairing import pair
-from workbench.claims.runs import Run, read_runs
+from workbench.claims.pairing import Pairs, pair
+from workbench.claims.runs import read_runs
 from workbench.claims.statistics import holm
 from workbench.claims.verdict import Verdict
+from workbench.record import Run
+from workbench.record.tags import CLAIMS_COMMITTED, CLAIMS_SHA
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def judge(claim: Claim, runs: pd.DataFrame, *, planned: int | None = None) -> Verdict:
+@dataclass(frozen=True)
+class Judged:
+    """A judged table: its verdicts, in its order, and the pairs that each claim's own row was made of."""
+
+    verdicts: list[Verdict]
+    pairs: dict[str, Pairs]
+
+
+def judge(claim: Claim, runs: pd.DataFrame | Sequence[Run], *, planned: int | None = None) -> Verdict:
     """The verdict on one claim, corrected for the table it was declared in: `judge_table([claim], runs)[0]`."""
     return judge_table([claim], runs, planned=planned)[0]
 
 
-def judge_table(claims: Sequence[Claim], runs: pd.DataFrame, *, planned: int | None = None) -> list[Verdict]:
+def judge_table(
+    claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run], *, planned: int | None = None
+) -> list[Verdict]:
     """The verdicts on a table of claims, in its order, from the runs of one sweep.
 
     A claim with `elsewhere` gives a second row after its own; the A/A arm gives a last row named control_again
-    (kind `instrument`). `runs` has the columns of mlflow.search_runs(): run_id, status, start_time, params.*,
-    metrics.*, tags.*. `planned` is the number of planned blocks, by default the sweep's tag, else the file's.
+    (kind `instrument`). `runs` are typed, or a table with the columns of mlflow.search_runs(): run_id, status,
+    start_time, params.*, metrics.*, tags.*. `planned` is the number of planned blocks, by default the sweep's tag,
+    else the file's.
 
     Pure: no random number, no clock, no file; the order of the rows does not matter. PairingError for runs that
     cannot be compared, ClaimError for claims of two tables.
     """
+    return judged_table(claims, runs, planned=planned).verdicts
+
+
+def judged_table(
+    claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run], *, planned: int | None = None
+) -> Judged:
+    """As judge_table, with the pairs that the verdicts were made of."""
     table = ClaimSet(tuple(claims))
     data = read_runs(runs)
     if planned is None:
@@ -56,7 +78,8 @@ def judge_table(claims: Sequence[Claim], runs: pd.DataFrame, *, planned: int | N
             )
         verdicts.append(verdict)
     verdicts += [instrument.row] if instrument.row else []
-    return _mark_undeclared(verdicts, table, data, planned)
+    pairs = {row.name: row.pairs for row in rows}
+    return Judged(_mark_undeclared(verdicts, table, data, planned), pairs)
 
 
 def _rows(claim: Claim, runs: Sequence[Run], planned: int) -> list[Row]:
@@ -84,13 +107,13 @@ def _mark_undeclared(
     verdicts: list[Verdict], table: ClaimSet, runs: Sequence[Run], planned: int
 ) -> list[Verdict]:
     """`exploratory` where claims or number of pairs are not those declared and committed before the runs."""
-    hashes = {run.tags.get("workbench.claims_sha") for run in runs}
+    hashes = {run.tags.get(CLAIMS_SHA) for run in runs}
     flags = []
     if hashes - {None, table.sha}:
         flags.append(
             "exploratory: these claims are not the ones that were declared before the runs (another hash)"
         )
-    if any(run.tags.get("workbench.claims_committed", "").lower() == "false" for run in runs):
+    if any(run.tags.get(CLAIMS_COMMITTED, "").lower() == "false" for run in runs):
         flags.append("exploratory: claims.yaml was not committed before the first run")
     if other := undeclared_pairs(table.claims, runs, planned):
         flags.append(f"exploratory: {other}")

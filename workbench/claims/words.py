@@ -10,9 +10,8 @@ import numpy as np
 from workbench.claims import statistics
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import Pair, Pairs
-from workbench.claims.runs import normalise
 from workbench.claims.verdict import Interval, Verdict
-from workbench.record import METRICS
+from workbench.record import METRICS, normalise
 
 ANSWERED_BY = {"higher": "higher", "not_higher": "higher", "lower": "lower", "not_lower": "lower", "same": ""}
 """The side on which a bound answers the claim."""

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
 from workbench.places import claims_file, experiments_folder, results_folder
+from workbench.record import Run
+from workbench.record.frames import read_csv
+from workbench.record.tags import CLAIMS_SHA
 from workbench.report import assemble, guide, recorded, tables
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
@@ -85,7 +87,7 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
     found = assemble.report(tracker, given.name, sweep, claims, folder)
     found.show(console)
-    said = _by_which(given, found, own.data.tags.get(recorded.SHA, ""))
+    said = _by_which(given, found, own.tags.get(CLAIMS_SHA, ""))
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
@@ -146,20 +148,17 @@ def _claims_to_plan(given: argparse.Namespace) -> list[Claim]:
     return found
 
 
-def _earlier(given: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
+def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
     """The runs of the last sweep in the store, else of the committed results, and which these are."""
     try:
         tracker = Tracker(given.uri, create=False)
         sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
-        runs = tracker.runs(given.name, sweep)
-        return runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True), f"sweep {sweep}"
+        return [run for run in tracker.runs(given.name, sweep) if run.is_job], f"sweep {sweep}"
     except (TrackingError, recorded.ReportError) as missing:
         committed = results_folder(given.name) / "runs.csv"
         if not committed.is_file():
-            return None, f"nowhere yet ({missing})"
-        return pd.read_csv(
-            committed, low_memory=False
-        ), "the committed results, of the machine that they name"
+            return [], f"nowhere yet ({missing})"
+        return read_csv(committed), "the committed results, of the machine that they name"
 
 
 def _against(given: argparse.Namespace, console: Console) -> int:

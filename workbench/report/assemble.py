@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
 from workbench import claims as claims_room
-from workbench.claims import Claim, Verdict
+from workbench.claims import Claim, Judged, Verdict
 from workbench.places import results_folder
-from workbench.record import ARM, METRICS, arm_of
+from workbench.record import METRICS, Run, unfinished
+from workbench.record import tags as names
+from workbench.record.frames import frame_of
+from workbench.record.run import NOT_RUN
 from workbench.report import foretold, history, page, recorded, sensitivity, tables
 from workbench.report.recorded import ReportError
 from workbench.sweep.conduct import params_of
 from workbench.sweep.frozen import NAME, read_plan
 from workbench.sweep.grid import Job, Plan
-from workbench.sweep.ledger import attempts, key_of
+from workbench.sweep.ledger import key_of
 from workbench.tracking import Tracker, as_text
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
@@ -34,7 +36,7 @@ class Report:
 
     folder: Path
     verdicts: list[Verdict]
-    runs: pd.DataFrame
+    runs: list[Run]
     facts: dict[str, Any]
     exploratory: bool = False
     """Whether it judges by other claims than the sweep was declared with; it then lies beside the declared ones."""
@@ -94,26 +96,24 @@ def report(
         ReportError: the sweep has no run, or verdicts would be lost.
         PairingError: the runs cannot be compared.
     """
-    run = recorded.own_run(tracker, experiment, sweep)
-    run_id, known = run.info.run_id, run.data.tags.get(recorded.SHA)
-    runs = tracker.runs(experiment, sweep)
-    parent = runs[runs["run_id"] == run_id].iloc[0]
-    children = runs[runs["tags.workbench.kind"] == "run"].reset_index(drop=True)
-    planned, _ = read_plan(tracker.read_text(run_id, NAME))
-    verdicts = claims_room.judge_table(claims, children) if claims and not children.empty else []
-    facts = _facts(parent, children, planned, claims)
-    facts["foretold"] = foretold.foretold(claims or (), children, verdicts)
-    facts["adjusted"] = sensitivity.adjusted(claims or (), children, verdicts)
+    own = recorded.own_run(tracker, experiment, sweep)
+    children = [run for run in tracker.runs(experiment, sweep) if run.is_job]
+    planned, _ = read_plan(tracker.read_text(own.run_id, NAME))
+    judged = claims_room.judged_table(claims, children) if claims and children else Judged([], {})
+    verdicts, known = judged.verdicts, own.tags.get(names.CLAIMS_SHA)
+    facts = _facts(own, children, planned, claims)
+    facts["foretold"] = foretold.foretold(claims or (), judged)
+    facts["adjusted"] = sensitivity.adjusted(claims or (), judged)
     beside = f"exploratory-{facts['claims_sha'][:12]}" if claims and facts["claims_sha"] != known else None
     folder = folder / beside if beside else folder
     recorded.refuse_fewer(folder, verdicts, another=False)
-    recorded.refuse_fewer_recorded(tracker, run_id, beside, verdicts)
+    recorded.refuse_fewer_recorded(tracker, own.run_id, beside, verdicts)
     shown = with_planned(children, planned.jobs)
     page.write_report(folder, verdicts, shown, facts)
     (folder / "runs.csv").write_text(published(children))
-    tracker.artifact(run_id, folder, beside)
+    tracker.artifact(own.run_id, folder, beside)
     if not beside:
-        history.remember(tracker, run_id, verdicts)
+        history.remember(tracker, own.run_id, verdicts)
     told = history.remembered(tracker) if has_timed_control(verdicts) else []
     return Report(
         folder, verdicts, shown, facts, beside is not None, history.history_line(told, "tracked here")
@@ -125,90 +125,68 @@ def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
     return any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
 
 
-def with_planned(runs: pd.DataFrame, jobs: Sequence[Job]) -> pd.DataFrame:
-    """The runs of a sweep, and a row of status NOT RUN for each of its jobs that no run was ever begun of."""
-    begun = {run.key for run in attempts(runs) if not run.is_superseded}
-    rows = [
-        {
-            "run_id": f"(job {job.number})",
-            "status": "NOT RUN",
-            **{f"params.{name}": as_text(value) for name, value in params_of(job.tree).items()},
-            **{f"tags.workbench.{name}": str(getattr(job, name)) for name in ("arm", "block", "repeat")},
-            "tags.workbench.kind": "run",
-        }
+def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
+    """The runs of a sweep, and one of status NOT RUN for each of its jobs that no run was ever begun of."""
+    begun = {run.job for run in runs if not run.superseded}
+    left = [
+        Run(
+            run_id=f"(job {job.number})",
+            status=NOT_RUN,
+            params={name: as_text(value) for name, value in params_of(job.tree).items()},
+            tags={
+                names.KIND: "run",
+                names.ARM: job.arm,
+                names.BLOCK: str(job.block),
+                names.REPEAT: str(job.repeat),
+            },
+        )
         for job in jobs
         if key_of(job) not in begun
     ]
-    return (
-        pd.concat([*([] if runs.empty else [runs]), pd.DataFrame(rows)], ignore_index=True) if rows else runs
-    )
+    return [*runs, *left]
 
 
-def published(runs: pd.DataFrame) -> str:
+def published(runs: Sequence[Run]) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
-    hidden = (
-        *("artifact_uri", "experiment_id", "params.data.path", "tags.mlflow."),
-        *("tags.workbench.command", "tags.workbench.owner"),
-    )
-    kept = runs[sorted(column for column in map(str, runs.columns) if not column.startswith(hidden))]
+    hidden = ("params.data.path", "tags.mlflow.", f"tags.{names.COMMAND}", f"tags.{names.OWNER}")
+    frame = frame_of(runs)
+    kept = frame[sorted(column for column in map(str, frame.columns) if not column.startswith(hidden))]
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
 
 
-def _facts(
-    parent: pd.Series, runs: pd.DataFrame, planned: Plan, claims: Sequence[Claim] | None
-) -> dict[str, Any]:
+def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim] | None) -> dict[str, Any]:
     def tag(name: str) -> str:
-        value = parent.get(f"tags.{name}")
-        return value if isinstance(value, str) else ""
+        return own.tags.get(name, "")
 
-    left = failed(runs)
-    failures = left.reindex(columns=["tags.mlflow.runName", "tags.workbench.error", "status", "run_id"])
-    is_epoch = runs.get("tags.window.is_epoch", pd.Series(dtype=str)).dropna()
+    is_epoch = [run.tags[names.IS_EPOCH] for run in runs if names.IS_EPOCH in run.tags]
     return {
-        "name": str(parent.get("params.name")),
-        "sweep": tag("workbench.sweep"),
+        "name": str(own.params.get("name")),
+        "sweep": own.sweep,
         "machine": f"{tag('machine.cpu')}, {tag('machine.cores')} cores, {tag('machine.memory_gb')} GB",
         "versions": {
-            column.removeprefix("tags.version."): parent[column]
-            for column in sorted(parent.index)
-            if column.startswith("tags.version.") and isinstance(parent[column], str)
+            name.removeprefix("version."): text
+            for name, text in sorted(own.tags.items())
+            if name.startswith("version.")
         },
         "commit": tag("git.commit"),
         "dirty": tag("git.dirty") == "true",
-        "command": tag("workbench.command"),
-        "started": tag("workbench.started"),
-        "minutes": _minutes(parent, runs),
-        "scale": tag("workbench.scale"),
+        "command": tag(names.COMMAND),
+        "started": tag(names.STARTED),
+        "minutes": _minutes(own, runs),
+        "scale": tag(names.SCALE),
         "skipped": [(one.arm, one.reason) for one in planned.skipped],
         "failures": [
-            (name, error if isinstance(error, str) else _NOT_AGAIN.get(status, status), run_id)
-            for name, error, status, run_id in failures.itertuples(index=False)
+            (run.tags.get(names.NAME, ""), run.error or _NOT_AGAIN.get(run.status, run.status), run.run_id)
+            for run in unfinished(runs)
         ],
-        "planned": int(tag("workbench.planned_pairs") or 0),
+        "planned": int(tag(names.PLANNED_PAIRS) or 0),
         "claims_sha": claims_room.claims_sha(claims) if claims else "",
-        "window_is_epoch": bool(len(is_epoch)) and bool((is_epoch == "true").all()),
-        "notes": [f"When the sweep was resumed: {kept}."] if (kept := tag("workbench.kept")) else [],
-        "resumed": int(tag("workbench.resumed") or 0),
+        "window_is_epoch": bool(is_epoch) and set(is_epoch) == {"true"},
+        "notes": [f"When the sweep was resumed: {kept}."] if (kept := tag(names.KEPT)) else [],
+        "resumed": int(tag(names.RESUMED) or 0),
     }
 
 
-def failed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out.
-
-    What was set aside, as its block was disturbed or its job has changed since, does not count as finished.
-    """
-    if runs.empty:
-        return runs
-    runs = runs.assign(**{f"tags.{ARM}": runs[f"tags.{ARM}"].map(arm_of)}) if f"tags.{ARM}" in runs else runs
-    job = [name for name in ("block", "arm", "repeat") if f"tags.workbench.{name}" in runs]
-    keys = runs[[f"tags.workbench.{name}" for name in job]].apply(tuple, axis=1) if job else runs["run_id"]
-    aside = runs.get("tags.workbench.requeued", pd.Series(index=runs.index, dtype=object)) == "true"
-    finished = set(keys[(runs["status"] == "FINISHED") & ~aside])
-    # the key first: pandas gives a frame without rows those of the column that it is assigned
-    left = runs.assign(key=keys)[~keys.isin(finished)]
-    return left.sort_values("start_time").drop_duplicates("key", keep="last")
-
-
-def _minutes(parent: pd.Series, runs: pd.DataFrame) -> float:
-    ends = runs.get("end_time", pd.Series(dtype=object)).dropna()
-    return round((max(ends) - parent["start_time"]).total_seconds() / 60, 1) if len(ends) else 0.0
+def _minutes(own: Run, runs: Sequence[Run]) -> float:
+    ends = [run.end for run in runs if run.end is not None]
+    return round((max(ends) - own.start) / 60, 1) if ends else 0.0

@@ -13,20 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
 from rich.table import Table
 from scipy import stats
 
 from workbench.identity import NOISE
-from workbench.record import ARM, METRICS, Difference, arm_of, compare
+from workbench.record import METRICS, Difference, Run, compare
+from workbench.record.tags import DIVERGED_AT, RERUN_OF, START
 
 LEVEL = 0.95
 FEWEST = 3
 """Degrees of freedom below which a spread is not known."""
 
 Judgement = Literal["equal", "within noise", "different", "not judged"]
-_BLOCK, _ARM, _OF = "tags.workbench.block", f"tags.{ARM}", "tags.workbench.rerun_of"
-_WHY = ("source.", "version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", "workbench.start")
+_WHY = ("source.", "version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", START)
 _NO_REASON = (*NOISE, "git.branch", "git.left_out", "machine.frequency_khz")
 _WHY_PARAMS = ("device", "threads")
 
@@ -52,15 +51,13 @@ class Noise:
 
 
 def compare_runs(
-    recorded: Mapping[str, Mapping[str, Any]],
-    again: Mapping[str, Mapping[str, Any]],
-    groups: Sequence[Sequence[Mapping[str, float]]] = (),
+    recorded: Run, again: Run, groups: Sequence[Sequence[Mapping[str, float]]] = ()
 ) -> list[Compared]:
-    """Every number of two runs, each a mapping with `metrics`, `tags` and `params`.
+    """Every number of two runs.
 
     `groups` are the metrics of runs that are equal in all that bears on a result: a group for each such set.
     """
-    first, second = recorded["metrics"], again["metrics"]
+    first, second = recorded.metrics, again.metrics
     differing = {one.name: one for one in compare(first, second)}
     names = sorted({*first, *second})
     spreads = {name: noise(name, groups) for name in names if name in METRICS and METRICS[name].noisy}
@@ -72,12 +69,10 @@ def compare_runs(
         for name in names
     ]
     digests = sorted(
-        name
-        for name in {*recorded["tags"], *again["tags"]}
-        if name.startswith("digest.") or name == "workbench.diverged_at"
+        name for name in {*recorded.tags, *again.tags} if name.startswith("digest.") or name == DIVERGED_AT
     )
     for name in digests:
-        a, b = recorded["tags"].get(name), again["tags"].get(name)
+        a, b = recorded.tags.get(name), again.tags.get(name)
         found.append(Compared(name, a, b, "equal" if a == b else "different", "must be equal"))
     return found
 
@@ -100,37 +95,30 @@ def noise(name: str, groups: Iterable[Sequence[Mapping[str, float]]]) -> Noise |
     return Noise(math.sqrt(squares / freedom), freedom, is_log)
 
 
-def equal_runs(runs: pd.DataFrame, run_ids: Iterable[str]) -> list[list[dict[str, float]]]:
+def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping[str, float]]]:
     """The metrics of finished runs that were equal: the arms with a repeat in a block, and these runs' reruns.
 
-    `runs` has the columns of `mlflow.search_runs`: those of the sweep, and all reruns of its runs. The throw-away
-    block is left out.
+    `runs` are those of the sweep, and all reruns of its runs. The throw-away block is left out.
     """
-    if runs.empty:
-        return []
     wanted = set(run_ids)
-    groups: dict[tuple[Any, ...], list[dict[str, float]]] = {}
-    for row in runs.to_dict("records"):
-        if row["status"] != "FINISHED" or row.get("tags.workbench.requeued") == "true":
+    groups: dict[tuple[Any, ...], list[Mapping[str, float]]] = {}
+    for run in runs:
+        if not run.finished or run.requeued:
             continue
-        of = row.get(_OF)
-        if isinstance(of, str):
-            key: tuple[Any, ...] = (of,)
-        elif row.get("tags.workbench.kind") == "run" and row.get(_BLOCK) not in ("0", None):
-            key = (row.get(_BLOCK), arm_of(str(row.get(_ARM))), row.get("tags.workbench.attempt"))
-            if row["run_id"] in wanted:
-                groups.setdefault((row["run_id"],), []).append(_metrics(row))
-        else:
-            continue
-        groups.setdefault(key, []).append(_metrics(row))
+        if of := run.tags.get(RERUN_OF):
+            groups.setdefault((of,), []).append(run.metrics)
+        elif run.is_job and run.block:
+            groups.setdefault((run.block, run.arm, run.attempt), []).append(run.metrics)
+            if run.run_id in wanted:
+                groups.setdefault((run.run_id,), []).append(run.metrics)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def reasons(recorded: Mapping[str, Mapping[str, Any]], again: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def reasons(recorded: Run, again: Run) -> list[str]:
     """In words, what else is not the same in two records: versions, machine, device, threads, commit, code."""
     found = []
     for kind, wanted in (("tags", _WHY), ("params", _WHY_PARAMS)):
-        first, second = recorded[kind], again[kind]
+        first, second = getattr(recorded, kind), getattr(again, kind)
         for name in sorted(
             {*first, *second}, key=lambda name: (not name.startswith(("source.", "code.")), name)
         ):
@@ -182,15 +170,6 @@ def _judged(differs: Difference, spread: Noise | None, judged: int) -> Compared:
     width = f"a factor of {math.exp(reach):.3g}" if spread.is_log else f"{reach:.3g}"
     why = f"equal runs: within {width} (df {spread.freedom})"
     return Compared(name, a, b, "within noise" if distance <= reach else "different", why)
-
-
-def _metrics(row: Mapping[Any, Any]) -> dict[str, float]:
-    found = {}
-    for column, value in row.items():
-        kind, _, name = str(column).partition(".")
-        if kind == "metrics" and isinstance(value, float) and not math.isnan(value):
-            found[name] = value
-    return found
 
 
 def _short(value: Any) -> str:

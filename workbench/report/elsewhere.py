@@ -8,13 +8,10 @@ their values. What a clock or the system measures is another machine's, and is n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from workbench.claims.statistics import prediction_interval
-from workbench.record import METRICS
+from workbench.record import METRICS, Run
 from workbench.report.comparison import FEWEST, LEVEL, Compared
 
 PER_STEP, LAST_STEP = 1e-5, 100
@@ -40,22 +37,17 @@ def compare_elsewhere(
     return [*found, *_steps(*losses)]
 
 
-def other_seeds(runs: pd.DataFrame, arm: str, block: int) -> list[dict[str, float]]:
-    """The metrics of an arm's finished runs in the other blocks of its sweep; no repeats, nothing set aside.
-
-    `runs` has the columns of `mlflow.search_runs`.
-    """
-    found = {}
-    for row in runs.to_dict("records"):
-        tags = {name: row.get(f"tags.workbench.{name}") for name in ("kind", "arm", "block", "repeat")}
-        is_other = tags["arm"] == arm and tags["block"] not in ("0", str(block), None)
-        is_data = tags["kind"] == "run" and row["status"] == "FINISHED" and tags["repeat"] in ("0", None)
-        if is_other and is_data and row.get("tags.workbench.requeued") != "true":
-            found[tags["block"]] = {
-                str(column).removeprefix("metrics."): value
-                for column, value in row.items()
-                if str(column).startswith("metrics.") and isinstance(value, float) and not math.isnan(value)
-            }
+def other_seeds(runs: Sequence[Run], arm: str, block: int) -> list[Mapping[str, float]]:
+    """The metrics of an arm's finished runs in the other blocks of its sweep; no repeats, nothing set aside."""
+    found = {
+        run.block: run.metrics
+        for run in runs
+        if run.is_job
+        and run.has_numbers
+        and run.arm == arm
+        and not run.repeat
+        and run.block not in (0, block)
+    }
     return list(found.values())
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import pandas as pd
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.claims import Verdict
 from workbench.claims.statistics import REGIONS
-from workbench.record import LARGEST, METRICS
+from workbench.record import LARGEST, METRICS, Run
 from workbench.report import arms, tables
 
 # Okabe and Ito's colours, told apart by every kind of eye.
@@ -35,6 +35,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#0
 CLAIMED = "#CFE8F7"
 INK = "#333333"
 MAIN_METRIC = "speed/valid_tokens_per_s"
+_PADDING = ("data/padding_share", "data/predicted_padding_share")
 SIZES = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -48,7 +49,7 @@ SIZES = {
 }
 
 
-def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: pd.DataFrame) -> list[Path]:
+def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[Path]:
     """Draw every figure that there is data for into `folder`; the files written, SVG before PNG."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,13 +62,13 @@ def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: pd.Data
     return written
 
 
-def drawn(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> list[str]:
+def drawn(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
     """The names of the figures that there is data for."""
     with matplotlib.rc_context(SIZES):
         return [name for name, draw in FIGURES.items() if draw(verdicts, runs) is not None]
 
 
-def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Figure | None:
+def effects(verdicts: Sequence[Verdict], runs: Sequence[Run] = ()) -> Figure | None:
     """A line a claim: thick its own interval, thin the one it was decided by, shaded what it claims.
 
     Ratios on logarithmic axes, claims of a gain apart from claims of no difference, which are far smaller;
@@ -107,27 +108,29 @@ def effects(verdicts: Sequence[Verdict], runs: pd.DataFrame | None = None) -> Fi
     return figure
 
 
-def block_by_block(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
+def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     """The main metric of every arm, a line a block: what a pair shares shows as parallel lines."""
-    runs = arms.counted(runs)
-    if runs.empty:
+    counted = arms.counted(runs)
+    shown = {run.run_id: value for run in counted if (value := arms.value(run, MAIN_METRIC)) is not None}
+    if not shown:
         return None
-    shown = arms.values(runs, MAIN_METRIC)
-    if not shown.notna().any():
-        return None
-    names, panels = _panels(runs.assign(shown=shown).dropna(subset="shown"))
-    widths = [panel["arm"].nunique() + 0.6 for _, panel in panels]
+    names, panels = _panels([run for run in counted if run.run_id in shown])
+    widths = [len(panel) + 0.6 for _, panel in panels]
     figure = new_figure(max(5.0, min(14.0, 1.15 * sum(widths) + 1.2)), 4.2)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)[0]
     for (title, panel), axis in zip(panels, axes, strict=True):
-        order = list(panel.groupby("arm")["shown"].mean().sort_values(kind="stable").index)
-        for _, block in panel.groupby("block"):
-            line = block.drop_duplicates("arm").set_index("arm")["shown"].reindex(order)
-            axis.plot(
-                range(len(order)), line.to_numpy(), color=PALETTE[0], alpha=0.45, marker="o", ms=3.5, lw=1
-            )
-        means = panel.groupby("arm")["shown"].mean().reindex(order)
-        axis.plot(range(len(order)), means.to_numpy(), "_", color=INK, ms=22, mew=2, zorder=3)
+        means = {arm: float(np.mean([shown[run.run_id] for run in of_arm])) for arm, of_arm in panel.items()}
+        order = sorted(panel, key=means.__getitem__)
+        for block in arms.by_block(run for of_arm in panel.values() for run in of_arm):
+            of_block = {
+                arm: shown[run.run_id]
+                for arm, of_arm in panel.items()
+                for run in reversed(of_arm)
+                if arms.block(run) == block
+            }
+            line = [of_block.get(arm, math.nan) for arm in order]
+            axis.plot(range(len(order)), line, color=PALETTE[0], alpha=0.45, marker="o", ms=3.5, lw=1)
+        axis.plot(range(len(order)), [means[arm] for arm in order], "_", color=INK, ms=22, mew=2, zorder=3)
         axis.set_xticks(
             range(len(order)), [tables.broken(one.replace(", ", "\n"), 16) for one in order], fontsize=8
         )
@@ -136,7 +139,7 @@ def block_by_block(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | 
         axis.set_title(title, loc="left")
         axis.grid(axis="y", color="#E5E5E5", lw=0.7)
         axis.set_axisbelow(True)
-    blocks = int(runs["block"].nunique())
+    blocks = len(arms.by_block(counted))
     axes[0].set_ylabel(f"{MAIN_METRIC} ({METRICS[MAIN_METRIC].unit})")
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     figure.supxlabel(
@@ -145,34 +148,27 @@ def block_by_block(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | 
     return figure
 
 
-def padding(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
+def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     """The share of padding as the length histogram predicts it and as the runs met it, by padding."""
-    runs = arms.counted(runs)
-    if runs.empty:
+    kept = [run for run in arms.counted(runs) if any(arms.value(run, one) is not None for one in _PADDING)]
+    if not kept:
         return None
-    runs = runs.assign(
-        realised=arms.values(runs, "data/padding_share"),
-        predicted=arms.values(runs, "data/predicted_padding_share"),
-    )
-    runs = runs[runs["realised"].notna() | runs["predicted"].notna()]
-    if runs.empty:
-        return None
-    varying = set(arms.varying_parameters(runs))
+    varying = set(arms.varying_parameters(kept))
     known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
-    names = arms.telling(runs, known)
-    grouped = list(runs.groupby(arms.labels(runs, names), sort=True))
+    names = arms.telling(kept, known)
+    grouped = list(arms.by_arm(kept, names).items())
     figure = new_figure(7.5, 0.36 * len(grouped) + 1.5)
     axis = figure.subplots()
     for row, (_, group) in enumerate(reversed(grouped)):
-        predicted, realised = 100 * group["predicted"].dropna(), 100 * group["realised"].dropna()
+        realised, predicted = (arms.values(group, name) for name in _PADDING)
         for value in realised:
-            axis.plot(value, row, "o", color=PALETTE[0], alpha=0.5, ms=5, mew=0)
-        if len(predicted):
-            axis.plot(predicted.mean(), row, "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=10)
+            axis.plot(100 * value, row, "o", color=PALETTE[0], alpha=0.5, ms=5, mew=0)
+        if predicted:
+            axis.plot(100 * np.mean(predicted), row, "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=10)
     axis.plot([], [], "o", color=PALETTE[0], alpha=0.7, ms=5, mew=0, label="realised (a point a run)")
     axis.plot([], [], "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=9, label="predicted from the lengths")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
-    axis.set_yticks(range(len(grouped)), [_clipped(str(label)) for label, _ in reversed(grouped)])
+    axis.set_yticks(range(len(grouped)), [_clipped(label) for label, _ in reversed(grouped)])
     axis.set_ylim(-0.6, len(grouped) - 0.4)
     axis.set_xlim(0, 100)
     axis.set_xlabel("share of positions that were padding (%)")
@@ -182,7 +178,7 @@ def padding(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> Figure | None:
     return figure
 
 
-FIGURES: dict[str, Callable[[Sequence[Verdict], pd.DataFrame], Figure | None]] = {
+FIGURES: dict[str, Callable[[Sequence[Verdict], Sequence[Run]], Figure | None]] = {
     "effects": effects,
     "block_by_block": block_by_block,
     "padding": padding,
@@ -296,15 +292,15 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
     return sorted(chosen)
 
 
-def _panels(runs: pd.DataFrame) -> tuple[list[str], list[tuple[str, pd.DataFrame]]]:
-    """A panel a data set, arms within it named by what differs there."""
-    sets = "params.data.name"
-    parts = list(runs.groupby(runs[sets].fillna(""))) if sets in runs else [("", runs)]
-    panels, names = [], []
-    for title, part in parts:
+def _panels(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, dict[str, list[Run]]]]]:
+    """A panel a data set, the runs of each arm within it, arms named by what differs there."""
+    panels: list[tuple[str, dict[str, list[Run]]]] = []
+    names: list[str] = []
+    for data in sorted({run.params.get("data.name", "") for run in runs}):
+        part = [run for run in runs if run.params.get("data.name", "") == data]
         telling = arms.telling(part, arms.varying_parameters(part))
         names += [one for one in telling if one not in names]
-        panels.append((_clipped(str(title)), part.assign(arm=arms.labels(part, telling))))
+        panels.append((_clipped(data), arms.by_arm(part, telling)))
     return names, panels
 
 

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from workbench.claims import Claim, Verdict
+from workbench.claims import Claim, Judged
 from workbench.claims.pairing import Pair
 from workbench.report.ratios import judged_ratios
 
@@ -31,13 +30,13 @@ class Foretold:
     realised: float | None
 
 
-def foretold(claims: Sequence[Claim], runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> list[Foretold]:
+def foretold(claims: Sequence[Claim], judged: Judged) -> list[Foretold]:
     """A row for each judged ratio of speeds whose arms are paddings, and whose runs know what was predicted.
 
     Claims that must hold in every condition are left out.
     """
     found = []
-    for claim, effect, pairs in judged_ratios(claims, runs, verdicts, (SPEED,)):
+    for claim, effect, pairs in judged_ratios(claims, judged, (SPEED,)):
         if {name.split(".")[0] for name in (*claim.treatment, *claim.control)} != {"padding"}:
             continue
         ideals = [_ideal(one) for one in pairs.pairs if one.block in pairs.complete]

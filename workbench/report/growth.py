@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from workbench.claims.statistics import interval
+from workbench.record import Run
 from workbench.report import arms
 
 STEPS = "padding.length"
@@ -30,33 +31,36 @@ class Growth:
     """The share of the variance that the line explains, in the block where it is least; 1 where nothing varies."""
 
 
-def growths(runs: pd.DataFrame, confidence: float = 0.95) -> list[Growth]:
+def growths(runs: Sequence[Run], confidence: float = 0.95) -> list[Growth]:
     """The lines of every arm that ran with three lengths or more, else alike, in two blocks or more."""
-    kept = arms.counted(runs)
-    if kept.empty or f"params.{STEPS}" not in kept:
-        return []
-    kept = kept.assign(steps=pd.to_numeric(kept[f"params.{STEPS}"], errors="coerce")).dropna(subset="steps")
+    kept = [run for run in arms.counted(runs) if _steps(run) is not None]
     other = [name for name in arms.varying_parameters(kept) if name != STEPS]
-    else_alike = kept[[f"params.{name}" for name in other]].to_numpy()
-    kept = kept.assign(key=["|".join(map(str, row)) for row in else_alike])
-    enough = kept.groupby("key")["steps"].transform("nunique") >= FEWEST_LENGTHS
-    kept = kept[enough].reset_index(drop=True)
-    if kept.empty:
-        return []
+    alike: dict[tuple[str, ...], list[Run]] = {}
+    for run in kept:
+        alike.setdefault(tuple(run.params.get(name, "") for name in other), []).append(run)
+    kept = [
+        run for group in alike.values() if len(set(map(_steps, group))) >= FEWEST_LENGTHS for run in group
+    ]
     told = arms.telling(kept, [name for name in arms.varying_parameters(kept) if name != STEPS])
-    kept = kept.assign(arm=arms.labels(kept, told))
     found = []
-    for arm, of_arm in kept.groupby("arm", sort=True):
+    for arm, of_arm in arms.by_arm(kept, told).items():
         for metric in METRICS_THAT_GROW:
-            points = of_arm.assign(value=arms.values(of_arm, metric)).dropna(subset="value")
+            measured = [run for run in of_arm if arms.value(run, metric) is not None]
             lines = [
-                stats.linregress(block["steps"].to_numpy(float), block["value"].to_numpy(float))
-                for _, block in points.groupby("block")
-                if block["steps"].nunique() >= FEWEST_LENGTHS
+                stats.linregress(list(map(_steps, block)), arms.values(block, metric))
+                for block in arms.by_block(measured).values()
+                if len(set(map(_steps, block))) >= FEWEST_LENGTHS
             ]
             if len(lines) > 1:
-                found.append(_mean_line(str(arm), metric, lines, confidence))
+                found.append(_mean_line(arm, metric, lines, confidence))
     return found
+
+
+def _steps(run: Run) -> float | None:
+    try:
+        return float(run.params[STEPS])
+    except (KeyError, ValueError):
+        return None
 
 
 def _mean_line(arm: str, metric: str, lines: list[Any], confidence: float) -> Growth:

@@ -13,12 +13,11 @@ from scipy import stats
 
 from workbench.claims import Verdict
 from workbench.record import METRICS
+from workbench.record.tags import CONTROL_AGAIN
 from workbench.tracking import Tracker
 
 CHANCE = 0.05  # that a sound instrument's 95% interval leaves out "no difference"
 ALARM = 0.01  # chance of a false alarm
-TAG = "workbench.control_again"
-"""On a sweep's own run: `inside`, `outside` or `says nothing`."""
 WORDS = {True: "outside", False: "inside", None: "says nothing"}
 
 
@@ -65,10 +64,10 @@ def remember(tracker: Tracker, sweep_run: str, rows: Sequence[Verdict]) -> None:
     """Tag a sweep's own run with what its A/A arm says, so that the history is one search."""
     for row in rows:
         if row.kind == "instrument":
-            tracker.tag(sweep_run, {TAG: WORDS[outside(row)]})
+            tracker.tag(sweep_run, {CONTROL_AGAIN: WORDS[outside(row)]})
 
 
 def remembered(tracker: Tracker) -> list[bool]:
     """What the A/A arms of all tracked sweeps say that were judged since this is tagged."""
-    tags = (one.data.tags.get(TAG) for one in tracker.sweeps())
+    tags = (one.tags.get(CONTROL_AGAIN) for one in tracker.sweeps())
     return [tag == WORDS[True] for tag in tags if tag in (WORDS[True], WORDS[False])]

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from workbench.claims import Verdict
+from workbench.record import Run, gate
 from workbench.report import arms, figures, growth, tables
-from workbench.sweep import gate
 
 # claims/README.md, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
@@ -30,7 +28,7 @@ METHOD = """\
 
 
 def write_report(
-    folder: str | Path, verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]
+    folder: str | Path, verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]
 ) -> list[Path]:
     """Write verdicts.json, verdicts.csv, report.md and figures/ into `folder`; the files written.
 
@@ -60,7 +58,7 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> str:
     return json.dumps(rows, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def page_markdown(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
     """The page: answers first, then the evidence, what is missing from it, the method, and the facts."""
     sections = [
         ("", _opening(verdicts, runs, facts)),
@@ -81,62 +79,64 @@ def page_markdown(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mappin
     return "\n\n".join(parts) + "\n"
 
 
-def short_window(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def short_window(runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
     """What to warn of where the timed window was shorter than it must be; empty where it was not."""
     if facts.get("window_is_epoch"):
         return ""
-    batches = arms.values(arms.counted(runs), "speed/batches").dropna()
-    if batches.empty or batches.min() >= FEWEST_BATCHES:
+    batches = arms.values(arms.counted(runs), "speed/batches")
+    if not batches or min(batches) >= FEWEST_BATCHES:
         return ""
     return (
-        f"The timed window was {batches.min():.0f} batches in the shortest arm, neither a whole epoch nor "
+        f"The timed window was {min(batches):.0f} batches in the shortest arm, neither a whole epoch nor "
         f"{FEWEST_BATCHES} batches: which batches fell into it adds noise to the speeds. Use scale=full for more."
     )
 
 
-def short_warmup(runs: pd.DataFrame) -> str:
+def short_warmup(runs: Sequence[Run]) -> str:
     """What to warn of where training was timed sooner than it may be, naming the arms; else empty."""
     counted = arms.counted(runs)
     steps = arms.values(counted, "speed/warmup_steps")
-    short = steps < FEWEST_WARMUP_STEPS
-    if not short.any():
+    if not steps or min(steps) >= FEWEST_WARMUP_STEPS:
         return ""
-    named = arms.labels(counted, arms.telling(counted, arms.varying_parameters(counted)))
+    names = arms.telling(counted, arms.varying_parameters(counted))
+    short = {
+        arm
+        for arm, of_arm in arms.by_arm(counted, names).items()
+        if any(value < FEWEST_WARMUP_STEPS for value in arms.values(of_arm, "speed/warmup_steps"))
+    }
     return (
-        f"The warm-up before the timed window was {steps.min():.0f} steps at the shortest, fewer than "
-        f"{FEWEST_WARMUP_STEPS}, in {'; '.join(sorted(set(named[short])))}: the first steps are slower, "
+        f"The warm-up before the timed window was {min(steps):.0f} steps at the shortest, fewer than "
+        f"{FEWEST_WARMUP_STEPS}, in {'; '.join(sorted(short))}: the first steps are slower, "
         "and their cost may lie in these speeds."
     )
 
 
-def disturbed(runs: pd.DataFrame) -> str:
+def disturbed(runs: Sequence[Run]) -> str:
     """How many timed runs the calibration gate finds disturbed, by block with ids; empty where none was timed.
 
     All attempts and the control again are looked at, those set aside among them; the throw-away block is not.
     """
-    watched = {name: arms.values(runs, name) for name in gate.WATCHED}
-    before, after, foreign = watched.values()
-    blocks = arms.blocks(runs)
-    timed = (before.notna() & after.notna()) | foreign.notna()
-    if "tags.workbench.block" in runs:
-        timed &= pd.to_numeric(runs["tags.workbench.block"], errors="coerce") != 0
-    rows = (dict(zip(watched, row, strict=True)) for row in zip(*watched.values(), strict=True))
-    bad = timed & pd.Series([bool(gate.disturbance(row)) for row in rows], index=runs.index, dtype=bool)
-    if not timed.any():
-        return ""
-    if not bad.any():
-        return f"none of {timed.sum()} timed runs"
-    found = runs[bad].assign(block=blocks[bad]).sort_values(["block", "run_id"])
-    by_block = [
-        f"block {block:.0f}: {len(group)} ({', '.join(str(one)[:8] for one in group['run_id'])})"
-        for block, group in found.groupby("block")
+    before, after, foreign = gate.WATCHED
+    timed = [
+        run
+        for run in runs
+        if not run.is_thrown_away and ({before, after} <= run.metrics.keys() or foreign in run.metrics)
     ]
-    aside = found.get("tags.workbench.requeued", pd.Series(dtype=str)).astype(str).str.lower() == "true"
-    words = f" ({aside.sum()} of them set aside and run again)" if aside.any() else ""
-    return f"{len(found)} of {timed.sum()} timed runs{words}: {'; '.join(by_block)}"
+    if not timed:
+        return ""
+    found = [run for run in timed if run.disturbance]
+    if not found:
+        return f"none of {len(timed)} timed runs"
+    by_block = [
+        f"block {block:.0f}: {len(group)} ({', '.join(sorted(run.run_id[:8] for run in group))})"
+        for block, group in arms.by_block(found).items()
+    ]
+    aside = sum(run.requeued for run in found)
+    words = f" ({aside} of them set aside and run again)" if aside else ""
+    return f"{len(found)} of {len(timed)} timed runs{words}: {'; '.join(by_block)}"
 
 
-def _opening(verdicts: Sequence[Verdict], runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def _opening(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
     lines = [f"# {facts.get('name') or 'Sweep'}: what was found", ""]
     if facts.get("question"):
         lines += [str(facts["question"]), ""]
@@ -170,11 +170,11 @@ def _count(verdicts: Sequence[Verdict]) -> str:
     return f"Of {_several(len(rows), 'claim')}: {', '.join(words)}."
 
 
-def _arms(runs: pd.DataFrame) -> str:
+def _arms(runs: Sequence[Run]) -> str:
     return f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
 
 
-def _figures(verdicts: Sequence[Verdict], runs: pd.DataFrame) -> str:
+def _figures(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> str:
     drawn = figures.drawn(verdicts, runs)
     return "\n\n".join(f"![{figures.CAPTIONS[name]}](figures/{name}.svg)" for name in drawn)
 
@@ -205,7 +205,7 @@ def _foretold(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
     return f"{words}\n\n{tables.markdown(['claim', 'ideal', 'as judged', 'realised'], rows)}"
 
 
-def _growth(runs: pd.DataFrame) -> str:
+def _growth(runs: Sequence[Run]) -> str:
     """The lines of cost against steps, where arms ran with three lengths or more."""
     rows = []
     for one in growth.growths(runs):
@@ -254,7 +254,7 @@ def _flags(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _facts(runs: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def _facts(runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
     by_gate = (
         f"disturbed, by the calibration gate (calibrations {gate.CALIBRATION_SPREAD:.0%} apart, or foreign CPU "
         f"over {gate.FOREIGN_CPU:.0%})"

@@ -6,23 +6,23 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
+from workbench.record import Run
 from workbench.report.power import plan_line
 
 ASSUMED = (0.03, 0.10, 0.20)
 """Noises of a run for which a claim is planned where none was seen yet."""
 
 
-def plan_lines(claims: Sequence[Claim], runs: pd.DataFrame | None, pairs: int) -> Iterator[str]:
+def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int) -> Iterator[str]:
     """A line a claim (three where no noise was seen): pairs needed and planned, and the power of these.
 
     `runs` are those of an earlier sweep, of whatever scale; the noise is that of the claim's own pairs in it, else
     of the control against itself where the metric is the same.
     """
-    verdicts = claims_room.judge_table(claims, runs) if runs is not None and len(runs) else []
+    verdicts = claims_room.judge_table(claims, runs) if runs else []
     seen = {one.claim: one for one in verdicts}
     again = next((one for one in verdicts if one.kind == "instrument"), None)
     for claim in claims:
@@ -46,13 +46,14 @@ def noise(verdict: Verdict | None) -> float | None:
     return float(np.std(values, ddof=1) / math.sqrt(2)) if len(values) >= 3 else None
 
 
-def time_line(runs: pd.DataFrame | None, pairs: int) -> str:
+def time_line(runs: Sequence[Run], pairs: int) -> str:
     """How long the sweep will take, from the last one's runs."""
-    if runs is None or runs.empty:
+    if not runs:
         return "time: not known before a first sweep; `workbench.dry_run=true` lists the jobs"
-    spent = pd.to_datetime(runs["end_time"]) - pd.to_datetime(runs["start_time"])
-    blocks = pd.to_numeric(runs["tags.workbench.block"], errors="coerce")
-    each = spent.dt.total_seconds().groupby(blocks).sum()
-    minutes = (each.get(0, 0.0) + each[each.index != 0].mean() * pairs) / 60
-    size = blocks[blocks != 0].value_counts().max()
+    each: dict[int, list[float]] = {}
+    for run in runs:
+        each.setdefault(run.block, []).append(run.seconds)
+    thrown_away, blocks = sum(each.pop(0, ())), list(each.values())
+    minutes = (thrown_away + np.mean([sum(block) for block in blocks]) * pairs) / 60
+    size = max(map(len, blocks))
     return f"time: about {minutes:.1f} minutes for {pairs} blocks of {size} runs"

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from workbench import claims as claims_room
 from workbench.claims import Claim, ClaimError, Verdict
 from workbench.places import claims_file, experiments
+from workbench.record import Run
+from workbench.record.tags import CLAIMS_SHA, KIND, PARENT, SWEEP
 from workbench.tracking import Tracker, TrackingError
 
 CLAIMS = "claims.yaml"
-SHA = "workbench.claims_sha"
 
 
 class ReportError(ValueError):
@@ -31,7 +30,7 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
     """
     found = tracker.sweeps(experiment=experiment)
     if found:
-        return str(found[0].data.tags["workbench.sweep"])
+        return found[0].sweep
     if deleted := what_was_deleted(tracker, experiment=experiment):
         raise ReportError(f"experiment {experiment!r} has no sweep at {tracker.uri} any more: {deleted}")
     known = experiment in experiments()
@@ -39,7 +38,7 @@ def latest_sweep(tracker: Tracker, experiment: str) -> str:
     raise ReportError(f"experiment {experiment!r} has no sweep at {tracker.uri}; {first}")
 
 
-def own_run(tracker: Tracker, experiment: str, sweep: str) -> Any:
+def own_run(tracker: Tracker, experiment: str, sweep: str) -> Run:
     """The run of a sweep itself.
 
     Raises:
@@ -51,9 +50,9 @@ def own_run(tracker: Tracker, experiment: str, sweep: str) -> Any:
     if deleted := what_was_deleted(tracker, experiment=experiment, sweep=sweep):
         raise ReportError(f"{sweep!r} cannot be judged: {deleted}")
     runs = tracker.runs(experiment, sweep)
-    if runs.empty:
+    if not runs:
         raise ReportError(f"experiment {experiment!r} has no run of sweep {sweep!r} at {tracker.uri}")
-    if runs.get("tags.mlflow.parentRunId", pd.Series(dtype=object)).notna().any():
+    if any(PARENT in run.tags for run in runs):
         raise ReportError(
             f"{sweep!r} cannot be judged: its own run is gone for good (`mlflow gc`), and its claims and grid with "
             f"it; its {len(runs)} runs are still recorded"
@@ -68,15 +67,15 @@ def what_was_deleted(tracker: Tracker, *, experiment: str | None = None, sweep: 
     found = tracker.sweeps(experiment=experiment, sweep=sweep, deleted=True)
     if not found:
         return ""
-    name, run_id = found[0].data.tags["workbench.sweep"], found[0].info.run_id
-    runs = tracker.find(found[0].info.experiment_id, {"workbench.sweep": name, "workbench.kind": "run"})
+    name, run_id = found[0].sweep, found[0].run_id
+    runs = tracker.find(found[0].experiment, {SWEEP: name, KIND: "run"})
     return (
         f"sweep {name} was deleted in MLflow (its own run; {len(runs)} runs of its jobs are there); restore it by "
         f"{tracker.mlflow(f'runs restore --run-id {run_id}')}"
     )
 
 
-def declared(tracker: Tracker, experiment: str, own: Any) -> list[Claim] | None:
+def declared(tracker: Tracker, experiment: str, own: Run) -> list[Claim] | None:
     """The claims that a sweep was declared with, as they lie with its own run; None where it has none.
 
     A sweep whose record holds only their hash takes the experiment's own file, where that has this hash.
@@ -84,10 +83,10 @@ def declared(tracker: Tracker, experiment: str, own: Any) -> list[Claim] | None:
     Raises:
         ReportError: they are nowhere.
     """
-    sha = own.data.tags.get(SHA)
+    sha = own.tags.get(CLAIMS_SHA)
     if not sha:
         return None
-    run_id, why = own.info.run_id, "the record holds no such file"
+    run_id, why = own.run_id, "the record holds no such file"
     try:
         names = [name for name in tracker.files(run_id) if name.endswith((".yaml", ".yml"))]
         for name in sorted(names, key=lambda name: name != CLAIMS):
@@ -101,7 +100,7 @@ def declared(tracker: Tracker, experiment: str, own: Any) -> list[Claim] | None:
         if claims_room.claims_sha(found) == sha:
             return found
     raise ReportError(
-        f"the claims that sweep {own.data.tags['workbench.sweep']} was declared with (SHA-256 {sha[:12]}) "
+        f"the claims that sweep {own.sweep} was declared with (SHA-256 {sha[:12]}) "
         f"cannot be read from its run {run_id}: {why}; give their file by --claims, or bring its artifacts "
         "back; nothing was judged or written"
     )

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from workbench.claims import Claim, Verdict
+from workbench.claims import Claim, Judged
 from workbench.claims.pairing import Pairs
-from workbench.claims.runs import Run
 from workbench.claims.statistics import MINIMUM_BLOCKS, Floats
+from workbench.record import Run
 from workbench.report.ratios import judged_ratios
 
 OF_THE_WINDOW = (
@@ -43,14 +42,14 @@ class Adjusted:
     """By how many % the ratio grows where the treatment was calibrated 1% faster than its control."""
 
 
-def adjusted(claims: Sequence[Claim], runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> list[Adjusted]:
+def adjusted(claims: Sequence[Claim], judged: Judged) -> list[Adjusted]:
     """A row for each measured ratio of what the window times that was judged and whose runs were calibrated.
 
     Claims with fewer than 6 complete blocks, whose arms were always calibrated alike, or that must hold in every
     condition, are left out.
     """
     found = []
-    for claim, _, pairs in judged_ratios(claims, runs, verdicts, OF_THE_WINDOW):
+    for claim, _, pairs in judged_ratios(claims, judged, OF_THE_WINDOW):
         y, x = pairs.effects().mean(axis=1), _calibrations(pairs)
         if len(y) < MINIMUM_BLOCKS or not np.isfinite(x).all() or np.ptp(x) == 0:
             continue

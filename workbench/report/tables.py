@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
 from workbench.claims import Verdict
-from workbench.record import LARGEST, METRICS
+from workbench.record import LARGEST, METRICS, Run
 from workbench.report import arms
 
 STYLES = {
@@ -132,7 +133,7 @@ def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
 # -- runs
 
 
-def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Table:
+def runs_table(runs: Sequence[Run], varying: Sequence[str] | None = None) -> Table:
     """A line an arm: mean and standard deviation of the main metrics over its blocks, units in the head."""
     summary, names, metrics = summarised(runs, varying)
     table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left", min_width=46)
@@ -149,7 +150,7 @@ def runs_table(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> Tabl
     return table
 
 
-def runs_markdown(runs: pd.DataFrame, varying: Sequence[str] | None = None) -> str:
+def runs_markdown(runs: Sequence[Run], varying: Sequence[str] | None = None) -> str:
     """The same as Markdown."""
     summary, names, metrics = summarised(runs, varying)
     if not summary:
@@ -162,21 +163,16 @@ Summary = list[tuple[str, int, list[str]]]
 
 
 def summarised(
-    runs: pd.DataFrame, varying: Sequence[str] | None = None
+    runs: Sequence[Run], varying: Sequence[str] | None = None
 ) -> tuple[Summary, list[str], list[str]]:
     """For each arm: its name, its number of runs that finished, a cell for each main metric that any run has."""
     runs = arms.of_jobs(runs)
-    if runs.empty:
-        return [], [], []
     names = arms.telling(runs, arms.varying_parameters(runs) if varying is None else varying)
-    kept = runs["counts"]
-    metrics = [one for one in MAIN_METRICS if arms.values(runs[kept], one).notna().any()]
+    metrics = [one for one in MAIN_METRICS if arms.values((run for run in runs if run.has_numbers), one)]
     table = []
-    for arm, of_arm in runs.groupby(arms.labels(runs, names), sort=True):
-        group = of_arm[of_arm["counts"]]
-        table.append(
-            (str(arm), len(group), [_mean(arms.values(group, one), len(group), one) for one in metrics])
-        )
+    for arm, of_arm in arms.by_arm(runs, names).items():
+        group = [run for run in of_arm if run.has_numbers]
+        table.append((arm, len(group), [_mean(arms.values(group, one), len(group), one) for one in metrics]))
     return table, names, metrics
 
 
@@ -322,12 +318,10 @@ def _head(metric: str, between: str) -> str:
     return MAIN_METRICS[metric] + (f"{between}{unit}" if unit != "1" else "")
 
 
-def _mean(values: pd.Series, runs: int, metric: str) -> str:
-    known = values.dropna()
-    if known.empty:
+def _mean(values: Sequence[float], runs: int, metric: str) -> str:
+    if not values:
         return NOTHING
-    share = metric in _SHARES
-    known = 100 * known if share else known
+    known = np.array(values) * (100 if metric in _SHARES else 1)
     spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
     if spread < 1e-9 * abs(known.mean()):
         spread = 0.0  # the same number, but for its last bits

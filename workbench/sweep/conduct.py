@@ -19,12 +19,14 @@ from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
 from workbench.config.data import HOW_READ
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
-from workbench.record import AGAIN, ARM, ASIDE, RERUN, THROW_AWAY, arm_of, arm_tag
+from workbench.record import Run, arm_tag
+from workbench.record import tags as names
+from workbench.record.gate import disturbance
+from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep.frozen import publishable
-from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job, Tree
 from workbench.sweep.journal import Journal, close_failed, owner
-from workbench.sweep.ledger import ANOTHER, REQUEUED, Attempt, Ledger
+from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.spawner import ForkServer, Fresh, Spawner
@@ -186,14 +188,14 @@ class Conductor:
                 **self.origin.tags(job.tree),
                 **self.tags,
                 **owner(),
-                "workbench.kind": self.kind,
-                ARM: arm_tag(job.arm, self._beside(job)),
-                "workbench.block": str(job.block),
-                "workbench.repeat": str(job.repeat),
-                "workbench.order": str(job.number),
-                "workbench.attempt": str(attempt),
-                "workbench.identity": identity(job.tree, EXPERIMENT_GROUPS, fingerprint, made_by),
-                "workbench.start": spawner.name,
+                names.KIND: self.kind,
+                names.ARM: arm_tag(job.arm, self._beside(job)),
+                names.BLOCK: str(job.block),
+                names.REPEAT: str(job.repeat),
+                names.ORDER: str(job.number),
+                names.ATTEMPT: str(attempt),
+                names.IDENTITY: identity(job.tree, EXPERIMENT_GROUPS, fingerprint, made_by),
+                names.START: spawner.name,
                 "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },
             parent=self.parent,
@@ -255,8 +257,8 @@ class Conductor:
 
     def tag_aside(self, run_id: str, why: str = ANOTHER) -> None:
         """Say of a run that it is not to be judged, since its block is run again."""
-        arm = arm_of(self.tracker.get(run_id).data.tags.get(ARM, ""))
-        self.tracker.tag(run_id, {REQUEUED: "true", "workbench.disturbed": why, ARM: arm_tag(arm, ASIDE)})
+        arm = arm_tag(self.tracker.get(run_id).arm, ASIDE)
+        self.tracker.tag(run_id, {names.REQUEUED: "true", names.DISTURBED: why, names.ARM: arm})
 
     def _beside(self, job: Job) -> str:
         """What a run of a job is, where it is none that its arm is judged by; empty where it is one."""
@@ -297,11 +299,11 @@ def new_sweep_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def _known(job: Job, attempt: Attempt) -> Ended:
+def _known(job: Job, run: Run) -> Ended:
     """A job that had a result before the sweep was resumed."""
-    status: Literal["finished", "failed"] = "failed" if attempt.diverged else "finished"
-    outcome = Outcome(status, {"metrics": attempt.watched}, attempt.diverged)
-    return Ended(job, attempt.run_id, outcome, is_known=True)
+    status: Literal["finished", "failed"] = "failed" if run.diverged else "finished"
+    error = (run.error or "diverged") if run.diverged else ""
+    return Ended(job, run.run_id, Outcome(status, {"metrics": dict(run.metrics)}, error), is_known=True)
 
 
 def still_counted(one: Ended, why: str) -> Ended:

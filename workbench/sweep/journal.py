@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from workbench.record.tags import ERROR, OWNER
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.sweep.worker import Message, Outcome
@@ -20,7 +21,6 @@ from workbench.tracking import Tracker, TrackingError
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _SECONDS = 5.0
-OWNER = "workbench.owner"
 _RESUMES = (
     "Once tracking.uri answers again, the same command with workbench.resume=true counts what was recorded as "
     "finished and runs the rest"
@@ -82,7 +82,7 @@ class Journal:
         """The person or the system ended the sweep: the run is closed as killed, with what it had logged."""
         try:
             self._flush()
-            self._tracker.tag(self._run_id, {"workbench.error": "interrupted"})
+            self._tracker.tag(self._run_id, {ERROR: "interrupted"})
             self._tracker.finish(self._run_id, "KILLED")
         except TrackingError as error:
             self._watcher.say(f"not recorded: {error}; what was logged lies in {self._folder}")
@@ -116,7 +116,7 @@ class Journal:
             self._tracker.log(self._run_id, [(0, found["metrics"])])
             self._tracker.tag(self._run_id, found["tags"])
         if outcome.status != "finished":
-            self._tracker.tag(self._run_id, {"workbench.error": outcome.error[:5000]})
+            self._tracker.tag(self._run_id, {ERROR: outcome.error[:5000]})
         self._tracker.artifact(self._run_id, self._folder)
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
@@ -134,10 +134,10 @@ def owner() -> dict[str, str]:
 
 def close_dead(tracker: Tracker) -> list[str]:
     """Close as KILLED the runs of this host, of any experiment, whose process is gone; their ids."""
-    owners = {run.info.run_id: run.data.tags.get(OWNER) for run in tracker.running()}
+    owners = {run.run_id: run.tags.get(OWNER) for run in tracker.running()}
     dead = [run_id for run_id, tag in owners.items() if tag and is_dead(tag)]
     for run_id in dead:
-        tracker.tag(run_id, {"workbench.error": "its process was gone"})
+        tracker.tag(run_id, {ERROR: "its process was gone"})
         tracker.finish(run_id, "KILLED")
     return dead
 
@@ -145,7 +145,7 @@ def close_dead(tracker: Tracker) -> list[str]:
 def close_failed(tracker: Tracker, run_id: str, error: str) -> None:
     """Close a run that could not be conducted, as far as the tracking server takes it."""
     with suppress(TrackingError):
-        tracker.tag(run_id, {"workbench.error": error[:5000]})
+        tracker.tag(run_id, {ERROR: error[:5000]})
         tracker.finish(run_id, "FAILED")
 
 

@@ -30,20 +30,20 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import Config, ConfigError, Problem
+from workbench.record.gate import disturbance
+from workbench.record.tags import LAUNCH, ORDER, SWEEP
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
-from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import close_dead, jobs_have_run
-from workbench.sweep.ledger import REQUEUED, Ledger
+from workbench.sweep.ledger import Ledger
 from workbench.sweep.spawner import python_path
-from workbench.sweep.task import LAUNCH, Share, Task, ended_as_recorded, turns_file
+from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file
 from workbench.sweep.turns import Turns
 from workbench.sweep.worker import Outcome
 from workbench.tracking import TrackingError
 
-_SWEEP = "workbench.sweep"
 _RESULTS = "[0-9]*/result.json"
 _UNTOLD = "its worker did not say why"
 
@@ -192,15 +192,15 @@ def _ends(
     before = {run.run_id: job for job in jobs if (run := known.finished(job))}
     ended: dict[int, Ended] = {}
     attempts: dict[int, int] = {}
-    for run in tracker.find(conductor.experiment, {_SWEEP: conductor.tags[_SWEEP]}):
-        tags, job = run.data.tags, before.get(run.info.run_id)
-        if tags.get(LAUNCH) == token:
-            job = by_number.get(int(tags.get("workbench.order", -1)))
+    for run in tracker.find(conductor.experiment, {SWEEP: conductor.tags[SWEEP]}):
+        job = before.get(run.run_id)
+        if run.tags.get(LAUNCH) == token:
+            job = by_number.get(int(run.tags.get(ORDER, -1)))
         if job is not None:
             ended[job.number] = ended_as_recorded(job, run)
-            ended[job.number].is_known = run.info.run_id in before
-            ended[job.number].unsettled = _UNTOLD if tags.get(REQUEUED) == "true" else ""
-            attempts[job.number] = int(tags.get("workbench.attempt", 1))
+            ended[job.number].is_known = run.run_id in before
+            ended[job.number].unsettled = _UNTOLD if run.requeued else ""
+            attempts[job.number] = run.attempt
     for block, of_block in groupby(jobs, key=lambda job: job.block):
         members = [job.number for job in of_block]
         if block and all(attempts.get(number, 0) in range(1, requeue + 1) for number in members):

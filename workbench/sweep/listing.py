@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-import pandas as pd
 from rich.console import Console
 
-from workbench.claims import Claim, normalise
+from workbench.claims import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS
 from workbench.config import Config
+from workbench.record import Run
+from workbench.record.tags import OWNER
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.ledger import Ledger, bearing
 from workbench.tracking import Tracker, TrackingError
@@ -63,7 +64,7 @@ def list_jobs(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def estimate(jobs: Sequence[Job], runs: pd.DataFrame, source: str) -> str:
+def estimate(jobs: Sequence[Job], runs: Sequence[Run], source: str) -> str:
     """How long these jobs take one after another, from runs of the same configuration, whatever their seed.
 
     A job whose like was not run counts as the mean of all runs; what passes between runs (the start of a
@@ -72,22 +73,20 @@ def estimate(jobs: Sequence[Job], runs: pd.DataFrame, source: str) -> str:
     """
     if not jobs:
         return "time: nothing is left to run"
-    finished = runs[runs["status"] == "FINISHED"] if len(runs) else runs
-    if finished.empty:
+    finished = [run for run in runs if run.finished and run.end is not None]
+    if not finished:
         return (
             f"time: not known: {source}; at {ASSUMED_S:g} s a job, which is what the padding ablation's took at "
             f"scale=quick on 2 cores, {_lasting(ASSUMED_S * len(jobs))}: a guess"
         )
-    spent = (_moments(finished, "end_time") - _moments(finished, "start_time")).dt.total_seconds()
-    rows = finished.to_dict("records")
     trees = {(job.arm, job.repeat): _as_params(job) for job in jobs}
     names = sorted({name for tree in trees.values() for name in tree})
     seen: dict[tuple[str | None, ...], list[float]] = {}
-    for row, seconds in zip(rows, spent, strict=True):
-        seen.setdefault(tuple(normalise(row.get(f"params.{name}")) for name in names), []).append(seconds)
+    for run in finished:
+        seen.setdefault(tuple(map(run.param, names)), []).append(run.seconds)
     of_arm = {arm: seen.get(tuple(tree.get(name) for name in names)) for arm, tree in trees.items()}
-    mean = float(spent.mean())
-    total = sum(fmean(of_arm[job.arm, job.repeat] or [mean]) for job in jobs) * _between(finished, spent)
+    mean = fmean(run.seconds for run in finished)
+    total = sum(fmean(of_arm[job.arm, job.repeat] or [mean]) for job in jobs) * _between(finished)
     unseen = len({arm for (arm, _), found in of_arm.items() if not found})
     more = ""
     if unseen:
@@ -100,25 +99,22 @@ def _as_params(job: Job) -> dict[str, str]:
     return {name: "null" if value is None else value for name, value in bearing(job.tree).items()}
 
 
-def _last_runs(config: Config) -> tuple[pd.DataFrame, str]:
+def _last_runs(config: Config) -> tuple[list[Run], str]:
     """The runs of the experiment's last sweep that had any that finished, in words which; or why there are none."""
     try:
         tracker = Tracker(
             config.tracking.uri, config.tracking.artifacts, wal=config.tracking.wal, create=False
         )
         for sweep in tracker.sweeps(experiment=config.name)[:5]:
-            runs = tracker.runs(config.name, sweep.data.tags["workbench.sweep"])
-            jobs = runs[(runs["tags.workbench.kind"] == "run") & (runs["status"] == "FINISHED")]
-            if len(jobs):
-                machine = jobs.get("tags.machine.cpu", pd.Series(dtype=str)).dropna()
-                where = f", on {machine.iloc[0]}" if len(machine) else ""
-                return (
-                    jobs,
-                    f"{counted(len(jobs), 'run')} of its last sweep {sweep.data.tags['workbench.sweep']}{where}",
-                )
-        return pd.DataFrame(), f"experiment {config.name!r} has no finished sweep at {tracker.uri}"
+            runs = tracker.runs(config.name, sweep.sweep)
+            jobs = [run for run in runs if run.is_job and run.finished]
+            if jobs:
+                machine = next((cpu for run in jobs if (cpu := run.tags.get("machine.cpu"))), "")
+                where = f", on {machine}" if machine else ""
+                return jobs, f"{counted(len(jobs), 'run')} of its last sweep {sweep.sweep}{where}"
+        return [], f"experiment {config.name!r} has no finished sweep at {tracker.uri}"
     except TrackingError:
-        return pd.DataFrame(), "nothing is tracked yet"
+        return [], "nothing is tracked yet"
 
 
 def _pairs(claim: Claim, blocks: int) -> str:
@@ -129,18 +125,17 @@ def _pairs(claim: Claim, blocks: int) -> str:
     return f"claim {claim.name}: {counted(blocks, 'pair')}{over}{few}"
 
 
-def _between(runs: pd.DataFrame, spent: pd.Series) -> float:
+def _between(runs: Sequence[Run]) -> float:
     """All the time from a sitting's first run to its last one's end, over the time inside runs; at least 1."""
-    owners = runs["tags.workbench.owner"] if "tags.workbench.owner" in runs else pd.Series("", runs.index)
-    starts, ends = _moments(runs, "start_time"), _moments(runs, "end_time")
-    sittings = runs.groupby(owners.fillna("")).groups.values()
-    whole = sum((ends[rows].max() - starts[rows].min()).total_seconds() for rows in sittings)
-    inside = float(spent.sum())
+    sittings: dict[str, list[Run]] = {}
+    for run in runs:
+        sittings.setdefault(run.tags.get(OWNER, ""), []).append(run)
+    whole = sum(
+        max(run.start + run.seconds for run in sitting) - min(run.start for run in sitting)
+        for sitting in sittings.values()
+    )
+    inside = sum(run.seconds for run in runs)
     return max(1.0, whole / inside) if inside else 1.0
-
-
-def _moments(runs: pd.DataFrame, column: str) -> pd.Series:
-    return pd.to_datetime(runs[column], utc=True)
 
 
 def _lasting(seconds: float) -> str:

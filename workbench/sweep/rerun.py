@@ -9,54 +9,45 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
 import yaml
 from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.provenance import command
-from workbench.record import ARM, arm_of
+from workbench.record import Run
+from workbench.record.tags import COMMAND, ORDER, RERUN_OF, RERUN_RESULT, START, SWEEP
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.report.recorded import what_was_deleted
 from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import Job
-from workbench.sweep.ledger import REQUEUED, SUPERSEDED
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import close_dead_runs, sweep_folder
-from workbench.tracking import KIND, Tracker, TrackingError
+from workbench.tracking import Tracker, TrackingError
 
 KIND_OF_RERUN = "rerun"
-OF = "workbench.rerun_of"
-RESULT = "workbench.rerun_result"
 
 
 @dataclass(frozen=True)
 class Recorded:
     """A run as its record has it."""
 
-    run: Any
+    run: Run
     job: Job
     config: Config
 
     @property
     def run_id(self) -> str:
         """Its id."""
-        return str(self.run.info.run_id)
+        return self.run.run_id
 
     @property
     def forks(self) -> bool:
         """Whether it was forked from a server, or a fresh process."""
-        return self.run.data.tags.get("workbench.start", "fork") == "fork"
-
-    @property
-    def fingerprint(self) -> str:
-        """What its data was."""
-        return self.run.data.params.get("data.fingerprint", "")
+        return self.run.tags.get(START, "fork") == "fork"
 
 
 def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool = False) -> int:
@@ -73,9 +64,8 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
     recorded, left_out = _recorded(tracker, asked)
     origin = Origin.of(one.job.tree for one in recorded)
     experiment = tracker.experiment_name(recorded[0].run)
-    sweep = recorded[0].run.data.tags.get("workbench.sweep", "")
     folder = sweep_folder(recorded[0].config.tracking.folder, experiment, f"rerun-{new_sweep_id()}")
-    earlier = _of_its_sweep(tracker.runs(experiment), sweep, [one.run_id for one in recorded])
+    earlier = _of_its_sweep(tracker.runs(experiment), recorded)
     several, bad, last_words = len(recorded) > 1, 0, []
     with Watcher(console, len(recorded)) as watcher:
         conductor = Conductor(tracker, experiment, folder, watcher, kind=KIND_OF_RERUN, origin=origin)
@@ -88,9 +78,9 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
             for one in recorded:
                 conductor.forks, conductor.time_limit_s = one.forks, one.config.workbench.time_limit_s
                 conductor.tags = {
-                    "workbench.sweep": folder.name,
-                    OF: one.run_id,
-                    "workbench.command": command("workbench.rerun"),
+                    SWEEP: folder.name,
+                    RERUN_OF: one.run_id,
+                    COMMAND: command("workbench.rerun"),
                 }
                 ended = conductor.run(one.job)
                 if ended.outcome.status != "finished":
@@ -102,9 +92,9 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     found = (
                         _elsewhere(tracker, one, again, earlier)
                         if other_machine
-                        else compare_runs(_parts(one.run), _parts(again), equal_runs(earlier, [one.run_id]))
+                        else compare_runs(one.run, again, equal_runs(earlier, [one.run_id]))
                     )
-                    tracker.tag(ended.run_id, {RESULT: counts(found)})
+                    tracker.tag(ended.run_id, {RERUN_RESULT: counts(found)})
                 except TrackingError as error:
                     bad += 1
                     last_words.append(
@@ -117,7 +107,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                 last_words.append(f"{one.run_id} again as {ended.run_id}: {counts(found)}")
                 if differs or not several:
                     console.print(table(found, f"{one.job.arm}, block {one.job.block}: what is not equal"))
-                    _say_why(console, found, reasons(_parts(one.run), _parts(again)))
+                    _say_why(console, found, reasons(one.run, again))
     for line in last_words:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if several:
@@ -129,10 +119,10 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
     return 1 if bad else 0
 
 
-def _elsewhere(tracker: Tracker, one: Recorded, again: Any, of_its_sweep: pd.DataFrame) -> list[Compared]:
-    losses = [tracker.history(run_id, "loss/step") for run_id in (one.run_id, again.info.run_id)]
+def _elsewhere(tracker: Tracker, one: Recorded, again: Run, of_its_sweep: Sequence[Run]) -> list[Compared]:
+    losses = [tracker.history(run_id, "loss/step") for run_id in (one.run_id, again.run_id)]
     seeds = other_seeds(of_its_sweep, one.job.arm, one.job.block)
-    return compare_elsewhere(one.run.data.metrics, again.data.metrics, (losses[0], losses[1]), seeds)
+    return compare_elsewhere(one.run.metrics, again.metrics, (losses[0], losses[1]), seeds)
 
 
 def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
@@ -146,35 +136,28 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
         except TrackingError as error:
             if deleted := what_was_deleted(tracker, sweep=asked):
                 raise ConfigError([Problem("RUN_ID", asked, deleted)]) from error
-            last = ", ".join(one.data.tags["workbench.sweep"] for one in tracker.sweeps()[:3])
+            last = ", ".join(one.sweep for one in tracker.sweeps()[:3])
             remedy = f"no run and no sweep of this id at {tracker.uri}; the last sweeps: {last or 'none'}"
             raise ConfigError([Problem("RUN_ID", asked, remedy)]) from error
-        if run.data.tags.get(KIND) != "sweep" or run.info.lifecycle_stage == "deleted":
+        if run.kind != "sweep" or run.is_deleted:
             return [_read(tracker, run)], 0
         sweeps = [run]
-    sweep = sweeps[0].data.tags["workbench.sweep"]
-    runs = tracker.runs(tracker.experiment_name(sweeps[0]), sweep)
-    jobs = runs[runs[f"tags.{KIND}"] == "run"]
-    kept = [
-        str(row["run_id"])
-        for row in jobs.to_dict("records")
-        if row["status"] == "FINISHED"
-        and not isinstance(row.get(f"tags.{REQUEUED}"), str)
-        and not isinstance(row.get(f"tags.{SUPERSEDED}"), str)
-    ]
+    runs = tracker.runs(tracker.experiment_name(sweeps[0]), sweeps[0].sweep)
+    jobs = [run for run in runs if run.is_job]
+    kept = [run for run in jobs if run.finished and not run.requeued and not run.superseded]
     if not kept:
         raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished")])
-    return [_read(tracker, tracker.get(run_id)) for run_id in kept], len(jobs) - len(kept)
+    return [_read(tracker, run) for run in kept], len(jobs) - len(kept)
 
 
-def _read(tracker: Tracker, run: Any) -> Recorded:
+def _read(tracker: Tracker, run: Run) -> Recorded:
     """A run from its record; refused where it has not finished, or where this code does not take it."""
-    run_id, tags = run.info.run_id, run.data.tags
-    if run.info.lifecycle_stage == "deleted":
+    run_id = run.run_id
+    if run.is_deleted:
         restore = tracker.mlflow(f"runs restore --run-id {run_id}")
         raise ConfigError([Problem("RUN_ID", run_id, f"was deleted in MLflow; restore it by {restore}")])
-    if run.info.status != "FINISHED":
-        remedy = f"is {run.info.status}: only a run that has finished has numbers to compare"
+    if not run.finished:
+        remedy = f"is {run.status}: only a run that has finished has numbers to compare"
         raise ConfigError([Problem("RUN_ID", run_id, remedy)])
     try:
         tree = yaml.safe_load(tracker.read_text(run_id, CONFIG))
@@ -185,28 +168,30 @@ def _read(tracker: Tracker, run: Any) -> Recorded:
         raise ConfigError([Problem("RUN_ID", run_id, remedy)]) from error
     tree, wrong = load(tree)
     if wrong:
-        commit = tags.get("git.commit", "")[:10] or "(not recorded)"
+        commit = run.tags.get("git.commit", "")[:10] or "(not recorded)"
         more = Problem(
             "RUN_ID", run_id, f"was configured for other code than this: check out commit {commit}"
         )
         raise ConfigError([*wrong, more])
-    block, repeat, order = (int(tags.get(f"workbench.{name}") or 0) for name in ("block", "repeat", "order"))
-    return Recorded(run, Job(order, arm_of(tags.get(ARM, "")), block, repeat, tree), Config.of(tree))
+    job = Job(int(run.tags.get(ORDER) or 0), run.arm, run.block, run.repeat, tree)
+    return Recorded(run, job, Config.of(tree))
 
 
 def _same_data(recorded: Sequence[Recorded], conductor: Conductor) -> None:
     for one in recorded:
         now = conductor.fingerprint(one.job)
-        if one.fingerprint and now != one.fingerprint:
+        if one.run.fingerprint and now != one.run.fingerprint:
             where = one.config.data.name
-            remedy = f"run {one.run_id} had {one.fingerprint}: the source data={where} gives other data now"
+            remedy = (
+                f"run {one.run_id} had {one.run.fingerprint}: the source data={where} gives other data now"
+            )
             raise ConfigError([Problem("data.fingerprint", now, f"{remedy}; nothing was run")])
 
 
-def _of_its_sweep(runs: pd.DataFrame, sweep: str, run_ids: Sequence[str]) -> pd.DataFrame:
+def _of_its_sweep(runs: Sequence[Run], recorded: Sequence[Recorded]) -> list[Run]:
     """The sweep's runs and the reruns of these."""
-    of = runs[f"tags.{OF}"].isin(run_ids) if f"tags.{OF}" in runs else False
-    return runs[(runs["tags.workbench.sweep"] == sweep) | of]
+    sweep, run_ids = recorded[0].run.sweep, {one.run_id for one in recorded}
+    return [run for run in runs if run.sweep == sweep or run.tags.get(RERUN_OF) in run_ids]
 
 
 def _say_why(console: Console, found: Sequence[Compared], why: Sequence[str]) -> None:
@@ -218,7 +203,3 @@ def _say_why(console: Console, found: Sequence[Compared], why: Sequence[str]) ->
     ]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _parts(run: Any) -> dict[str, dict[str, Any]]:
-    return {"metrics": run.data.metrics, "tags": run.data.tags, "params": run.data.params}

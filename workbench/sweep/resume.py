@@ -16,27 +16,34 @@ from typing import Any
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
-from workbench.record import ARM, ASIDE, arm_tag
+from workbench.record import Run, arm_tag
+from workbench.record.tags import (
+    ARM,
+    ASIDE,
+    CLAIMS_SHA,
+    ERROR,
+    KEPT,
+    KIND,
+    OWNER,
+    REQUEUED,
+    SUPERSEDED,
+    SWEEP,
+)
 from workbench.report import recorded
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.frozen import NAME, Typed, read_plan
 from workbench.sweep.grid import Job, Plan
-from workbench.sweep.journal import OWNER, is_of_another_host
+from workbench.sweep.journal import is_of_another_host
 from workbench.sweep.ledger import (
-    REQUEUED,
-    SUPERSEDED,
     Ledger,
-    attempts,
     config_differences,
     differences,
     key_of,
     ledger,
 )
 from workbench.sweep.origin import Origin
-from workbench.tracking import KIND, Tracker, TrackingError
+from workbench.tracking import Tracker, TrackingError
 
-KEPT = "workbench.kept"
-RESUMED = "workbench.resumed"
 _OWN = ("sweep", "command", "planned_pairs", "scale", "claims_sha", "claims_commit", "claims_committed")
 
 
@@ -70,16 +77,14 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
         tracker.sweeps(sweep=asked) if isinstance(asked, str) else tracker.sweeps(experiment=experiment)
     ):
         try:
-            plan, typed = read_plan(tracker.read_text(run.info.run_id, NAME))
+            plan, typed = read_plan(tracker.read_text(run.run_id, NAME))
         except (TrackingError, OSError, ValueError, KeyError, TypeError) as error:
             _require_nothing_run(tracker, run, error)
             continue  # ended before its grid was frozen
-        tags = run.data.tags
-        name = tracker.experiment_name(run)
-        return Earlier(run.info.run_id, tags["workbench.sweep"], name, plan, typed, tags)
+        return Earlier(run.run_id, run.sweep, tracker.experiment_name(run), plan, typed, dict(run.tags))
     if not by_id:
         return None
-    last = [run.data.tags["workbench.sweep"] for run in tracker.sweeps()[:5]]
+    last = [run.sweep for run in tracker.sweeps()[:5]]
     remedy = f"no sweep of this id at {tracker.uri}; the last ones: {', '.join(last) or 'none'}"
     raise ConfigError([Problem("workbench.resume", asked, remedy)])
 
@@ -96,23 +101,21 @@ def _require_not_deleted(tracker: Tracker, experiment: str, asked: bool | str) -
     raise ConfigError([Problem("workbench.resume", asked, remedy)])
 
 
-def _has_runs_after(tracker: Tracker, deleted: Any, left: Any) -> bool:
+def _has_runs_after(tracker: Tracker, deleted: Run, left: Run) -> bool:
     """Whether a deleted sweep is newer than one that is left, and its jobs are not deleted."""
-    name = deleted.data.tags["workbench.sweep"]
-    newer = deleted.info.start_time > left.info.start_time
-    return newer and bool(tracker.find(deleted.info.experiment_id, {"workbench.sweep": name, KIND: "run"}))
+    jobs = {SWEEP: deleted.sweep, KIND: "run"}
+    return deleted.start > left.start and bool(tracker.find(deleted.experiment, jobs))
 
 
-def _require_nothing_run(tracker: Tracker, sweep: Any, error: Exception) -> None:
+def _require_nothing_run(tracker: Tracker, sweep: Run, error: Exception) -> None:
     """Raise ConfigError where jobs of a sweep were run, so that to pass over it would run them all again."""
-    name = sweep.data.tags["workbench.sweep"]
-    if runs := tracker.find(sweep.info.experiment_id, {"workbench.sweep": name, KIND: "run"}):
+    if runs := tracker.find(sweep.experiment, {SWEEP: sweep.sweep, KIND: "run"}):
         remedy = (
-            f"{len(runs)} runs of this sweep are recorded, but {NAME} of its run {sweep.info.run_id} cannot be "
+            f"{len(runs)} runs of this sweep are recorded, but {NAME} of its run {sweep.run_id} cannot be "
             f"read ({error}); bring its artifacts back, or leave workbench.resume out for "
             "a new sweep"
         )
-        raise ConfigError([Problem("workbench.resume", name, remedy)]) from error
+        raise ConfigError([Problem("workbench.resume", sweep.sweep, remedy)]) from error
 
 
 def reconcile(
@@ -127,7 +130,7 @@ def reconcile(
     """
     found = differences(earlier.plan, now)
     sha = claims_room.claims_sha(claims) if claims else ""
-    other_claims = sha != earlier.tags.get("workbench.claims_sha", "")
+    other_claims = sha != earlier.tags.get(CLAIMS_SHA, "")
     if other_claims:
         found.append("claims: not the ones that were declared when the sweep started")
     if not found:
@@ -167,8 +170,8 @@ def take_stock(
     conductor: Conductor | None = None,
 ) -> Ledger:
     """What is done and what is to do; without a conductor the data is taken to be what it was."""
-    runs = attempts(tracker.runs(earlier.experiment, earlier.sweep))
-    known = {run.key: run.fingerprint for run in runs}
+    runs = [run for run in tracker.runs(earlier.experiment, earlier.sweep) if run.is_job]
+    known = {run.job: run.fingerprint for run in runs}
     fingerprints = {
         job.number: conductor.fingerprint(job) if conductor else known.get(key_of(job), "") for job in jobs
     }
@@ -203,7 +206,7 @@ def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> lis
     if changed == "keep":
         numbers = {one.job.number for one in found.changed}
         others = {job.block for job in found.todo if job.number not in numbers}
-        others |= {run.key[0] for run in found.done.values()}
+        others |= {run.block for run in found.done.values()}
         found.again = [one for one in found.changed if pairs and one.is_unlike and one.job.block in others]
         kept = [one for one in found.changed if one not in found.again]
         for one in kept:
@@ -256,9 +259,9 @@ def settle(
 def _close(tracker: Tracker, run_id: str, earlier: Earlier, take_over: bool) -> None:
     """Close a run of the sweep that is still open, if it may be."""
     run = tracker.get(run_id)
-    if run.info.status != "RUNNING":
+    if run.status != "RUNNING":
         return
-    tag = run.data.tags.get(OWNER, "")
+    tag = run.tags.get(OWNER, "")
     if not is_of_another_host(tag) or not take_over:
         remedy = (
             f"its run {run_id} is still open and belongs to a process that is alive; wait for it, or end it"
@@ -270,7 +273,7 @@ def _close(tracker: Tracker, run_id: str, earlier: Earlier, take_over: bool) -> 
                 "gone, take workbench.take_over=true"
             )
         raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
-    tracker.tag(run_id, {"workbench.error": "taken over when the sweep was resumed"})
+    tracker.tag(run_id, {ERROR: "taken over when the sweep was resumed"})
     tracker.finish(run_id, "KILLED")
 
 

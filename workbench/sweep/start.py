@@ -17,6 +17,7 @@ from workbench.config import Config, ConfigError, Problem
 from workbench.places import IS_SHIPPED, ROOT, claims_file
 from workbench.provenance import command
 from workbench.record import METRICS
+from workbench.record import tags as names
 from workbench.report import assemble, recorded
 from workbench.report.summary import summary_of_run
 from workbench.repositories import committed_at
@@ -35,7 +36,7 @@ from workbench.sweep.origin import Origin
 from workbench.sweep.overrides import plain, swept
 from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
-from workbench.sweep.resume import RESUMED, Earlier, sole
+from workbench.sweep.resume import Earlier, sole
 from workbench.sweep.worker import run_child
 from workbench.sweep.workers import number_in_cluster, refuse_cluster
 from workbench.tracking import Tracker, TrackingError
@@ -75,7 +76,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
             forks=_forks(config),
             origin=origin,
         )
-        conductor.tags = {"workbench.sweep": sweep_id, "workbench.command": command()}
+        conductor.tags = {names.SWEEP: sweep_id, names.COMMAND: command()}
         close_dead_runs(conductor)
         with closing(conductor):
             require_devices([job], conductor)
@@ -87,8 +88,8 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     then = f"It is recorded as run {ended.run_id}, to be read once tracking.uri answers again"
     with jobs_have_run(conductor.folder, then):
         run = tracker.get(ended.run_id)
-    console.print(summary_of_run(run.data.params, run.data.metrics, ended.run_id, tracker.uri))
-    if dropped := run.data.tags.get("data.dropped"):
+    console.print(summary_of_run(run.params, run.metrics, ended.run_id, tracker.uri))
+    if dropped := run.tags.get("data.dropped"):
         console.print(f"of the source, not in the data set: {dropped}", highlight=False, markup=False)
     return 0
 
@@ -175,7 +176,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     sweep_id = earlier.sweep if earlier else new_sweep_id()
     folder = sweep_folder(config.tracking.folder, config.name, sweep_id)
     tags = earlier.own_tags if earlier else _tags(sweep_id, config, planned, declared)
-    tags["workbench.launcher"] = launch.name if launch else "basic"
+    tags[names.LAUNCHER] = launch.name if launch else "basic"
     with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         if config.workbench.resume and not earlier:
             watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
@@ -353,18 +354,18 @@ def close_dead_runs(conductor: Conductor) -> None:
 
 def _tags(sweep_id: str, config: Config, planned: Plan, declared: list[Claim] | None) -> dict[str, str]:
     tags = {
-        "workbench.sweep": sweep_id,
-        "workbench.command": command(),
-        "workbench.planned_pairs": str(planned.blocks),
-        "workbench.scale": config.scale.name,
+        names.SWEEP: sweep_id,
+        names.COMMAND: command(),
+        names.PLANNED_PAIRS: str(planned.blocks),
+        names.SCALE: config.scale.name,
     }
     if declared:
-        tags["workbench.claims_sha"] = claims_room.claims_sha(declared)
+        tags[names.CLAIMS_SHA] = claims_room.claims_sha(declared)
         known = committed_at(Path(declared[0].file))
-        tags["workbench.claims_commit"] = known[0] if known else ""
+        tags[names.CLAIMS_COMMIT] = known[0] if known else ""
         shipped = IS_SHIPPED and Path(declared[0].file).is_relative_to(ROOT)
         committed = "shipped" if shipped else str(bool(known and known[1])).lower()
-        tags["workbench.claims_committed"] = committed
+        tags[names.CLAIMS_COMMITTED] = committed
     return tags
 
 
@@ -382,8 +383,8 @@ def _open_parent(
     if not earlier or differences(earlier.plan, planned):
         grid.write_text(plan_json(planned, typed))
     if earlier:
-        times = int(earlier.tags.get(RESUMED, 0)) + 1
-        tracker.reopen(earlier.run_id, {**owner(), RESUMED: str(times)})
+        times = int(earlier.tags.get(names.RESUMED, 0)) + 1
+        tracker.reopen(earlier.run_id, {**owner(), names.RESUMED: str(times)})
         if differences(earlier.plan, planned):
             tracker.text(earlier.run_id, plan_json(earlier.plan, earlier.typed), f"grid-before-{times}.json")
             tracker.artifact(earlier.run_id, grid)
@@ -392,15 +393,15 @@ def _open_parent(
         _require_unchanged(declared, tags)
     run_id = tracker.start(
         conductor.experiment,
-        f"sweep {tags['workbench.sweep']}",
+        f"sweep {tags[names.SWEEP]}",
         params={"name": config.name, "scale.name": config.scale.name, "jobs": len(planned.jobs)},
         tags={
             **conductor.origin.common,
             **conductor.origin.repositories.tags,
             **tags,
             **owner(),
-            "workbench.kind": "sweep",
-            "workbench.started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            names.KIND: "sweep",
+            names.STARTED: time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },
     )
     try:
@@ -420,7 +421,7 @@ def _open_parent(
 def _require_unchanged(declared: list[Claim], tags: dict[str, str]) -> None:
     """Raise ClaimError where the file no longer holds the claims that were read from it."""
     now = claims_room.load(declared[0].file)
-    if claims_room.claims_sha(now) != tags[recorded.SHA]:
+    if claims_room.claims_sha(now) != tags[names.CLAIMS_SHA]:
         raise claims_room.ClaimError(
             f"{declared[0].file}: was changed while the sweep was prepared; nothing was run: type the same again"
         )

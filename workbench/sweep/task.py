@@ -15,10 +15,12 @@ from omegaconf import DictConfig
 
 from workbench.config import Config
 from workbench.provenance import code_version, settings
+from workbench.record import Run
+from workbench.record.tags import ATTEMPT, ERROR, LAUNCH, LAUNCHER, ORDER, OWNER
 from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
 from workbench.sweep.frozen import plan_json, read_plan
 from workbench.sweep.grid import Job, Plan
-from workbench.sweep.journal import OWNER, Journal, is_dead
+from workbench.sweep.journal import Journal, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
@@ -26,8 +28,6 @@ from workbench.sweep.turns import Turns
 from workbench.sweep.worker import Message, Outcome
 from workbench.tracking import Tracker
 
-LAUNCH = "workbench.launch"
-"""Tag of a run, and of the sweep that waits for it: which start of a launcher."""
 _OUTCOMES: dict[str, Literal["finished", "failed", "killed"]] = {"FINISHED": "finished", "KILLED": "killed"}
 _THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "VECLIB", "NUMEXPR")
 _SET_BY_LAUNCHERS = (
@@ -91,7 +91,7 @@ class Task:
             str(conductor.folder),
             conductor.origin,
             token,
-            {**conductor.tags, LAUNCH: token, "workbench.launcher": launcher},
+            {**conductor.tags, LAUNCH: token, LAUNCHER: launcher},
             dict(conductor.prepared),
             {name: os.environ.get(name) for name in (*_SET_BY_LAUNCHERS, *settings(os.environ))},
         )
@@ -141,22 +141,22 @@ class _Worker(Conductor):
     def _is_wanted(self) -> bool:
         """Whether the sweep still waits for this launch, and no job has failed where that ends it."""
         sweep = self.tracker.get(self.parent or "")
-        gone = is_dead(sweep.data.tags[OWNER])
-        if gone or sweep.info.status != "RUNNING" or sweep.data.tags.get(LAUNCH) != self.token:
+        gone = is_dead(sweep.tags[OWNER])
+        if gone or sweep.status != "RUNNING" or sweep.tags.get(LAUNCH) != self.token:
             return False
         runs = self.tracker.find(self.experiment, {LAUNCH: self.token}) if self.fail_fast else []
-        return all(run.info.status in ("RUNNING", "FINISHED") for run in runs)
+        return all(run.status in ("RUNNING", "FINISHED") for run in runs)
 
     def _run(self, job: Job, attempt: int) -> Ended:
         """The job's one run: the one that there is, or a new one."""
         before = self.share.done.get(str(job.number))
         if before and attempt == self.share.attempt:
             return replace(ended_as_recorded(job, self.tracker.get(before)), is_known=True)
-        which = {LAUNCH: self.token, "workbench.order": str(job.number), "workbench.attempt": str(attempt)}
+        which = {LAUNCH: self.token, ORDER: str(job.number), ATTEMPT: str(attempt)}
         for run in self.tracker.find(self.experiment, which):
-            if run.info.status == "RUNNING":
-                _close(self.tracker, run.info.run_id)
-            return ended_as_recorded(job, self.tracker.get(run.info.run_id))
+            if run.status == "RUNNING":
+                _close(self.tracker, run.run_id)
+            return ended_as_recorded(job, self.tracker.get(run.run_id))
         if not self._is_wanted():
             return Ended(job, "", Outcome("failed", error="its sweep no longer waits for it"))
         self._have_data(job)
@@ -207,14 +207,14 @@ def _worker(task: Task) -> _Worker:
     return _workers[task.token]
 
 
-def ended_as_recorded(job: Job, run: Any) -> Ended:
+def ended_as_recorded(job: Job, run: Run) -> Ended:
     """A recorded run as the process that conducted it would tell of it."""
-    error = run.data.tags.get("workbench.error", "")
-    if run.info.status == "RUNNING":
+    error = run.error
+    if run.status == "RUNNING":
         error = "the launcher has ended, but nobody has closed this run; it may still go on, on another host"
-    seconds = ((run.info.end_time or run.info.start_time) - run.info.start_time) / 1000
-    status = _OUTCOMES.get(run.info.status, "failed")
-    return Ended(job, run.info.run_id, Outcome(status, {"metrics": run.data.metrics}, error, seconds=seconds))
+    status = _OUTCOMES.get(run.status, "failed")
+    found = {"metrics": dict(run.metrics)}
+    return Ended(job, run.run_id, Outcome(status, found, error, seconds=run.seconds))
 
 
 def turns_file(token: str) -> Path:
@@ -227,5 +227,5 @@ def _frozen(token: str) -> str:
 
 
 def _close(tracker: Tracker, run_id: str) -> None:
-    tracker.tag(run_id, {"workbench.error": "its worker died, and the launcher started its task again"})
+    tracker.tag(run_id, {ERROR: "its worker died, and the launcher started its task again"})
     tracker.finish(run_id, "KILLED")

@@ -1,12 +1,9 @@
-"""What a run leaves behind: the table of metrics, the record, how two records compare."""
+"""The table of metrics: what each name stands for."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Better = Literal["higher", "lower", "zero"] | None
 
@@ -237,101 +234,5 @@ METRICS: dict[str, Metric] = {
     **_correctness(),
 }
 
-
-NOT_FINITE = "workbench.not_finite"
-"""Tag with the names of the metrics of which a run had a value that is no number."""
-DIVERGED = "workbench.diverged"
-DIVERGED_AT = "workbench.diverged_at"
-"""Tag of a diverged run: the last step that it took."""
 LARGEST = 1e300
 """What is not below it is no number to compare: MLflow keeps +inf as 1.8e308."""
-FACTS = ("device", "threads", "task", "data.fingerprint")
-"""Params that a run finds out for itself: no arm is told from another by them, and one that failed lacks them."""
-NOT_ALONE = "window.not_alone"
-"""Tag of a run whose timed window may have lain beside another one's, with the reason."""
-
-
-@dataclass
-class RunRecord:
-    """What one run found: facts (text, for params), metrics by METRICS' names, and tags."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    failure: str = ""
-    """Why the run has failed though it came to its end; empty where it has not."""
-
-    def add(self, values: Mapping[str, float | None]) -> str:
-        """Take metrics in; None stands for 'not measured here' and leaves no trace.
-
-        A value that is not finite is no number to compare: its name goes into the tag `workbench.not_finite`,
-        and a claim on it counts the run as failed. The first is said in words; nothing where there is none.
-
-        Raises:
-            KeyError: a name that METRICS does not declare.
-        """
-        lost = {}
-        for name, value in values.items():
-            if name not in METRICS:
-                raise KeyError(f"{name} is no declared metric; declare it in workbench.record.METRICS")
-            if value is None:
-                continue
-            if abs(value) < LARGEST:
-                self.metrics[name] = float(value)
-            else:
-                lost[name] = f"{name} is {value:g}"
-        if lost:
-            self.tags[NOT_FINITE] = " ".join([*self.tags.get(NOT_FINITE, "").split(), *lost])
-        first, *others = lost.values() or [""]
-        return f"{first} (and {len(others)} more)" if others else first
-
-    def diverge(self, step: int, why: str) -> None:
-        """Call the run what it is: diverged, so failed. None of its metrics stays, that none ranks among others."""
-        self.metrics.clear()
-        self.failure = f"diverged at step {step}: {why}"
-        self.tags |= {DIVERGED: "true", DIVERGED_AT: str(step)}
-
-
-ARM = "workbench.arm"
-"""Tag by which a table of runs is grouped into the arms of a sweep: only what counts has an arm's own name."""
-THROW_AWAY, AGAIN, RERUN, ASIDE = "throw-away", "control again", "rerun", "set aside"
-_BESIDE = re.compile(rf"^(\(({'|'.join((THROW_AWAY, AGAIN, RERUN, ASIDE))})\) )+")
-
-
-def arm_tag(arm: str, beside: str = "") -> str:
-    """The tag of a run of an arm; of one that stands beside the arm's own it says so, in front.
-
-    >>> arm_tag("cell=gru"), arm_tag("cell=gru", THROW_AWAY)
-    ('cell=gru', '(throw-away) cell=gru')
-    """
-    return f"({beside}) {arm}" if beside else arm
-
-
-def arm_of(tag: str) -> str:
-    """The arm that a tag names, whatever the run is of it.
-
-    >>> arm_of("(set aside) (control again) cell=gru")
-    'cell=gru'
-    """
-    return _BESIDE.sub("", tag)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One number of two records that is not the same."""
-
-    name: str
-    first: float | None
-    second: float | None
-    noisy: bool
-
-
-def compare(first: Mapping[str, float], second: Mapping[str, float]) -> list[Difference]:
-    """Every metric on which two records differ, exact ones first; a metric of one record only differs too."""
-    found = []
-    for name in sorted(set(first) | set(second)):
-        a, b = first.get(name), second.get(name)
-        same = a == b or (a is not None and b is not None and math.isnan(a) and math.isnan(b))
-        if not same:
-            found.append(Difference(name, a, b, name in METRICS and METRICS[name].noisy))
-    return sorted(found, key=lambda difference: (difference.noisy, difference.name))

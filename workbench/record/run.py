@@ -1,0 +1,265 @@
+"""A tracked run as everything but its own process sees it, and what it counts for.
+
+What is a run's own: status, params, metrics, and the tags of `TAGS`. A record that the workbench did not make may
+lack any of the tags: it is then data, of no block and of no sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from workbench.identity import makers
+from workbench.record import tags as names
+from workbench.record.gate import disturbance
+from workbench.record.metrics import LARGEST, METRICS
+from workbench.record.values import normalise
+
+GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
+"""The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
+NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", "data.task")
+"""Where the data lay does not matter, and what a run finds out about it only a finished run records; what the
+data was is held equal by `equal`, which names it in its refusal."""
+FACTS = ("device", "threads", "task", "data.fingerprint")
+"""Params that a run finds out for itself: no arm is told from another by them, and one that failed lacks them."""
+NOT_RUN = "NOT RUN"
+"""The status of a job that no run was ever begun of, where a table shows it among runs."""
+
+Key = tuple[int, str, int]
+"""Block, arm, repeat: one job of a sweep."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is recorded: params and tags as text, metrics as numbers (absent where NaN), times in seconds."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    start: float = 0.0
+    """Since 1970, UTC; 0 where it is not recorded."""
+    end: float | None = None
+    experiment: str = ""
+    """The id of its experiment."""
+    is_deleted: bool = False
+
+    # -- what it is
+
+    @property
+    def kind(self) -> str:
+        """`run`, `sweep` or `rerun`; empty where the workbench did not make it."""
+        return self.tags.get(names.KIND, "")
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is one of a sweep's own runs of jobs, or a single run."""
+        return self.kind == "run"
+
+    @property
+    def sweep(self) -> str:
+        """The id of its sweep."""
+        return self.tags.get(names.SWEEP, "")
+
+    @property
+    def arm(self) -> str:
+        """Its arm, whatever it is of it."""
+        return names.arm_of(self.tags.get(names.ARM, ""))
+
+    @property
+    def block(self) -> int:
+        """The block of its sweep."""
+        return self._whole(names.BLOCK)
+
+    @property
+    def repeat(self) -> int:
+        """0 for the run itself, 1 or more for the A/A arm's."""
+        return self._whole(names.REPEAT)
+
+    @property
+    def attempt(self) -> int:
+        """Which run of its block it is, from 1."""
+        return self._whole(names.ATTEMPT) or 1
+
+    @property
+    def job(self) -> Key:
+        """Which job of its sweep it is a run of."""
+        return self.block, self.arm, self.repeat
+
+    @cached_property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """What the run is a run of: every param of the describing groups, the seed, and the label."""
+        return tuple(
+            (name, value)
+            for name, value in sorted(self._normal.items())
+            if name in ("seed", "label") or (name.split(".")[0] in GROUPS and name not in NEVER_KEY)
+        )
+
+    @property
+    def repeated(self) -> tuple[object, ...]:
+        """What a repeat of the run is one of: its key, and the data (task, content) that a key leaves out."""
+        return self.key, self._normal.get("data.task"), self._normal.get("data.fingerprint")
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """By attempt, then by start; the id only breaks ties."""
+        return float(self.tags.get(names.ATTEMPT) or 0), self.start, self.run_id
+
+    @property
+    def seconds(self) -> float:
+        """From its start to its end; 0 where it has none yet."""
+        return 0.0 if self.end is None else self.end - self.start
+
+    @property
+    def identity(self) -> str:
+        """The hash of all that its result follows from."""
+        return self.tags.get(names.IDENTITY, "")
+
+    @cached_property
+    def made_by(self) -> dict[str, str]:
+        """Code, sources, versions and settings (`workbench.identity`)."""
+        return makers(self.tags)
+
+    @property
+    def fingerprint(self) -> str:
+        """What its data was."""
+        return self.params.get("data.fingerprint", "")
+
+    @property
+    def error(self) -> str:
+        """Why it did not finish."""
+        return self.tags.get(names.ERROR, "")
+
+    # -- what it counts for
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end, and its end was recorded."""
+        return self.status == "FINISHED"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss, weights or evaluation became no number."""
+        return self._yes(names.DIVERGED)
+
+    @property
+    def requeued(self) -> bool:
+        """Whether it was set aside, before its metric was read."""
+        return self._yes(names.REQUEUED)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether what it ran has changed since, and its job was run again."""
+        return names.SUPERSEDED in self.tags
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its job need not be run again: it finished, or diverged, which would only come again."""
+        return self.finished or self.diverged
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a mean may be taken over it."""
+        return self.finished and not self.diverged and not self.requeued
+
+    @property
+    def is_thrown_away(self) -> bool:
+        """Whether it is of the throw-away block."""
+        return normalise(self.tags.get(names.BLOCK)) == "0"
+
+    @property
+    def is_data(self) -> bool:
+        """Whether claims may be judged by it: no sweep's own run, no rerun, not thrown away, not superseded."""
+        return self.kind not in ("sweep", "rerun") and not self.is_thrown_away and not self.superseded
+
+    @property
+    def disturbance(self) -> str:
+        """What the calibration gate finds of its timed window; empty where nothing."""
+        return disturbance(self.metrics)
+
+    def failure(self, metric: str) -> str:
+        """Why the run gives a pair no number for the metric; empty where it does.
+
+        A run that was set aside gives none, though it has one: where the gate set all attempts of a key aside,
+        the pair has failed.
+        """
+        return self.lacking(metric) or ("set aside by the calibration gate" if self.requeued else "")
+
+    def lacking(self, metric: str) -> str:
+        """Why the run has no number for the metric; empty where it has."""
+        if self.diverged:
+            return "diverged"
+        if not self.finished:
+            return f"status {self.status}"
+        if metric not in self.metrics:
+            return f"no {metric}"
+        is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
+        if is_timed and names.NOT_ALONE in self.tags:
+            return "perhaps timed beside another run"
+        return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
+
+    # -- what it holds
+
+    def value(self, name: str) -> str | None:
+        """A param, a metric (a name with a slash) or a tag, normalised; None where it is not recorded."""
+        if "/" in name:
+            return normalise(self.metrics.get(name))
+        if name in self._normal:
+            return self._normal[name]
+        for key in (name, f"workbench.{name}"):
+            if key in self.tags:
+                return normalise(self.tags[key])
+        return None
+
+    def param(self, name: str) -> str | None:
+        """A param, normalised; None where it is not recorded."""
+        return self._normal.get(name)
+
+    @cached_property
+    def _normal(self) -> dict[str, str]:
+        return {name: text for name, value in self.params.items() if (text := normalise(value)) is not None}
+
+    def _yes(self, tag: str) -> bool:
+        return self.tags.get(tag, "").lower() == "true"
+
+    def _whole(self, tag: str) -> int:
+        return int(float(self.tags.get(tag) or 0))
+
+
+def data_of(runs: Sequence[Run]) -> list[Run]:
+    """The runs that are data, in an order that does not depend on that of `runs`."""
+    return sorted((run for run in runs if run.is_data), key=lambda run: run.order)
+
+
+def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
+    """The attempt of a key that counts: the first that finished, whatever came after it; `metric`: with this one.
+
+    A diverged attempt, or one whose metric is not finite, is a result and counts too (as a failure), so that no
+    re-run can replace it; one that died, lacks the metric or was set aside by the calibration gate does not.
+    Where none counts, the first attempt stands for the failure, be it only that all were set aside.
+    """
+    kept = [run for run in attempts if not run.requeued]
+    for run in kept:
+        if run.diverged or (run.finished and (metric is None or metric in run.metrics)):
+            return run
+    return next(iter(kept or attempts), None)
+
+
+def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
+    """Of every job the attempt that counts, be it one that failed; `runs` as data_of gives them."""
+    jobs: dict[object, list[Run]] = {}
+    for run in runs:
+        jobs.setdefault((run.tags.get(names.SWEEP), run.repeat, run.key), []).append(run)
+    return [one for attempts in jobs.values() if (one := counted(attempts))]
+
+
+def unfinished(runs: Sequence[Run]) -> list[Run]:
+    """The runs of jobs that no attempt finished, the last of each; what died and was run again is left out.
+
+    What was set aside, as its block was disturbed or its job has changed since, does not count as finished.
+    """
+    finished = {run.job for run in runs if run.finished and not run.requeued}
+    last = {run.job: run for run in sorted(runs, key=lambda run: run.start)}
+    return sorted((run for job, run in last.items() if job not in finished), key=lambda run: run.start)
