@@ -12,6 +12,7 @@ import pytest
 
 from workbench.__main__ import main, terminal
 from workbench.record import METRICS
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
 CLAIMS = """
@@ -76,7 +77,7 @@ class TestSweep:
 
     def test_parent_and_children_are_in_mlflow(self, swept) -> None:
         folder, _ = swept
-        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        runs = frame_of(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny"))
         assert set(runs["status"]) == {"FINISHED"}
         parent = runs[runs["tags.workbench.kind"] == "sweep"]
         children = runs[runs["tags.workbench.kind"] == "run"]
@@ -93,7 +94,7 @@ class TestSweep:
     def test_the_frozen_grid_and_the_claims_lie_with_the_parent(self, swept) -> None:
         folder, _ = swept
         tracker = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db")
-        runs = tracker.runs("tiny")
+        runs = frame_of(tracker.runs("tiny"))
         (parent,) = runs[runs["tags.workbench.kind"] == "sweep"]["run_id"]
         frozen = json.loads(tracker.read_text(parent, "grid.json"))
         assert [job["block"] for job in frozen["jobs"]] == [0, 0, 1, 1, 1, 2, 2, 2]
@@ -103,7 +104,7 @@ class TestSweep:
 
     def test_the_control_again_is_bit_identical_to_the_control(self, swept) -> None:
         folder, _ = swept
-        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        runs = frame_of(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny"))
         control = runs[
             (runs["params.padding.name"] == "global") & (runs["tags.workbench.block"].isin(["1", "2"]))
         ]
@@ -115,7 +116,7 @@ class TestSweep:
 
     def test_the_arms_of_a_block_see_the_same_examples_in_the_same_order(self, swept) -> None:
         folder, _ = swept
-        runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")
+        runs = frame_of(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny"))
         children = runs[runs["tags.workbench.kind"] == "run"]
         assert (children.groupby("params.seed")["tags.digest.order"].nunique() == 1).all()
 
@@ -158,7 +159,7 @@ def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, sm
         assert done.returncode == 0, done.stdout + done.stderr
         for word in ("ran", "loss", "accuracy", ", test ", "recorded"):
             assert word in done.stdout
-    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("one")
+    runs = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("one"))
     assert sorted(runs["tags.workbench.start"]) == ["fork", "fresh"]
     digests = [runs[f"tags.digest.{name}"].nunique() for name in ("losses", "weights", "order")]
     assert digests == [1, 1, 1]
@@ -178,7 +179,7 @@ def test_a_job_that_fails_costs_no_other_and_the_exit_code_says_so(tmp_path: Pat
         tmp_path, "-m", *small, "measure=off", "name=failing", "cell=time_freq_lstm", "cell.feature_size=8,9"
     )
     assert done.returncode == 1
-    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("failing")
+    runs = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("failing"))
     children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.feature_size")
     assert children.loc["8", "status"] == "FINISHED"
     assert children.loc["9", "status"] == "FAILED"
@@ -300,7 +301,7 @@ def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback
     )
     assert done.returncode == 1
     assert "stopped at the first failure: 2 jobs were not run" in done.stdout
-    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("memory")
+    runs = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("memory"))
     children = runs[runs["tags.workbench.kind"] == "run"].set_index("params.cell.units")
     assert children["status"].to_dict() == {"8": "FINISHED", "6000": "FAILED"}
     assert "OOM when allocating" in children.loc["6000", "tags.workbench.error"]

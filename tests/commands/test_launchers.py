@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from workbench.record.frames import frame_of
 from workbench.sweep.launch import is_there
 from workbench.tracking import Tracker
 
@@ -27,7 +28,7 @@ def needs(extra: str) -> pytest.MarkDecorator:
 
 
 def children(folder: Path, name: str) -> pd.DataFrame:
-    runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs(name)
+    runs = frame_of(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs(name))
     return runs[runs["tags.workbench.kind"] == "run"]
 
 
@@ -101,7 +102,7 @@ def _running(folder: Path) -> tuple[str, int]:
         if not (folder / "mlruns" / "mlflow.db").exists():
             continue
         runs = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").running()
-        begun = [run for run in runs if run.data.tags.get("workbench.kind") == "run"]
+        begun = [run for run in runs if run.tags.get("workbench.kind") == "run"]
         if begun:
-            return begun[0].info.run_id, int(begun[0].data.tags["workbench.owner"].split(":")[1])
+            return begun[0].run_id, int(begun[0].tags["workbench.owner"].split(":")[1])
     raise AssertionError("no worker began a run")

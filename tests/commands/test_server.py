@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,7 +210,7 @@ class TestServer:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "reproduced" in done.stdout
         tracker = Tracker(server.uri)
-        runs = tracker.runs("served")
+        runs = frame_of(tracker.runs("served"))
         assert list(runs["status"]) == ["FINISHED"] * 5
         (parent,) = runs[runs["tags.workbench.kind"] == "sweep"]["run_id"]
         assert json.loads(tracker.read_text(parent, "verdicts.json"))[0]["verdict"] == "reproduced"

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
 pytestmark = pytest.mark.command
@@ -20,7 +21,7 @@ WORKERS = ("training.strategy=multi_worker", "training.workers=2")
 def test_workers_on_this_machine_make_one_run(tmp_path, type_in, small) -> None:
     done = type_in(tmp_path, *small, *WORKERS, "training.epochs=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs")
+    runs = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs"))
     [run] = runs.to_dict("records")
     assert run["status"] == "FINISHED"
     assert (run["tags.device.replicas"], run["tags.device.processes"]) == ("2", "2")
@@ -48,7 +49,7 @@ def test_a_worker_that_is_killed_is_named_and_the_run_has_failed(tmp_path, cache
         process.kill()
     assert process.returncode == 1, said
     assert "worker 1 of 2 was ended by SIGKILL" in said
-    [run] = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs").to_dict("records")
+    [run] = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs")).to_dict("records")
     assert run["status"] == "FAILED"
     assert "worker 1 of 2 was ended by SIGKILL" in run["tags.workbench.error"]
 

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import tiny_child
 
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,7 +168,7 @@ class Sweeper:
 def check(folder: Path, name: str) -> Counter[str]:
     """Look at a sweep that is done: each job once FINISHED, none open, all metrics there; the runs by status."""
     tracker = Tracker(f"sqlite:///{folder}/mlruns/mlflow.db", create=False)
-    runs = tracker.runs(name)
+    runs = frame_of(tracker.runs(name))
     parents = runs[runs["tags.workbench.kind"] == "sweep"]
     whole = parents[parents["status"] == "FINISHED"]
     assert len(whole) == 1, parents["status"].tolist()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from killer import ROOT, Sweeper, check, verdicts
 
+from workbench.record.frames import frame_of
 from workbench.sweep.resume import sole
 from workbench.tracking import Tracker
 
@@ -80,14 +81,14 @@ def test_fresh_databases_opened_by_several_processes_at_once_are_all_whole(tmp_p
     databases = 10 if request.config.getoption("--kills") > 100 else 2
     write(tmp_path, databases=databases, processes=4, steps=100)
     for number in range(databases):
-        runs = Tracker(f"sqlite:///{tmp_path}/{number}/mlflow.db").runs("x")
+        runs = frame_of(Tracker(f"sqlite:///{tmp_path}/{number}/mlflow.db").runs("x"))
         assert runs["status"].tolist() == ["FINISHED"] * 4
 
 
 def test_eight_writers_at_once_lose_no_metric(tmp_path: Path) -> None:
     write(tmp_path, databases=1, processes=8, steps=500)
     tracker = Tracker(f"sqlite:///{tmp_path}/0/mlflow.db")
-    runs = tracker.runs("x")
+    runs = frame_of(tracker.runs("x"))
     assert len(runs) == 8
     for run_id, one in zip(runs["run_id"], runs["params.one"].astype(int), strict=True):
         expected = [(step, float(step + one)) for step in range(500)]
@@ -142,7 +143,7 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     code, said = sweeper.type_in(*longer)
     assert "is complete: 4 jobs" in said
 
-    runs = Tracker(f"sqlite:///{sweeper.folder}/mlruns/mlflow.db").runs("changing")
+    runs = frame_of(Tracker(f"sqlite:///{sweeper.folder}/mlruns/mlflow.db").runs("changing"))
     jobs = runs[runs["tags.workbench.kind"] == "run"]
     superseded = jobs["tags.workbench.superseded"].notna()
     assert jobs.groupby(superseded)["params.training.epochs"].agg(set).to_dict() == {

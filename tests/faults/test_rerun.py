@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from killer import Sweeper
 
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
 GRID = ("-m", "padding=global,batch", "seed=1,2,3,4,5,6", "measure=off", "data=synthetic")
@@ -29,7 +30,7 @@ def tracker(sweeper: Sweeper) -> Tracker:
 
 
 def runs_of(tracker: Tracker, name: str, kind: str = "run") -> pd.DataFrame:
-    runs = tracker.runs(name)
+    runs = frame_of(tracker.runs(name))
     return runs[runs["tags.workbench.kind"] == kind]
 
 

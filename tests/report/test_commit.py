@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from workbench.report import assemble
@@ -21,7 +20,7 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     (target / "verdicts.json").touch()  # the new sweep has no claims
     (target / "protocol.md").write_text("measured by something else")
     monkeypatch.setattr(assemble, "results_folder", lambda name: target)
-    assemble.Report(made, [], pd.DataFrame(), {}).commit_results("any")
+    assemble.Report(made, [], [], {}).commit_results("any")
     found = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
     assert found == ["figures/new.svg", "protocol.md", "report.md"]
     assert (target / "report.md").read_text() == "new.svg"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workbench.record import Run
+from workbench.record.frames import runs_of
 from workbench.report.comparison import compare_runs, counts, equal_runs, noise, reasons
 
 SPEED, BUILD, LOSS = "speed/valid_tokens_per_s", "speed/graph_build_s", "loss/validation_per_token"
 
 
-def record(**more: object) -> dict:
-    return {"metrics": {SPEED: 100.0, LOSS: 0.5}, "tags": {"digest.weights": "w"}, "params": {}} | more
+def record(**more: Any) -> Run:
+    parts = {"metrics": {SPEED: 100.0, LOSS: 0.5}, "tags": {"digest.weights": "w"}} | more
+    return Run("r", "FINISHED", **parts)
 
 
 def pairs(spread: float, number: int, rng: np.random.Generator) -> list[list[dict[str, float]]]:
@@ -76,7 +80,7 @@ def test_equal_runs_are_the_arms_again_of_a_block_and_earlier_reruns() -> None:
     names = ["run_id", "tags.workbench.kind", "tags.workbench.block", "tags.workbench.arm"]
     frame = pd.DataFrame(rows, columns=[*names, f"metrics.{SPEED}", "tags.workbench.rerun_of"])
     frame["status"], frame["tags.workbench.attempt"] = "FINISHED", "1"
-    found = [sorted(one[SPEED] for one in group) for group in equal_runs(frame, ["c"])]
+    found = [sorted(one[SPEED] for one in group) for group in equal_runs(runs_of(frame), ["c"])]
     assert sorted(found) == [[1.0, 2.0], [3.0, 6.0]]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.record.frames import runs_of
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 
 RECORDED = {"data/valid_tokens": 900.0, "loss/validation_per_token": 0.50, "speed/valid_tokens_per_s": 1e4}
@@ -73,5 +74,6 @@ def test_seeds_are_the_arms_own_of_other_blocks() -> None:
         ("FINISHED", "run", "a", "5", "0", None, 5.0),
     ]
     names = {name: f"tags.workbench.{name}" for name in columns[1:-1]} | {"loss": "metrics.loss/step"}
-    runs = pd.DataFrame(rows, columns=list(columns)).rename(columns=names)
+    frame = pd.DataFrame(rows, columns=list(columns)).rename(columns=names)
+    runs = runs_of(frame.assign(run_id=[str(number) for number in range(len(rows))]))
     assert other_seeds(runs, "a", 1) == [{"loss/step": 2.0}, {"loss/step": 5.0}]

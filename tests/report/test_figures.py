@@ -10,19 +10,20 @@ from dataclasses import replace
 import matplotlib
 import pytest
 
+from workbench.record.frames import runs_of
 from workbench.report import figures
 
 
 def test_no_global_state_is_touched(tmp_path, verdicts, sweep_runs):
     before = dict(matplotlib.rcParams)
-    figures.write_figures(tmp_path, verdicts, sweep_runs)
+    figures.write_figures(tmp_path, verdicts, runs_of(sweep_runs))
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
 def test_no_date_in_an_svg(tmp_path, verdicts, sweep_runs):
-    figures.write_figures(tmp_path, verdicts, sweep_runs)
+    figures.write_figures(tmp_path, verdicts, runs_of(sweep_runs))
     for one in tmp_path.glob("*.svg"):
         assert "<dc:date>" not in one.read_text(encoding="utf-8")
 
@@ -69,14 +70,14 @@ def test_effects_that_lie_far_apart_are_drawn(verdicts):
 
 
 def test_each_block_is_a_line(verdicts, sweep_runs):
-    axis = figures.block_by_block(verdicts, sweep_runs).axes[0]
+    axis = figures.block_by_block(verdicts, runs_of(sweep_runs)).axes[0]
     assert sum(len(line.get_xdata()) == 6 for line in axis.lines) == 8 + 1  # and the means
     assert "tokens/s" in axis.get_ylabel()
     assert axis.get_title(loc="left") == "python_source"
 
 
 def test_padding_is_in_percent(verdicts, sweep_runs):
-    axis = figures.padding(verdicts, sweep_runs).axes[0]
+    axis = figures.padding(verdicts, runs_of(sweep_runs)).axes[0]
     predicted = [
         line.get_xdata()[0] for line in axis.lines if line.get_marker() == "D" and len(line.get_xdata())
     ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from workbench.record import Run
+from workbench.record.frames import runs_of
 from workbench.report import page
 from workbench.report.growth import growths
 
 
-def runs(lengths: tuple[int, ...], blocks: int = 3, noise: float = 0.0) -> pd.DataFrame:
+def runs(lengths: tuple[int, ...], blocks: int = 3, noise: float = 0.0) -> list[Run]:
     """Unrolled: 548 + 64 nodes a step, 0.1 + 0.01 s a step and block; a loop: 841 nodes and 0.2 s, however long."""
     rows = []
     for block in range(1, blocks + 1):
@@ -33,7 +35,7 @@ def runs(lengths: tuple[int, ...], blocks: int = 3, noise: float = 0.0) -> pd.Da
                     }
                 )
     other = {"params.cell.units": "32", "run_id": "one length only"}
-    return pd.DataFrame([*rows, rows[0] | other])
+    return runs_of(pd.DataFrame([*rows, rows[0] | other]))
 
 
 def test_known_lines_are_found_for_each_arm_with_their_spread_over_blocks(facts) -> None:
@@ -63,5 +65,10 @@ def test_what_is_no_line_is_said_to_be_less_of_one() -> None:
 
 
 def test_two_lengths_or_one_block_make_no_line(sweep_runs) -> None:
-    assert growths(runs((25, 100))) == growths(runs((25, 50, 100), blocks=1)) == growths(sweep_runs) == []
-    assert growths(pd.DataFrame()) == []
+    assert (
+        growths(runs((25, 100)))
+        == growths(runs((25, 50, 100), blocks=1))
+        == growths(runs_of(sweep_runs))
+        == []
+    )
+    assert growths([]) == []

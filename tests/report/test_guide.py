@@ -7,12 +7,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 
 from workbench.claims import Claim, ClaimError, Verdict, load
 from workbench.places import ROOT, claims_file, experiments
+from workbench.record import Run
+from workbench.record.tags import BLOCK
 from workbench.report import guide
 from workbench.report.__main__ import main
 from workbench.report.guide import Finding
@@ -126,19 +127,14 @@ def test_the_noise_of_a_run_is_that_of_its_pairs_over_the_root_of_two():
 
 
 def test_without_an_earlier_run_a_claim_is_planned_for_three_noises():
-    lines = list(plan_lines([claim("a")], None, 6))
+    lines = list(plan_lines([claim("a")], [], 6))
     assert [line.split(":")[0] for line in lines] == [f"if a run varies by {n}%" for n in (3, 10, 20)]
-    assert "not known" in time_line(None, 6)
+    assert "not known" in time_line([], 6)
 
 
 def test_time_is_the_throw_away_block_and_as_many_blocks_as_planned():
-    runs = pd.DataFrame(
-        {
-            "start_time": pd.Timestamp("2026-01-01"),
-            "end_time": pd.Timestamp("2026-01-01") + pd.to_timedelta([60, 30, 30, 30, 30], "s"),
-            "tags.workbench.block": ["0", "1", "1", "2", "2"],
-        }
-    )
+    lasted = [("0", 60.0), ("1", 30.0), ("1", 30.0), ("2", 30.0), ("2", 30.0)]
+    runs = [Run("", "FINISHED", tags={BLOCK: block}, end=seconds) for block, seconds in lasted]
     assert time_line(runs, 6) == "time: about 7.0 minutes for 6 blocks of 2 runs"
 
 

@@ -70,9 +70,9 @@ def test_the_line_says_what_was_seen_and_what_would_be_too_much() -> None:
 
 
 def test_a_sweep_is_tagged_with_what_its_control_says_and_the_history_reads_it() -> None:
-    runs = {name: SimpleNamespace(data=SimpleNamespace(tags={})) for name in ("one", "two", "unjudged")}
+    runs = {name: SimpleNamespace(tags={}) for name in ("one", "two", "unjudged")}
     tracker: Any = SimpleNamespace(
-        tag=lambda run, tags: runs[run].data.tags.update(tags), sweeps=lambda: list(runs.values())
+        tag=lambda run, tags: runs[run].tags.update(tags), sweeps=lambda: list(runs.values())
     )
     assert remembered(tracker) == []
     claim = replace(SOUND, kind="measured", interval=(2.0, 3.0))

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from workbench.config import load
+from workbench.record import Run, unfinished
+from workbench.record.frames import runs_of
 from workbench.report import assemble, figures, page, recorded, tables
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import Job, Plan
@@ -25,9 +27,9 @@ def contents(folder):
 
 
 def test_equal_input_gives_equal_bytes(tmp_path, verdicts, sweep_runs, facts):
-    written = page.write_report(tmp_path / "a", verdicts, sweep_runs, facts)
+    written = page.write_report(tmp_path / "a", verdicts, runs_of(sweep_runs), facts)
     shuffled = sweep_runs.sample(frac=1, random_state=5)
-    page.write_report(tmp_path / "b", verdicts, shuffled, dict(reversed(facts.items())))
+    page.write_report(tmp_path / "b", verdicts, runs_of(shuffled), dict(reversed(facts.items())))
     first = contents(tmp_path / "a")
     assert first == contents(tmp_path / "b")
     assert sorted(first) == sorted(str(one.relative_to(tmp_path / "a")) for one in written)
@@ -37,13 +39,13 @@ def test_equal_input_gives_equal_bytes(tmp_path, verdicts, sweep_runs, facts):
 
 
 def test_the_json_is_the_verdicts(tmp_path, verdicts, sweep_runs, facts):
-    page.write_report(tmp_path, verdicts, sweep_runs, facts)
+    page.write_report(tmp_path, verdicts, runs_of(sweep_runs), facts)
     text = (tmp_path / "verdicts.json").read_text(encoding="utf-8")
     assert json.loads(text) == [json.loads(json.dumps(one.to_json())) for one in verdicts]
 
 
 def test_the_answer_stands_first(verdicts, sweep_runs, facts):
-    text = page.page_markdown(verdicts, sweep_runs, facts | {"question": "What does padding cost?"})
+    text = page.page_markdown(verdicts, runs_of(sweep_runs), facts | {"question": "What does padding cost?"})
     head = text[: text.index("## Verdicts")]
     assert "What does padding cost?" in head
     assert "Of 5 claims: 3 reproduced, 1 contradicted, 1 inconclusive." in head
@@ -70,7 +72,7 @@ def test_the_answer_stands_first(verdicts, sweep_runs, facts):
 )
 def test_a_short_window_is_said(sweep_runs, facts, batches, is_epoch, warned):
     runs = sweep_runs.assign(**{"metrics.speed/batches": batches})
-    text = page.page_markdown([], runs, facts | {"window_is_epoch": is_epoch})
+    text = page.page_markdown([], runs_of(runs), facts | {"window_is_epoch": is_epoch})
     assert ("neither a whole epoch nor 200 batches" in text) is warned
 
 
@@ -78,7 +80,7 @@ def test_a_short_window_is_said(sweep_runs, facts, batches, is_epoch, warned):
 def test_a_short_warmup_is_said_with_its_arms(sweep_runs, facts, steps, warned):
     runs = sweep_runs.assign(**{"metrics.speed/warmup_steps": 20.0})
     runs.loc[runs["params.padding.name"] == "bucket", "metrics.speed/warmup_steps"] = steps
-    text = page.page_markdown([], runs, facts)
+    text = page.page_markdown([], runs_of(runs), facts)
     words = "was 5 steps at the shortest, fewer than 20, in gru, bucket; lstm, bucket: the first"
     assert (words in text) is warned
     assert ("warm-up" in text) is warned
@@ -94,14 +96,14 @@ def calm(sweep_runs):
             "metrics.speed/foreign_cpu_share": 0.05,
             "tags.workbench.requeued": None,
         }
-    ).where(sweep_runs["run_id"] != "parent")
+    )[sweep_runs["run_id"] != "parent"]
 
 
 def test_a_calm_machine_is_said(calm, sweep_runs, facts):
     gate = "disturbed, by the calibration gate (calibrations 10% apart, or foreign CPU over 5%)"
-    text = page.page_markdown([], calm, facts)
+    text = page.page_markdown([], runs_of(calm), facts)
     assert f"| {gate} | none of 56 timed runs |" in text
-    assert "disturbed" not in page.page_markdown([], sweep_runs, facts)  # nothing was timed
+    assert "disturbed" not in page.page_markdown([], runs_of(sweep_runs), facts)  # nothing was timed
 
 
 def test_disturbed_runs_are_counted_by_block_and_named(calm, facts):
@@ -113,15 +115,15 @@ def test_disturbed_runs_are_counted_by_block_and_named(calm, facts):
     calm.loc[at("gru-batch-0-7"), "metrics.speed/foreign_cpu_share"] = 0.051
     calm.loc[at("gru-batch-0-0"), "metrics.speed/foreign_cpu_share"] = 0.9  # the throw-away block
     said = "3 of 56 timed runs: block 3: 2 (lstm-glo, lstm-glo); block 7: 1 (gru-batc)"
-    assert f"| {said} |" in page.page_markdown([], calm, facts)
+    assert f"| {said} |" in page.page_markdown([], runs_of(calm), facts)
     calm.loc[at("gru-batch-0-7"), "tags.workbench.requeued"] = "true"
-    text = page.page_markdown([], calm, facts)
+    text = page.page_markdown([], runs_of(calm), facts)
     assert f"| {said.replace(':', ' (1 of them set aside and run again):', 1)} |" in text
 
 
 def test_nothing_to_say_is_said(tmp_path, verdicts, sweep_runs, facts):
-    page.write_report(tmp_path, verdicts, sweep_runs, facts)
-    written = page.write_report(tmp_path, [], pd.DataFrame(), {})
+    page.write_report(tmp_path, verdicts, runs_of(sweep_runs), facts)
+    written = page.write_report(tmp_path, [], [], {})
     assert [one.name for one in written] == ["verdicts.json", "verdicts.csv", "report.md"]
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "No claim was judged." in text
@@ -144,7 +146,7 @@ def test_all_failed(tmp_path, verdicts, sweep_runs, facts):
         for one in verdicts
     ]
     runs = sweep_runs.assign(status="FAILED")
-    written = page.write_report(tmp_path, dead, runs, facts)
+    written = page.write_report(tmp_path, dead, runs_of(runs), facts)
     assert all(one.parent.name != "figures" for one in written)
     assert "Of 5 claims: 5 inconclusive." in (tmp_path / "report.md").read_text(encoding="utf-8")
 
@@ -158,7 +160,7 @@ def test_numbers_that_are_none(tmp_path, verdicts, sweep_runs, facts):
         replace(verdicts[2], interval=(0.9, math.inf), decision_interval=(0.0, 1e200)),
         replace(verdicts[3], effect=0.0, interval=(0.0, 0.0), decision_interval=(0.0, 0.0), smallest=0.0),
     ]
-    page.write_report(tmp_path, odd, sweep_runs, facts)
+    page.write_report(tmp_path, odd, runs_of(sweep_runs), facts)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "infinite [1, infinite]" in text
     assert "not a number" in text
@@ -170,7 +172,7 @@ def test_foreign_and_long_words(tmp_path, verdicts, sweep_runs, facts):
         replace(verdicts[0], claim="更快_" + "long_" * 40, statement="naïve $x$ | y\nz " * 40),
         *verdicts[1:],
     ]
-    page.write_report(tmp_path, odd, sweep_runs, facts)
+    page.write_report(tmp_path, odd, runs_of(sweep_runs), facts)
     table = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "更快" in table
     assert (tmp_path / "figures" / "effects.png").stat().st_size > 10_000
@@ -180,7 +182,7 @@ def test_one_metric_missing(verdicts, sweep_runs):
     runs = sweep_runs.drop(
         columns=["metrics.speed/valid_tokens_per_s", "metrics.data/predicted_padding_share"]
     )
-    assert figures.drawn(verdicts, runs) == ["effects", "padding"]
+    assert figures.drawn(verdicts, runs_of(runs)) == ["effects", "padding"]
 
 
 def test_a_run_that_another_attempt_made_good_is_no_failure() -> None:
@@ -193,9 +195,8 @@ def test_a_run_that_another_attempt_made_good_is_no_failure() -> None:
             "tags.workbench.arm": ["x", "x", "x", "x"],
         }
     )
-    assert assemble.failed(runs)["run_id"].tolist() == ["d"]
-    assert assemble.failed(runs[:2]).empty
-    assert assemble.failed(runs[:0]).empty
+    assert [run.run_id for run in unfinished(runs_of(runs))] == ["d"]
+    assert unfinished(runs_of(runs[:2])) == unfinished([]) == []
 
 
 def test_what_was_set_aside_and_not_made_good_is_a_failure() -> None:
@@ -210,7 +211,7 @@ def test_what_was_set_aside_and_not_made_good_is_a_failure() -> None:
             "tags.mlflow.runName": ["1 x", "1 x", "2 x", "2 x", "3 x"],
         }
     )
-    facts = assemble._facts(pd.Series({"params.name": "y"}), runs, Plan([], [], 3, False), None)
+    facts = assemble._facts(Run("p", "FINISHED", {"name": "y"}), runs_of(runs), Plan([], [], 3, False), None)
     assert facts["failures"] == [("1 x", "FAILED", "b"), ("3 x", "set aside, and not run again since", "e")]
 
 
@@ -220,17 +221,17 @@ def test_a_job_that_no_run_was_begun_of_stays_in_the_table_with_no_run(sweep_run
     again, other = Job(98, "x", 1, 1, tree), Job(99, "cell=basic_rnn padding=global", 1, 0, tree)
     jobs = sweep_runs[sweep_runs["tags.workbench.kind"] == "run"]
     jobs = jobs[jobs["tags.workbench.repeat"] == "0"].assign(**{"tags.workbench.arm": "x"})
-    shown = assemble.with_planned(jobs, [again, other])
-    assert [job.number for job in (again, other) if f"(job {job.number})" in set(shown["run_id"])] == [98, 99]
+    shown = assemble.with_planned(runs_of(jobs), [again, other])
+    assert [run.run_id for run in shown[-2:]] == ["(job 98)", "(job 99)"]
     table = {arm: n for arm, n, _ in tables.summarised(shown, ["cell.name", "padding.name"])[0]}
     assert table.pop("basic_rnn, global") == 0
     assert set(table.values()) == {8}
-    assert assemble.with_planned(shown, [again, other]) is shown
+    assert assemble.with_planned(shown, [again, other]) == shown
 
 
 def test_who_has_no_sweep_is_told_of_an_experiment_only_where_it_is_one() -> None:
     tracker: Any = SimpleNamespace(
-        runs=lambda name: pd.DataFrame(),
+        runs=lambda name: [],
         sweeps=lambda **_: [],
         deleted_experiment=lambda name: "",
         uri="sqlite:///x.db",
@@ -263,6 +264,6 @@ def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
         "tags.workbench.owner": "here/boot:1:2",
         "artifact_uri": "/here/artifacts",
     }
-    text = assemble.published(sweep_runs.assign(**places))
+    text = assemble.published(runs_of(sweep_runs.assign(**places)))
     assert "here" not in text
     assert "params.padding.name" in text.splitlines()[0]

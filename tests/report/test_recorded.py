@@ -117,7 +117,7 @@ def test_claims_that_cannot_be_read_judge_and_write_nothing(
 
 def test_a_report_without_runs_leaves_the_verdicts(swept: Swept, capsys: pytest.CaptureFixture[str]) -> None:
     for run in swept.tracker.find("1", {"workbench.kind": "run"}):
-        swept.tracker._client.delete_run(run.info.run_id)
+        swept.tracker._client.delete_run(run.run_id)
     assert main(["own"]) == 2
     assert "nothing was written over them" in capsys.readouterr().err
     assert swept.held() == [["equal"], ["equal"]]

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from workbench.claims import Claim, judge_table
+from workbench.claims import Claim, Judged, judged_table
+from workbench.record.frames import runs_of
 from workbench.report import page
 from workbench.report.sensitivity import CALIBRATIONS, adjusted, at_equal_calibration
 
@@ -55,30 +56,29 @@ def test_the_line_is_that_of_the_normal_equations() -> None:
 
 
 def test_where_only_the_machine_varies_the_effect_comes_out_exactly(declared, runs, facts) -> None:
-    verdicts = judge_table(declared, runs)
-    (found,) = adjusted(declared, runs, verdicts)
+    judged = judged_table(declared, runs)
+    (found,) = adjusted(declared, judged)
     assert (found.claim, found.effect, found.slope) == (
         "batch_is_faster",
         pytest.approx(3.5),
         pytest.approx(1),
     )
     assert found.interval == pytest.approx((3.5, 3.5))
-    low, high = verdicts[0].interval
+    low, high = judged.verdicts[0].interval
     assert high / low > 1.1, "as judged the machine's state is in it"
-    text = page.page_markdown(verdicts, runs, facts | {"adjusted": [found]})
+    text = page.page_markdown(judged.verdicts, runs_of(runs), facts | {"adjusted": [found]})
     (row,) = [line for line in text.splitlines() if line.startswith("| `batch_is_faster` | 3.")]
     assert row.endswith("| 3.5x [3.5, 3.5] | 1 |")
 
 
 def test_what_was_not_calibrated_or_not_judged_is_left_out(declared, runs, sweep_runs, facts) -> None:
-    verdicts = judge_table(declared, runs)
-    assert adjusted(declared, runs[:0], verdicts) == adjusted([], runs, verdicts) == []
-    assert adjusted(declared, runs, []) == []
-    assert adjusted([replace(one, scope="every") for one in declared], runs, verdicts) == []
-    assert adjusted(declared, sweep_runs, judge_table(declared, sweep_runs)) == []
+    judged = judged_table(declared, runs)
+    assert adjusted([], judged) == adjusted(declared, Judged([], {})) == []
+    assert adjusted([replace(one, scope="every") for one in declared], judged) == []
+    assert adjusted(declared, judged_table(declared, sweep_runs)) == []
     alike = runs.assign(**{f"metrics.{name}": 100.0 for name in CALIBRATIONS})
-    assert adjusted(declared, alike, verdicts) == []
+    assert adjusted(declared, judged_table(declared, alike)) == []
     few = runs[pd.to_numeric(runs["tags.workbench.block"]) <= 5]
-    assert adjusted(declared, few, judge_table(declared, few)) == []
-    text = page.page_markdown(verdicts, runs, facts | {"adjusted": []})
+    assert adjusted(declared, judged_table(declared, few)) == []
+    text = page.page_markdown(judged.verdicts, runs_of(runs), facts | {"adjusted": []})
     assert "machine's state" not in text

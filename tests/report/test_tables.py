@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 from rich.markup import escape
 
+from workbench.record import Run
+from workbench.record.frames import runs_of
 from workbench.report import arms, summary, tables
 
 
@@ -128,7 +130,7 @@ def test_the_instrument_line_of_a_difference_and_of_a_failure(verdicts):
 
 
 def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
-    summary, names, metrics = tables.summarised(sweep_runs)
+    summary, names, metrics = tables.summarised(runs_of(sweep_runs))
     assert names == ["cell.name", "padding.name"]
     assert [arm for arm, _, _ in summary] == [
         f"{cell}, {padding}" for cell in ("gru", "lstm") for padding in ("batch", "bucket", "global")
@@ -142,7 +144,7 @@ def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
     arm, count, cells = summary[-1]
     assert (arm, count) == ("lstm, global", 8)  # neither the throw-away block nor the A/A runs
     assert cells[metrics.index("speed/valid_tokens_per_s")] == f"{own.mean():,.0f} ± {own.std():,.0f}"
-    text = text_of(tables.runs_table(sweep_runs, names))
+    text = text_of(tables.runs_table(runs_of(sweep_runs), names))
     assert max(map(len, text.splitlines())) <= 100
     assert "tokens/s" in text
 
@@ -150,7 +152,7 @@ def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
 def test_an_arm_with_a_long_name_breaks_between_its_values(sweep_runs):
     other = sweep_runs.assign(**{"params.data.name": "synthetic"})
     other["run_id"] = "other-" + other["run_id"]
-    text = text_of(tables.runs_table(pd.concat([sweep_runs, other], ignore_index=True)))
+    text = text_of(tables.runs_table(runs_of(pd.concat([sweep_runs, other], ignore_index=True))))
     assert max(map(len, text.splitlines())) <= 100
     assert "python_source," in text
 
@@ -158,7 +160,7 @@ def test_an_arm_with_a_long_name_breaks_between_its_values(sweep_runs):
 def test_missing_metrics_and_infinite_ones_stay_out_of_means(sweep_runs):
     runs = sweep_runs.drop(columns=["metrics.memory/rss_growth_mb"])
     runs.loc[runs["run_id"] == "lstm-global-0-3", "metrics.loss/validation_per_token"] = 1.8e308
-    summary, _, metrics = tables.summarised(runs)
+    summary, _, metrics = tables.summarised(runs_of(runs))
     assert "memory/rss_growth_mb" not in metrics
     cells = next(cells for arm, _, cells in summary if arm == "lstm, global")
     assert cells[metrics.index("loss/validation_per_token")].endswith("(n 7)")
@@ -166,20 +168,19 @@ def test_missing_metrics_and_infinite_ones_stay_out_of_means(sweep_runs):
 
 def test_no_run_finished(sweep_runs):
     failed = sweep_runs.assign(status="FAILED")
-    assert "no run finished" in text_of(tables.runs_table(failed, []))
-    assert tables.summarised(failed)[0] == [
+    assert "no run finished" in text_of(tables.runs_table(runs_of(failed), []))
+    assert tables.summarised(runs_of(failed))[0] == [
         (f"{cell}, {padding}", 0, []) for cell in ("gru", "lstm") for padding in ("batch", "bucket", "global")
     ]
-    assert tables.runs_markdown(sweep_runs.iloc[:0]) == "No run finished."
-    assert tables.runs_markdown(pd.DataFrame()) == "No run finished."
+    assert tables.runs_markdown([]) == "No run finished."
 
 
 def test_what_counts_among_runs(sweep_runs):
-    kept = arms.counted(sweep_runs)
+    kept = arms.counted(runs_of(sweep_runs))
     assert len(kept) == 8 * 2 * 3
-    assert kept.equals(arms.counted(sweep_runs.sample(frac=1, random_state=3)))
+    assert kept == arms.counted(runs_of(sweep_runs.sample(frac=1, random_state=3)))
     tagged = sweep_runs.assign(**{"tags.workbench.diverged": "true"})
-    assert arms.counted(tagged).empty
+    assert arms.counted(runs_of(tagged)) == []
 
 
 def test_an_arm_without_a_run_that_finished_stays_and_what_a_run_finds_out_names_no_arm(sweep_runs):
@@ -191,7 +192,7 @@ def test_an_arm_without_a_run_that_finished_stays_and_what_a_run_finds_out_names
         lost, ["params.device", "params.task", "params.threads", "params.data.fingerprint", *metrics]
     ] = None
     runs.loc[runs["run_id"] == "gru-batch-0-1", "tags.workbench.diverged"] = "true"
-    summary, _, shown = tables.summarised(runs)
+    summary, _, shown = tables.summarised(runs_of(runs))
     assert {arm: count for arm, count, _ in summary} == {
         "gru, batch": 7,
         "gru, bucket": 8,
@@ -202,7 +203,7 @@ def test_an_arm_without_a_run_that_finished_stays_and_what_a_run_finds_out_names
     }
     (cells,) = [cells for arm, _, cells in summary if arm == "lstm, bucket"]
     assert cells == [tables.NOTHING] * len(shown)
-    assert f"| lstm, bucket | 0 | {tables.NOTHING} |" in tables.runs_markdown(runs)
+    assert f"| lstm, bucket | 0 | {tables.NOTHING} |" in tables.runs_markdown(runs_of(runs))
 
 
 def test_the_table_takes_the_attempt_of_a_job_that_a_claim_takes(sweep_runs):
@@ -213,26 +214,23 @@ def test_the_table_takes_the_attempt_of_a_job_that_a_claim_takes(sweep_runs):
         run_id="a-restored", start_time=first["start_time"] + pd.Timedelta(days=1), **{loss: 99.0}
     )
     both = pd.concat([later, sweep_runs], ignore_index=True)
-    assert tables.summarised(both) == tables.summarised(sweep_runs)
-    assert arms.counted(both).equals(arms.counted(sweep_runs))
+    assert tables.summarised(runs_of(both)) == tables.summarised(runs_of(sweep_runs))
+    assert arms.counted(runs_of(both)) == arms.counted(runs_of(sweep_runs))
     diverged = both.copy()
     diverged.loc[diverged["run_id"] == "lstm-batch-0-3", "tags.workbench.diverged"] = "true"
-    kept = arms.counted(diverged)
+    kept = arms.counted(runs_of(diverged))
     assert len(kept) == 8 * 2 * 3 - 1, "a diverged run is a result that no other replaces"
-    assert loss in kept
-    assert kept[loss].max() < 99
+    assert max(run.metrics["loss/validation_per_token"] for run in kept) < 99
     aside = both.assign(
         **{"tags.workbench.requeued": (both["run_id"] == "lstm-batch-0-3").map({True: "true"})}
     )
-    assert "a-restored" in set(arms.counted(aside)["run_id"])
+    assert "a-restored" in {run.run_id for run in arms.counted(runs_of(aside))}
 
 
 def test_values_that_do_not_say_what_they_are_bring_their_name():
-    runs = pd.DataFrame(
-        {"params.rnn.pass_lengths": ["true", "false", None], "params.padding.name": ["batch"] * 3}
-    )
-    named = arms.labels(runs, ["padding.name", "rnn.pass_lengths"])
-    assert list(named) == [
+    params = [{"padding.name": "batch", "rnn.pass_lengths": value} for value in ("true", "false")]
+    runs = [Run("", "", one) for one in (*params, {"padding.name": "batch"})]
+    assert [arms.label(run, ["padding.name", "rnn.pass_lengths"]) for run in runs] == [
         "batch, pass_lengths=true",
         "batch, pass_lengths=false",
         "batch, pass_lengths=none",

@@ -13,23 +13,24 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.config import ConfigError
-from workbench.report import arms, assemble
+from workbench.record import unfinished
+from workbench.record.gate import disturbance
+from workbench.report import arms
 from workbench.sweep import conduct, spawner
 from workbench.sweep.conduct import Conductor, PrepareError
-from workbench.sweep.gate import disturbance
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner
-from workbench.sweep.ledger import Ledger, attempts
+from workbench.sweep.ledger import Ledger
 from workbench.tracking import TrackingError
 
 
 def test_a_job_is_recorded(conductor: Conductor, job: Job) -> None:
     ended = conductor.run(job)
     run = conductor.tracker.get(ended.run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"loss/step": 2.0, "data/batches": 3.0}
-    assert run.data.params["data.fingerprint"] == "f"
-    assert run.data.tags["digest.losses"] == "x"
+    assert run.status == "FINISHED"
+    assert run.metrics == {"loss/step": 2.0, "data/batches": 3.0}
+    assert run.params["data.fingerprint"] == "f"
+    assert run.tags["digest.losses"] == "x"
 
 
 def test_a_tracking_fault_loses_nothing_and_costs_no_other_job(
@@ -70,8 +71,8 @@ def test_a_full_disk_and_a_lost_database_cost_a_job_each(
     elsewhere.rename(database)
     assert full.outcome.status == unrecorded.outcome.status == "failed"
     run = conductor.tracker.get(full.run_id)
-    assert run.info.status == "FAILED"
-    assert "No space left on device" in run.data.tags["workbench.error"]
+    assert run.status == "FAILED"
+    assert "No space left on device" in run.tags["workbench.error"]
     for one in (unrecorded, replaced):
         assert "mlflow.db is no longer the file that was opened" in one.outcome.error
     assert not conductor.set_aside([full, unrecorded])
@@ -105,8 +106,8 @@ def test_a_killed_child_or_server_is_one_killed_run_and_the_next_job_runs(
     ended = conductor.run(job)
     run = conductor.tracker.get(ended.run_id)
     assert ended.outcome.status == "killed"
-    assert run.info.status == "KILLED"
-    assert run.data.metrics["loss/step"] == 2.0
+    assert run.status == "KILLED"
+    assert run.metrics["loss/step"] == 2.0
     (tmp_path / "mode").write_text("finish")
     assert conductor.run(job, attempt=2).outcome.status == "finished"
 
@@ -121,11 +122,11 @@ def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor
     alive = tracker.start(experiment, "alive", params={}, tags={OWNER: mine})
     elsewhere = tracker.start(experiment, "elsewhere", params={}, tags={OWNER: "another/1:1:1.00"})
     assert set(close_dead(tracker)) == {gone, reused, before}
-    assert tracker.get(gone).info.status == "KILLED"
-    assert {tracker.get(run).info.status for run in (alive, elsewhere)} == {"RUNNING"}
-    assert tracker.get(gone).data.tags["workbench.error"] == "its process was gone"
+    assert tracker.get(gone).status == "KILLED"
+    assert {tracker.get(run).status for run in (alive, elsewhere)} == {"RUNNING"}
+    assert tracker.get(gone).tags["workbench.error"] == "its process was gone"
     tracker.reopen(gone, {OWNER: mine})
-    assert "workbench.error" not in tracker.get(gone).data.tags, "a sweep that goes on has not failed"
+    assert "workbench.error" not in tracker.get(gone).tags, "a sweep that goes on has not failed"
 
 
 def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Job) -> None:
@@ -133,7 +134,7 @@ def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Jo
     assert not conductor.set_aside([quiet, loud])
     loud.outcome.result["metrics"]["speed/foreign_cpu_share"] = 0.2
     assert conductor.set_aside([quiet, loud])
-    tags = [conductor.tracker.get(one.run_id).data.tags for one in (quiet, loud)]
+    tags = [conductor.tracker.get(one.run_id).tags for one in (quiet, loud)]
     assert [tag["workbench.requeued"] for tag in tags] == ["true", "true"]
     assert tags[1]["workbench.disturbed"] == "other processes took 20% of the CPU"
 
@@ -151,20 +152,20 @@ def test_runs_grouped_by_the_tag_of_their_arm_are_those_that_a_report_counts(
     conductor.kind = "rerun"
     again = conductor.run(job)
     assert counted.outcome.status == again.outcome.status == "finished"
-    runs = conductor.tracker.runs("x").sort_values("start_time")
-    assert runs["tags.workbench.arm"].tolist() == [
+    runs = conductor.tracker.runs("x")
+    assert [run.tags["workbench.arm"] for run in runs] == [
         "(throw-away) cell=gru",
         "(set aside) cell=gru",
         "cell=gru",
         "(control again) cell=gru",
         "(rerun) cell=gru",
     ]
-    jobs = runs[runs["tags.workbench.kind"] == "run"]
-    assert arms.counted(jobs)["run_id"].tolist() == [counted.run_id]
-    assert [run.key for run in attempts(jobs)] == [
+    jobs = [run for run in runs if run.is_job]
+    assert [run.run_id for run in arms.counted(jobs)] == [counted.run_id]
+    assert [run.job for run in jobs] == [
         (block, "cell=gru", n) for block, n in ((0, 0), (1, 0), (1, 0), (1, 1))
     ]
-    assert assemble.failed(jobs).empty
+    assert unfinished(jobs) == []
 
 
 def test_a_child_that_fails_may_tell_of_itself_and_is_recorded_with_it(
@@ -174,10 +175,10 @@ def test_a_child_that_fails_may_tell_of_itself_and_is_recorded_with_it(
     ended = conductor.run(job)
     assert (ended.outcome.status, ended.outcome.error) == ("failed", "diverged at step 1")
     run = conductor.tracker.get(ended.run_id)
-    assert run.info.status == "FAILED"
-    assert (run.data.tags["workbench.diverged"], run.data.params["device"]) == ("true", "cpu")
-    assert run.data.tags["workbench.error"] == "diverged at step 1"
-    known = Ledger(done={(job.number, 1): attempts(conductor.tracker.runs("x"))[0]})
+    assert run.status == "FAILED"
+    assert (run.tags["workbench.diverged"], run.params["device"]) == ("true", "cpu")
+    assert run.tags["workbench.error"] == "diverged at step 1"
+    known = Ledger(done={(job.number, 1): conductor.tracker.runs("x")[0]})
     again = conductor.run_blocks([job, replace(job, number=1, block=2)], fail_fast=True, known=known)
     assert [(one.run_id == ended.run_id, one.outcome.error) for one in again] == [
         (True, "diverged at step 1"),
@@ -225,8 +226,8 @@ def test_variables_of_a_job_reach_its_process_from_its_start_and_are_recorded(
     for number, given in enumerate(({"GIVEN": "1"}, {"GIVEN": "1"}, {"GIVEN": "2"}, {})):
         ended = conductor.run(replace(job, number=number, tree={**job.tree, "environment": given}))
         run = conductor.tracker.get(ended.run_id)
-        tags.append(run.data.tags)
-        params.append(run.data.params.get("environment.GIVEN"))
+        tags.append(run.tags)
+        params.append(run.params.get("environment.GIVEN"))
         servers.append(conductor._server)
     assert [one["given"] for one in tags] == ["1", "1", "2", ""]
     assert [one.get("environment.GIVEN") for one in tags] == params == ["1", "1", "2", None]

@@ -22,6 +22,7 @@ from workbench.__main__ import main
 from workbench.measure import device
 from workbench.provenance import code_version
 from workbench.record import ARM
+from workbench.record.frames import frame_of
 from workbench.sweep import conduct
 from workbench.sweep.channel import Channel
 from workbench.sweep.worker import Outcome, _outcome
@@ -144,7 +145,7 @@ def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Pat
     done = typed(*words)
     assert done.code == 1
     tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    runs = tracker.runs("div")
+    runs = frame_of(tracker.runs("div"))
     jobs = runs[runs["tags.workbench.kind"] == "run"].set_index("run_id")
     assert jobs["status"].value_counts().to_dict() == {"FAILED": len(KINDS), "FINISHED": 1}
     (good,) = jobs.index[jobs["status"] == "FINISHED"]
@@ -182,7 +183,7 @@ def test_a_single_run_that_diverges_says_so_and_ends_in_1(typed, tmp_path: Path)
     done = typed(*SMALL, *options, "optimizer.learning_rate=1e38")
     assert done.code == 1
     assert "diverged at step 2: its loss is nan" in done.said
-    (one,) = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs").to_dict("records")
+    (one,) = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs")).to_dict("records")
     assert one["status"] == "FAILED"
     assert np.isnan(one["metrics.loss/step"])
     assert one["tags.workbench.error"] == "diverged at step 2: its loss is nan"

@@ -25,7 +25,7 @@ from workbench.sweep.conduct import Conductor, Ended, PrepareError
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, RecordLostError, owner
 from workbench.sweep.launch import Launch
-from workbench.sweep.ledger import attempts, ledger
+from workbench.sweep.ledger import ledger
 from workbench.sweep.task import Share, Task
 from workbench.tracking import Tracker, TrackingError
 
@@ -56,8 +56,8 @@ def test_a_task_that_is_started_again_makes_no_second_run(conductor: Conductor, 
     work()
     work()
     (run,) = runs(conductor)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["workbench.launcher"] == "joblib"
+    assert run.status == "FINISHED"
+    assert run.tags["workbench.launcher"] == "joblib"
 
 
 def test_a_run_that_died_with_its_worker_is_closed_and_not_begun_again(conductor: Conductor, work) -> None:
@@ -67,8 +67,8 @@ def test_a_run_that_died_with_its_worker_is_closed_and_not_begun_again(conductor
     )
     work()
     (run,) = runs(conductor)
-    assert (run.info.run_id, run.info.status) == (dead, "KILLED")
-    assert "its worker died" in run.data.tags["workbench.error"]
+    assert (run.run_id, run.status) == (dead, "KILLED")
+    assert "its worker died" in run.tags["workbench.error"]
 
 
 @pytest.mark.parametrize("change", ["ended", "resumed", "its process is gone"])
@@ -109,7 +109,7 @@ def test_after_a_failure_the_others_are_not_begun_where_the_first_ends_all(
     made = Task.of(conductor, jobs, "t", "joblib")
     made(OmegaConf.create({"share": [[0], 1, {}]}))
     assert made(OmegaConf.create({"share": [[1], 1, {}]})) == "its sweep no longer waits for it"
-    assert [run.info.status for run in runs(conductor)] == ["KILLED"]
+    assert [run.status for run in runs(conductor)] == ["KILLED"]
 
 
 def test_a_host_with_other_data_is_refused(
@@ -156,7 +156,7 @@ def launched(
         return {number: said for share, said in zip(shares, done, strict=True) for number in share.jobs}
 
     def launch_it() -> Ended:
-        known = ledger(jobs, attempts(conductor.tracker.runs("x", "s")), {0: "f"}, conductor.origin.made_by)
+        known = ledger(jobs, conductor.tracker.runs("x", "s"), {0: "f"}, conductor.origin.made_by)
         (ended,) = Launch("joblib", OmegaConf.create({})).run(
             conductor, jobs, Config.of(tree), known, by_block=True
         )
@@ -182,9 +182,9 @@ def test_a_launched_block_that_could_not_be_set_aside_has_not_finished_and_is_se
     )
     again = launched()
     first, second = conductor.tracker.find(conductor.experiment, {"workbench.kind": "run"})
-    assert (ended.run_id, again.run_id) == (first.info.run_id, second.info.run_id)
+    assert (ended.run_id, again.run_id) == (first.run_id, second.run_id)
     assert again.outcome.status == "finished"
-    assert first.data.tags["workbench.requeued"] == "true"
+    assert first.tags["workbench.requeued"] == "true"
 
 
 def test_a_database_that_is_gone_when_launched_jobs_have_run_is_told_with_what_is_safe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +9,14 @@ import pytest
 
 from workbench.config import EXPERIMENT_GROUPS
 from workbench.identity import identity
+from workbench.record import Run
+from workbench.record import tags as names
+from workbench.record.frames import frame_of, runs_of
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
 from workbench.sweep.frozen import Typed, plan_json, read_plan
 from workbench.sweep.grid import Job, Plan, expand, plan
-from workbench.sweep.ledger import Attempt, Ledger, attempts, differences, key_of, ledger
+from workbench.sweep.ledger import Ledger, differences, key_of, ledger
 
 NOW = {"code.sha256": "c"}
 
@@ -25,24 +27,21 @@ def planned() -> Plan:
     return plan(grid, blocks=2, throw_away=True, control="cell=gru")
 
 
-def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c", **more) -> Attempt:
+def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c", **more) -> Run:
     fingerprint = more.pop("fingerprint", "f")
-    made = Attempt(
-        run_id=run_id,
-        status=status,
-        key=key_of(job),
-        attempt=1,
-        identity=identity(job.tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code}),
-        made_by={"code.sha256": code},
-        fingerprint=fingerprint,
-        is_requeued=False,
-        is_superseded=False,
-        watched={},
-    )
-    return replace(made, **more)
+    tags = {
+        names.KIND: "run",
+        names.ARM: job.arm,
+        names.BLOCK: str(job.block),
+        names.REPEAT: str(job.repeat),
+        names.ATTEMPT: str(more.pop("attempt", 1)),
+        names.IDENTITY: identity(job.tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code}),
+        "code.sha256": code,
+    }
+    return Run(run_id, status, {"data.fingerprint": fingerprint}, tags=tags | more)
 
 
-def stock(planned: Plan, *runs: Attempt) -> Ledger:
+def stock(planned: Plan, *runs: Run) -> Ledger:
     return ledger(planned.jobs, runs, {job.number: "f" for job in planned.jobs}, lambda tree: NOW)
 
 
@@ -62,7 +61,7 @@ def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
         (jobs[4], "the workbench's code"),
         (jobs[5], "the data"),
     ]
-    assert [one.key for one in found.open] == [key_of(jobs[3])]
+    assert [one.job for one in found.open] == [key_of(jobs[3])]
     assert found.finished(jobs[0])
     assert not found.finished(jobs[1])
 
@@ -85,7 +84,9 @@ def test_kept_runs_that_were_made_otherwise_stay_only_in_blocks_that_are_whole(p
 
 def test_the_first_finished_attempt_counts_and_a_superseded_one_never(planned: Plan) -> None:
     job = planned.jobs[0]
-    found = stock(planned, run(job, "old", is_superseded=True), run(job, "first"), run(job, "second"))
+    found = stock(
+        planned, run(job, "old", **{names.SUPERSEDED: "why"}), run(job, "first"), run(job, "second")
+    )
     assert found.finished(job).run_id == "first"
 
 
@@ -93,10 +94,10 @@ def test_a_diverged_run_is_a_result_that_is_not_run_again_unless_what_it_ran_has
     planned: Plan,
 ) -> None:
     same, other = planned.jobs[:2]
-    diverged = {"status": "FAILED", "diverged": "diverged at step 3"}
+    diverged = {"status": "FAILED", names.DIVERGED: "true", names.ERROR: "diverged at step 3"}
     found = stock(planned, run(same, **diverged), run(other, code="other", **diverged))
     assert found.todo == planned.jobs[1:]
-    assert found.finished(same).diverged == "diverged at step 3"
+    assert found.finished(same).error == "diverged at step 3"
     assert [(one.job, one.why) for one in found.changed] == [(other, "the workbench's code")]
 
 
@@ -104,9 +105,9 @@ def test_a_block_that_was_set_aside_goes_on_with_its_next_attempt_as_a_whole(pla
     first, second, third = (job for job in planned.jobs if job.block == 1)
     found = stock(
         planned,
-        run(first, "a", is_requeued=True),
+        run(first, "a", **{names.REQUEUED: "true"}),
         run(second, "b"),  # ended between two tags: this one was to be set aside too
-        run(third, "c", is_requeued=True),
+        run(third, "c", **{names.REQUEUED: "true"}),
         run(first, "d", attempt=2),
     )
     assert found.attempts[1] == 2
@@ -139,7 +140,7 @@ def test_equal_plans_do_not_differ_and_others_say_in_what(planned: Plan) -> None
     assert other("cell=gru,lstm", blocks=3) == ["blocks: planned with seeds 1, 2, now 1, 2, 3"]
 
 
-def test_attempts_are_read_from_what_mlflow_returns() -> None:
+def test_runs_are_read_from_what_mlflow_returns_and_given_back_as_they_were() -> None:
     row = {
         "run_id": "r",
         "status": "FINISHED",
@@ -168,18 +169,10 @@ def test_attempts_are_read_from_what_mlflow_returns() -> None:
         "tags.workbench.error": "diverged at step 3",
     }
     parent = {"run_id": "p", "status": "RUNNING", "start_time": 1, "tags.workbench.kind": "sweep"}
-    expected = Attempt(
-        run_id="r",
-        status="FINISHED",
-        key=(3, "cell=gru", 1),
-        attempt=2,
-        identity="i",
-        made_by={"code.sha256": "c"},
-        fingerprint="f",
-        is_requeued=True,
-        is_superseded=False,
-        watched={"speed/foreign_cpu_share": 0.25},
-    )
-    also = replace(expected, run_id="d", status="FAILED", diverged="diverged at step 3")
-    assert attempts(pd.DataFrame([diverged, row, parent])) == [expected, also]
-    assert attempts(pd.DataFrame()) == []
+    own, first, second = runs_of(pd.DataFrame([parent, row, diverged]))
+    assert [run.is_job for run in (own, first, second)] == [False, True, True]
+    assert (first.job, second.job, first.attempt) == ((3, "cell=gru", 1), (3, "cell=gru", 1), 2)
+    assert (first.identity, first.fingerprint, first.made_by) == ("i", "f", {"code.sha256": "c"})
+    assert (first.requeued, first.superseded, first.has_result) == (True, False, True)
+    assert (second.diverged, second.has_result, second.error) == (True, True, "diverged at step 3")
+    assert runs_of(frame_of([own, first, second])) == [own, first, second]

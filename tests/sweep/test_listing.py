@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from workbench.config import flatten, load
+from workbench.record import Run
+from workbench.record.tags import OWNER
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import Job
 from workbench.sweep.listing import estimate
@@ -22,19 +23,15 @@ def jobs() -> list[Job]:
     return found
 
 
-def recorded(
-    jobs: list[Job], seconds: list[float], gap: float = 0.0, status: str = "FINISHED"
-) -> pd.DataFrame:
+def recorded(jobs: list[Job], seconds: list[float], gap: float = 0.0, status: str = "FINISHED") -> list[Run]:
     """Runs of these jobs one after another, as MLflow gives them back: params are text, or missing where null."""
-    rows, at = [], pd.Timestamp("2026-01-01", tz="UTC")
+    runs, at = [], 1e9
     for job, lasted in zip(jobs, seconds, strict=True):
-        end = at + pd.Timedelta(seconds=lasted)
-        params = {f"params.{name}": "null" if v is None else str(v) for name, v in flatten(job.tree).items()}
-        rows.append(
-            {"status": status, "start_time": at, "end_time": end, "tags.workbench.owner": "o", **params}
-        )
-        at = end + pd.Timedelta(seconds=gap)
-    return pd.DataFrame(rows)
+        end = at + lasted
+        params = {name: "null" if v is None else str(v) for name, v in flatten(job.tree).items()}
+        runs.append(Run("", status, params, tags={OWNER: "o"}, start=at, end=end))
+        at = end + gap
+    return runs
 
 
 def test_each_job_counts_as_its_like_took_and_what_lies_between_runs_as_its_share(jobs) -> None:
@@ -51,8 +48,8 @@ def test_what_was_not_run_counts_as_the_mean_and_is_said(jobs) -> None:
 
 
 def test_without_a_run_it_is_a_guess_and_says_from_what(jobs) -> None:
-    for runs in (pd.DataFrame(), recorded(jobs, [1.0, 1.0, 1.0], status="FAILED")):
+    for runs in ([], recorded(jobs, [1.0, 1.0, 1.0], status="FAILED")):
         said = estimate(jobs, runs, "nothing is tracked yet")
         assert said.startswith("time: not known: nothing is tracked yet; at 6 s a job")
         assert said.endswith("about 18 s: a guess")
-    assert estimate([], pd.DataFrame(), "") == "time: nothing is left to run"
+    assert estimate([], [], "") == "time: nothing is left to run"

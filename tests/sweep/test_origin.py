@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from workbench.sweep import conduct, spawner
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, Prepared
 from workbench.sweep.grid import Job
-from workbench.sweep.ledger import Ledger, attempts, ledger
+from workbench.sweep.ledger import Ledger, ledger
 from workbench.sweep.origin import NAME, Origin
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker
@@ -27,7 +26,7 @@ CHILD = """
 import importlib
 from pathlib import Path
 from workbench import run
-from workbench.record import Findings
+from workbench.record import Findings, Run
 
 def small(config, channel, folder, made_by, loading):
     here = Path(__file__).parent
@@ -104,7 +103,7 @@ def refused(ended: Ended, *names: str) -> None:
 
 
 def stock(conductor: Conductor, job: Job, origin: Origin) -> Ledger:
-    return ledger([job], attempts(conductor.tracker.runs("x", "s")), {job.number: "f"}, origin.made_by)
+    return ledger([job], conductor.tracker.runs("x", "s"), {job.number: "f"}, origin.made_by)
 
 
 @pytest.mark.parametrize("name", ["lab/cells.py", "lab/steps.py", "lab/late.py"])
@@ -131,7 +130,7 @@ def test_a_source_that_nobody_could_foresee_is_held_to_what_the_first_job_has_me
     conductor: Conductor, job: Job, lab: Path
 ) -> None:
     ended = conductor.run(job)
-    tags = conductor.tracker.get(ended.run_id).data.tags
+    tags = conductor.tracker.get(ended.run_id).tags
     assert {"source.lab/cells.py", "source.lab/steps.py", "source.plug_in.py"} <= set(tags)
     assert stock(conductor, job, Origin.of([job.tree])).finished(job)
     (lab / "plug_in.py").write_text("x = 5")
@@ -191,8 +190,8 @@ def test_what_was_planned_lies_with_the_run_and_passwords_and_noise_do_not_count
     run = conductor.tracker.get(ended.run_id)
     assert "source.lab/late.py" in conductor.tracker.read_text(ended.run_id, NAME)
     assert "class Cell" in conductor.tracker.read_text(ended.run_id, "own-changes.patch")
-    assert run.data.tags["git.own.dirty"] == "true"
-    assert "secret" not in str(run.data.tags)
+    assert run.tags["git.own.dirty"] == "true"
+    assert "secret" not in str(run.tags)
     assert {**Origin.of([job.tree]).made_by(job.tree)} == conductor.origin.made_by(job.tree)
 
 
@@ -203,8 +202,5 @@ def test_a_cell_that_is_not_there_is_refused_before_anything(lab: Path, job: Job
 
 
 def test_runs_of_before_are_read_as_they_are() -> None:
-    row = {"run_id": "r", "status": "FINISHED", "start_time": 1, "tags.workbench.kind": "run"}
-    (one,) = attempts(
-        pd.DataFrame([row | {"tags.environment.padding_bytes": "7", "tags.version.mlflow": "3"}])
-    )
-    assert one.made_by == {}
+    tags = {"workbench.kind": "run", "environment.padding_bytes": "7", "version.mlflow": "3"}
+    assert Run("r", "FINISHED", tags=tags).made_by == {}

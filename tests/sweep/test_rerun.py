@@ -33,4 +33,4 @@ def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_number
     assert "ran, but could not be compared: the database is gone; its numbers are safe in" in said.getvalue()
     assert len(list(tmp_path.glob("mlruns/hydra/x/rerun-*/0000-1/result.json"))) == 1
     (again,) = conductor.tracker.find(conductor.experiment, {"workbench.rerun_of": run_id})
-    assert again.data.tags["workbench.command"].startswith("python -m workbench.rerun")
+    assert again.tags["workbench.command"].startswith("python -m workbench.rerun")

@@ -141,10 +141,10 @@ def test_what_was_deleted_is_said_with_how_it_is_restored(tmp_path: Path) -> Non
     run = tracker.start(tracker.experiment("m"), "one", params={}, tags=tags)
     tracker._client.delete_run(run)
     assert tracker.sweeps(experiment="m") == []
-    assert [one.info.run_id for one in tracker.sweeps(sweep="s", deleted=True)] == [run]
+    assert [one.run_id for one in tracker.sweeps(sweep="s", deleted=True)] == [run]
     with pytest.raises(TrackingError, match=f"restore it by `mlflow runs restore --run-id {run}`"):
         tracker.finish(run, "FINISHED")
     tracker._client.delete_experiment("1")
-    assert [one.info.run_id for one in tracker.sweeps(sweep="s", deleted=True)] == [run]
+    assert [one.run_id for one in tracker.sweeps(sweep="s", deleted=True)] == [run]
     with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id 1"):
         tracker.experiment("m")

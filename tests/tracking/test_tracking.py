@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from workbench import tracking
+from workbench.record.frames import frame_of
 from workbench.tracking import Tracker, TrackingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
     tracker.log(run, [(0, {"loss/train_objective": float("nan"), "data/batches": 3.0})])
     tracker.text(run, "hello", "note.txt")
     tracker.finish(run, "FINISHED")
-    runs = tracker.runs("x", "s").set_index("run_id")
+    runs = frame_of(tracker.runs("x", "s")).set_index("run_id")
     assert runs.loc[run, "params.a.b"] == "null"
     assert runs.loc[run, "params.c"] == "true"
     assert runs.loc[run, "metrics.data/batches"] == 3.0
@@ -52,9 +53,9 @@ def test_what_is_no_number_ranks_behind_all_numbers(tracker: Tracker, last: floa
         tracker.log(runs[name], [(step, {"loss/step": loss}) for step, loss in enumerate(curve)])
     for way, expected in (("ASC", ["low", "high", "diverged"]), ("DESC", ["high", "low", "diverged"])):
         found = tracker._client.search_runs([experiment], order_by=[f"metrics.`loss/step` {way}"])
-        assert [run.info.run_name for run in found] == expected
+        assert [run.tags["mlflow.runName"] for run in found] == expected
     below = tracker._client.search_runs([experiment], "metrics.`loss/step` < 100")
-    assert {run.info.run_name for run in below} == {"low", "high"}
+    assert {run.tags["mlflow.runName"] for run in below} == {"low", "high"}
     assert tracker.history(runs["diverged"], "loss/step")[0] == (0, 0.5), "the curve stays"
 
 
@@ -70,7 +71,7 @@ def test_a_run_that_died_while_it_was_opened_is_of_no_kind(tracker: Tracker, mon
             tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
     assert tracker.running() == []
     tracker.start(experiment, "two", params={"a": 1}, tags={"workbench.kind": "run", "t": "x"})
-    runs = tracker.runs("x").set_index("tags.mlflow.runName")
+    runs = frame_of(tracker.runs("x")).set_index("tags.mlflow.runName")
     assert runs["tags.t"].to_dict() == {"one": "x", "two": "x"}
     assert runs["tags.workbench.kind"].fillna("").to_dict() == {"one": "", "two": "run"}
     assert runs["status"].to_dict() == {"one": "KILLED", "two": "RUNNING"}
@@ -94,23 +95,23 @@ def test_a_run_that_could_not_be_opened_whole_is_closed_as_failed(
         with pytest.raises(TrackingError, match="took no more"):
             tracker.start(experiment, "one", params={"a": 1}, tags={"workbench.kind": "run"})
     (run,) = tracker.find(experiment, {})
-    assert run.info.status == "FAILED"
-    assert run.data.tags["workbench.error"] == "could not be opened: the server took no more"
+    assert run.status == "FAILED"
+    assert run.tags["workbench.error"] == "could not be opened: the server took no more"
 
 
 def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = {"workbench.kind": "sweep", "workbench.sweep": "s"}
     opened = [tracker.start(tracker.experiment(name), name, params={}, tags=tags) for name in "aabbb"]
     monkeypatch.setattr(tracking, "_PAGE", 2)
-    assert {run.info.run_id for run in tracker.running()} == set(opened)
-    assert {run.info.run_id for run in tracker.sweeps(sweep="s")} == set(opened)
-    assert [run.info.run_id for run in tracker.find(tracker.experiment("b"), tags)] == opened[2:]
+    assert {run.run_id for run in tracker.running()} == set(opened)
+    assert {run.run_id for run in tracker.sweeps(sweep="s")} == set(opened)
+    assert [run.run_id for run in tracker.find(tracker.experiment("b"), tags)] == opened[2:]
     monkeypatch.setattr(tracking, "_PAGE", 1)  # experiments come in pages too
-    assert {run.info.run_id for run in tracker.running()} == set(opened)
+    assert {run.run_id for run in tracker.running()} == set(opened)
 
 
 def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:
-    assert tracker.runs("nowhere").empty
+    assert frame_of(tracker.runs("nowhere")).empty
 
 
 def test_write_ahead_log_is_a_setting(tmp_path: Path) -> None:
