@@ -29,11 +29,11 @@ from workbench.config.cell import Custom
 from workbench.config.data import HOW_READ
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
+from workbench.process.channel import Channel, die_with_parent
+from workbench.process.replicas import WORKER, Replicas, meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
 from workbench.record import Findings
 from workbench.record.tags import DIVERGED, IS_EPOCH, NOT_ALONE
-from workbench.sweep.channel import Channel, die_with_parent
-from workbench.sweep.workers import WORKER, Workers, meet, number_in_cluster
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
@@ -523,7 +523,7 @@ def _workers(config: Config, arguments: list[str], channel: Channel) -> Iterator
         channel.send("failure", error=message, trace=trace)
         os._exit(1)
 
-    started = Workers(arguments, training.workers, timeout_s=training.worker_timeout_s, fail=fail)
+    started = Replicas(arguments, training.workers, timeout_s=training.worker_timeout_s, fail=fail)
     with started as workers:
         try:
             yield

@@ -15,7 +15,7 @@ import pytest
 def test_importing_tensorflow_starts_no_runtime(tmp_path: Path) -> None:
     """A TensorFlow that has run must not be forked: the fork server only imports what a child needs."""
     code = (
-        "import importlib\nfrom workbench.sweep.spawner import PRELOADED\n"
+        "import importlib\nfrom workbench.process.spawner import PRELOADED\n"
         "for name in PRELOADED: importlib.import_module(name)\n"
         "from tensorflow.python.eager import context\nprint(context.context()._initialized)\n"
     )

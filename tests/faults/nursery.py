@@ -18,8 +18,9 @@ from pathlib import Path
 
 from workbench import __main__ as command
 from workbench import rerun
-from workbench.sweep import conduct, spawner
-from workbench.sweep.channel import die_with_parent
+from workbench.process import spawner
+from workbench.process.channel import die_with_parent
+from workbench.sweep import conduct
 
 conduct.ForkServer = functools.partial(  # type: ignore[misc,assignment]
     spawner.ForkServer, module="tiny_child", preloaded=["yaml", "tiny_child"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from workbench.sweep.channel import Channel
+from workbench.process.channel import Channel
 
 STEPS = 20
 METRICS = (

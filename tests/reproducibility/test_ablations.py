@@ -20,10 +20,10 @@ from workbench import claims
 from workbench.claims.runs import normalise
 from workbench.config import flatten, load
 from workbench.places import claims_file, results_folder
+from workbench.process.child import run_child
+from workbench.process.spawner import ForkServer
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand
-from workbench.sweep.spawner import ForkServer
-from workbench.sweep.worker import run_child
 
 PARTS = {
     "sequence_example_ablation": ["S2_vectors_hardly_grow", "S3_shards_change_nothing_that_is_learnt"],

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from workbench.config import load
-from workbench.sweep import conduct, spawner
+from workbench.process import spawner
+from workbench.sweep import conduct
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Prepared
 from workbench.sweep.grid import Job
@@ -20,7 +21,7 @@ from workbench.tracking import Tracker
 
 CHILD = """
 import os, signal, sys, time
-from workbench.sweep.channel import Channel
+from workbench.process.channel import Channel
 
 def main(arguments):
     channel = Channel()

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.config import ConfigError
+from workbench.process import spawner
 from workbench.record import unfinished
 from workbench.record.gate import disturbance
 from workbench.report import arms
-from workbench.sweep import conduct, spawner
+from workbench.sweep import conduct
 from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner

@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 
 from workbench.__main__ import main
 from workbench.config import ConfigError
+from workbench.process.child import Outcome
+from workbench.process.replicas import TF_CONFIG, tf_config
 from workbench.sweep import devices, launch, resume
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.devices import is_here, require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Changed, Ledger
-from workbench.sweep.worker import Outcome
-from workbench.sweep.workers import TF_CONFIG, tf_config
 
 NONE = "training.device=gpu: TensorFlow sees no GPU; take training.device=cpu"
 

@@ -20,12 +20,12 @@ import yaml
 from workbench import run
 from workbench.__main__ import main
 from workbench.measure import device
+from workbench.process.channel import Channel
+from workbench.process.child import Outcome, _outcome
 from workbench.provenance import code_version
-from workbench.record import ARM
 from workbench.record.frames import frame_of
+from workbench.record.tags import ARM
 from workbench.sweep import conduct
-from workbench.sweep.channel import Channel
-from workbench.sweep.worker import Outcome, _outcome
 from workbench.tracking import Tracker
 
 KINDS = {

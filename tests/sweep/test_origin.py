@@ -13,7 +13,9 @@ import pytest
 from rich.console import Console
 
 from workbench.config import ConfigError
-from workbench.sweep import conduct, spawner
+from workbench.process import spawner
+from workbench.record import Run
+from workbench.sweep import conduct
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, Prepared
 from workbench.sweep.grid import Job
@@ -26,7 +28,7 @@ CHILD = """
 import importlib
 from pathlib import Path
 from workbench import run
-from workbench.record import Findings, Run
+from workbench.record import Findings
 
 def small(config, channel, folder, made_by, loading):
     here = Path(__file__).parent

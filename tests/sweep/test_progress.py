@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
+from workbench.process.child import Outcome
 from workbench.sweep.conduct import Ended
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import _say_failures
-from workbench.sweep.worker import Outcome
 
 JOBS = [Job(number, "padding=batch", 1, 0, {}) for number in range(3)]
 KILLED = Outcome("killed", error="ended by SIGKILL", seconds=1.0)

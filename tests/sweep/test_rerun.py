@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from workbench.record.tags import RERUN_RESULT as RESULT
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.grid import Job
-from workbench.sweep.rerun import RESULT, rerun
+from workbench.sweep.rerun import rerun
 from workbench.tracking import Tracker, TrackingError
 
 

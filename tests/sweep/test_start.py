@@ -11,10 +11,10 @@ from workbench.__main__ import main
 from workbench.claims import Claim, load
 from workbench.config import Config
 from workbench.places import claims_file
+from workbench.process.child import Outcome
 from workbench.sweep import start
 from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.grid import Job
-from workbench.sweep.worker import Outcome
 from workbench.tracking import Tracker, TrackingError
 
 

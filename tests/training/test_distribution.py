@@ -15,7 +15,7 @@ import pytest
 
 from workbench import places
 from workbench.data.shards import prepare
-from workbench.sweep.workers import free_addresses, tf_config
+from workbench.process.replicas import free_addresses, tf_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed

@@ -19,6 +19,8 @@ from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
 from workbench.config.data import HOW_READ
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
+from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child
+from workbench.process.spawner import ForkServer, Fresh, Spawner
 from workbench.record import Run, arm_tag
 from workbench.record import tags as names
 from workbench.record.gate import disturbance
@@ -29,8 +31,6 @@ from workbench.sweep.journal import Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
-from workbench.sweep.spawner import ForkServer, Fresh, Spawner
-from workbench.sweep.worker import PADDING, Message, Outcome, random_environment, run_child
 from workbench.tracking import Tracker, TrackingError
 
 CONFIG = "config.yaml"

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from workbench.config import ConfigError, Problem, flatten
+from workbench.process.spawner import CREDENTIALS
 from workbench.sweep.interpolation import remedy
 from workbench.sweep.overrides import Given
-from workbench.sweep.spawner import CREDENTIALS
 
 PARAMS = "hydra.sweeper.params"
 ENVIRONMENT = "hydra.job.env_set"

@@ -13,10 +13,10 @@ from typing import Self
 
 import psutil
 
+from workbench.process.child import Message, Outcome
 from workbench.record.tags import ERROR, OWNER
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
-from workbench.sweep.worker import Message, Outcome
 from workbench.tracking import Tracker, TrackingError
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}

@@ -30,6 +30,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import Config, ConfigError, Problem
+from workbench.process.child import Outcome
+from workbench.process.spawner import python_path
 from workbench.record.gate import disturbance
 from workbench.record.tags import LAUNCH, ORDER, SWEEP
 from workbench.sweep.compose import Composer
@@ -38,10 +40,8 @@ from workbench.sweep.devices import is_here, require_workers
 from workbench.sweep.grid import Job
 from workbench.sweep.journal import close_dead, jobs_have_run
 from workbench.sweep.ledger import Ledger
-from workbench.sweep.spawner import python_path
 from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file
 from workbench.sweep.turns import Turns
-from workbench.sweep.worker import Outcome
 from workbench.tracking import TrackingError
 
 _RESULTS = "[0-9]*/result.json"

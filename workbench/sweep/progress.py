@@ -19,8 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from workbench.process.child import Message, Outcome
 from workbench.sweep.grid import Job
-from workbench.sweep.worker import Message, Outcome
 
 
 class Watcher:

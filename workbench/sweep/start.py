@@ -15,6 +15,8 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem
 from workbench.places import IS_SHIPPED, ROOT, claims_file
+from workbench.process.child import run_child
+from workbench.process.replicas import number_in_cluster, refuse_cluster
 from workbench.provenance import command
 from workbench.record import METRICS
 from workbench.record import tags as names
@@ -37,8 +39,6 @@ from workbench.sweep.overrides import plain, swept
 from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import Earlier, sole
-from workbench.sweep.worker import run_child
-from workbench.sweep.workers import number_in_cluster, refuse_cluster
 from workbench.tracking import Tracker, TrackingError
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from workbench.config import Config
+from workbench.process.child import Message, Outcome
 from workbench.provenance import code_version, settings
 from workbench.record import Run
 from workbench.record.tags import ATTEMPT, ERROR, LAUNCH, LAUNCHER, ORDER, OWNER
@@ -25,7 +26,6 @@ from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.turns import Turns
-from workbench.sweep.worker import Message, Outcome
 from workbench.tracking import Tracker
 
 _OUTCOMES: dict[str, Literal["finished", "failed", "killed"]] = {"FINISHED": "finished", "KILLED": "killed"}

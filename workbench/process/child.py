@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.sweep.channel import WHERE
-from workbench.sweep.spawner import Child, Fresh, Spawner, SpawnerGoneError
+from workbench.process.channel import WHERE
+from workbench.process.spawner import Child, Fresh, Spawner, SpawnerGoneError
 
 Message = dict[str, Any]
 PADDING = "WORKBENCH_PADDING"

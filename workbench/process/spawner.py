@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from workbench.places import IS_SHIPPED, PACKAGE
-from workbench.sweep.channel import CHANNEL, die_with_parent
+from workbench.process.channel import CHANNEL, die_with_parent
 
 MODULE = "workbench.run"
 PRELOADED = (
@@ -135,7 +135,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workbench.sweep.spawner", str(theirs.fileno()), *preloaded],
+                [sys.executable, "-m", "workbench.process.spawner", str(theirs.fileno()), *preloaded],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

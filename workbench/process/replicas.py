@@ -66,7 +66,7 @@ def number_in_cluster(training: Training) -> int | None:
 
 
 def meet(workers: int, number: int, timeout_s: float) -> None:
-    """Wait until all workers that `Workers` started are about to join; returns at once where it started none.
+    """Wait until all workers that `Replicas` started are about to join; returns at once where it started none.
 
     TensorFlow's own waiting stops all Python, and with it whoever would notice that a worker has ended.
     """
@@ -94,7 +94,7 @@ def refuse_cluster(trees: Iterable[Mapping[str, Any]]) -> None:
         raise ConfigError([Problem("training.strategy", strategy, remedy)])
 
 
-class Workers:
+class Replicas:
     """Worker processes 1, 2, ... on loopback around this process, which is 0; a context.
 
     Each is `python -m MODULE ARGUMENTS --worker` with a TF_CONFIG of its own. `fail(message, trace)` is called from

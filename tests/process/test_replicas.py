@@ -11,7 +11,7 @@ import pytest
 
 from workbench.config import ConfigError
 from workbench.config.training import Training
-from workbench.sweep.workers import TF_CONFIG, Workers, number_in_cluster, refuse_cluster, tf_config
+from workbench.process.replicas import TF_CONFIG, Replicas, number_in_cluster, refuse_cluster, tf_config
 
 TWO = Training(strategy="multi_worker", workers=2)
 WORKER = """
@@ -72,7 +72,7 @@ def module(tmp_path: Path, monkeypatch) -> str:
 
 def test_workers_have_the_cluster_and_end_with_the_context(module) -> None:
     failures: list[str] = []
-    with Workers([], 3, timeout_s=30, fail=lambda said, trace: failures.append(said), module=module):
+    with Replicas([], 3, timeout_s=30, fail=lambda said, trace: failures.append(said), module=module):
         told = json.loads(os.environ[TF_CONFIG])
         assert len(set(told["cluster"]["worker"])) == 3
         assert told["task"] == {"type": "worker", "index": 0}
@@ -81,7 +81,7 @@ def test_workers_have_the_cluster_and_end_with_the_context(module) -> None:
 
 
 def test_a_worker_that_fails_is_named_with_its_reason_and_log(module) -> None:
-    with Workers(["fail"], 2, timeout_s=30, fail=lambda said, trace: None, module=module) as workers:
+    with Replicas(["fail"], 2, timeout_s=30, fail=lambda said, trace: None, module=module) as workers:
         said, trace = workers.lost(wait_s=30)
     assert said == "worker 1 of 2 ended with exit code 1: no such file"
     assert trace == "--- worker 1\na line of its log"

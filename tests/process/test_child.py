@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.sweep import worker
-from workbench.sweep.channel import Channel
-from workbench.sweep.spawner import CREDENTIALS, ForkServer, Fresh, Spawner
-from workbench.sweep.worker import Message, Outcome, random_environment, run_child
+from workbench.process.channel import Channel
+from workbench.process.child import Message, Outcome, random_environment, run_child
+from workbench.process.spawner import CREDENTIALS, ForkServer, Fresh, Spawner
 
 CHILDREN = {
     "finishes": "channel.log(3, {'loss/step': 0.5}); channel.send('result', metrics={'loss/step': 1.0})",
@@ -30,7 +29,7 @@ CHILDREN = {
 }
 SCRIPT = """
 import os, signal, sys, time
-from workbench.sweep.channel import Channel
+from workbench.process.channel import Channel
 
 def main(arguments):
     channel = Channel()
@@ -42,7 +41,7 @@ if __name__ == "__main__":
 """
 
 
-ROOT = Path(worker.__file__).resolve().parents[2]
+ROOT = Path(child.__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["fresh", "fork"])
@@ -137,8 +136,8 @@ def test_a_child_ends_with_its_parent(tmp_path: Path, way: str) -> None:
     body = f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     (tmp_path / "child.py").write_text(SCRIPT.format(body=body))
     (tmp_path / "parent.py").write_text(
-        "import pathlib\nfrom workbench.sweep.spawner import Fresh, ForkServer\n"
-        "from workbench.sweep.worker import run_child\n"
+        "import pathlib\nfrom workbench.process.spawner import Fresh, ForkServer\n"
+        "from workbench.process.child import run_child\n"
         f"LOG = pathlib.Path({str(tmp_path / 'log')!r})\n"
         f"run_child([], output=LOG, on_message=print, spawner={way})\n"
     )
@@ -165,7 +164,7 @@ def test_without_a_listener_a_run_prints(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_the_environment_varies_in_size_and_fixes_hashing() -> None:
-    sizes = {len(random_environment()[worker.PADDING]) for _ in range(20)}
+    sizes = {len(random_environment()[child.PADDING]) for _ in range(20)}
     assert len(sizes) > 5
     assert random_environment()["PYTHONHASHSEED"] == "0"
 
@@ -175,6 +174,6 @@ def test_a_child_that_was_just_forked_and_leads_no_group_yet_is_ended(
     start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as unled:
-        unled.setattr("workbench.sweep.spawner._kill_group", lambda pid: None)
+        unled.setattr("workbench.process.spawner._kill_group", lambda pid: None)
         outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
     assert outcome.status == "timed_out"
