@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from workbench.process.channel import Channel
-from workbench.process.child import Message, Outcome, random_environment, run_child
+from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child
 from workbench.process.spawner import CREDENTIALS, ForkServer, Fresh, Spawner
 
 CHILDREN = {
@@ -41,7 +41,7 @@ if __name__ == "__main__":
 """
 
 
-ROOT = Path(child.__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["fresh", "fork"])
@@ -164,7 +164,7 @@ def test_without_a_listener_a_run_prints(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_the_environment_varies_in_size_and_fixes_hashing() -> None:
-    sizes = {len(random_environment()[child.PADDING]) for _ in range(20)}
+    sizes = {len(random_environment()[PADDING]) for _ in range(20)}
     assert len(sizes) > 5
     assert random_environment()["PYTHONHASHSEED"] == "0"
 
