@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from workbench.__main__ import main, terminal
-from workbench.record import METRICS
+from workbench.record import METRICS, TAGS
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
@@ -88,6 +88,8 @@ class TestSweep:
         assert set(children["params.device"]) <= {"cpu", "gpu"}
         recorded = {c.removeprefix("metrics.") for c in children if c.startswith("metrics.")}
         assert recorded - {"epoch"} <= set(METRICS)
+        tags = {c.removeprefix("tags.") for c in runs if c.startswith("tags.") and "mlflow" not in c}
+        assert {tag for tag in tags if tag not in TAGS and f"{tag.partition('.')[0]}." not in TAGS} == set()
         for name in ("speed/valid_tokens_per_s", "memory/peak_rss_mb", "loss/validation_per_token"):
             assert children[f"metrics.{name}"].notna().all()
 

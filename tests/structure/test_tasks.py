@@ -1,4 +1,4 @@
-"""CONTRIBUTING's six tasks: each table names the files that its example stands in, and no other code knows of it."""
+"""CONTRIBUTING's six tasks: each table names the files that its example stands in; no other code knows of it."""
 
 from __future__ import annotations
 

@@ -183,7 +183,8 @@ def test_a_single_run_that_diverges_says_so_and_ends_in_1(typed, tmp_path: Path)
     done = typed(*SMALL, *options, "optimizer.learning_rate=1e38")
     assert done.code == 1
     assert "diverged at step 2: its loss is nan" in done.said
-    (one,) = frame_of(Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs")).to_dict("records")
-    assert one["status"] == "FAILED"
-    assert np.isnan(one["metrics.loss/step"])
-    assert one["tags.workbench.error"] == "diverged at step 2: its loss is nan"
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (one,) = tracker.runs("runs")
+    assert one.status == "FAILED"
+    assert np.isnan(tracker.history(one.run_id, "loss/step")[-1][1])
+    assert one.error == "diverged at step 2: its loss is nan"

@@ -101,6 +101,7 @@ TAGS: dict[str, Tag] = {
     "device.": Tag("the devices that it ran on"),
     "git.": Tag("commit, branch and changes of the repositories that its code lies in"),
     "digest.": Tag("a hash of losses, final weights or order of examples, equal to the bit in equal runs"),
+    "memory.method": Tag("how its peak of memory was read"),
     "rnn.kernels": Tag("the ops that its RNN was computed by"),
     "data.": Tag("of the data: what of its source it left out, how it was held"),
 }
