@@ -32,7 +32,8 @@ from workbench.sweep.conduct import PrepareError
 from workbench.sweep.journal import RecordLostError
 from workbench.sweep.overrides import parsed, plain, swept
 from workbench.sweep.series import asked_series, run_series
-from workbench.sweep.start import run_one, run_sweep
+from workbench.sweep.start import run_one
+from workbench.sweep.sweep import run_sweep
 from workbench.tracking import TrackingError
 
 _HYDRA_SHOWS = (

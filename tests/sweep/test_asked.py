@@ -19,8 +19,8 @@ from workbench.config import ConfigError, flatten
 from workbench.sweep.compose import Composer
 from workbench.sweep.frozen import Typed, plan_json, read_plan
 from workbench.sweep.grid import expand, plan, require_asked
+from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_again, plan_sweep
-from workbench.sweep.resume import Earlier
 
 POOL: dict[str, list[Any]] = {
     "cell": ["lstm", "gru", "ugrnn"],
@@ -263,7 +263,7 @@ def test_a_sweep_that_is_resumed_by_its_id_has_its_frozen_values(monkeypatch: py
     monkeypatch.setenv("WHO", "me")
     _, _, planned = plan_sweep(compose, typed)
     frozen, said = read_plan(plan_json(planned, Typed.of(typed)))
-    earlier = Earlier("r", "s", "runs", frozen, said, {})
+    earlier = OwnRun("s", "runs", "r", frozen, said)
     for who in ("you", None):
         monkeypatch.setenv("WHO", who) if who else monkeypatch.delenv("WHO")
         config, _, again = plan_again(Composer(), earlier, ["workbench.resume=s", "workbench.time_limit_s=5"])

@@ -20,6 +20,7 @@ from workbench.sweep.devices import is_here, require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Changed, Ledger
+from workbench.sweep.own_run import OwnRun
 
 NONE = "training.device=gpu: TensorFlow sees no GPU; take training.device=cpu"
 
@@ -159,15 +160,10 @@ def test_where_a_launchers_workers_are() -> None:
 
 @pytest.mark.parametrize(("changed", "numbers"), [("keep", [2]), ("rerun", [1, 2])])
 def test_a_resumed_sweep_needs_the_devices_of_what_is_left_of_it(
-    monkeypatch: pytest.MonkeyPatch, job: Job, changed: str, numbers: list[int]
+    job: Job, changed: str, numbers: list[int]
 ) -> None:
     jobs = [replace(job, number=number) for number in range(3)]
     run = SimpleNamespace(attempt=1)
     stock = Ledger(todo=jobs[1:], changed=[Changed(jobs[1], run, "its data", is_unlike=False)])
-    monkeypatch.setattr(resume, "take_stock", lambda *_: stock)
-    assert [
-        one.number
-        for one in resume.left(
-            SimpleNamespace(), jobs, SimpleNamespace(), SimpleNamespace(), changed, pairs=True
-        )
-    ] == numbers
+    resume.decide(stock, OwnRun("s", "x"), changed, pairs=True)
+    assert [one.number for one in stock.todo] == numbers

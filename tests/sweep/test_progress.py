@@ -11,7 +11,7 @@ from workbench.process.child import Outcome
 from workbench.sweep.conduct import Ended
 from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
-from workbench.sweep.start import _say_failures
+from workbench.sweep.start import say_failures
 
 JOBS = [Job(number, "padding=batch", 1, 0, {}) for number in range(3)]
 KILLED = Outcome("killed", error="ended by SIGKILL", seconds=1.0)
@@ -43,7 +43,7 @@ def test_how_the_only_job_failed_is_said_once(trace: str, more: list[str]) -> No
     )
     with Watcher(console, 1) as watcher:
         watcher.ended(JOBS[0], failed)
-    _say_failures(console, [Ended(JOBS[0], "r", failed)])
+    say_failures(console, [Ended(JOBS[0], "r", failed)])
     lines = ["failed: padding=batch, block 1 (run r): no such file (under a limit)", *more]
     assert console.file.getvalue().splitlines() == lines
 

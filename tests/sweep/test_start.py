@@ -12,7 +12,7 @@ from workbench.claims import Claim, load
 from workbench.config import Config
 from workbench.places import claims_file
 from workbench.process.child import Outcome
-from workbench.sweep import start
+from workbench.sweep import sweep
 from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.grid import Job
 from workbench.tracking import Tracker, TrackingError
@@ -39,11 +39,11 @@ def test_the_command_that_judges_a_sweep_names_it_its_store_and_its_claims(tmp_p
     config = Config.of({**job.tree, "name": "mine"})
     claim = Claim("c", "", "ours", "speed/step_p50_ms", {}, {"value": 0}, "same", 1.1, "", file=str(tmp_path))
     words = "python -m workbench.report mine --sweep s --uri sqlite:///mlruns/mlflow.db"
-    assert start._judging(config, "s", None) == words
-    assert start._judging(config, "s", [claim]) == words, "its claims are no longer there"
+    assert sweep._judging(config, "s", None) == words
+    assert sweep._judging(config, "s", [claim]) == words, "its claims are no longer there"
     (tmp_path / "claims.yaml").touch()
     own = replace(claim, file=str(tmp_path / "claims.yaml"))
-    assert start._judging(config, "s", [own]) == f"{words} --claims {tmp_path / 'claims.yaml'}"
+    assert sweep._judging(config, "s", [own]) == f"{words} --claims {tmp_path / 'claims.yaml'}"
     known, claims = Config.of({**job.tree, "name": "padding_ablation"}), load(claims_file("padding_ablation"))
-    assert start._judging(known, "s", claims) == words.replace("mine", "padding_ablation")
-    assert "--claims" in start._judging(known, "s", [own])
+    assert sweep._judging(known, "s", claims) == words.replace("mine", "padding_ablation")
+    assert "--claims" in sweep._judging(known, "s", [own])

@@ -34,13 +34,14 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
     tracker.log(run, [(0, {"loss/train_objective": float("nan"), "data/batches": 3.0})])
     tracker.text(run, "hello", "note.txt")
     tracker.finish(run, "FINISHED")
-    runs = frame_of(tracker.runs("x", "s")).set_index("run_id")
-    assert runs.loc[run, "params.a.b"] == "null"
-    assert runs.loc[run, "params.c"] == "true"
-    assert runs.loc[run, "metrics.data/batches"] == 3.0
-    assert math.isnan(runs.loc[run, "metrics.loss/train_objective"]), "not a number is not absence"
-    assert runs.loc[run, "tags.mlflow.parentRunId"] == parent
-    assert runs.loc[run, "status"] == "FINISHED"
+    own, one = tracker.runs("x", "s")
+    assert (own.run_id, one.run_id, one.tags["mlflow.parentRunId"]) == (parent, run, parent)
+    assert one.params == {"a.b": "null", "c": "true"}
+    assert one.metrics == {"loss/step": 1 / 1500, "data/batches": 3.0}
+    assert one.status == "FINISHED"
+    assert 0 < one.start <= one.end
+    recorded = tracker._client.get_run(run).data.metrics
+    assert math.isnan(recorded["loss/train_objective"]), "not a number is not absence"
     assert tracker.read_text(run, "note.txt") == "hello"
     assert len(tracker._client.get_metric_history(run, "loss/step")) == 1500
 
@@ -53,9 +54,9 @@ def test_what_is_no_number_ranks_behind_all_numbers(tracker: Tracker, last: floa
         tracker.log(runs[name], [(step, {"loss/step": loss}) for step, loss in enumerate(curve)])
     for way, expected in (("ASC", ["low", "high", "diverged"]), ("DESC", ["high", "low", "diverged"])):
         found = tracker._client.search_runs([experiment], order_by=[f"metrics.`loss/step` {way}"])
-        assert [run.tags["mlflow.runName"] for run in found] == expected
+        assert [run.info.run_name for run in found] == expected
     below = tracker._client.search_runs([experiment], "metrics.`loss/step` < 100")
-    assert {run.tags["mlflow.runName"] for run in below} == {"low", "high"}
+    assert {run.info.run_name for run in below} == {"low", "high"}
     assert tracker.history(runs["diverged"], "loss/step")[0] == (0, 0.5), "the curve stays"
 
 

@@ -12,7 +12,7 @@ from workbench.places import claims_file
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import Grid, Plan, expand, matching_arm, plan
 from workbench.sweep.overrides import plain
-from workbench.sweep.resume import Earlier
+from workbench.sweep.own_run import OwnRun
 
 HOW = ("workbench", "tracking")
 """Sections that say how a sweep is run and recorded."""
@@ -27,19 +27,20 @@ def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, lis
 
 
 def plan_again(
-    compose: Composer, earlier: Earlier, overrides: Sequence[str]
+    compose: Composer, own: OwnRun, overrides: Sequence[str]
 ) -> tuple[Config, list[Claim] | None, Plan]:
     """A recorded sweep as it was frozen; only how it is run and recorded is today's.
 
     Nothing that it runs is composed again: what a file says today, what time it is and which variables are set
     bears on no job of it.
     """
-    how = compose.only(plain(compose.read([*earlier.typed.overrides, *overrides])), HOW)
-    jobs = [replace(job, tree={**job.tree, **how}) for job in earlier.plan.jobs]
+    assert own.plan is not None
+    how = compose.only(plain(compose.read([*own.typed.overrides, *overrides])), HOW)
+    jobs = [replace(job, tree={**job.tree, **how}) for job in own.plan.jobs]
     first = next(job for job in jobs if not job.repeat)
     names = [text.partition("=")[2] for text in overrides if text.startswith("name=")]
     config = Config.of({**first.tree, "name": names[-1] if names else first.tree["name"]})
-    return config, _claims(config), replace(earlier.plan, jobs=jobs)
+    return config, _claims(config), replace(own.plan, jobs=jobs)
 
 
 def _claims(config: Config) -> list[Claim] | None:

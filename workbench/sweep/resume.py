@@ -9,7 +9,7 @@ import fcntl
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from workbench.record.tags import (
 )
 from workbench.report import recorded
 from workbench.sweep.conduct import Conductor
-from workbench.sweep.frozen import NAME, Typed, read_plan
+from workbench.sweep.frozen import NAME, read_plan
 from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import is_of_another_host
 from workbench.sweep.ledger import (
@@ -42,30 +42,11 @@ from workbench.sweep.ledger import (
     ledger,
 )
 from workbench.sweep.origin import Origin
+from workbench.sweep.own_run import OwnRun
 from workbench.tracking import Tracker, TrackingError
 
-_OWN = ("sweep", "command", "planned_pairs", "scale", "claims_sha", "claims_commit", "claims_committed")
 
-
-@dataclass(frozen=True)
-class Earlier:
-    """A recorded sweep: its own run, its frozen grid, what was typed."""
-
-    run_id: str
-    sweep: str
-    experiment: str
-    plan: Plan
-    typed: Typed
-    tags: dict[str, str]
-
-    @property
-    def own_tags(self) -> dict[str, str]:
-        """The tags that each of its runs carries, as they were when it started."""
-        names = (f"workbench.{name}" for name in _OWN)
-        return {name: self.tags[name] for name in names if name in self.tags}
-
-
-def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None:
+def find(tracker: Tracker, experiment: str, asked: bool | str) -> OwnRun | None:
     """The sweep of an id, or the last one of an experiment; None where the experiment has none.
 
     Raises:
@@ -81,7 +62,8 @@ def find(tracker: Tracker, experiment: str, asked: bool | str) -> Earlier | None
         except (TrackingError, OSError, ValueError, KeyError, TypeError) as error:
             _require_nothing_run(tracker, run, error)
             continue  # ended before its grid was frozen
-        return Earlier(run.run_id, run.sweep, tracker.experiment_name(run), plan, typed, dict(run.tags))
+        name = tracker.experiment_name(run)
+        return OwnRun(run.sweep, name, run.run_id, plan, typed, dict(run.tags))
     if not by_id:
         return None
     last = [run.sweep for run in tracker.sweeps()[:5]]
@@ -119,42 +101,41 @@ def _require_nothing_run(tracker: Tracker, sweep: Run, error: Exception) -> None
 
 
 def reconcile(
-    earlier: Earlier, now: Plan, claims: Sequence[Claim] | None, changed: str, tracker: Tracker
+    own: OwnRun, now: Plan, claims: Sequence[Claim] | None, changed: str, tracker: Tracker | None
 ) -> tuple[Plan, list[Claim] | None, list[str]]:
     """The plan to go on with, the claims to judge by, and what is to be said of it.
 
-    Where nothing has changed that is the frozen grid, in its order; the data's place may be another.
+    Of a sweep that was not begun that is what is asked for. Where nothing has changed it is the frozen grid, in
+    its order; the data's place may be another.
 
     Raises:
         ConfigError: something has changed, and `changed` does not say what is to be done, or cannot be done.
     """
-    found = differences(earlier.plan, now)
+    if own.plan is None or tracker is None:
+        return now, list(claims) if claims else None, []
+    found = differences(own.plan, now)
     sha = claims_room.claims_sha(claims) if claims else ""
-    other_claims = sha != earlier.tags.get(CLAIMS_SHA, "")
+    other_claims = sha != own.tags.get(CLAIMS_SHA, "")
     if other_claims:
         found.append("claims: not the ones that were declared when the sweep started")
     if not found:
-        return _as_frozen(earlier.plan, now), list(claims) if claims else None, []
+        return _as_frozen(own.plan, now), list(claims) if claims else None, []
     if changed == "refuse":
         raise _refused(
-            earlier,
+            own,
             "is another sweep than what is asked for now",
             found,
             "keep goes on with the grid as it was planned; rerun takes the present one and runs again what it "
-            f"changes; python -m workbench -m workbench.resume={earlier.sweep}, and no more, goes on with it as it "
+            f"changes; python -m workbench -m workbench.resume={own.sweep}, and no more, goes on with it as it "
             "was frozen",
         )
     if changed == "keep":
-        kept = (
-            recorded.declared(tracker, earlier.experiment, tracker.get(earlier.run_id))
-            if other_claims
-            else claims
-        )
+        kept = recorded.declared(tracker, own.experiment, tracker.get(own.run_id)) if other_claims else claims
         said = [f"kept as it was planned, though changed since: {one}" for one in found]
-        return _as_frozen(earlier.plan, now), list(kept) if kept else None, said
+        return _as_frozen(own.plan, now), list(kept) if kept else None, said
     if other_claims or any(one.startswith("blocks:") for one in found):
         raise _refused(
-            earlier,
+            own,
             "has other claims or other blocks, and then it is another sweep (more pairs are never added to one)",
             found,
             "start a new one, or take workbench.changed=keep",
@@ -163,14 +144,15 @@ def reconcile(
 
 
 def take_stock(
-    earlier: Earlier,
+    own: OwnRun,
     jobs: Sequence[Job],
-    tracker: Tracker,
+    tracker: Tracker | None,
     origin: Origin,
     conductor: Conductor | None = None,
 ) -> Ledger:
     """What is done and what is to do; without a conductor the data is taken to be what it was."""
-    runs = [run for run in tracker.runs(earlier.experiment, earlier.sweep) if run.is_job]
+    found = tracker.runs(own.experiment, own.sweep) if tracker and own.is_begun else []
+    runs = [run for run in found if run.is_job]
     known = {run.job: run.fingerprint for run in runs}
     fingerprints = {
         job.number: conductor.fingerprint(job) if conductor else known.get(key_of(job), "") for job in jobs
@@ -178,7 +160,7 @@ def take_stock(
     return ledger(jobs, runs, fingerprints, origin.made_by)
 
 
-def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> list[str]:
+def decide(found: Ledger, own: OwnRun, changed: str, *, pairs: bool) -> list[str]:
     """Count finished runs that would be something else now as done or as to do; what is to be said of it.
 
     Where `pairs` are made of a block, one of unlike runs would be refused: of a block that is half done, what made
@@ -195,7 +177,7 @@ def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> lis
         arms = sorted({one.job.arm for one in found.changed})
         words.append(f"arms: {'; '.join(arms[:5])}{'; ...' if len(arms) > 5 else ''}")
         raise _refused(
-            earlier,
+            own,
             "has finished jobs that would now be something else",
             words,
             "keep counts them as they are and runs only the rest; rerun runs them again and sets their numbers "
@@ -221,18 +203,9 @@ def decide(found: Ledger, earlier: Earlier, changed: str, *, pairs: bool) -> lis
     return said
 
 
-def left(
-    earlier: Earlier, jobs: Sequence[Job], tracker: Tracker, origin: Origin, changed: str, *, pairs: bool
-) -> list[Job]:
-    """What is still to be run, as far as it is known before the data is prepared; raises as `decide` does."""
-    found = take_stock(earlier, jobs, tracker, origin)
-    decide(found, earlier, changed, pairs=pairs)
-    return found.todo
-
-
 def settle(
     found: Ledger,
-    earlier: Earlier,
+    own: OwnRun,
     conductor: Conductor,
     *,
     changed: str,
@@ -245,18 +218,18 @@ def settle(
         ConfigError: a run of the sweep is still open, and its process is not known to be gone.
     """
     tracker = conductor.tracker
-    for run_id in [earlier.run_id, *(run.run_id for run in found.open)]:
-        _close(tracker, run_id, earlier, take_over)
+    for run_id in filter(None, [own.run_id, *(run.run_id for run in found.open)]):
+        _close(tracker, run_id, own, take_over)
     for run_id in found.unsettled:
         conductor.tag_aside(run_id)
     for one in found.again:
         why, arm = f"{one.why} changed, and the job was run again", arm_tag(one.job.arm, ASIDE)
         tracker.tag(one.run.run_id, {REQUEUED: "true", SUPERSEDED: why, ARM: arm})
     if said and changed == "keep":
-        tracker.tag(earlier.run_id, {KEPT: "; ".join(said)[:4000]})
+        tracker.tag(own.run_id, {KEPT: "; ".join(said)[:4000]})
 
 
-def _close(tracker: Tracker, run_id: str, earlier: Earlier, take_over: bool) -> None:
+def _close(tracker: Tracker, run_id: str, own: OwnRun, take_over: bool) -> None:
     """Close a run of the sweep that is still open, if it may be."""
     run = tracker.get(run_id)
     if run.status != "RUNNING":
@@ -272,7 +245,7 @@ def _close(tracker: Tracker, run_id: str, earlier: Earlier, take_over: bool) -> 
                 f"its run {run_id} is still open and belongs to a process on {host}; wait for it, or, if that is "
                 "gone, take workbench.take_over=true"
             )
-        raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
+        raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
     tracker.tag(run_id, {ERROR: "taken over when the sweep was resumed"})
     tracker.finish(run_id, "KILLED")
 
@@ -308,12 +281,8 @@ def _as_frozen(planned: Plan, now: Plan) -> Plan:
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])
 
 
-def _refused(earlier: Earlier, what: str, found: Sequence[str], remedy: str) -> ConfigError:
+def _refused(own: OwnRun, what: str, found: Sequence[str], remedy: str) -> ConfigError:
     lines = "".join(f"\n  {one}" for one in found)
     return ConfigError(
-        [
-            Problem(
-                "workbench.resume", earlier.sweep, f"this sweep {what}:{lines}\n  workbench.changed: {remedy}"
-            )
-        ]
+        [Problem("workbench.resume", own.sweep, f"this sweep {what}:{lines}\n  workbench.changed: {remedy}")]
     )

@@ -19,7 +19,8 @@ from workbench.sweep.launch import Launch
 from workbench.sweep.listing import counted
 from workbench.sweep.overrides import plain
 from workbench.sweep.planning import plan_sweep
-from workbench.sweep.start import run_sweep, sweep_folder, tracker_of
+from workbench.sweep.start import sweep_folder, tracker_of
+from workbench.sweep.sweep import run_sweep
 from workbench.tracking import TrackingError
 
 _CHOICE = ("+experiment=", "experiment=", "++experiment=")

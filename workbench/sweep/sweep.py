@@ -1,0 +1,266 @@
+"""From overrides to a sweep and its verdicts: one road, for a new sweep as for one that goes on.
+
+A new sweep is one of which nothing is recorded: nothing is then to reconcile, nothing done, nothing to settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from workbench.claims import Claim
+from workbench.config import Config, ConfigError, Problem
+from workbench.places import claims_file
+from workbench.process.replicas import refuse_cluster
+from workbench.record import METRICS
+from workbench.record import tags as names
+from workbench.report import assemble
+from workbench.sweep import resume
+from workbench.sweep.compose import Composer
+from workbench.sweep.conduct import Conductor, Ended
+from workbench.sweep.devices import require_devices
+from workbench.sweep.frozen import Typed, is_how
+from workbench.sweep.grid import Plan, checked
+from workbench.sweep.launch import Launch
+from workbench.sweep.ledger import Ledger
+from workbench.sweep.listing import headline, list_jobs
+from workbench.sweep.origin import Origin
+from workbench.sweep.overrides import plain
+from workbench.sweep.own_run import OwnRun
+from workbench.sweep.planning import plan_again, plan_sweep
+from workbench.sweep.progress import Watcher
+from workbench.sweep.resume import sole
+from workbench.sweep.start import close_dead_runs, conductor_of, say_failures, sweep_folder, tracker_of
+from workbench.tracking import Tracker, TrackingError
+
+
+@dataclass
+class Asked:
+    """What a sweep is to do, all composed and checked, and what is recorded of it."""
+
+    config: Config
+    declared: list[Claim] | None
+    planned: Plan
+    typed: Typed
+    launch: Launch | None
+    by_block: bool
+    own: OwnRun
+    origin: Origin
+    tracker: Tracker | None
+    """None as long as nothing is recorded and nothing was started."""
+    said: list[str] = field(default_factory=list)
+
+    def stock(self, conductor: Conductor | None = None) -> Ledger:
+        """What is done and what is to do, as decided; what is to be said of it is added to `said`.
+
+        Raises:
+            ConfigError: what has finished would be something else now, and nobody said what is to be done.
+        """
+        found = resume.take_stock(self.own, self.planned.jobs, self.tracker, self.origin, conductor)
+        changed, pairs = self.config.workbench.changed, bool(self.declared)
+        for words in resume.decide(found, self.own, changed, pairs=pairs):
+            self.said += [words] if words not in self.said else []
+        return found
+
+
+def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
+    """A sweep: plan all, prepare the data, run each job, judge; 0, or 1 where a job failed.
+
+    Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
+    server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
+    """
+    asked = ask(compose, overrides)
+    if asked.config.workbench.dry_run:
+        known = asked.stock()
+        list_jobs(console, asked.planned, asked.declared, config=asked.config, known=known, said=asked.said)
+        return 0
+    folder = sweep_folder(asked.config.tracking.folder, asked.config.name, asked.own.sweep)
+    ended = _conduct(asked, folder, console)
+    failed = [one for one in ended if one.outcome.status != "finished"]
+    say_failures(console, failed)
+    if not_begun := len(asked.planned.jobs) - len(ended):
+        some, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
+        words = f"stopped at the first failure: {some} not run; workbench.resume=true runs {them}"
+        console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
+    return 1 if not _judge(asked, folder, console) or failed else 0
+
+
+def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
+    """Compose and check everything, and hold it against what is recorded; nothing is written.
+
+    Raises:
+        ConfigError, ClaimError: with every problem of it.
+    """
+    tree, wrong, _ = checked(compose, plain(compose.read(overrides)))
+    if wrong:
+        raise ConfigError(wrong)
+    own = _recorded(Config.of(tree))
+    if own and all(is_how(text) or text.startswith("name=") for text in overrides):
+        compose = _composer_of(own, compose)
+        config, declared, planned = plan_again(compose, own, overrides)
+        overrides = [*own.typed.overrides, *overrides]
+    else:
+        config, declared, planned = plan_sweep(compose, overrides)
+    launch = Launch.chosen(compose, plain(compose.read(overrides)))
+    by_block = launch is not None and _by_block(config, declared)
+    refuse_cluster(job.tree for job in planned.jobs)
+    if own and own.experiment != config.name:
+        remedy = (
+            f"this sweep is one of experiment {own.experiment!r}, not of {config.name!r}: type "
+            f"name={own.experiment}, or no more than the id"
+        )
+        raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
+    tracker = tracker_of(config) if own else None
+    own = own or OwnRun.new(config, planned, declared)
+    planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
+    origin = Origin.of((job.tree for job in planned.jobs), compose.folders)
+    typed = Typed.of(overrides, compose.folders)
+    return Asked(config, declared, planned, typed, launch, by_block, own, origin, tracker, said)
+
+
+def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
+    """Prepare the data and run what is to do, in the sweep's own run; how each job ended."""
+    config, own, planned, launch = asked.config, asked.own, asked.planned, asked.launch
+    asked.tracker = tracker_of(config)
+    with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
+        if config.workbench.resume and not own.is_begun:
+            watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
+        watcher.say(headline(planned, asked.declared))
+        conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
+        conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
+        close_dead_runs(conductor)
+        with closing(conductor):
+            if not launch or launch.is_here:
+                require_devices(asked.stock().todo, conductor)
+            conductor.prepare(planned.jobs)
+            known = asked.stock(conductor)
+            resume.settle(
+                known,
+                own,
+                conductor,
+                changed=config.workbench.changed,
+                take_over=config.workbench.take_over,
+                said=asked.said,
+            )
+            if own.is_begun:
+                watcher.resumed(job for job in planned.jobs if known.finished(job))
+                watcher.say("\n".join([_resumed(own, known, planned), *asked.said]))
+            conductor.parent = own.open(conductor, config, planned, asked.declared, asked.typed)
+            status = "KILLED"
+            try:
+                if launch:
+                    conductor.close()
+                    ended = launch.run(conductor, planned.jobs, config, known, by_block=asked.by_block)
+                else:
+                    ended = conductor.run_blocks(
+                        planned.jobs,
+                        requeue=config.sweep.requeue,
+                        fail_fast=config.workbench.fail_fast,
+                        known=known,
+                    )
+                status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
+            finally:
+                _finish(conductor, status)
+    return ended
+
+
+def _judge(asked: Asked, folder: Path, console: Console) -> bool:
+    """Judge the sweep from its record and show it; whether that could be done."""
+    config, sweep = asked.config, asked.own.sweep
+    assert asked.tracker is not None
+    try:
+        found = assemble.report(asked.tracker, config.name, sweep, asked.declared, folder / "report")
+        found.show(console, quiet=config.workbench.quiet)
+        if config.workbench.commit_results:
+            found.commit_results(config.name)
+    except (ValueError, ArithmeticError, TrackingError, OSError) as error:
+        state = "the jobs were run" if isinstance(error, TrackingError) else "the runs are recorded"
+        where = f"{folder / 'report'}: " if isinstance(error, OSError) and not error.filename else ""
+        console.print(
+            f"{state} (sweep {sweep}), but not judged: {where}{error}; once that is put right, "
+            f"`{_judging(config, sweep, asked.declared)}` judges them from the record and runs nothing",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return False
+    return True
+
+
+def _judging(config: Config, sweep_id: str, declared: list[Claim] | None) -> str:
+    """The command that judges this sweep from its record."""
+    words = ["python -m workbench.report", config.name, "--sweep", sweep_id, "--uri", config.tracking.uri]
+    claims = Path(declared[0].file) if declared else None
+    if claims and claims.is_file() and claims != claims_file(config.name):
+        words += ["--claims", str(claims)]
+    return " ".join(words)
+
+
+def _recorded(config: Config) -> OwnRun | None:
+    """The sweep that is to be resumed; None where none is, or where the experiment has none yet."""
+    asked = config.workbench.resume
+    if asked is False:
+        return None
+    try:
+        tracking = config.tracking
+        tracker = Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=False)
+    except TrackingError:
+        if asked is True:
+            return None  # a database that cannot be used at all is refused when the sweep starts
+        raise
+    return resume.find(tracker, config.name, asked)
+
+
+def _composer_of(own: OwnRun, typed: Composer) -> Composer:
+    """A composer on the folders that were typed now, else on those that the sweep was started with."""
+    try:
+        return typed if typed.folders else Composer(own.typed.config_folders)
+    except ConfigError as error:
+        folder = error.problems[0].value
+        remedy = (
+            f"it was started with --config-dir {folder}, which is no folder (seen from {Path.cwd()}); type "
+            "--config-dir with where it is now"
+        )
+        raise ConfigError([Problem("workbench.resume", own.sweep, remedy)]) from error
+
+
+def _resumed(own: OwnRun, known: Ledger, planned: Plan) -> str:
+    done = [run for job in planned.jobs if (run := known.finished(job))]
+    diverged = sum(bool(run.diverged) for run in done)
+    more = f", {diverged} diverged, which would only come again" if diverged else ""
+    count = len(done) - diverged
+    if not known.todo:
+        plural = "" if count == 1 else "s"
+        return f"sweep {own.sweep} is complete: {count} job{plural} had finished{more}; it is judged again"
+    return f"sweep {own.sweep} goes on: {count} of {len(planned.jobs)} jobs had finished{more}"
+
+
+def _finish(conductor: Conductor, status: str) -> None:
+    """Close the sweep's own run; a server that is gone by now does not hide how the jobs ended."""
+    assert conductor.parent is not None
+    try:
+        conductor.tracker.finish(conductor.parent, status)
+    except TrackingError as error:
+        conductor.watcher.say(f"the sweep's own run could not be closed: {error}")
+
+
+def _by_block(config: Config, declared: list[Claim] | None) -> bool:
+    """Whether a launcher's task is a whole block: its arms then share a host and keep their order."""
+    asked, requeue = config.workbench.launch, config.sweep.requeue
+    timed = [claim.name for claim in declared or () if METRICS[claim.metric].noisy]
+    if asked == "job" and (timed or requeue):
+        why = (
+            f"claim {timed[0]} compares what is measured"
+            if timed
+            else f"sweep.requeue={requeue} judges blocks"
+        )
+        remedy = (
+            f"{why}, and the arms of a block must then run on one host, in their order; take block or auto"
+        )
+        raise ConfigError([Problem("workbench.launch", "job", remedy)])
+    return asked == "block" or (asked == "auto" and bool(declared or requeue))
