@@ -148,7 +148,7 @@ def published(runs: pd.DataFrame) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
     hidden = (
         *("artifact_uri", "experiment_id", "params.data.path", "tags.mlflow."),
-        *("tags.workbench.command", "tags.workbench.owner"),
+        *("tags.workbench.command", "tags.workbench.files", "tags.workbench.owner"),
     )
     kept = runs[sorted(column for column in map(str, runs.columns) if not column.startswith(hidden))]
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
