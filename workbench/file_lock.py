@@ -61,13 +61,15 @@ def give_back(handle: Handle) -> None:
 
 def _file_system(path: Path) -> str:
     """A path's file system in words."""
-    try:
-        mounts = {one.mountpoint: one.fstype for one in psutil.disk_partitions(all=True)}
-    except OSError:
-        return "its file system"
-    real = os.path.realpath(path)
+    mounts, real = _mounts(), os.path.realpath(path)
     over = [one for one in mounts if os.path.commonpath((one, real)) == one]
-    if not over:
-        return "its file system"
-    mount = max(over, key=len)
-    return f"its file system ({mounts[mount]} at {mount})"
+    mount = max(over, key=len, default="")
+    return f"its file system ({mounts[mount]} at {mount})" if mount else "its file system"
+
+
+def _mounts() -> dict[str, str]:
+    """The kinds of the file systems that are mounted, by where."""
+    try:
+        return {one.mountpoint: one.fstype for one in psutil.disk_partitions(all=True)}
+    except OSError:
+        return {}

@@ -25,12 +25,19 @@ class Turns:
         # who waits to be alone holds the gate: nobody who begins can then get in before
         self._gate = open(self._path.with_suffix(".gate"), "w")
         self._running = open(self._path, "w")
-        self._take(shared=True)
+        try:
+            self._take(shared=True)
+        except OSError:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for lock in (self._running, self._gate):
             if lock is not None:
                 lock.close()
