@@ -137,6 +137,8 @@ class Artifacts:
         except (MlflowException, OSError) as error:
             is_missing = Path(where).is_absolute() and not (Path(where) / name).exists()
             why = "there is no such file" if is_missing else str(error)
+            if is_missing and not Path(where).exists():
+                why = "that folder is not there; bring it back, or what it had from a copy"
             raise TrackingError(f"{name} of run {run_id}, looked for in {where}: {why}") from error
 
     def _store(self, uri: str) -> Any:

@@ -67,7 +67,7 @@ class Tracker:
             raise TrackingError(
                 f"tracking.uri={uri}: there is no database {self._database}; run something first"
             )
-        self.artifacts = Path(artifacts).absolute() if artifacts else None
+        self.artifacts = _folder(artifacts) if artifacts else None
         if self._database:
             with explained(self.uri):
                 _initialise(self._database, self.uri, wal)
@@ -355,7 +355,7 @@ def _all_pages(search: Callable[..., Any]) -> list[Any]:
 def _resolved(uri: str) -> tuple[str, Path | None]:
     """The URI with an absolute path where it names a SQLite file, and that file."""
     if uri.startswith(_SQLITE):
-        path = Path(uri[len(_SQLITE) :]).resolve()
+        path = _sqlite_file(uri[len(_SQLITE) :])
         return f"{_SQLITE}{path}", path
     if re.fullmatch(r"https?|(postgresql|mysql|mssql)(\+\w+)?", urlparse(uri).scheme):
         return uri, None
@@ -363,6 +363,33 @@ def _resolved(uri: str) -> tuple[str, Path | None]:
         f"tracking.uri={without_passwords(uri)}: must be sqlite:///FILE, an http(s) address of a server, or the "
         "URI of a PostgreSQL, MySQL or SQL Server database"
     )
+
+
+def _sqlite_file(named: str) -> Path:
+    path = Path(named).expanduser().resolve()
+    why = ""
+    if named in ("", ":memory:"):
+        why = "names no file, and nothing would be kept; name one"
+    elif re.search("[?%]", named + str(path)):
+        # MLflow opens what they stand for, and makes a folder of the name as it is written
+        why = (
+            f"{path}: MLflow takes ? and % in a SQLite address as signs of its own; give the path as it is, "
+            "without options, in a folder whose name has neither"
+        )
+    elif path.is_dir():
+        why = f"{path} is a folder; name a file in it"
+    if why:
+        raise TrackingError(f"tracking.uri={_SQLITE}{named}: {why}")
+    return path
+
+
+def _folder(artifacts: str) -> Path:
+    if re.match(r"[A-Za-z][\w+.-]+:", artifacts):
+        raise TrackingError(
+            f"tracking.artifacts={artifacts}: must be a folder, as a path; artifacts in a bucket go through a "
+            "server (tracking=server)"
+        )
+    return Path(artifacts).expanduser().absolute()
 
 
 def _initialise(file: Path, uri: str, wal: bool) -> None:
