@@ -6,6 +6,7 @@ two processes that make one at once destroy it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -202,7 +203,8 @@ class Tracker:
             with self._reached(), self._artifacts.writing(run_id) as store:
                 yield store
         except OSError as error:
-            raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}") from error
+            full = "; make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}{full}") from error
 
     def finish(self, run_id: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
