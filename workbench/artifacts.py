@@ -1,100 +1,145 @@
-"""Where an experiment's artifacts lie: what its record says, held against what is configured.
-
-MLflow records the place once, absolute. A project that was copied or moved would go on writing into the old one.
-"""
+"""The files of runs: written where is configured, found where they are, and listed in the record."""
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from typing import Any
 
-from workbench.database import TrackingError
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
+
+from workbench.artifact_places import (
+    PLACE,
+    Asked,
+    Place,
+    as_tag,
+    files_in,
+    from_record,
+    local,
+    make,
+    way,
+)
+from workbench.database import TrackingError, rewrite_location
+from workbench.record.tags import FILES
+
+Lock = Callable[[], AbstractContextManager[None]]
 
 
-def local(uri: str) -> Path | None:
-    """The folder that an artifact location names; None where it is not on a disk (s3, a server's own).
+class Artifacts:
+    """The artifacts of a database's runs.
 
-    >>> local("file:///a%20b/c"), local("/a b/c"), local("s3://bucket/c")
-    (PosixPath('/a b/c'), PosixPath('/a b/c'), None)
+    Args:
+        client: MLflow's.
+        asked: what is configured.
+        runs: every run of an experiment, by its id, also those that were deleted.
+        lock: under which the record of an experiment's place is changed.
+        may_move: whether it may be changed. What only reads takes the place that it finds, and changes nothing.
     """
-    address = urlparse(uri)
-    if address.scheme == "file":
-        return Path(unquote(address.path))
-    return None if address.scheme else Path(uri)
 
+    def __init__(
+        self,
+        client: MlflowClient,
+        asked: Asked,
+        *,
+        runs: Callable[[str], list[Any]],
+        lock: Lock,
+        may_move: bool,
+    ) -> None:
+        self._client, self._asked, self._runs, self._lock = client, asked, runs, lock
+        self._may_move = may_move
+        self._places: dict[str, Place] = {}
 
-def below(artifacts: Path, name: str) -> Path:
-    """The folder of an experiment below the configured one.
+    def settle(self, experiment: Any) -> None:
+        """Hold an experiment's place against what is configured before anything is written.
 
-    Raises:
-        TrackingError: its name leads out of it.
-    """
-    folder = artifacts / name
-    if not folder.resolve().is_relative_to(artifacts.resolve()) or folder.resolve() == artifacts.resolve():
-        raise TrackingError(f"name={name}: its artifacts would lie outside of tracking.artifacts={artifacts}")
-    return folder
+        Of a project that was copied or moved whole the record is put right.
 
-
-def make(folder: Path, artifacts: Path) -> None:
-    """Make a folder and write into it once.
-
-    Raises:
-        TrackingError: that cannot be done.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise TrackingError(
-            f"tracking.artifacts={artifacts}: cannot write into {folder} ({error.strerror}); give a place "
-            "that can be written"
-        ) from error
-
-
-@dataclass(frozen=True)
-class Places:
-    """Which of an experiment's runs have artifacts at the place of the record, and at the configured one."""
-
-    old: Path
-    new: Path
-    runs: frozenset[str]
-
-    @property
-    def is_one(self) -> bool:
-        """Whether both are one folder, by links too."""
-        return self.old.resolve() == self.new.resolve()
-
-    def at(self, folder: Path) -> frozenset[str]:
-        """The runs that have a folder there."""
-        try:
-            return self.runs & {path.name for path in folder.iterdir()}
-        except OSError:
-            return frozenset()
-
-    @property
-    def may_move(self) -> bool:
-        """Whether the record may name the new place: it has all that the old one has, and does not only seem empty.
-
-        Where the old place is gone, it may be a disk that is not there now: the new one must then have some.
+        Raises:
+            TrackingError: what is written would go elsewhere than configured, or to a place that is gone.
         """
-        old, new = self.at(self.old), self.at(self.new)
-        return old <= new and bool(new or not self.runs or self.old.is_dir())
+        place = self._decide(experiment)
+        if place.refusal:
+            raise TrackingError(place.refusal)
+        if place.says:
+            print(place.says, file=sys.stderr)
+        if place.folder is None:
+            return
+        if self._asked.artifacts:
+            make(place.folder, self._asked.artifacts)
+        if self._may_move:
+            self._record(experiment, place)
 
-    def refusal(self, name: str) -> str:
-        """Why not, and what to do."""
-        lost = self.at(self.old) - self.at(self.new)
-        there = f"{len(lost)} of its runs have theirs there and not here" if lost else "that is not there now"
-        remedy = (
-            f"copy them (`mkdir -p {self.new} && cp -rn {self.old}/. {self.new}/`) and type the same again, or "
-            f"take tracking.artifacts={self.old.parent if self.old.name == name else 'null'}"
-            if lost
-            else f"bring {self.old} back, or copy its content to {self.new}"
-        )
-        asked = self.new.parent if self.new.name == name else self.new
-        return (
-            f"tracking.artifacts={asked}: experiment {name!r} keeps "
-            f"its artifacts in {self.old}: {there}; {remedy}, or give another name=..."
-        )
+    def _record(self, experiment: Any, place: Place) -> None:
+        assert place.folder is not None
+        if place.moves:
+            new = place.folder.as_uri()
+            with self._lock():
+                rewrite_location(self._asked.uri, experiment.experiment_id, place.location, new)
+            print(
+                f"experiment {experiment.name!r}: its artifacts lie in {place.folder}, and no longer in "
+                f"{local(place.location)}: the record says so now",
+                file=sys.stderr,
+            )
+            place = self._places[experiment.experiment_id] = Place(new, place.folder)
+        database = self._asked.database
+        if database and (told := way(place.location, database)) != experiment.tags.get(PLACE):
+            self._client.set_experiment_tag(experiment.experiment_id, PLACE, told)
+
+    def _decide(self, experiment: Any) -> Place:
+        def record() -> dict[str, Any]:
+            return {run.info.run_id: from_record(run) for run in self._runs(experiment.experiment_id)}
+
+        place = self._places[experiment.experiment_id] = self._asked.place(experiment, record)
+        return place
+
+    def _place(self, run: Any) -> Place:
+        """The place of a run's experiment; it may have been moved since it was looked at."""
+        known = self._places.get(run.info.experiment_id)
+        if known and str(run.info.artifact_uri).startswith(f"{known.location}/"):
+            return known
+        return self._decide(self._client.get_experiment(run.info.experiment_id))
+
+    @contextmanager
+    def writing(self, run_id: str) -> Iterator[Any]:
+        """Where a run's artifacts are written, as a store of MLflow's; afterwards the record lists them.
+
+        Raises:
+            TrackingError: they would go to a place that is gone.
+        """
+        run = self._client.get_run(run_id)
+        place = self._place(run)
+        if place.refusal:
+            raise TrackingError(place.refusal)
+        uri = place.of_run(run.info.artifact_uri)
+        yield self._store(uri)
+        if folder := local(uri):
+            self._client.set_tag(run_id, FILES, as_tag(files_in(folder)))
+
+    def reading(self, run_id: str) -> tuple[Any, str]:
+        """Where a run's artifacts are read, as a store of MLflow's, and in words."""
+        run = self._client.get_run(run_id)
+        uri = self._place(run).of_run(run.info.artifact_uri)
+        return self._store(uri), str(local(uri) or uri)
+
+    def read_text(self, run_id: str, name: str) -> str:
+        """An artifact of a run, as text.
+
+        Raises:
+            TrackingError: it cannot be read; it says where it was looked for.
+        """
+        store, where = self.reading(run_id)
+        try:
+            return Path(store.download_artifacts(name)).read_text()
+        except (MlflowException, OSError) as error:
+            is_missing = Path(where).is_absolute() and not (Path(where) / name).exists()
+            why = "there is no such file" if is_missing else str(error)
+            if is_missing and not Path(where).exists():
+                why = "that folder is not there; bring it back, or what it had from a copy"
+            raise TrackingError(f"{name} of run {run_id}, looked for in {where}: {why}") from error
+
+    def _store(self, uri: str) -> Any:
+        return get_artifact_repository(uri, tracking_uri=self._asked.uri)

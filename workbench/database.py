@@ -1,12 +1,15 @@
-"""MLflow's SQLite file: its lock, its journal, and where it says that artifacts lie."""
+"""MLflow's database: a SQLite file's lock and journal, and where it says that artifacts lie."""
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, text
+
+from workbench import file_lock
 
 _NEXT = "put tracking.uri on a local disk, or run a server there (tracking=server)"
 
@@ -16,21 +19,18 @@ class TrackingError(RuntimeError):
 
 
 @contextmanager
-def file_lock(database: Path) -> Iterator[None]:
+def lock(database: Path) -> Iterator[None]:
     """Be the only process that makes the database or changes it as a whole."""
-    try:
-        handle = open(database.with_name(database.name + ".lock"), "w")  # noqa: SIM115 closed below
-    except OSError as error:
-        raise TrackingError(
-            f"tracking.uri: cannot write beside {database} ({error.strerror}); give a place that can be written"
-        ) from error
-    with handle:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.enter_context(file_lock.held(database.with_name(f"{database.name}.lock")))
+        except file_lock.NoLocksError as error:
+            raise TrackingError(
+                f"tracking.uri: {error}; without locks two processes would destroy {database}: {_NEXT}"
+            ) from error
         except OSError as error:
             raise TrackingError(
-                f"tracking.uri: the file system of {database} has no file locks ({error.strerror}), and without "
-                f"them two processes would destroy it; {_NEXT}"
+                f"tracking.uri: cannot write beside {database} ({error.strerror}); give a place that can be written"
             ) from error
         yield
 
@@ -98,24 +98,32 @@ def explain_wal(database: Path) -> str:
     )
 
 
-def read_only(database: Path) -> str:
-    """Why the file cannot be written; empty where it can."""
-    with suppress(FileNotFoundError):
-        try:
-            database.open("r+b").close()
-        except OSError as error:
-            return str(error.strerror)
-    return ""
+def require_writable(database: Path) -> None:
+    """Raise TrackingError where the file cannot be written."""
+    try:
+        database.open("r+b").close()
+    except OSError as error:
+        raise TrackingError(
+            f"tracking.uri: {database} cannot be written ({error.strerror}); make it writable, or copy its "
+            "folder to where it can be"
+        ) from error
 
 
-def rewrite_location(database: Path, experiment: str, old: str, new: str) -> None:
-    """Say of an experiment, by its id, and of its runs that their artifacts lie at another URI; under the lock."""
-    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+def rewrite_location(uri: str, experiment: str, old: str, new: str) -> None:
+    """Say of an experiment, by its id, and of its runs that their artifacts lie at another URI; all or nothing."""
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.begin() as connection:
         connection.execute(
-            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, int(experiment))
+            text("UPDATE experiments SET artifact_location = :new WHERE experiment_id = :id"),
+            {"new": new, "id": int(experiment)},
         )
-        connection.execute(
-            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? AND "
-            "substr(artifact_uri, 1, ?) = ?",
-            (new, len(old) + 1, int(experiment), len(old) + 1, f"{old}/"),
+        runs = connection.execute(
+            text("SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = :id"), {"id": int(experiment)}
         )
+        moved = [
+            {"run": run, "uri": new + place.removeprefix(old)}
+            for run, place in runs
+            if place.startswith(f"{old}/")
+        ]
+        if moved:
+            connection.execute(text("UPDATE runs SET artifact_uri = :uri WHERE run_uuid = :run"), moved)

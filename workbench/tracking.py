@@ -6,18 +6,19 @@ two processes that make one at once destroy it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
 import re
-import shlex
 import socket
 import sqlite3
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -31,24 +32,30 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from workbench import artifacts as places
-from workbench import database as files
+from workbench import database
+from workbench.artifact_places import Asked, below, make
+from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 from workbench.record import Run
-from workbench.record.tags import ERROR, KIND, PARENT, SWEEP
+from workbench.record.tags import ERROR, FILES, KIND, PARENT, SWEEP
+from workbench.store_errors import explained, mlflow_command
 
 _SQLITE = "sqlite:///"
 _LONGEST_PARAM = 6000
 _BATCH = 900
 _PAGE = 1000
-_DELETED = re.compile(r"The run (\w+) must be in the 'active' state")
-_POINTER = re.compile(r"\(Background on this error at: \S+\)")
-"""SQLAlchemy's, to a page that says nothing of what happened here."""
 
 
 class Tracker:
     """Writes runs to one tracking server or database, and reads them back.
+
+    Args:
+        uri: of the server or database.
+        artifacts: the folder below which artifacts lie; None: where the record has them.
+        wal: whether a new SQLite database keeps a write-ahead log; false also switches an old one back.
+        create: make a database that is not there, and move the record of artifacts to where they are. What only
+            reads does neither.
 
     Raises:
         TrackingError: nothing answers at the address, or the database is of another MLflow version.
@@ -62,87 +69,54 @@ class Tracker:
             raise TrackingError(
                 f"tracking.uri={uri}: there is no database {self._database}; run something first"
             )
-        self._artifacts = Path(artifacts).absolute() if artifacts else None
-        self._looked_at: set[str] = set()
+        self.artifacts = _folder(artifacts) if artifacts else None
         if self._database:
-            with _explained(self.uri):
+            with explained(self.uri):
                 _initialise(self._database, self.uri, wal)
         else:
             _answers(self.uri)
         self._opened = _same_file(self._database) if self._database else None
         _quiet()
         mlflow.set_tracking_uri(self.uri)
-        with _explained(self.uri):
+        with explained(self.uri):
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
+        self._artifacts = Artifacts(
+            self._client,
+            Asked(self.uri, self.artifacts, self._database),
+            runs=lambda experiment: self._found([experiment], "", view=ViewType.ALL),
+            lock=self._lock,
+            may_move=create,
+        )
 
     def experiment(self, name: str) -> str:
-        """The id of an experiment, made where it is not there."""
-        with self._reached(), self._lock():
-            found = self._client.get_experiment_by_name(name)
-            if found is not None:
-                if found.lifecycle_stage == "deleted":
-                    raise TrackingError(
-                        f"tracking.uri={without_passwords(self.uri)}: {self._restore(found)}, or give "
-                        "another name=..."
-                    )
-                self._at_home(found, writes=True)
-                return found.experiment_id
-            folder = None
-            if self._artifacts:
-                wanted = places.below(self._artifacts, name)
-                places.make(wanted, self._artifacts)
-                folder = wanted.as_uri()
-            return self._client.create_experiment(name, artifact_location=folder)
-
-    def _at_home(self, found: Any, *, writes: bool = False) -> None:
-        """Hold an experiment's artifact location against the configured place; under the lock.
-
-        A project that was copied or moved has the runs' artifacts in the configured place: the record is put right.
+        """The id of an experiment, made where it is not there; its artifacts can be written where is configured.
 
         Raises:
-            TrackingError: what is written would go elsewhere than configured (only where `writes`).
+            TrackingError: they cannot, or the experiment was deleted.
         """
-        name, location = found.name, found.artifact_location
-        old = places.local(location)
-        if self._database is None:
-            self._say_whose(name, location, old)
-            return
-        base = self._artifacts or self._database.parent / "artifacts"
-        new = places.below(base, name)
-        if old is None:
-            if writes and self._artifacts:
+        with self._reached():
+            found = self._client.get_experiment_by_name(name) or self._new_experiment(name)
+            if found.lifecycle_stage == "deleted":
                 raise TrackingError(
-                    f"tracking.artifacts={base}: experiment {name!r} keeps its artifacts at {location}; "
-                    "tracking.artifacts=null leaves them there, or give another name=..."
+                    f"tracking.uri={without_passwords(self.uri)}: {self._restore(found)}, or give "
+                    "another name=..."
                 )
-            return
-        runs = frozenset(run.run_id for run in self._search([found.experiment_id], "", every=True))
-        both = places.Places(old, new, runs)
-        if both.is_one:
-            pass
-        elif both.may_move and (self._artifacts or both.at(new)):
-            places.make(new, base)
-            files.rewrite_location(self._database, found.experiment_id, location, new.as_uri())
-            print(
-                f"experiment {name!r}: its artifacts lie in {new}, and no longer in {old}: the record says so now",
-                file=sys.stderr,
-            )
-        elif writes and self._artifacts:
-            raise TrackingError(both.refusal(name))
-        else:
-            new = old
-        if writes and self._artifacts:
-            places.make(new, base)
+            self._artifacts.settle(found)
+        return str(found.experiment_id)
 
-    def _say_whose(self, name: str, location: str, old: Path | None) -> None:
-        """A server's experiments lie where the server has them, whatever is configured here."""
-        if self._artifacts and old != self._artifacts / name:
-            print(
-                f"tracking.artifacts={self._artifacts} does nothing here: the server keeps the artifacts of "
-                f"experiment {name!r} at {location}",
-                file=sys.stderr,
-            )
+    def _new_experiment(self, name: str) -> Any:
+        folder = None
+        if self.artifacts:
+            folder = below(self.artifacts, name)
+            make(folder, self.artifacts)
+        try:
+            with self._lock():
+                self._client.create_experiment(name, artifact_location=folder.as_uri() if folder else None)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process, since we looked
+                raise
+        return self._client.get_experiment_by_name(name)
 
     def start(
         self,
@@ -164,7 +138,7 @@ class Tracker:
         kind = {key: value for key, value in tags.items() if key == KIND}
         others = {key: value for key, value in tags.items() if key != KIND}
         with self._reached():
-            run = self._client.create_run(experiment, tags={**own, **others}, run_name=name)
+            run = self._client.create_run(experiment, tags={FILES: "{}", **own, **others}, run_name=name)
         run_id = str(run.info.run_id)
         try:
             self.params(run_id, params)
@@ -210,25 +184,28 @@ class Tracker:
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or all files of a folder."""
-        with self._kept(run_id):
+        with self._kept(run_id) as store:
             if path.is_dir():
-                self._client.log_artifacts(run_id, str(path), folder)
+                store.log_artifacts(str(path), folder)
             else:
-                self._client.log_artifact(run_id, str(path), folder)
+                store.log_artifact(str(path), folder)
 
     def text(self, run_id: str, text: str, name: str) -> None:
         """Keep a text as an artifact."""
-        with self._kept(run_id):
-            self._client.log_text(run_id, text, name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(text)
+            self.artifact(run_id, path)
 
     @contextmanager
-    def _kept(self, run_id: str) -> Iterator[None]:
+    def _kept(self, run_id: str) -> Iterator[Any]:
         """An artifact that cannot be kept is an error of the store, which names the place."""
         try:
-            with self._reached():
-                yield
+            with self._reached(), self._artifacts.writing(run_id) as store:
+                yield store
         except OSError as error:
-            raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}") from error
+            full = "; make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}{full}") from error
 
     def finish(self, run_id: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
@@ -266,7 +243,7 @@ class Tracker:
 
     def mlflow(self, words: str) -> str:
         """A command of MLflow's for this store, to be typed."""
-        return f"`MLFLOW_TRACKING_URI={shlex.quote(without_passwords(self.uri))} mlflow {words}`"
+        return mlflow_command(self.uri, words)
 
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
@@ -288,11 +265,8 @@ class Tracker:
 
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
-        return _typed(self._recorded(run_id))
-
-    def _recorded(self, run_id: str) -> MlflowRun:
         with self._reached():
-            return self._client.get_run(run_id)
+            return _typed(self._client.get_run(run_id))
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Every (step, value) that was logged of a metric, by step."""
@@ -302,33 +276,14 @@ class Tracker:
 
     def files(self, run_id: str, folder: str | None = None) -> list[str]:
         """The names of a run's artifacts in a folder, or of those in none."""
-        self._look(run_id)
         with self._reached():
-            return [Path(one.path).name for one in self._client.list_artifacts(run_id, folder)]
+            store, _ = self._artifacts.reading(run_id)
+            return [Path(one.path).name for one in store.list_artifacts(folder)]
 
     def read_text(self, run_id: str, name: str) -> str:
         """An artifact of a run, as text."""
-        uri = self._look(run_id)
-        try:
-            with self._reached():
-                path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)
-            return Path(path).read_text()
-        except (TrackingError, OSError) as error:
-            folder = places.local(uri)
-            missing = folder is not None and not (folder / name).exists()
-            why = "there is no such file" if missing else str(error)
-            raise TrackingError(f"{name} of run {run_id}, looked for in {folder or uri}: {why}") from error
-
-    def _look(self, run_id: str) -> str:
-        """Where a run's artifacts lie, once the record of its experiment has been held against the places."""
-        run = self._recorded(run_id)
-        experiment = run.info.experiment_id
-        if experiment not in self._looked_at:
-            with self._reached(), self._lock():
-                self._at_home(self._client.get_experiment(experiment))
-            self._looked_at.add(experiment)
-            run = self._recorded(run_id)
-        return str(run.info.artifact_uri)
+        with self._reached():
+            return self._artifacts.read_text(run_id, name)
 
     def _experiments(self, name: str | None = None, *, deleted: bool = False) -> list[str]:
         """The ids of all experiments, or of the one of a name, where it is there."""
@@ -346,21 +301,22 @@ class Tracker:
         clause: str,
         order: str = "ASC",
         view: int = ViewType.ACTIVE_ONLY,
-        *,
-        every: bool = False,
     ) -> list[Run]:
-        """All runs of these experiments that the clause takes, by their start; with `every` also the deleted."""
+        """All runs of these experiments that the clause takes, by their start."""
+        return [_typed(run) for run in self._found(experiments, clause, order, view)]
+
+    def _found(
+        self, experiments: Sequence[str], clause: str, order: str = "ASC", view: int = ViewType.ACTIVE_ONLY
+    ) -> list[MlflowRun]:
         by = [f"attributes.start_time {order}"]
-        view = ViewType.ALL if every else view
         if not experiments:
             return []
         with self._reached():
-            found = _all_pages(
+            return _all_pages(
                 lambda **page: self._client.search_runs(
                     list(experiments), clause, run_view_type=view, order_by=by, **page
                 )
             )
-        return [_typed(run) for run in found]
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -370,15 +326,12 @@ class Tracker:
                 f"tracking.uri={self.uri}: {self._database} is no longer the file that was opened: it was moved, "
                 "deleted or replaced; put it back: a sweep then goes on with workbench.resume=true"
             )
-        with _explained(self.uri):
+        with explained(self.uri):
             yield
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        if self._database is None:
-            yield
-            return
-        with files.file_lock(self._database):
+        with database.lock(self._database) if self._database else nullcontext():
             yield
 
 
@@ -412,7 +365,7 @@ def _typed(run: MlflowRun) -> Run:
 def _resolved(uri: str) -> tuple[str, Path | None]:
     """The URI with an absolute path where it names a SQLite file, and that file."""
     if uri.startswith(_SQLITE):
-        path = Path(uri[len(_SQLITE) :]).resolve()
+        path = _sqlite_file(uri[len(_SQLITE) :])
         return f"{_SQLITE}{path}", path
     if re.fullmatch(r"https?|(postgresql|mysql|mssql)(\+\w+)?", urlparse(uri).scheme):
         return uri, None
@@ -422,50 +375,76 @@ def _resolved(uri: str) -> tuple[str, Path | None]:
     )
 
 
-def _initialise(database: Path, uri: str, wal: bool) -> None:
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+def _sqlite_file(named: str) -> Path:
+    path = Path(named).expanduser().resolve()
+    why = ""
+    if named in ("", ":memory:"):
+        why = "names no file, and nothing would be kept; name one"
+    elif re.search("[?%]", named + str(path)):
+        # MLflow opens what they stand for, and makes a folder of the name as it is written
+        why = (
+            f"{path}: MLflow takes ? and % in a SQLite address as signs of its own; give the path as it is, "
+            "without options, in a folder whose name has neither"
+        )
+    elif path.is_dir():
+        why = f"{path} is a folder; name a file in it"
+    if why:
+        raise TrackingError(f"tracking.uri={_SQLITE}{named}: {why}")
+    return path
+
+
+def _folder(artifacts: str) -> Path:
+    if re.match(r"[A-Za-z][\w+.-]+:", artifacts):
         raise TrackingError(
-            f"tracking.uri={uri}: cannot make the folder {database.parent}: {error}"
-        ) from error
-    with files.file_lock(database):
+            f"tracking.artifacts={artifacts}: must be a folder, as a path; artifacts in a bucket go through a "
+            "server (tracking=server)"
+        )
+    return Path(artifacts).expanduser().absolute()
+
+
+def _initialise(file: Path, uri: str, wal: bool) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(f"tracking.uri={uri}: cannot make the folder {file.parent}: {error}") from error
+    with database.lock(file):
         _quiet()
-        if not database.exists():
-            _make(database, wal)
-        elif not wal and files.is_wal(database):
-            files.leave_wal(database)
+        if not file.exists():
+            _make(file, wal)
+        database.require_writable(file)
+        if not wal and database.is_wal(file):
+            database.leave_wal(file)
         try:
             MlflowClient(uri).search_experiments(max_results=1)
         except Exception as error:
-            if hint := files.explain_wal(database) if "disk I/O" in str(error) else "":
+            if hint := database.explain_wal(file) if "disk I/O" in str(error) else "":
                 raise TrackingError(f"tracking.uri={uri}: {hint}") from error
             raise
 
 
-def _same_file(database: Path) -> tuple[int, int] | None:
+def _same_file(file: Path) -> tuple[int, int] | None:
     """What tells a file from another at its place; None where there is none."""
     try:
-        found = database.stat()
+        found = file.stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
 
 
-def _make(database: Path, wal: bool) -> None:
+def _make(file: Path, wal: bool) -> None:
     """A new database, renamed into place as a whole: one whose migrations were cut short cannot be used again."""
-    migrated, whole = (database.with_name(f"{database.name}.{name}") for name in ("new", "whole"))
+    migrated, whole = (file.with_name(f"{file.name}.{name}") for name in ("new", "whole"))
     for left_over in (migrated, whole):
         left_over.unlink(missing_ok=True)
     MlflowClient(f"{_SQLITE}{migrated}").search_experiments(max_results=1)
     with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(whole)) as target:
         source.backup(target)  # a copy, since MLflow keeps the other open
-    if wal and (why := files.try_wal(whole)):
+    if wal and (why := database.try_wal(whole)):
         print(
-            f"{database}: no write-ahead log works there ({why}); it is made without, as by tracking.wal=false",
+            f"{file}: no write-ahead log works there ({why}); it is made without, as by tracking.wal=false",
             file=sys.stderr,
         )
-    whole.rename(database)
+    whole.rename(file)
     migrated.unlink()
 
 
@@ -481,60 +460,6 @@ def _answers(uri: str) -> None:
             f"tracking.uri={without_passwords(uri)}: nothing answers there ({error}); start the server "
             "(`mlflow server --port ...`), or take tracking=sqlite"
         ) from error
-
-
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except MlflowException as error:
-        message = " ".join(_POINTER.sub("", str(error)).split())
-        where = f"tracking.uri={without_passwords(uri)}"
-        if "out-of-date database schema" in message or "Can't locate revision" in message:
-            raise TrackingError(
-                f"{where}: the database was written by another MLflow version (this is {mlflow.__version__}); copy "
-                f"it, then `mlflow db upgrade {without_passwords(uri)}`, or give another tracking.uri. "
-                f"MLflow says: {message}"
-            ) from error
-        if "error code 401" in message or "not authenticated" in message:
-            raise TrackingError(
-                f"{where}: the server does not take these credentials; set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD in the environment"
-            ) from error
-        if gone := _DELETED.search(message):
-            restore = f"mlflow runs restore --run-id {gone[1]}"
-            raise TrackingError(
-                f"{where}: run {gone[1]} was deleted in MLflow; restore it by `{restore}`"
-            ) from error
-        if "database is locked" in message:
-            raise TrackingError(
-                f"{where}: {message}; another program has had it locked for long: end that, or wait for it"
-            ) from error
-        if "disk I/O error" in message or "locking protocol" in message:
-            raise TrackingError(
-                f"{where}: {message}; a network drive may lack what SQLite needs: take tracking.wal=false, a local "
-                "disk, or tracking=server"
-            ) from error
-        if "disk is full" in message:
-            raise TrackingError(f"{where}: {message}; make room where it lies") from error
-        raise TrackingError(f"{where}: {message}") from error
-    except ModuleNotFoundError as error:
-        raise TrackingError(
-            f"tracking.uri={without_passwords(uri)}: this kind of database needs the package {error.name}: "
-            "install it, or take tracking=sqlite"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise TrackingError(f"tracking.uri={uri}: not a usable SQLite database ({error})") from error
-    except Exception as error:
-        if type(error).__module__.startswith(("sqlalchemy", "alembic")):
-            message = " ".join(_POINTER.sub("", str(error)).split())
-            hint = (
-                f"the database was written by another MLflow version (this is {mlflow.__version__})"
-                if "revision" in message
-                else "the database cannot be used; is it a whole SQLite file, and is the disk full?"
-            )
-            raise TrackingError(f"tracking.uri={without_passwords(uri)}: {hint}: {message[:400]}") from error
-        raise
 
 
 def as_text(value: Any) -> str:

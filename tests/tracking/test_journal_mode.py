@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -66,16 +64,3 @@ def test_where_no_write_ahead_log_works_a_new_database_is_made_without(
     assert tracker.experiment("x") == "1"
     assert not is_wal(tmp_path / "mlflow.db")
     assert "(disk I/O error); it is made without, as by tracking.wal=false" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    def flock(*given: object) -> None:
-        raise OSError(number, "not here")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(TrackingError, match=r"no file locks \(not here\).*local disk.*tracking=server"):
-        Tracker(f"sqlite:///{tmp_path}/mlflow.db")
-    assert not (tmp_path / "mlflow.db").exists()

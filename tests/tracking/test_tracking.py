@@ -133,6 +133,40 @@ def test_an_address_of_no_known_kind_is_refused(uri: str) -> None:
         Tracker(uri)
 
 
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///x.db?timeout=30", r"\? and %.*without options"),
+        ("sqlite:///a%20b/x.db", r"\? and %"),
+        ("sqlite:///folder", "is a folder; name a file in it"),
+    ],
+)
+def test_a_sqlite_address_that_names_no_file_as_it_is_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TrackingError, match=words):
+        Tracker(uri)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_mlflow_cannot_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "100%").mkdir()
+    monkeypatch.chdir(tmp_path / "100%")
+    with pytest.raises(TrackingError, match=r"100%.*whose name has neither"):
+        Tracker("sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize("artifacts", ["s3://bucket/x", "file:///x", "gs://x"])
+def test_a_place_for_artifacts_is_a_folder(tmp_path: Path, artifacts: str) -> None:
+    with pytest.raises(TrackingError, match=r"must be a folder.*tracking=server"):
+        Tracker(f"sqlite:///{tmp_path}/mlflow.db", artifacts)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "bad.db"
     path.write_bytes(b"x" * 5000)

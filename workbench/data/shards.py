@@ -13,20 +13,20 @@ for data sets up to a few tens of millions of tokens.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import inspect
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from workbench import file_lock
 from workbench.data.encode import Encoded, EncodedSet, OverLength, encode, split_info
 from workbench.data.errors import DataError
 from workbench.data.given import MOST_IDS, Kind, check_names, check_splits, take
@@ -390,9 +390,9 @@ def _lock(cache: Path, name: str) -> Iterator[None]:
     """One process at a time for each data set; the kernel releases the lock of one that died."""
     with _folder_errors(cache):
         (cache / LOCKS).mkdir(parents=True, exist_ok=True)
-        stream = (cache / LOCKS / name).open("w")
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with _folder_errors(cache):
+            stack.enter_context(file_lock.held(cache / LOCKS / name))
         yield
 
 
@@ -403,11 +403,7 @@ def _remove_leftovers(cache: Path, mine: str) -> None:
         if name == mine:
             shutil.rmtree(leftover, ignore_errors=True)
             continue
-        with (cache / LOCKS / name).open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue  # it is being built
+        with suppress(OSError), file_lock.held(cache / LOCKS / name, wait=False):  # else it is being built
             shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -419,6 +415,8 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(folder, "free space", "none", _MESSAGE_NO_SPACE) from None
+        if isinstance(error, file_lock.NoLocksError):
+            raise DataError(folder, "lock", "none", f"{error} (data.cache_dir)") from error
         raise DataError(
             folder,
             "folder",

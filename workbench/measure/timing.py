@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import math
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench import file_lock
 from workbench.measure.calibration import calibrate
 from workbench.measure.machine_state import MachineState, machine_state
 
@@ -186,7 +186,7 @@ def host_lock(path: Path | str) -> Iterator[float]:
     with suppress(PermissionError):  # made by another user, who opened it to all
         os.fchmod(descriptor, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        file_lock.take(descriptor, path)
         yield time.perf_counter() - start
     finally:
         os.close(descriptor)  # closing gives the lock back

@@ -39,6 +39,7 @@ KEPT = "workbench.kept"
 CONTROL_AGAIN = "workbench.control_again"
 NOT_ALONE = "window.not_alone"
 IS_EPOCH = "window.is_epoch"
+FILES = "workbench.files"
 PARENT = "mlflow.parentRunId"
 NAME = "mlflow.runName"
 
@@ -89,6 +90,7 @@ TAGS: dict[str, Tag] = {
     RESUMED: Tag("how many times the sweep was resumed", "whole number"),
     KEPT: Tag("what had changed when it was resumed and was kept as it was"),
     CONTROL_AGAIN: Tag("what its A/A arm says: inside, outside or says nothing"),
+    FILES: Tag("the names and sizes of its artifacts, by which a copy is known to be whole"),
     NOT_ALONE: Tag("why its timed window may have lain beside another one's"),
     IS_EPOCH: Tag("whether the timed window is a whole epoch", "true or false"),
     "window.": Tag("the machine while the window was timed: load, frequency, waiting for the lock"),

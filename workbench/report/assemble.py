@@ -27,6 +27,7 @@ from workbench.tracking import Tracker, as_text
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
 """What a report's folder holds."""
+_OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
@@ -148,7 +149,7 @@ def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
 
 def published(runs: Sequence[Run]) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
-    hidden = ("params.data.path", "tags.mlflow.", f"tags.{names.COMMAND}", f"tags.{names.OWNER}")
+    hidden = ("params.data.path", "tags.mlflow.", *(f"tags.{name}" for name in _OF_THIS_MACHINE))
     frame = frame_of(runs)
     kept = frame[sorted(column for column in map(str, frame.columns) if not column.startswith(hidden))]
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))

@@ -5,15 +5,15 @@ The same grid ends, each job once; what has finished stays as it is; what died i
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench import claims as claims_room
+from workbench import file_lock
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
 from workbench.record import Run, arm_tag
@@ -257,15 +257,14 @@ def sole(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another one does.
     """
-    with open(folder / "lock", "w") as handle:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock.held(folder / "lock", wait=False))
         except BlockingIOError as error:
             remedy = "another process on this host is running this sweep; wait for it, or end it first"
             raise ConfigError([Problem("workbench.resume", folder.name, remedy)]) from error
         except OSError as error:
-            remedy = f"its file system has no file locks ({error.strerror}); take a local disk"
-            raise ConfigError([Problem("tracking.folder", folder, remedy)]) from error
+            raise ConfigError([Problem("tracking.folder", folder, str(error))]) from error
         yield
 
 

@@ -139,7 +139,7 @@ def tracker_of(config: Config) -> Tracker:
 
 def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
     """Where a sweep's runs and report lie, below `tracking.folder`."""
-    folder = Path(root).resolve() / "hydra" / experiment / sweep_id
+    folder = Path(root).expanduser().resolve() / "hydra" / experiment / sweep_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -67,6 +67,7 @@ class Task:
     """What a launcher's worker does with a share of the sweep's frozen jobs. Pickled; holds no password."""
 
     uri: str
+    artifacts: str | None
     experiment: str
     parent: str
     folder: str
@@ -86,6 +87,7 @@ class Task:
         conductor.tracker.tag(conductor.parent, {LAUNCH: token})
         return cls(
             conductor.tracker.uri,
+            str(conductor.tracker.artifacts) if conductor.tracker.artifacts else None,
             conductor.experiment_name,
             conductor.parent,
             str(conductor.folder),
@@ -193,7 +195,7 @@ def _worker(task: Task) -> _Worker:
         folder = Path(task.folder)
         folder.mkdir(parents=True, exist_ok=True)
         worker = _Worker(
-            Tracker(task.uri, create=False),
+            Tracker(task.uri, task.artifacts, create=False),
             task.experiment,
             folder,
             Watcher.mute(),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from workbench import file_lock
 
 
 class Turns:
@@ -24,12 +25,19 @@ class Turns:
         # who waits to be alone holds the gate: nobody who begins can then get in before
         self._gate = open(self._path.with_suffix(".gate"), "w")
         self._running = open(self._path, "w")
-        self._take(fcntl.LOCK_SH)
+        try:
+            self._take(shared=True)
+        except OSError:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for lock in (self._running, self._gate):
             if lock is not None:
                 lock.close()
@@ -37,17 +45,17 @@ class Turns:
     def alone(self) -> None:
         """Wait until nothing else of the sweep runs on this host."""
         assert self._running is not None
-        fcntl.flock(self._running, fcntl.LOCK_UN)
-        self._take(fcntl.LOCK_EX)
+        file_lock.give_back(self._running)
+        self._take(shared=False)
 
     def forget(self) -> None:
         """Remove the files, once nobody will take a turn any more."""
         for path in (self._path, self._path.with_suffix(".gate")):
             path.unlink(missing_ok=True)
 
-    def _take(self, how: int) -> None:
+    def _take(self, *, shared: bool) -> None:
         assert self._gate is not None
         assert self._running is not None
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        fcntl.flock(self._running, how)
-        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        file_lock.take(self._gate, self._path)
+        file_lock.take(self._running, self._path, shared=shared)
+        file_lock.give_back(self._gate)
