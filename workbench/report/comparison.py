@@ -17,7 +17,7 @@ import pandas as pd
 from rich.table import Table
 from scipy import stats
 
-from workbench.identity import NOISE
+from workbench.identity import NOISE, unpacked
 from workbench.record import ARM, METRICS, Difference, arm_of, compare
 
 LEVEL = 0.95
@@ -130,7 +130,7 @@ def reasons(recorded: Mapping[str, Mapping[str, Any]], again: Mapping[str, Mappi
     """In words, what else is not the same in two records: versions, machine, device, threads, commit, code."""
     found = []
     for kind, wanted in (("tags", _WHY), ("params", _WHY_PARAMS)):
-        first, second = recorded[kind], again[kind]
+        first, second = unpacked(recorded[kind]), unpacked(again[kind])
         for name in sorted(
             {*first, *second}, key=lambda name: (not name.startswith(("source.", "code.")), name)
         ):
