@@ -174,7 +174,7 @@ def _facts(
             if column.startswith("tags.version.") and isinstance(parent[column], str)
         },
         "commit": tag("git.commit"),
-        "dirty": tag("git.dirty") == "true",
+        "dirty": tag("git.dirty"),
         "command": tag("workbench.command"),
         "started": tag("workbench.started"),
         "minutes": _minutes(parent, runs),
