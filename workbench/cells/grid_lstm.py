@@ -23,7 +23,8 @@ class GridLSTMCell(StepCell):
         output = [h_0', h_freq_0', h_1', h_freq_1', ...]
 
     Gates are sigmoids of their part of z, the forget gate's raised by forget_bias; with peepholes i and f see
-    c_freq and c_k, o sees both new ones; with couple_gates f = 1 - i, without a forget_bias; memories are clipped to +-cell_clip.
+    c_freq and c_k, o sees both new ones; with couple_gates f = 1 - i, without a forget_bias; memories
+    are clipped to +-cell_clip.
 
     A block has `feature_size` features (all, by default), the next begins `frequency_skip` later (by default
     there is no overlap). `groups` [[start, end], ...] cuts the features into parts that are walked apart, each

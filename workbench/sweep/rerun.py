@@ -17,11 +17,11 @@ from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.provenance import command
-from workbench.record import ARM, arm_of
+from workbench.record import ARM, DIVERGED, arm_of
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.report.recorded import what_was_deleted
-from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
+from workbench.sweep.conduct import CONFIG, Conductor, Ended, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.ledger import REQUEUED, SUPERSEDED
@@ -60,7 +60,7 @@ class Recorded:
 
 
 def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool = False) -> int:
-    """Run a run, or every finished run of a sweep, again and compare; 0, or 1 where a number differs or one failed.
+    """Run a run, or each of a sweep that finished or diverged, again and compare; 0, or 1 where a number differs.
 
     With `other_machine` the numbers are held against what another machine may give (`report.elsewhere`).
 
@@ -93,7 +93,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     "workbench.command": command("workbench.rerun"),
                 }
                 ended = conductor.run(one.job)
-                if ended.outcome.status != "finished":
+                if not _is_comparable(one, ended, tracker):
                     bad += 1
                     last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
                     continue
@@ -129,6 +129,18 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
     return 1 if bad else 0
 
 
+def _is_comparable(one: Recorded, ended: Ended, tracker: Tracker) -> bool:
+    """Whether a run again has ended as one that finished, or as the diverged one that it is of."""
+    if ended.outcome.status == "finished":
+        return True
+    return bool(ended.run_id) and has_diverged(one.run) and has_diverged(tracker.get(ended.run_id))
+
+
+def has_diverged(run: Any) -> bool:
+    """Whether a run has diverged: that is its result, as numbers are another's."""
+    return run.data.tags.get(DIVERGED) == "true"
+
+
 def _elsewhere(tracker: Tracker, one: Recorded, again: Any, of_its_sweep: pd.DataFrame) -> list[Compared]:
     losses = [tracker.history(run_id, "loss/step") for run_id in (one.run_id, again.info.run_id)]
     seeds = other_seeds(of_its_sweep, one.job.arm, one.job.block)
@@ -158,23 +170,23 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
     kept = [
         str(row["run_id"])
         for row in jobs.to_dict("records")
-        if row["status"] == "FINISHED"
+        if (row["status"] == "FINISHED" or row.get(f"tags.{DIVERGED}") == "true")
         and not isinstance(row.get(f"tags.{REQUEUED}"), str)
         and not isinstance(row.get(f"tags.{SUPERSEDED}"), str)
     ]
     if not kept:
-        raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished")])
+        raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished or diverged")])
     return [_read(tracker, tracker.get(run_id)) for run_id in kept], len(jobs) - len(kept)
 
 
 def _read(tracker: Tracker, run: Any) -> Recorded:
-    """A run from its record; refused where it has not finished, or where this code does not take it."""
+    """A run from its record; refused where it has neither finished nor diverged, or this code does not take it."""
     run_id, tags = run.info.run_id, run.data.tags
     if run.info.lifecycle_stage == "deleted":
         restore = tracker.mlflow(f"runs restore --run-id {run_id}")
         raise ConfigError([Problem("RUN_ID", run_id, f"was deleted in MLflow; restore it by {restore}")])
-    if run.info.status != "FINISHED":
-        remedy = f"is {run.info.status}: only a run that has finished has numbers to compare"
+    if run.info.status != "FINISHED" and not has_diverged(run):
+        remedy = f"is {run.info.status}: only a run that has finished, or diverged, has what can be compared"
         raise ConfigError([Problem("RUN_ID", run_id, remedy)])
     try:
         tree = yaml.safe_load(tracker.read_text(run_id, CONFIG))
