@@ -31,8 +31,13 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
 
 @pytest.mark.parametrize(
     ("held", "is_refused"),
-    [(None, False), ("[]", False), ('[{"claim": "a", "kind": "measured", "exploratory": true}]', False)]
-    + [('[{"claim": "a", "kind": "measured", "exploratory": false}]', True), ("cut off", True)],
+    [
+        (None, False),
+        ("[]", False),
+        ('[{"claim": "a", "kind": "measured", "exploratory": true}]', False),
+        ('[{"claim": "a", "kind": "measured", "exploratory": false}]', True),
+        ("cut off", True),
+    ],
 )
 def test_verdicts_on_claims_that_were_not_committed_go_over_no_declared_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdicts, held: str | None, is_refused: bool
