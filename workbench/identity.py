@@ -13,9 +13,13 @@ from typing import Any
 
 NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
 _PACKAGES = ("python", "tensorflow", "tf-nightly", "keras", "numpy", "nvidia-")
-_MAKES = ("code.sha256", "source.", "environment.", *(f"version.{name}" for name in _PACKAGES))
+SOURCE = "source."
+_MAKES = ("code.sha256", SOURCE, "environment.", *(f"version.{name}" for name in _PACKAGES))
 NOISE = ("environment.padding_bytes", "environment.PYTHONHASHSEED")
 """What the workbench itself sets in the environment: an amount drawn for each block, and one value for all runs."""
+_LISTED = "files."
+_MOST, _LONGEST = 60, 4000
+"""Files beyond which a run's tags list them, and how many characters of that list go into a tag."""
 
 
 def identity(
@@ -42,17 +46,43 @@ def identity(
 
 
 def makers(tags: Mapping[str, str]) -> dict[str, str]:
-    """Of a run's tags those that say what made its numbers.
+    """Of a run's tags those that say what made its numbers, a file each.
 
     >>> makers({"version.numpy": "2.4.6", "version.mlflow": "3.17", "environment.padding_bytes": "12"})
     {'version.numpy': '2.4.6'}
     """
-    return {name: value for name, value in tags.items() if name.startswith(_MAKES) and name not in NOISE}
+    each = unpacked(tags)
+    return {name: value for name, value in each.items() if name.startswith(_MAKES) and name not in NOISE}
 
 
-def digest_of_many(digests: Mapping[str, str]) -> str:
-    """One digest for several, by name."""
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+def packed(made_by: Mapping[str, str]) -> dict[str, str]:
+    """As tags of a run: where the files are many, they and their digests stand in the values of a few tags."""
+    files = [name for name in made_by if name.startswith(SOURCE)]
+    if len(files) <= _MOST:
+        return dict(made_by)
+    kept = {name: value for name, value in made_by.items() if name not in files}
+    lists = [""]
+    for name in sorted(files):
+        one = f"{made_by[name]} {name.removeprefix(SOURCE)}"
+        if len(lists[-1]) + len(one) > _LONGEST:
+            lists.append("")
+        lists[-1] += f", {one}" if lists[-1] else one
+    return kept | {f"{SOURCE}{_LISTED}{number}": text for number, text in enumerate(lists, 1)}
+
+
+def unpacked(tags: Mapping[str, str]) -> dict[str, str]:
+    """A run's tags with a file each, as `packed` got them.
+
+    >>> unpacked({"source.files.1": "80cd51 lab/a.py, 99ab07 lab/b.py", "version.numpy": "2.4.6"})
+    {'version.numpy': '2.4.6', 'source.lab/a.py': '80cd51', 'source.lab/b.py': '99ab07'}
+    """
+    lists = [name for name in tags if name.startswith(f"{SOURCE}{_LISTED}")]
+    found = {name: value for name, value in tags.items() if name not in lists}
+    for name in lists:
+        for one in tags[name].split(", "):
+            digest, _, file = one.partition(" ")
+            found[f"{SOURCE}{file}"] = digest
+    return found
 
 
 def changes(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

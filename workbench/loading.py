@@ -18,7 +18,7 @@ from types import CodeType, TracebackType
 from typing import Self
 
 from workbench.identity import changes
-from workbench.modules import is_own, source_name
+from workbench.modules import find, import_path, is_own, source_name
 from workbench.provenance import environment, versions
 from workbench.sources import digest, digest_now, sources_of
 
@@ -35,6 +35,7 @@ class Loading:
 
     def __init__(self, planned: Mapping[str, str], own_package: str = "") -> None:
         self._planned, self._own_package = planned, own_package
+        self._path = import_path()
         self._read: dict[str, str] = {}
         self._changed: list[str] = []
 
@@ -46,7 +47,7 @@ class Loading:
             if not loading._is_own(module, path):
                 return through_cache(loader, module)
             data = loader.get_data(path)
-            loading._take(source_name(module, path, is_package=loader.is_package(module)), path, data)
+            loading._take(loading._name(module, path, is_package=loader.is_package(module)), path, data)
             loading.require_as_planned()
             # autograph and tracebacks read sources again, later: they are to find what was compiled
             lines = decode_source(data).splitlines(keepends=True)
@@ -77,7 +78,7 @@ class Loading:
             if spec is None or not spec.has_location or not self._is_own(spec.name, spec.origin):
                 continue
             is_package = spec.submodule_search_locations is not None
-            name = source_name(spec.name, spec.origin or "", is_package=is_package)
+            name = self._name(spec.name, spec.origin or "", is_package=is_package)
             if name not in self._read and (data := _data(spec.loader, spec.origin or "")) is not None:
                 self._take(name, spec.origin or "", data)
         self.require_as_planned()
@@ -85,6 +86,14 @@ class Loading:
 
     def _is_own(self, module: str, path: str | None) -> bool:
         return is_own(path, module) or module.partition(".")[0] == self._own_package
+
+    def _name(self, module: str, path: str, *, is_package: bool) -> str:
+        """As a record has it: by the module, where that leads to the file again; else, as of a folder that some
+        source has put on the path by itself, where it lies."""
+        name = source_name(module, path, is_package=is_package)
+        if name in self._planned or ((found := find(module, self._path)) and _is_same(found.origin, path)):
+            return name
+        return source_name("", path, is_package=False)
 
     def _take(self, name: str, path: str, data: bytes) -> None:
         self._read[name] = digest(data)
@@ -142,6 +151,10 @@ class MadeBy:
         """Tags of the files that were imported and not planned."""
         found = {f"source.{name}": digest for name, digest in loaded.items()}
         return {name: digest for name, digest in found.items() if name not in self.planned}
+
+
+def _is_same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _words(what: list[str]) -> str:

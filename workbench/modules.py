@@ -50,9 +50,10 @@ class Found:
         return bytes(self.loader.get_data(self.origin))
 
 
-def find(module: str) -> Found | None:
-    """A module by its dotted name, as a run's process would find it."""
-    parts, path, found = module.split("."), import_path(), None
+def find(module: str, path: Sequence[str] | None = None) -> Found | None:
+    """A module by its dotted name, as a run's process would find it; `path`: where it looks, if not there."""
+    parts, found = module.split("."), None
+    path = import_path() if path is None else path
     for n in range(len(parts)):
         found = _find(".".join(parts[: n + 1]), path, is_top=n == 0)
         if found is None or (found.folders is None and n + 1 < len(parts)):

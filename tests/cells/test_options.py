@@ -126,6 +126,12 @@ def test_a_bias_initializer_without_a_bias_is_refused():
             CELLS[name](3, bias_initializer="ones")
 
 
+@pytest.mark.parametrize("name", ["grid_lstm", "bidirectional_grid_lstm"])
+def test_a_forget_bias_without_a_forget_gate_is_refused(name):
+    with pytest.raises(ValueError, match=r"forget_bias=0\.0 does nothing with couple_gates=True"):
+        CELLS[name](3, couple_gates=True, forget_bias=0.0)
+
+
 def packed(**options):
     keras.utils.set_random_seed(1)
     layer = PackedRNN(CELLS["gru"](3), **options)

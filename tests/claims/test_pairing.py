@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from workbench.claims import PairingError, judge, normalise
+from workbench.identity import packed
 
 BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
 FAST, SLOW = [150.0, 151.0, 149.0, 152.0, 148.0, 153.0], [100.0, 101.0, 99.0, 101.5, 99.5, 100.5]
@@ -179,6 +180,24 @@ def test_what_belongs_to_an_arm_and_noise_do_not_refuse_a_pair(claim, sweep):
     runs["tags.environment.padding_bytes"] = [str(n) for n in range(12)]
     runs["tags.version.mlflow"] = ["3", "4"] * 6
     assert judge(claim(), runs).verdict == "reproduced"
+
+
+def test_two_cells_of_one_large_package_are_a_pair_while_the_files_of_both_are_alike(claim, sweep):
+    """Their tags list the files, a hundred in a few values, and are compared file by file."""
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+
+    def tagged(arm: str, shared: str) -> dict[str, str]:
+        files = {f"source.lab/f{n}.py": f"{n:016x}" for n in range(100)}
+        return packed({**files, "source.lab/f7.py": shared, f"source.lab/{arm}.py": "aa"})
+
+    arms = [tagged("a", "one"), tagged("b", "one")]
+    assert len(arms[0]) < 5
+    for name in arms[0]:
+        runs[f"tags.{name}"] = [arms[n % 2][name] for n in range(12)]
+    assert judge(claim(), runs).verdict == "reproduced"
+    for name, value in tagged("a", "two").items():
+        runs.loc[2, f"tags.{name}"] = value
+    refused("in block 102 the arms were not made alike: source.lab/f7.py (two against one)", claim(), runs)
 
 
 def test_what_one_arm_alone_records_is_not_equal(claim, sweep):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -247,6 +248,28 @@ def test_every_condition_is_decided_as_it_is_where_one_varies_and_another_does_n
     assert found(100.0).verdict == "contradicted"
     assert found(100.0).effect == 1.0, "the least favourable condition is shown"
     assert found(120.0).verdict == "inconclusive", "at the bound"
+
+
+@pytest.mark.parametrize("first", ["lstm", "gru"])
+def test_the_condition_that_contradicts_is_shown_beside_one_at_its_bound(claim, sweep, first):
+    """In ``lstm`` the effect is the bound itself in every block (p of "inside" is 1), in ``gru`` far outside."""
+    values = {"lstm": [100.1] * 6, "gru": [99.5, 99.4, 99.6, 99.5, 99.45, 99.55]}
+    cells = [first, *({"lstm", "gru"} - {first})]
+    arms = [
+        arm
+        for cell in cells
+        for arm in (
+            ({**BATCH, "cell.name": cell}, values[cell]),
+            ({**GLOBAL, "cell.name": cell}, [100.0] * 6),
+        )
+    ]
+    every = claim(over={"cell.name": cells}, scope="every", scale="difference", smallest=0.1)
+    found = judge(every, sweep(*arms))
+    assert (found.verdict, found.effect) == ("contradicted", pytest.approx(-0.5))
+    assert found.decision_interval[1] < 0
+    assert [one["effect"] for one in found.by_block] == pytest.approx([v - 100 for v in values["gru"]])
+    same = judge(replace(every, direction="same"), sweep(*arms))
+    assert (same.verdict, same.effect) == ("contradicted", pytest.approx(-0.5))
 
 
 def test_an_arm_without_runs_is_inconclusive_and_names_what_there_is(claim, sweep):

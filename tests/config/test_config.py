@@ -112,6 +112,11 @@ REFUSED = [
     ),
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
     (["loss=sign"], "class 0 is in use"),
+    (
+        ["cell=grid_lstm", "cell.couple_gates=true", "cell.forget_bias=0"],
+        "cell.forget_bias=0.0: does nothing with cell.couple_gates=true",
+    ),
+    (["cell=grid_lstm", "cell.frequency_skip=2"], "cell.frequency_skip=2: does nothing without"),
     (["cell.proj_clip=0.5"], "cell.proj_clip=0.5: clips a projection; set cell.num_proj too"),
     (["padding=bucket", "padding.boundaries=[9,5]"], "padding.boundaries=[9, 5]: must be rising lengths"),
     (["data=tfrecord"], "data.path=null: data=tfrecord needs the folder"),

@@ -174,7 +174,7 @@ def facts():
         "machine": "Some CPU, 2 cores, 8 GB",
         "versions": {"tensorflow": "2.21.0", "python": "3.11.9"},
         "commit": "dbab1c5",
-        "dirty": True,
+        "dirty": "true",
         "command": "python -m workbench +experiment=padding_ablation -m",
         "started": "2026-01-01T00:00:00Z",
         "minutes": 7.4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,34 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     assert found == ["figures/new.svg", "protocol.md", "report.md"]
     assert (target / "report.md").read_text() == "new.svg"
     assert not target.with_name("results.old").exists()
+
+
+@pytest.mark.parametrize(
+    ("held", "is_refused"),
+    [
+        (None, False),
+        ("[]", False),
+        ('[{"claim": "a", "kind": "measured", "exploratory": true}]', False),
+        ('[{"claim": "a", "kind": "measured", "exploratory": false}]', True),
+        ("cut off", True),
+    ],
+)
+def test_verdicts_on_claims_that_were_not_committed_go_over_no_declared_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdicts, held: str | None, is_refused: bool
+) -> None:
+    target, made = tmp_path / "results", tmp_path / "made"
+    made.mkdir()
+    (made / "verdicts.json").write_text("new")
+    if held is not None:
+        target.mkdir()
+        (target / "verdicts.json").write_text(held)
+    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    exploratory = [replace(verdicts[0], claim="a", exploratory=True)]
+    report = assemble.Report(made, exploratory, pd.DataFrame(), {})
+    if not is_refused:
+        report.commit_results("any")
+        assert (target / "verdicts.json").read_text() == "new"
+        return
+    with pytest.raises(assemble.ReportError, match="was left as it is"):
+        report.commit_results("any")
+    assert (target / "verdicts.json").read_text() == held

@@ -77,3 +77,11 @@ def test_seeds_are_the_arms_own_of_other_blocks() -> None:
     frame = pd.DataFrame(rows, columns=list(columns)).rename(columns=names)
     runs = runs_of(frame.assign(run_id=[str(number) for number in range(len(rows))]))
     assert other_seeds(runs, "a", 1) == [{"loss/step": 2.0}, {"loss/step": 5.0}]
+
+
+def test_losses_that_are_no_number_in_both_are_equal() -> None:
+    """As of runs that diverge at one step."""
+    nan, lost = float("nan"), [(1, 2.0), (2, float("nan"))]
+    found = judged({"loss/step": nan}, losses=(lost, lost))
+    assert (found["loss/step 2"], found["loss/step"]) == ("equal", "different")  # the record has no loss/step
+    assert judged({}, losses=(lost, [(1, 2.0), (2, 2.0)]))["loss/step 2"] == "different"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from workbench import repositories
-from workbench.repositories import Repositories
+from workbench.repositories import Repositories, committed_at
 
 
 def git(folder: Path, *words: str) -> str:
@@ -74,9 +75,7 @@ def test_what_is_too_large_is_left_out_and_said(mine: Path, monkeypatch: pytest.
     (mine / "note.txt").write_text("small")
     found = now(mine)
     assert found.tags["git.own.left_out"] == "data.bin (101 bytes)"
-    assert found.patches["own-changes.patch"].startswith(
-        b"# left out, as git does not know it and it is large: data.bin"
-    )
+    assert found.patches["own-changes.patch"].startswith(b"# left out: data.bin (101 bytes)")
     assert b"+small" in found.patches["own-changes.patch"]
     assert found.tags["git.own.dirty"] == "true"
 
@@ -104,3 +103,91 @@ def test_the_workbench_and_a_person_have_a_state_each_and_one_where_they_are_one
     both = Repositories.now([here / "workbench/run.py"])
     assert {name for name in both.tags if name.startswith("git.own")} == set()
     assert ("changes.patch" in both.patches) == (both.tags["git.dirty"] == "true")
+
+
+@pytest.mark.parametrize("fails", ["rev-parse", "diff", "ls-files"])
+@pytest.mark.parametrize("how", ["code", "slow", "locked"])
+def test_where_git_fails_the_state_is_unknown_in_its_words_and_never_clean(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, how: str
+) -> None:
+    """A git in front of the real one, which fails in one command."""
+    (mine / "cell.py").write_text("x = 2\n")
+    real = subprocess.run(["which", "git"], check=True, capture_output=True, text=True).stdout.strip()
+    end = {"code": "exit 128", "slow": "exec sleep 60", "locked": "echo index.lock: exists >&2; exit 1"}[how]
+    script = f'#!/bin/sh\ncase "$*" in *\' {fails} \'*) {end};; esac\nexec {real} "$@"\n'
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(script)
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(repositories, "_SLOW_S", 0.5)
+    found = now(mine)
+    (prefix,) = {name.rpartition(".")[0] for name in found.tags}
+    assert found.tags[f"{prefix}.dirty"] == "unknown"
+    words = {"code": "exit code 128", "slow": "took longer than 0.5 s", "locked": "index.lock: exists"}[how]
+    assert f"git {fails} in " in found.tags[f"{prefix}.failed"]
+    assert words in found.tags[f"{prefix}.failed"]
+    assert found.failures == [found.tags[f"{prefix}.failed"]]
+    assert all(patch.startswith(b"# git has failed") for patch in found.patches.values())
+
+
+def test_a_repository_that_git_will_not_read_is_unknown(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / ".git/config").write_text("[core")
+    found = now(mine)
+    assert found.tags["git.own.dirty"] == "unknown"
+    assert "bad config" in found.tags["git.own.failed"]
+    monkeypatch.setattr(repositories, "IS_SHIPPED", False)
+    monkeypatch.setattr(repositories, "ROOT", mine)
+    assert Repositories.now().tags["git.dirty"] == "unknown"
+
+
+def test_claims_are_not_called_committed_where_git_cannot_say(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = repositories._git
+
+    def without_status(arguments, folder, **given):
+        if arguments[0] == "status":
+            raise repositories.GitError("too slow")
+        return real(arguments, folder, **given)
+
+    assert committed_at(mine / "cell.py") == (git(mine, "rev-parse", "HEAD").strip(), True)
+    monkeypatch.setattr(repositories, "_git", without_status)
+    assert committed_at(mine / "cell.py") == (git(mine, "rev-parse", "HEAD").strip(), False)
+
+
+def test_what_looks_like_a_credential_is_in_no_patch_and_named(mine: Path) -> None:
+    (mine / "settings.yaml").write_text("url: x\n")
+    (mine / "old.pem").write_text("old\n")
+    git(mine, "add", "-A")
+    git(mine, "commit", "-qm", "two")
+    secret = "hunter2hunter2"
+    (mine / "settings.yaml").write_text(f"password: {secret}\n")
+    (mine / "old.pem").write_text(secret)
+    for name in (".env", "server.key", "id_rsa", "my-key.json", "a b token.txt"):
+        (mine / name).write_text(secret)
+    (mine / "helper.py").write_text(f"API_KEY = '{secret}'\n")
+    (mine / "tokens.py").write_text("tokens = 1\n")
+    (mine / "cell.py").write_text("x = 2\n")
+    found = now(mine)
+    left_out = found.tags["git.own.left_out"].split("; ")
+    names = [".env", "a b token.txt", "helper.py", "id_rsa", "my-key.json", "old.pem", "server.key"]
+    assert sorted(left_out) == [f"{name} (looks like a credential)" for name in [*names, "settings.yaml"]]
+    patch = found.patches["own-changes.patch"]
+    assert secret.encode() not in patch
+    assert b"+tokens = 1" in patch
+    assert b"+x = 2" in patch
+
+
+def test_a_file_that_cannot_be_read_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / "new.py").write_text("y = 1\n")
+    real = repositories._git
+
+    def denied(arguments, folder, **given):
+        if "--no-index" in arguments:
+            raise repositories.GitError("Permission denied")
+        return real(arguments, folder, **given)
+
+    monkeypatch.setattr(repositories, "_git", denied)
+    found = now(mine)
+    assert found.tags["git.own.left_out"] == "new.py (Permission denied)"
+    assert found.tags["git.own.dirty"] == "true"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from workbench import modules
+from workbench.identity import makers, packed
 from workbench.loading import ChangedError, Loading
 from workbench.modules import is_own
 from workbench.sources import SourceError, digest, digest_now, sources_of
-from workbench.sweep.origin import few
 
 CELL = "class Cell: pass\n"
 
@@ -180,12 +180,14 @@ def test_python_libraries_workbench_and_what_autograph_writes_are_not_a_persons_
     assert is_own(str(tmp_path / "x.py"), "x")
 
 
-def test_the_tags_of_many_files_are_few_and_change_with_each_file() -> None:
-    many = {f"source.lab/a{n % 5}/b{n % 7}/f{n}.py": str(n) for n in range(300)} | {"version.numpy": "1"}
-    tags = few(many)
-    assert len(tags) <= 61
-    assert all(tags != few({**many, name: "other"}) for name in many)
-    assert few(dict(list(many.items())[:50])) == dict(list(many.items())[:50])
+def test_the_tags_of_many_files_are_few_and_have_every_file() -> None:
+    many = {f"source.lab/a{n % 5}/b{n % 7}/f{n}.py": digest(b"%d" % n) for n in range(1000)}
+    made = {"version.numpy": "1", "code.sha256": "ab", **many}
+    tags = packed(made)
+    assert len(tags) < 20
+    assert max(map(len, tags.values())) < 5000  # what every store of MLflow takes
+    assert makers(tags) == made
+    assert packed(dict(list(made.items())[:50])) == dict(list(made.items())[:50])
 
 
 @pytest.fixture
@@ -214,3 +216,15 @@ def test_a_changed_source_is_refused_though_its_importer_catches_the_error(lab, 
         importing("catches")
         with pytest.raises(ChangedError, match=r"caught\.py .* changed since this sweep was planned"):
             loading.loaded()
+
+
+def test_what_a_source_finds_by_a_path_of_its_own_is_found_again(lab, importing) -> None:
+    """A resume looks for it without that path; one of the same name elsewhere is another."""
+    folder = lab(reaches="import sys\nsys.path.insert(0, 'more')\nimport far\nimport near\nsys.path.pop(0)")
+    lab(more__in__far="x = 1", more__in__near="x = 1", near="x = 2")
+    with Loading({}) as loading:
+        importing("reaches")
+        loaded = loading.loaded()
+    own = {name: value for name, value in loaded.items() if Path(name).stem in ("reaches", "far", "near")}
+    assert set(own) == {"reaches.py", f"{folder}/more/far.py", f"{folder}/more/near.py"}
+    assert all(digest_now(name) == value for name, value in own.items())

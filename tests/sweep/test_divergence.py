@@ -102,7 +102,9 @@ def typed(
 
     def type_in(*words: str) -> SimpleNamespace:
         code = main([*words])
-        return SimpleNamespace(code=code, said=capsys.readouterr().out)
+        said = capsys.readouterr()
+        assert code != 2, said.err  # an exit that says why on stderr alone
+        return SimpleNamespace(code=code, said=said.out)
 
     return type_in
 

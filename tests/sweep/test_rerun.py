@@ -35,3 +35,33 @@ def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_number
     assert len(list(tmp_path.glob("mlruns/hydra/x/rerun-*/0000-1/result.json"))) == 1
     (again,) = conductor.tracker.find(conductor.experiment, {"workbench.rerun_of": run_id})
     assert again.tags["workbench.command"].startswith("python -m workbench.rerun")
+
+
+def test_a_diverged_run_again_is_equal_where_it_diverges_again(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conductor.tags = {"workbench.sweep": "s"}
+    conductor.prepared.clear()
+    conductor.prepare([job])
+    run_id = conductor.run(job).run_id
+    (tmp_path / "mode").write_text("diverge")
+    lost = conductor.run(job).run_id
+    conductor.close()
+    monkeypatch.chdir(tmp_path)
+
+    def again(one: str, **given: bool) -> tuple[int, str]:
+        said = io.StringIO()
+        return rerun(conductor.tracker, one, Console(file=said, width=1000), **given), said.getvalue()
+
+    code, said = again(lost)
+    assert code == 0, said
+    assert f"{lost} again as " in said
+    assert "1 numbers: 1 equal" in said
+    assert again(lost, other_machine=True)[0] == 0
+    code, said = again(run_id)
+    assert code == 1
+    assert f"{run_id}: failed: diverged at step 1" in said
+    (tmp_path / "mode").write_text("finish")
+    code, said = again(lost)
+    assert code == 1
+    assert "only one of the two has it" in said

@@ -47,3 +47,39 @@ def test_the_command_that_judges_a_sweep_names_it_its_store_and_its_claims(tmp_p
     known, claims = Config.of({**job.tree, "name": "padding_ablation"}), load(claims_file("padding_ablation"))
     assert sweep._judging(known, "s", claims) == words.replace("mine", "padding_ablation")
     assert "--claims" in sweep._judging(known, "s", [own])
+
+
+CLAIMS = """
+schema: 1
+pairs: 6
+control_again: false
+claims:
+- name: batch_is_faster
+  statement: Padding within the batch trains faster.
+  source: test
+  metric: loss/validation_per_token
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: higher
+  smallest: 1.2
+  why_smallest: a test
+"""
+
+
+def test_claims_that_are_edited_while_a_sweep_is_prepared_are_refused_and_nothing_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIMS)
+
+    def edit(self: Conductor, jobs: list[Job]) -> None:
+        path.write_text(CLAIMS.replace("1.2", "1.1"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Conductor, "prepare", edit)
+    monkeypatch.setattr(sweep, "require_devices", lambda jobs, conductor: None)
+    words = ["-m", "padding=global,batch", "measure=off", "sweep.claims=claims.yaml", "data=synthetic"]
+    assert main(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was changed while the sweep was prepared; nothing was run" in said
+    assert Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs") == []

@@ -23,7 +23,8 @@ class GridLSTMCell(StepCell):
         output = [h_0', h_freq_0', h_1', h_freq_1', ...]
 
     Gates are sigmoids of their part of z, the forget gate's raised by forget_bias; with peepholes i and f see
-    c_freq and c_k, o sees both new ones; with couple_gates f = 1 - i; memories are clipped to +-cell_clip.
+    c_freq and c_k, o sees both new ones; with couple_gates f = 1 - i, without a forget_bias; memories
+    are clipped to +-cell_clip.
 
     A block has `feature_size` features (all, by default), the next begins `frequency_skip` later (by default
     there is no overlap). `groups` [[start, end], ...] cuts the features into parts that are walked apart, each
@@ -66,6 +67,11 @@ class GridLSTMCell(StepCell):
         self.allow_unseen = allow_unseen
         self.groups = None if groups is None else [list(group) for group in groups]
         _check_groups(self.groups)
+        if couple_gates and forget_bias != 1.0:
+            raise ValueError(
+                f"forget_bias={forget_bias!r} does nothing with couple_gates=True, as there is no forget gate: "
+                "leave one of them out."
+            )
         self.use_peepholes, self.share_weights, self.couple_gates = use_peepholes, share_weights, couple_gates
         self.cell_clip, self.forget_bias = cell_clip, forget_bias
         self.output_size: int | None = None

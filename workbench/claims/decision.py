@@ -8,7 +8,7 @@ stand, `decide` words the verdict and asserts that the interval at the level of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,16 +42,11 @@ class Tested:
 
     row: Row
     columns: Floats  # [blocks, 1], or [blocks, conditions] where every condition must hold
-    worst: int  # the least favourable column
     inside: float
     outside: tuple[float, ...]
     reasons: tuple[str, ...]
-    certain: float | None = None  # the effect, where the worst column does not vary
-
-    @property
-    def y(self) -> Floats:
-        """The block values that the row shows."""
-        return self.columns[:, self.worst]
+    deciding: tuple[int, ...]  # for `inside` and each of `outside` the column whose p it is
+    certain: Mapping[int, float]  # the effects of the columns that do not vary
 
 
 def test(row: Row) -> Tested:
@@ -60,7 +55,8 @@ def test(row: Row) -> Tested:
     columns = effects if row.claim.scope == "every" else effects.mean(axis=1, keepdims=True)
     reasons = _undecidable(row, columns)
     if reasons:
-        return Tested(row, columns, 0, 1.0, (1.0,) * (statistics.hypotheses(row.direction) - 1), reasons)
+        bounds = statistics.hypotheses(row.direction) - 1
+        return Tested(row, columns, 1.0, (1.0,) * bounds, reasons, (0,) * (1 + bounds), {})
     with np.errstate(divide="ignore", invalid="ignore"):  # in columns that do not vary, which have no t
         inside = statistics.p_inside(columns.T, row.region)
         outside = statistics.p_outside(columns.T, row.region)
@@ -69,7 +65,8 @@ def test(row: Row) -> Tested:
     least = tuple(min(1.0, columns.shape[1] * float(p.min())) for p in outside)
     at_bound = certain.get(worst) in row.region and min(inside[worst], *least) == 1
     reasons = ("the effect is the bound itself in every block",) if at_bound else ()
-    return Tested(row, columns, worst, float(inside[worst]), least, reasons, certain.get(worst))
+    deciding = (worst, *(int(p.argmin()) for p in outside))
+    return Tested(row, columns, float(inside[worst]), least, reasons, deciding, certain)
 
 
 def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats]) -> dict[int, float]:
@@ -87,17 +84,20 @@ def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats
 
 def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) -> Verdict:
     """The verdict of a measured row, given what Holm rejected of (inside, *outside) and at which levels."""
-    row, y = tested.row, tested.y
+    row, all_p = tested.row, (tested.inside, *tested.outside)
     verdict = "reproduced" if rejected[0] else "contradicted" if any(rejected) else "inconclusive"
-    level = next((level for level, one in zip(levels, rejected, strict=True) if one), levels[0])
+    decided = min((one for one, is_out in enumerate(rejected) if is_out), key=all_p.__getitem__, default=0)
+    column, level = tested.deciding[decided], levels[decided]
+    y = tested.columns[:, column]
     if verdict != "reproduced":
         level /= tested.columns.shape[1]
     thin = None
     if not tested.reasons:
-        thin = _interval(y, 1 - 2 * level) if tested.certain is None else (tested.certain,) * 2
+        effect = tested.certain.get(column)
+        thin = _interval(y, 1 - 2 * level) if effect is None else (effect,) * 2
         assert _agree(verdict, thin, row.region), f"{row.name}: {verdict}, but {thin} against {row.region}"
     reasons = tested.reasons
-    if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, rejected)):
+    if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, decided)):
         verdict, reasons = "inconclusive", (lacking,)
     return replace(
         describe(row, y),
@@ -155,7 +155,7 @@ def _undecidable(row: Row, columns: Floats) -> tuple[str, ...]:
     return ()
 
 
-def _not_forgiven(row: Row, y: Floats, verdict: str, rejected: Sequence[bool]) -> str:
+def _not_forgiven(row: Row, y: Floats, verdict: str, decided: int) -> str:
     """Why the failed blocks forbid the verdict; empty where there are none, or few enough."""
     planned, low, high = row.pairs.planned, *row.region
     if len(y) >= planned:
@@ -163,7 +163,7 @@ def _not_forgiven(row: Row, y: Floats, verdict: str, rejected: Sequence[bool]) -
     if verdict == "reproduced":
         beyond = statistics.agreeing(y, row.region)
     else:
-        below = math.isfinite(low) and rejected[1]
+        below = math.isfinite(low) and decided == 1
         beyond = int((y < low).sum() if below else (y > high).sum())
     if statistics.forgives(planned, beyond, 1 - row.claim.confidence):
         return ""

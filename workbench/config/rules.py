@@ -48,6 +48,17 @@ def _projection(tree: Mapping[str, Any]) -> list[Problem]:
     return [Problem("cell.proj_clip", cell["proj_clip"], "clips a projection; set cell.num_proj too")]
 
 
+def _blocks(tree: Mapping[str, Any]) -> list[Problem]:
+    cell, found = tree["cell"], []
+    if cell.get("couple_gates") and cell["forget_bias"] != 1:
+        remedy = "does nothing with cell.couple_gates=true, as there is no forget gate; leave one of them out"
+        found.append(Problem("cell.forget_bias", cell["forget_bias"], remedy))
+    if cell.get("frequency_skip") and not cell.get("feature_size"):
+        remedy = "does nothing without cell.feature_size, as there is one block; set that too"
+        found.append(Problem("cell.frequency_skip", cell["frequency_skip"], remedy))
+    return found
+
+
 def _custom_cell(tree: Mapping[str, Any]) -> list[Problem]:
     cell = tree["cell"]
     target = cell.get("target")
@@ -232,6 +243,7 @@ RULES = (
     _static_graph,
     _sign_mask,
     _projection,
+    _blocks,
     _custom_cell,
     _attention,
     _residual,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,10 +61,11 @@ class Report:
         """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays.
 
         Raises:
-            ReportError: it is exploratory, or the results hold verdicts on claims that it has none on.
+            ReportError: it is exploratory and would lie over declared verdicts, or the results hold verdicts on
+                claims that it has none on.
         """
         target = results_folder(name)
-        if self.exploratory:
+        if self.exploratory or (any(one.exploratory for one in self.verdicts) and _has_declared(target)):
             raise ReportError(
                 f"{target} was left as it is: it holds verdicts on claims that were declared before the runs, and "
                 "these are exploratory"
@@ -83,6 +85,15 @@ class Report:
         beside.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         return target
+
+
+def _has_declared(results: Path) -> bool:
+    """Whether a folder holds verdicts that are not exploratory, or some that cannot be read."""
+    path = results / "verdicts.json"
+    try:
+        return path.is_file() and any(not one.get("exploratory") for one in json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def report(
@@ -170,7 +181,7 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
             if name.startswith("version.")
         },
         "commit": tag("git.commit"),
-        "dirty": tag("git.dirty") == "true",
+        "dirty": tag("git.dirty"),
         "command": tag(names.COMMAND),
         "started": tag(names.STARTED),
         "minutes": _minutes(own, runs),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rich.table import Table
 from scipy import stats
 
-from workbench.identity import NOISE
+from workbench.identity import NOISE, unpacked
 from workbench.record import METRICS, Difference, Run, compare
 from workbench.record.tags import DIVERGED_AT, RERUN_OF, START
 
@@ -118,7 +118,7 @@ def reasons(recorded: Run, again: Run) -> list[str]:
     """In words, what else is not the same in two records: versions, machine, device, threads, commit, code."""
     found = []
     for kind, wanted in (("tags", _WHY), ("params", _WHY_PARAMS)):
-        first, second = getattr(recorded, kind), getattr(again, kind)
+        first, second = unpacked(getattr(recorded, kind)), unpacked(getattr(again, kind))
         for name in sorted(
             {*first, *second}, key=lambda name: (not name.startswith(("source.", "code.")), name)
         ):

@@ -54,7 +54,7 @@ def other_seeds(runs: Sequence[Run], arm: str, block: int) -> list[Mapping[str, 
 def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping[str, float]]) -> Compared:
     if a is None or b is None:
         return Compared(name, a, b, "different", "only one of the two has it")
-    if a == b:
+    if _is_same(a, b):
         return Compared(name, a, b, "equal")
     if name not in METRICS or METRICS[name].noisy or name == "loss/step":
         return Compared(name, a, b, "not judged", "measured, of another machine")
@@ -70,6 +70,10 @@ def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping
     return Compared(name, a, b, "within noise" if low <= b <= high else "different", why)
 
 
+def _is_same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
 def _steps(first: History, second: History) -> list[Compared]:
     """The logged losses up to the last step that has a tolerance, each against its own."""
     other, found = dict(second), []
@@ -79,7 +83,7 @@ def _steps(first: History, second: History) -> list[Compared]:
         b, name = other.get(step), f"loss/step {step}"
         if b is None:
             found.append(Compared(name, a, b, "different", "only one of the two has it"))
-        elif a == b:
+        elif _is_same(a, b):
             found.append(Compared(name, a, b, "equal"))
         else:
             is_near = abs(b - a) <= PER_STEP * step * abs(a)

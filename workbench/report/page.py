@@ -16,6 +16,8 @@ from workbench.report import arms, figures, growth, tables
 FEWEST_BATCHES = 200  # or a whole epoch
 FEWEST_WARMUP_STEPS = 20
 
+_DIRTY = {"true": " (with changes not committed)", "unknown": " (git could not say what was not committed)"}
+
 METHOD = """\
 1. A replicate is a block (a seed); the arms of a pair share it and all else but what the claim names.
 2. The effect is the mean over blocks of the paired difference (of logarithms for ratios), with its t interval.
@@ -282,7 +284,7 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "versions",
         ", ".join(f"{name} {which}" for name, which in sorted((facts.get("versions") or {}).items())),
     )
-    yield "commit", commit and f"{commit}{' (with changes not committed)' if facts.get('dirty') else ''}"
+    yield "commit", commit and f"{commit}{_DIRTY.get(facts.get('dirty', ''), '')}"
     yield "claims (SHA-256)", text("claims_sha")
 
 

@@ -96,6 +96,8 @@ class Conductor:
             PrepareError: with the reason, which names the file and the remedy.
             ConfigError: a data set has fewer files than a job has replicas.
         """
+        for words in self.origin.repositories.failures:
+            self.watcher.say(f"what is not committed is recorded as unknown: {words}")
         for job in jobs:
             key = data_key(job.tree)
             if key in self.prepared:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workbench.config import EXPERIMENT_GROUPS, flatten
-from workbench.identity import NOT_IDENTITY, changes, identity
+from workbench.identity import NOT_IDENTITY, SOURCE, changes, identity
 from workbench.record import Key, Run, normalise
 from workbench.sources import digest_now
 from workbench.sweep.grid import Job, Plan, Tree
-from workbench.sweep.origin import few
 
 ANOTHER = "another run of its block was disturbed"
 
@@ -144,10 +143,9 @@ def _settle(found: Ledger, by_key: Mapping[Key, Sequence[Run]]) -> None:
 
 def _made_otherwise(run: Run, made_by: Mapping[str, str]) -> list[str]:
     """In words, what made a run's numbers and is not the same now; also files that only the run itself had met."""
-    now = few(made_by)
-    met = [name for name in run.made_by if name.startswith("source.") and name not in now]
-    there = {name: digest for name in met if (digest := digest_now(name.partition(".")[2]))}
-    return changes(run.made_by, {**there, **now})
+    met = [name for name in run.made_by if name.startswith(SOURCE) and name not in made_by]
+    there = {name: digest for name in met if (digest := digest_now(name.removeprefix(SOURCE)))}
+    return changes(run.made_by, {**there, **made_by})
 
 
 def _seeds(plan: Plan) -> list[int]:

@@ -10,15 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.config import ConfigError, Problem
-from workbench.identity import digest_of_many, makers
+from workbench.identity import SOURCE, makers, packed
 from workbench.provenance import environment, machine, provenance
 from workbench.repositories import Repositories
 from workbench.sources import SourceError, sources_of
 
 NAME = "made_by.json"
-_SOURCE = "source."
-_MOST = 60
-"""Files beyond which a run's tags have a digest a folder; the whole list is in NAME."""
 
 
 @dataclass
@@ -53,13 +50,13 @@ class Origin:
         target = _target(tree)
         if target not in self.sources:
             self._look(target)
-        sources = {f"{_SOURCE}{name}": digest for name, digest in self.sources[target].items()}
+        sources = {f"{SOURCE}{name}": digest for name, digest in self.sources[target].items()}
         asked = {f"environment.{name}": str(value) for name, value in (tree.get("environment") or {}).items()}
         return {**makers({**self.common, **asked}), **sources}
 
     def tags(self, tree: Mapping[str, Any]) -> dict[str, str]:
         """All that a job's run is tagged with; the machine is that of this process, be it a launcher's worker."""
-        return {**self.common, **machine(), **self.repositories.tags, **few(self.made_by(tree))}
+        return {**self.common, **machine(), **self.repositories.tags, **packed(self.made_by(tree))}
 
     def write(self, tree: Mapping[str, Any], folder: Path) -> Path:
         """Write down in a run's folder what its process is to hold against what it finds; and the patches."""
@@ -71,7 +68,7 @@ class Origin:
 
     def meet(self, tree: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Take in which files a job has imported: the next one's must be the same."""
-        own = {name: value for name, value in tags.items() if name.startswith(_SOURCE)}
+        own = {name: value for name, value in tags.items() if name.startswith(SOURCE)}
         self.met.setdefault(_target(tree), {}).update(own)
 
     def _look(self, target: str) -> set[Path]:
@@ -82,21 +79,6 @@ class Origin:
             raise ConfigError([Problem("cell.target", target, str(error))]) from error
         self.sources[target] = {source.name: source.digest for source in found}
         return {Path(source.path) for source in found if source.path and Path(source.path).is_file()}
-
-
-def few(made_by: Mapping[str, str]) -> dict[str, str]:
-    """As tags of a run: where the files are many, one digest for all of a folder, and of the folders above."""
-    kept = dict(made_by)
-    while sum(name.startswith(_SOURCE) for name in kept) > _MOST:
-        deepest = max(name.rstrip("/").count("/") for name in kept if name.startswith(_SOURCE))
-        if not deepest:
-            break
-        folders: dict[str, dict[str, str]] = {}
-        for name in [name for name in kept if name.startswith(_SOURCE)]:
-            if name.rstrip("/").count("/") == deepest:
-                folders.setdefault(f"{name.rstrip('/').rpartition('/')[0]}/", {})[name] = kept.pop(name)
-        kept |= {folder: digest_of_many(files) for folder, files in folders.items()}
-    return kept
 
 
 def _target(tree: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from workbench.record.tags import COMMAND, ORDER, RERUN_OF, RERUN_RESULT, START,
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.report.recorded import what_was_deleted
-from workbench.sweep.conduct import CONFIG, Conductor, new_sweep_id
+from workbench.sweep.conduct import CONFIG, Conductor, Ended, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import Job
 from workbench.sweep.origin import Origin
@@ -51,7 +51,7 @@ class Recorded:
 
 
 def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool = False) -> int:
-    """Run a run, or every finished run of a sweep, again and compare; 0, or 1 where a number differs or one failed.
+    """Run a run, or each of a sweep that finished or diverged, again and compare; 0, or 1 where a number differs.
 
     With `other_machine` the numbers are held against what another machine may give (`report.elsewhere`).
 
@@ -83,7 +83,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     COMMAND: command("workbench.rerun"),
                 }
                 ended = conductor.run(one.job)
-                if ended.outcome.status != "finished":
+                if not _is_comparable(one, ended, tracker):
                     bad += 1
                     last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
                     continue
@@ -119,6 +119,13 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
     return 1 if bad else 0
 
 
+def _is_comparable(one: Recorded, ended: Ended, tracker: Tracker) -> bool:
+    """Whether a run again has ended as one that finished, or as the diverged one that it is of."""
+    if ended.outcome.status == "finished":
+        return True
+    return bool(ended.run_id) and one.run.diverged and tracker.get(ended.run_id).diverged
+
+
 def _elsewhere(tracker: Tracker, one: Recorded, again: Run, of_its_sweep: Sequence[Run]) -> list[Compared]:
     losses = [tracker.history(run_id, "loss/step") for run_id in (one.run_id, again.run_id)]
     seeds = other_seeds(of_its_sweep, one.job.arm, one.job.block)
@@ -144,20 +151,20 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
         sweeps = [run]
     runs = tracker.runs(tracker.experiment_name(sweeps[0]), sweeps[0].sweep)
     jobs = [run for run in runs if run.is_job]
-    kept = [run for run in jobs if run.finished and not run.requeued and not run.superseded]
+    kept = [run for run in jobs if run.has_result and not run.requeued and not run.superseded]
     if not kept:
-        raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished")])
+        raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished or diverged")])
     return [_read(tracker, run) for run in kept], len(jobs) - len(kept)
 
 
 def _read(tracker: Tracker, run: Run) -> Recorded:
-    """A run from its record; refused where it has not finished, or where this code does not take it."""
+    """A run from its record; refused where it has neither finished nor diverged, or this code does not take it."""
     run_id = run.run_id
     if run.is_deleted:
         restore = tracker.mlflow(f"runs restore --run-id {run_id}")
         raise ConfigError([Problem("RUN_ID", run_id, f"was deleted in MLflow; restore it by {restore}")])
-    if not run.finished:
-        remedy = f"is {run.status}: only a run that has finished has numbers to compare"
+    if not run.has_result:
+        remedy = f"is {run.status}: only a run that has finished, or diverged, has what can be compared"
         raise ConfigError([Problem("RUN_ID", run_id, remedy)])
     try:
         tree = yaml.safe_load(tracker.read_text(run_id, CONFIG))
