@@ -21,7 +21,8 @@ from workbench.report import assemble, recorded
 from workbench.report.summary import summary_of_run
 from workbench.repositories import committed_at
 from workbench.sweep import resume
-from workbench.sweep.compose import Composer, lacking
+from workbench.sweep.asked import lacking
+from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.frozen import NAME, Typed, is_how, plan_json
@@ -32,7 +33,8 @@ from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger, differences
 from workbench.sweep.listing import headline, list_jobs
 from workbench.sweep.origin import Origin
-from workbench.sweep.overrides import plain, swept
+from workbench.sweep.outline import Outline
+from workbench.sweep.overrides import first, plain, swept
 from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import RESUMED, Earlier, sole
@@ -57,7 +59,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     config = Config.of(tree)
     _refuse_what_makes_a_sweep(config, composed.params)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
-    origin = Origin.of([tree], compose.folders)
+    origin = Origin.of([tree], compose.own_places)
     if config.workbench.dry_run:
         list_jobs(console, Plan([job], [], 1, False), config=config)
         return 0
@@ -139,17 +141,15 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
     server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
     """
-    tree, wrong, _ = checked(compose, plain(compose.read(overrides)))
-    if wrong:
-        raise ConfigError(wrong)
-    earlier = _earlier(Config.of(tree))
+    earlier = _earlier(Outline.of(compose, compose.read(overrides)))
     if earlier and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = _composer_of(earlier, compose)
-        config, declared, planned = plan_again(compose, earlier, overrides)
+        config, planned = plan_again(compose, earlier, overrides)
+        declared = _declared(tracker_of(config), earlier)
         overrides = [*earlier.typed.overrides, *overrides]
     else:
         config, declared, planned = plan_sweep(compose, overrides)
-    launch = Launch.chosen(compose, plain(compose.read(overrides)))
+    launch = Launch.chosen(compose, first(compose.read(overrides)))
     by_block = launch is not None and _by_block(config, declared)
     refuse_cluster(job.tree for job in planned.jobs)
     typed = Typed.of(overrides, compose.folders)
@@ -163,7 +163,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
             raise ConfigError([Problem("workbench.resume", earlier.sweep, remedy)])
         changed, tracker = config.workbench.changed, tracker_of(config)
         planned, declared, said = resume.reconcile(earlier, planned, declared, changed, tracker)
-    origin = Origin.of((job.tree for job in planned.jobs), compose.folders)
+    origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
     if config.workbench.dry_run:
         left = None
         if earlier:
@@ -257,19 +257,27 @@ def _judging(config: Config, sweep_id: str, declared: list[Claim] | None) -> str
     return " ".join(words)
 
 
-def _earlier(config: Config) -> Earlier | None:
+def _declared(tracker: Tracker, earlier: Earlier) -> list[Claim] | None:
+    """The claims that a recorded sweep was declared with, whatever their file says today."""
+    try:
+        return recorded.declared(tracker, earlier.experiment, tracker.get(earlier.run_id))
+    except recorded.ReportError as error:
+        raise ConfigError([Problem("workbench.resume", earlier.sweep, str(error))]) from error
+
+
+def _earlier(outline: Outline) -> Earlier | None:
     """The sweep that is to be resumed; None where none is, or where the experiment has none yet."""
-    asked = config.workbench.resume
+    asked = outline.workbench.resume
     if asked is False:
         return None
     try:
-        tracking = config.tracking
+        tracking = outline.tracking
         tracker = Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=False)
     except TrackingError:
         if asked is True:
             return None  # a database that cannot be used at all is refused when the sweep starts
         raise
-    return resume.find(tracker, config.name, asked)
+    return resume.find(tracker, outline.name, asked)
 
 
 def _composer_of(earlier: Earlier, typed: Composer) -> Composer:
