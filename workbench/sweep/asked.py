@@ -64,3 +64,15 @@ def asked_values(
         key: found.get(key) if "${" in str(value) and raw.get(key) == value else value
         for key, value in typed.items()
     }
+
+
+def names_that_are_no_text(tree: Any, where: str = "") -> list[str]:
+    """Names in mappings, at any depth, that the record could not tell from a text of the same look."""
+    if isinstance(tree, list):
+        return [name for one in tree for name in names_that_are_no_text(one, where)]
+    if not isinstance(tree, Mapping):
+        return []
+    found = [f"{where}{name}" for name in tree if not isinstance(name, str)]
+    return found + [
+        more for name, one in tree.items() for more in names_that_are_no_text(one, f"{where}{name}.")
+    ]

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -20,13 +20,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import GROUPS, VARIANT_KEY, ConfigError, Problem, flatten
-from workbench.config.schema import not_among, unknown_key
+from workbench.config.schema import ABSENT, not_among, unknown_key
 from workbench.places import CONF
-from workbench.sweep.asked import asked_values, lacking, typed_values
+from workbench.sweep.asked import DELETED, asked_values, lacking, names_that_are_no_text, typed_values
 from workbench.sweep.folders import folder, lasting
 from workbench.sweep.honoured import ENVIRONMENT, PARAMS, not_honoured, typed_not_honoured
 from workbench.sweep.interpolation import resolved, resolved_and_of_seed
 from workbench.sweep.overrides import Given, parsed, read
+
+_NAMES = "a name in a mapping is text: in a file write it in quotes, in the command line +KEY.NAME=VALUE"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Composer:
             with open_dict(config):
                 config.environment = base.environment
         raw = OmegaConf.to_container(config, resolve=False)
+        if wrong := [Problem(key, ABSENT, _NAMES) for key in names_that_are_no_text(raw)]:
+            raise ConfigError(wrong)
         tree, of_seed = resolved_and_of_seed(config, base.choices, raw)
         if base.environment:
             tree["environment"] = {name: str(value) for name, value in tree["environment"].items()}
@@ -154,7 +158,7 @@ class Composer:
             config = copy.deepcopy(base.config)
             ConfigLoaderImpl._apply_overrides_to_config(values, config)
         if typed:
-            base = _Base(base.config, {**base.params, **typed}, base.choices, base.environment)
+            base = replace(base, params=_with(base.params, typed))
         return config, base, values, groups
 
     def _base(self, groups: Sequence[str]) -> _Base:
@@ -252,6 +256,8 @@ class Composer:
         value = typed if equals else None
         bare = key.partition("@")[0]
         if "Could not override" in message and f"'{key}'" in message:
+            if key.startswith(ENVIRONMENT):
+                return Problem(key, value, f"no such variable is set yet; +{text} adds it")
             if key.startswith("hydra."):
                 return Problem(key, value, f"Hydra has no such key; +{text} adds it")
             if self.choices(bare):
@@ -295,11 +301,31 @@ def _is_params(one: Override) -> bool:
 def _params(one: Override) -> dict[str, Any]:
     """Axes that an override of Hydra's sweeper gives, with their names."""
     value, name = one.value(), one.key_or_group.removeprefix(PARAMS).removeprefix(".")
+    if one.is_delete():
+        return {name: DELETED}
     if name:
         return {name: value}
     if isinstance(value, dict):
         return {str(key): axis for key, axis in value.items()}
     raise ConfigError([Problem(PARAMS, value, 'must be a mapping, as {cell: "lstm,gru"}')])
+
+
+def _with(params: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes of files with those that are typed over them; `~` takes one out, or without a name all."""
+    found = dict(params)
+    for key, value in typed.items():
+        if value is not DELETED:
+            found[key] = value
+        elif not key:
+            found.clear()
+        elif key not in found:
+            there = ", ".join(found) or "none"
+            raise ConfigError(
+                [Problem(f"~{PARAMS}.{key}", ABSENT, f"no such axis is given; there are {there}")]
+            )
+        else:
+            del found[key]
+    return found
 
 
 def _require_one_file_each(words: Sequence[Override], is_group: Callable[[str], bool]) -> None:
