@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,11 @@ def test_every_job_that_was_asked_for_is_frozen_and_no_other(
     (folder / "experiment").mkdir()
     file = {"name": "own", "sweep": {"grids": [grid]}, "hydra": {"sweeper": {"params": params}}}
     (folder / "experiment" / "own.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(file)}")
-    found = plan(expand(Composer([str(folder)]), ["+experiment=own", *typed]), blocks=1, throw_away=False)
+    grid_of_all = expand(Composer([str(folder)]), ["+experiment=own", *typed])
+    found = plan(grid_of_all, blocks=1, throw_away=False)
     keys = list(wanted)
+    combinations = math.prod(len(values) for key, values in wanted.items() if key != "seed")
+    assert len(grid_of_all.arms) + len(grid_of_all.merged) + len(grid_of_all.skipped) == combinations
     expected = set(itertools.product(*(wanted[key] for key in keys)))
     names = {"cell": "cell.name"}
     frozen = Counter(tuple(flatten(job.tree)[names.get(key, key)] for key in keys) for job in found.jobs)
@@ -204,6 +208,10 @@ def test_seeds_are_blocks_wherever_they_are_given(own, text, typed, seeds, arms)
         ),
         ("", ["cell.units=8,16", "cell={units: 4}"], "cell.units=8: is an axis, and another"),
         ("", ["cell={units: 4},{units: 8}", "cell.units=16"], "cell.units=4: is an axis, and another"),
+        ("repeat: 2", [], "repeat=2: a sweep counts its repeats itself"),
+        ("seed: ${cell.units}", ["cell.units=4,8"], "seed=4,8: differs between arms"),
+        ("hydra: {sweeper: {params: {cell: gru}}}", ["~hydra.sweeper.params.seed"], "no such axis is given"),
+        ("", ["cell=custom", "+cell.options.k={1:a,b:c}"], "cell.options.k.1: a name in a mapping is text"),
         (
             "",
             ["seed=range(0,200)", "cell.units=range(1,101)"],
@@ -222,6 +230,82 @@ def test_what_is_merged_is_said(compose: Composer) -> None:
     assert expand(compose, ["cell=lstm,lstm"]).merged == ["cell=lstm is given twice, and runs once"]
     found = expand(compose, ["data=synthetic", "data.mean=4,4.0"]).merged
     assert found == ["data.mean=4.0 is the same as data.mean=4, and runs once"]
+
+
+ALIKE = [1, "1", 1.0, "1.0", None, "null", True, "true", [1], ["1"], {"a": 1}, {"a": "1"}, {"a": {"b": [1]}}]
+
+
+def test_values_of_one_look_are_arms_of_their_own(own) -> None:
+    options = json.dumps({"+cell.options.k": ALIKE})
+    compose = own(f"cell: {{target: 'workbench.cells.gru:GRUCell'}}\nsweep: {{grids: [{options}]}}")
+    grid = expand(compose, ["+experiment=own", "cell=custom", "cell.target=workbench.cells.gru:GRUCell"])
+    assert [repr(tree["cell"]["options"]["k"]) for tree in grid.arms.values()] == list(map(repr, ALIKE))
+    assert {'cell.options.k="1"', "cell.options.k=1", 'cell.options.k=["1"]'} <= set(grid.arms)
+
+
+def test_titles_of_two_grids_that_read_alike_are_told_apart(own) -> None:
+    compose = own("sweep: {grids: [{label: ['a cell.units=4']}, {label: [a], cell.units: [4]}]}")
+    arms = expand(compose, ["+experiment=own"]).arms
+    assert [(tree["label"], tree["cell"]["units"]) for tree in arms.values()] == [
+        ("a cell.units=4", 64),
+        ("a", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "arms", "skipped"),
+    [
+        (["cell=custom", "cell.target=workbench.cells.gru:GRUCell,workbench.cells.lstm:LSTMCell"], 2, 0),
+        (["cell.proj_clip=1.0", "cell.num_proj=4,8"], 2, 0),
+        (["cell.attention_size=4", "cell.attention_length=2,3"], 2, 0),
+        (["rnn=static", "padding=global,batch"], 1, 1),
+        (["cell=gru,gru", "cell.reset_after=true"], 1, 0),  # the default cell has no such key
+        (["cell.units=4,8", "label='u${cell.units}'"], 2, 0),
+    ],
+)
+def test_rules_are_judged_on_combinations(compose: Composer, typed, arms: int, skipped: int) -> None:
+    grid = expand(compose, typed)
+    assert (len(grid.arms), len(grid.skipped)) == (arms, skipped)
+
+
+@pytest.mark.parametrize("skipped", ["padding=batch,batch", "padding=batch,bucket,batch"])
+def test_what_is_skipped_twice_is_counted_twice(compose: Composer, skipped: str) -> None:
+    grid = expand(compose, [skipped, "rnn=static,dynamic"])
+    assert "padding=batch rnn=static is given twice, and is skipped once" in grid.merged
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x${oc.select:'seed'}",
+        "${oc.select:seed}",
+        "a${oc.select:${oc.decode:'seed'}}",
+        "x${oc.select:cell.t.${seed},0}",
+        "r${repeat}",
+    ],
+)
+def test_whatever_asks_for_the_seed_is_found(own, text: str) -> None:
+    found = own(f"label: {json.dumps(text)}").composed(["+experiment=own"]).of_seed
+    assert found == (("label", text),)
+    assert own("label: x${cell.units}").composed(["+experiment=own"]).of_seed == ()
+
+
+@pytest.mark.parametrize(
+    ("typed", "cell"),
+    [
+        (["cell=lstm", "cell=gru"], "gru"),
+        (["cell=lstm,gru", "cell=ugrnn"], "ugrnn"),
+        (["cell=gru", "cell=nas"], "nas"),
+    ],
+)
+def test_the_later_choice_of_a_group_holds(compose: Composer, typed: list[str], cell: str) -> None:
+    assert [tree["cell"]["name"] for tree in expand(compose, typed).arms.values()] == [cell]
+
+
+def test_an_axis_of_a_file_is_taken_out(own) -> None:
+    compose = own("hydra: {sweeper: {params: {seed: '1,2', cell: 'lstm,gru'}}}")
+    assert seeds_and_arms(compose, "+experiment=own", "~hydra.sweeper.params.seed")[0] == [1]
+    assert seeds_and_arms(compose, "+experiment=own", "~hydra.sweeper.params") == ([1], {"defaults"})
 
 
 def test_swept_texts_are_titled_as_they_read(compose: Composer) -> None:
@@ -266,7 +350,7 @@ def test_a_sweep_that_is_resumed_by_its_id_has_its_frozen_values(monkeypatch: py
     earlier = OwnRun("s", "runs", "r", frozen, said)
     for who in ("you", None):
         monkeypatch.setenv("WHO", who) if who else monkeypatch.delenv("WHO")
-        config, _, again = plan_again(Composer(), earlier, ["workbench.resume=s", "workbench.time_limit_s=5"])
+        config, again = plan_again(Composer(), earlier, ["workbench.resume=s", "workbench.time_limit_s=5"])
         assert [job.tree["label"] for job in again.jobs] == ["me"] * 4
         assert {job.tree["workbench"]["time_limit_s"] for job in again.jobs} == {5}
         assert (config.label, config.workbench.resume) == ("me", "s")

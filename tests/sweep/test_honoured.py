@@ -8,8 +8,10 @@ import pytest
 
 from workbench.config import ConfigError
 from workbench.sweep.compose import Composer
+from workbench.sweep.frozen import Typed
 from workbench.sweep.grid import checked, expand
 from workbench.sweep.ledger import differences
+from workbench.sweep.listing import headline
 from workbench.sweep.planning import plan_sweep
 
 IN_WORDS = "is a setting of Hydra's that does nothing here"
@@ -106,6 +108,17 @@ def test_variables_of_a_file_are_frozen_too(tmp_path: Path) -> None:
     assert grid.arms["defaults"]["environment"] == {"A": "1", "B": "lstm", "C": "x"}
 
 
+def test_variables_follow_the_values_of_each_arm(compose: Composer) -> None:
+    words = ["+hydra.job.env_set.FOO='u${cell.units}'", "cell.units=8,16"]
+    _, _, planned = plan_sweep(compose, words)
+    found = {job.tree["cell"]["units"]: job.tree["environment"] for job in planned.jobs}
+    assert found == {8: {"FOO": "u8"}, 16: {"FOO": "u16"}}
+    assert "hydra.job.env_set differs between arms" in headline(planned, None)
+    assert compose([*words[:1], "cell.units=4"])["environment"] == {"FOO": "u4"}
+    with pytest.raises(ConfigError, match=r"hydra.job.env_set.FOO=\$\{seed\}: follows what differs"):
+        plan_sweep(compose, ["+hydra.job.env_set.FOO=${seed}", "seed=1,2"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -133,6 +146,26 @@ def test_variables_are_given_in_one_way(compose: Composer, text: str, said: str)
     with pytest.raises(ConfigError) as refused:
         compose([text])
     assert said in str(refused.value)
+
+
+def test_a_package_of_files_is_recorded_by_its_name_and_found_as_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab_of_files" / "conf").mkdir(parents=True)
+    (tmp_path / "lab_of_files" / "__init__.py").touch()
+    (tmp_path / "lab_of_files" / "conf" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    compose = Composer(["pkg://lab_of_files.conf", f"file://{tmp_path}"])
+    assert compose.own_places == [tmp_path / "lab_of_files" / "conf", tmp_path]
+    typed = Typed.of([], compose.folders)
+    assert typed.config_folders == ("pkg://lab_of_files.conf", str(tmp_path))
+    assert Composer(typed.config_folders).own_places == compose.own_places
+
+
+@pytest.mark.parametrize("place", ["pkg://nosuch.conf", "pkg://", "pkg://.a", "s3://x"])
+def test_a_place_that_is_none_is_refused_in_words(place: str) -> None:
+    with pytest.raises(ConfigError, match="is no"):
+        Composer([place])
 
 
 def test_the_search_path_is_where_files_are_found(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

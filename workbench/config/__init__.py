@@ -21,6 +21,7 @@ __all__ = [
     "EXPERIMENT_GROUPS",
     "GROUPS",
     "HIGHEST_SEED",
+    "SECTIONS",
     "VARIANT_KEY",
     "Config",
     "ConfigError",

@@ -199,7 +199,8 @@ def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _address(tree: Mapping[str, Any]) -> list[Problem]:
+def address(tree: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the store's address."""
     uri = tree["tracking"]["uri"]
     shown = f"{uri.partition('://')[0]}://***"
     try:
@@ -239,7 +240,7 @@ def _strategy(tree: Mapping[str, Any]) -> list[Problem]:
 
 
 RULES = (
-    _address,
+    address,
     _static_graph,
     _sign_mask,
     _projection,

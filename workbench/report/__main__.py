@@ -101,7 +101,12 @@ def _by_which(given: argparse.Namespace, found: assemble.Report, known: str) -> 
         return f"exploratory, beside the declared verdicts: {given.claims} ({other})"
     path = claims_file(given.name)
     changed = path is not None and claims_room.claims_sha(claims_room.load(path)) != known
-    more = f"; {path} is another file by now: --claims {path} judges by it, beside these" if changed else ""
+    what = (
+        "is another file by now: --claims {0} judges by it, beside these"
+        if known
+        else ("declares some: --claims {0} judges by them, as exploratory")
+    )
+    more = f"; {path} {what.format(path)}" if changed else ""
     words = f"by the claims that the sweep was declared with (SHA-256 {known[:12]})"
     return (words if known else "the sweep was declared with no claims: nothing was judged") + more
 

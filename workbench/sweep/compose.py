@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib.util
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -23,14 +20,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import GROUPS, VARIANT_KEY, ConfigError, Problem, flatten
-from workbench.config.schema import not_among, unknown_key
+from workbench.config.schema import ABSENT, not_among, unknown_key
 from workbench.places import CONF
-from workbench.sweep.honoured import ENVIRONMENT, PARAMS, environment, not_honoured, typed_not_honoured
-from workbench.sweep.interpolation import refers_to_seed, resolved
+from workbench.sweep.asked import DELETED, asked_values, lacking, names_that_are_no_text, typed_values
+from workbench.sweep.folders import folder, lasting
+from workbench.sweep.honoured import ENVIRONMENT, PARAMS, not_honoured, typed_not_honoured
+from workbench.sweep.interpolation import resolved, resolved_and_of_seed
 from workbench.sweep.overrides import Given, parsed, read
 
-DELETED: Any = object()
-"""What was asked for a key that an override takes out."""
+_NAMES = "a name in a mapping is text: in a file write it in quotes, in the command line +KEY.NAME=VALUE"
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,17 @@ class _Base:
     params: dict[str, Any]
     choices: dict[str, Any]
     environment: dict[str, str]
+    """`hydra.job.env_set` before its interpolations are resolved."""
 
 
 class Composer:
     """Composes configurations from conf/, and from folders of the user's own before it."""
 
     def __init__(self, folders: Sequence[str] = (), config_name: str = "config") -> None:
-        self._config_name, self.folders = config_name, list(folders)
-        self._places = [CONF, *(_folder(one) for one in folders)]
-        shown = [one if "://" in one else f"file://{os.path.abspath(one)}" for one in folders]
+        self._config_name, self.folders = config_name, [lasting(one) for one in folders]
+        self.own_places = [folder(one) for one in folders]
+        self._places = [CONF, *self.own_places]
+        shown = [one if "://" in one else f"file://{one}" for one in self.folders]
         self.search = [f"hydra.searchpath=[{','.join(map(repr, shown))}]"] if folders else []
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._groups: dict[str, list[str]] = {}
@@ -83,27 +83,36 @@ class Composer:
             ConfigError: as above; also where the tree does not hold what an override asks for.
         """
         config, base, values, groups = self._config(overrides)
+        if "environment" in config:
+            remedy = f"is set by +{ENVIRONMENT}.NAME=VALUE"
+            raise ConfigError([Problem("environment", config._get_node("environment"), remedy)])
+        if (
+            base.environment
+        ):  # its interpolations are of the whole configuration, as it is with the values in it
+            with open_dict(config):
+                config.environment = base.environment
         raw = OmegaConf.to_container(config, resolve=False)
-        tree = resolved(config, base.choices, raw)
-        if "environment" in tree:
-            raise ConfigError(
-                [Problem("environment", tree["environment"], f"is set by +{ENVIRONMENT}.NAME=VALUE")]
-            )
+        if wrong := [Problem(key, ABSENT, _NAMES) for key in names_that_are_no_text(raw)]:
+            raise ConfigError(wrong)
+        tree, of_seed = resolved_and_of_seed(config, base.choices, raw)
         if base.environment:
-            tree["environment"] = dict(base.environment)
+            tree["environment"] = {name: str(value) for name, value in tree["environment"].items()}
         variables = [one for one in groups if one.key_or_group.startswith(ENVIRONMENT)]
-        typed = _typed([*variables, *values])
-        asked = _asked(typed, flatten(raw), flatten(tree))  # type: ignore[arg-type]
+        typed = typed_values([*variables, *values])
+        asked = asked_values(typed, flatten(raw), flatten(tree))  # type: ignore[arg-type]
         asked |= self._variants(groups, base)
         if wrong := lacking(asked, tree):
             raise ConfigError(wrong)
-        return Composed(tree, asked, typed, base.params, refers_to_seed(raw))
+        return Composed(tree, asked, typed, base.params, of_seed)
 
-    def only(self, overrides: Sequence[str], sections: Sequence[str]) -> dict[str, Any]:
-        """Sections of the composed tree; what the others refer to need not be there."""
+    def only(
+        self, overrides: Sequence[str], sections: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Sections of the composed tree, and its axes; what other sections refer to need not be there."""
         config, base, _, _ = self._config(overrides)
         raw = OmegaConf.to_container(config, resolve=False)
-        return {name: resolved(config, base.choices, raw, name) for name in sections}
+        there = [name for name in sections if name in config]
+        return {name: resolved(config, base.choices, raw, name) for name in there}, base.params
 
     def read(self, overrides: Sequence[str]) -> list[Given]:
         """What the overrides give for each key; a glob takes the files that there are.
@@ -149,7 +158,7 @@ class Composer:
             config = copy.deepcopy(base.config)
             ConfigLoaderImpl._apply_overrides_to_config(values, config)
         if typed:
-            base = _Base(base.config, {**base.params, **typed}, base.choices, base.environment)
+            base = replace(base, params=_with(base.params, typed))
         return config, base, values, groups
 
     def _base(self, groups: Sequence[str]) -> _Base:
@@ -165,7 +174,8 @@ class Composer:
                 raise ConfigError(wrong)
             params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
             assert isinstance(params, dict)
-            choices, variables = dict(config.hydra.runtime.choices), environment(config)
+            choices = dict(config.hydra.runtime.choices)
+            variables = OmegaConf.to_container(config.hydra.job.env_set, resolve=False)
             with open_dict(config):
                 del config["hydra"]
             self._bases[key] = _Base(config, params, choices, variables)  # type: ignore[arg-type]
@@ -246,6 +256,8 @@ class Composer:
         value = typed if equals else None
         bare = key.partition("@")[0]
         if "Could not override" in message and f"'{key}'" in message:
+            if key.startswith(ENVIRONMENT):
+                return Problem(key, value, f"no such variable is set yet; +{text} adds it")
             if key.startswith("hydra."):
                 return Problem(key, value, f"Hydra has no such key; +{text} adds it")
             if self.choices(bare):
@@ -276,62 +288,10 @@ class Composer:
         return unknown_key(key, sorted({*known, *sections} - {""}))
 
 
-def lacking(
-    asked: Mapping[str, Any], tree: Mapping[str, Any], where: str = "the configuration"
-) -> list[Problem]:
-    """What was asked for and is not in a tree."""
-    flat = flatten(tree)
-    return [
-        Problem(key, value, f"is asked for, but {where} has {_found(flat, key)}; give {key} once")
-        for key, value in asked.items()
-        if value is not DELETED and not same_value(flat.get(key, DELETED), value)
-    ]
-
-
 @functools.cache
 def _plain_hydra(config_name: str) -> DictConfig:
     """Hydra's settings where nothing is given."""
     return Composer(config_name=config_name).hydra([])
-
-
-def _found(flat: Mapping[str, Any], key: str) -> str:
-    return str(Problem(key, flat[key], "")).removesuffix(": ") if key in flat else f"no {key}"
-
-
-def same_value(found: Any, asked: Any) -> bool:
-    """Whether two values are one; 4 and 4.0 are, 1 and true are not."""
-    if isinstance(asked, list) and isinstance(found, list):
-        return len(asked) == len(found) and all(map(same_value, found, asked))
-    same = found == asked or (found != found and asked != asked)  # NaN is asked for like any other
-    return bool(same) and isinstance(found, bool) == isinstance(asked, bool)
-
-
-def _typed(words: Sequence[Override]) -> dict[str, Any]:
-    """Dotted names and values that overrides ask for, the later over the earlier."""
-    typed: dict[str, Any] = {}
-    for one in words:
-        key, value = one.key_or_group, one.value()
-        if key.startswith(ENVIRONMENT):
-            key = key.replace(ENVIRONMENT, "environment", 1)
-            value = (
-                {name: str(text) for name, text in value.items()} if isinstance(value, dict) else str(value)
-            )
-        above = [name for name in typed if key.startswith(f"{name}.")]
-        below = [name for name in typed if name.startswith(f"{key}.")]
-        for name in above + ([] if isinstance(value, dict) else below):
-            del typed[name]
-        typed |= {key: DELETED} if one.is_delete() else flatten({key: value})
-    return typed
-
-
-def _asked(typed: Mapping[str, Any], raw: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What is typed, an interpolation as what it comes to where it stands in the composition."""
-    return {
-        key: found.get(key)
-        if "${" in str(value) and (raw.get(key) == value or key.startswith("environment."))
-        else value
-        for key, value in typed.items()
-    }
 
 
 def _is_params(one: Override) -> bool:
@@ -341,11 +301,31 @@ def _is_params(one: Override) -> bool:
 def _params(one: Override) -> dict[str, Any]:
     """Axes that an override of Hydra's sweeper gives, with their names."""
     value, name = one.value(), one.key_or_group.removeprefix(PARAMS).removeprefix(".")
+    if one.is_delete():
+        return {name: DELETED}
     if name:
         return {name: value}
     if isinstance(value, dict):
         return {str(key): axis for key, axis in value.items()}
     raise ConfigError([Problem(PARAMS, value, 'must be a mapping, as {cell: "lstm,gru"}')])
+
+
+def _with(params: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes of files with those that are typed over them; `~` takes one out, or without a name all."""
+    found = dict(params)
+    for key, value in typed.items():
+        if value is not DELETED:
+            found[key] = value
+        elif not key:
+            found.clear()
+        elif key not in found:
+            there = ", ".join(found) or "none"
+            raise ConfigError(
+                [Problem(f"~{PARAMS}.{key}", ABSENT, f"no such axis is given; there are {there}")]
+            )
+        else:
+            del found[key]
+    return found
 
 
 def _require_one_file_each(words: Sequence[Override], is_group: Callable[[str], bool]) -> None:
@@ -354,18 +334,6 @@ def _require_one_file_each(words: Sequence[Override], is_group: Callable[[str], 
             several = f"sweep.experiments=[{','.join(map(str, value))}] runs each of them as its own sweep"
             more = several if one.key_or_group == "experiment" else "several are swept over with -m, as a,b"
             raise ConfigError([Problem(one.key_or_group, value, f"takes one file; {more}")])
-
-
-def _folder(place: str) -> Path:
-    """The folder of a place where Hydra looks for files."""
-    if place.startswith("pkg://"):
-        spec = importlib.util.find_spec(place.removeprefix("pkg://").replace("/", "."))
-        if spec and spec.submodule_search_locations:
-            return Path(next(iter(spec.submodule_search_locations)))
-        raise ConfigError([Problem("hydra.searchpath", place, "is no package with files")])
-    if not os.path.isdir(place):
-        raise ConfigError([Problem("--config-dir", place, "is not a folder")])
-    return Path(place)
 
 
 @contextmanager

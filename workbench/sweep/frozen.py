@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.provenance import without_passwords
+from workbench.sweep.folders import lasting
 from workbench.sweep.grid import Job, Plan, Skipped, Tree
 
 NAME = "grid.json"
@@ -29,8 +29,7 @@ class Typed:
         >>> Typed.of(["seed=1,2", "workbench.resume=true", "tracking=server"]).overrides
         ('seed=1,2',)
         """
-        folders = tuple(os.path.abspath(folder) for folder in config_folders)
-        return cls(tuple(o for o in overrides if not is_how(o)), folders)
+        return cls(tuple(o for o in overrides if not is_how(o)), tuple(map(lasting, config_folders)))
 
 
 def is_how(override: str) -> bool:

@@ -13,9 +13,11 @@ from typing import Any
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
 from workbench.config.schema import QUOTES, check
-from workbench.sweep.compose import Composed, Composer, lacking, same_value
+from workbench.sweep.asked import lacking, same_value
+from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment
-from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, plain, swept
+from workbench.sweep.outline import Outline
+from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, require_few, swept
 
 Tree = dict[str, Any]
 _ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
@@ -45,7 +47,6 @@ class Skipped:
 class Grid:
     """The arms of a sweep: what the overrides and the experiment's grids come to, each composed once."""
 
-    base: Tree
     arms: dict[str, Tree]
     skipped: list[Skipped]
     seeds: list[int] | None
@@ -55,6 +56,11 @@ class Grid:
     """Combinations that are arms already, in words."""
     of_seed: list[tuple[str, str]] = field(default_factory=list)
     """Keys, and their texts, that refer to the seed or the repeat."""
+
+    @property
+    def base(self) -> Tree:
+        """The first arm: it has what is one for all, as the name, the claims and the first block's seed."""
+        return next(iter(self.arms.values()))
 
 
 @dataclass(frozen=True)
@@ -79,25 +85,24 @@ def expand(compose: Composer, overrides: Sequence[str]) -> Grid:
     """
     given = compose.read(overrides)
     _require_axes(swept(given))
-    full, wrong, base = checked(compose, plain(given))
-    if fatal := [problem for problem in wrong if not problem.skip]:
-        raise ConfigError(fatal)
-    _require_repeat_of_its_own(base)
-    grids = [_axes({**base.params, **grid}, given, compose.choices) for grid in _grids(full, base)]
+    outline = Outline.of(compose, given)
+    grids = [_axes({**outline.params, **grid}, given, compose.choices) for grid in _grids(outline)]
     seeds = _seeds(
         [axes.pop("seed") for axes in grids if "seed" in axes and axes["seed"].is_swept], len(grids)
     )
-    blocks = _blocks(full, seeds, given)
-    _require_few(sum(math.prod(len(one.words) for one in axes.values()) for axes in grids) * blocks, given)
-    found = Grid(full, {}, [], seeds)
-    known: dict[str, str] = {}
+    blocks = _blocks(outline.sweep.blocks, seeds, given)
+    combinations = sum(math.prod(len(one.words) for one in axes.values()) for axes in grids)
+    _require_few(combinations * blocks, given)
+    found, known, fatal = Grid({}, [], seeds), dict[str, str](), list[Problem]()
     for axes in grids:
-        for combination in itertools.product(*(range(len(one.words)) for one in axes.values())):
-            fatal += [one for one in _take(found, known, compose, axes, combination) if one not in fatal]
+        for places in itertools.product(*(range(len(one.words)) for one in axes.values())):
+            fatal += [one for one in _take(found, known, compose, axes, places) if one not in fatal]
     if fatal:
         raise ConfigError(fatal)
+    assert combinations == len(found.arms) + len(found.merged) + len(found.skipped), "an arm was lost"
     if not found.arms:
         raise ConfigError([Problem("sweep.grids", s.arm, s.reason) for s in found.skipped])
+    _require_one_seed_and_no_repeat(found)
     return found
 
 
@@ -105,25 +110,37 @@ def _take(
     found: Grid, known: dict[str, str], compose: Composer, axes: Mapping[str, Given], places: Sequence[int]
 ) -> list[Problem]:
     """Compose one combination and put it where it belongs; what is wrong with it that refuses the sweep."""
-    chosen = [(key, one, place) for (key, one), place in zip(axes.items(), places, strict=True)]
-    titles = {key: one.titles[place] for key, one, place in chosen if one.is_swept}
-    arm = _title(titles, axes)
-    if arm in found.arms or any(arm == one.arm for one in found.skipped):
-        arm = " ".join(titles.values())
-    tree, wrong, composed = checked(compose, [one.words[place] for _, one, place in chosen])
+    tree, wrong, composed = checked(
+        compose, [one.words[place] for one, place in zip(axes.values(), places, strict=True)]
+    )
+    if fatal := [*_overwritten(axes, places, composed), *(one for one in wrong if not one.skip)]:
+        return fatal
     text = json.dumps(tree, sort_keys=True)
-    wrong = [*_overwritten(axes, places, composed), *wrong]
+    if text in known:
+        names = _names(axes, places)
+        twin = "given twice" if known[text] in names else f"the same as {known[text]}"
+        what = "runs" if known[text] in found.arms else "is skipped"
+        found.merged.append(f"{known[text] if known[text] in names else names[0]} is {twin}, and {what} once")
+        return []
+    taken = {*known.values()}
+    arm = known[text] = next(name for name in _names(axes, places) if name not in taken)
     if wrong:
-        skipped = Skipped(arm, "; ".join(map(str, wrong)))
-        found.skipped.extend([skipped] if skipped not in found.skipped else [])
-    elif text in known:
-        twin = "given twice" if arm == known[text] else f"the same as {known[text]}"
-        found.merged.append(f"{arm} is {twin}, and runs once")
+        found.skipped.append(Skipped(arm, "; ".join(map(str, wrong))))
     else:
-        known[text] = arm
         found.arms[arm], found.asked[arm] = tree, composed.asked
         found.of_seed.extend(one for one in composed.of_seed if one not in found.of_seed)
-    return [problem for problem in wrong if not problem.skip]
+    return []
+
+
+def _names(axes: Mapping[str, Given], places: Sequence[int]) -> list[str]:
+    """What a combination may be called, the shortest first; the last ones tell any two apart."""
+    chosen = [
+        (key, one, place) for (key, one), place in zip(axes.items(), places, strict=True) if one.is_swept
+    ]
+    titles = {key: one.titles[place] for key, one, place in chosen}
+    quoted = " ".join(one.in_quotes(place) for _, one, place in chosen)
+    names = [_title(titles, axes), " ".join(titles.values()), quoted]
+    return [*(name for name in names if name), *(f"{quoted} ({n})" for n in range(2, MOST_JOBS + 2))]
 
 
 def _overwritten(axes: Mapping[str, Given], places: Sequence[int], composed: Composed) -> list[Problem]:
@@ -245,23 +262,24 @@ def _require_axes(axes: Sequence[Given]) -> None:
             raise ConfigError([Problem(one.key, one.values, remedy)])
 
 
-def _require_repeat_of_its_own(base: Composed) -> None:
-    if base.asked.get("repeat"):
+def _require_one_seed_and_no_repeat(grid: Grid) -> None:
+    if repeat := next((tree["repeat"] for tree in grid.arms.values() if tree["repeat"]), 0):
         remedy = "a sweep counts its repeats itself, where its claims ask for the control again; leave it out"
-        raise ConfigError([Problem("repeat", base.asked["repeat"], remedy)])
+        raise ConfigError([Problem("repeat", repeat, remedy)])
+    if len(seeds := dict.fromkeys(tree["seed"] for tree in grid.arms.values())) > 1:
+        remedy = "differs between arms, but a seed is a block, and every arm runs in each; give one, or -m seed=1,2"
+        raise ConfigError([Problem("seed", ",".join(map(str, seeds)), remedy)])
 
 
 def _require_few(jobs: int, given: Sequence[Given]) -> None:
-    if jobs > MOST_JOBS:
-        axes = ", ".join(f"{one.key} has {len(one.words)}" for one in given if len(one.words) > 1)
-        remedy = f"a sweep has {MOST_JOBS} jobs at most; take fewer values{f': {axes}' if axes else ''}"
-        raise ConfigError([Problem("sweep", f"({jobs} jobs)", remedy)])
+    axes = ", ".join(f"{one.key} has {len(one.words)}" for one in given if len(one.words) > 1)
+    require_few(jobs, "sweep", f"({jobs} jobs)", f": {axes}" if axes else "")
 
 
-def _grids(full: Tree, base: Composed) -> list[dict[str, Any]]:
+def _grids(outline: Outline) -> list[dict[str, Any]]:
     """The grids of an experiment; none of them says how the sweep is run."""
-    grids = full["sweep"]["grids"] or [{}]
-    for where, grid in [(PARAMS, base.params), *(("sweep.grids", grid) for grid in grids)]:
+    grids = outline.sweep.grids or [{}]
+    for where, grid in [(PARAMS, outline.params), *(("sweep.grids", grid) for grid in grids)]:
         for key, values in grid.items():
             name = str(key).lstrip("+~")
             if name in (*_ONE_VALUE, "experiment") or name.startswith(_ONE_VALUE_UNDER):
@@ -294,9 +312,8 @@ def _title(titles: Mapping[str, str], axes: Mapping[str, Given]) -> str:
     return " ".join(kept) or "defaults"
 
 
-def _blocks(full: Tree, seeds: Sequence[int] | None, given: Sequence[Given]) -> int:
+def _blocks(blocks: int | None, seeds: Sequence[int] | None, given: Sequence[Given]) -> int:
     """How many blocks there are, as far as the configuration says; refused where it says two things."""
-    blocks: int | None = full["sweep"]["blocks"]
     typed = {one.key for one in given}
     if seeds and blocks and len(seeds) != blocks and ("sweep.blocks" in typed or "seed" not in typed):
         listed = ",".join(map(str, seeds))

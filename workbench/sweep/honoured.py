@@ -8,9 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from workbench.config import ConfigError, Problem, flatten
+from workbench.config import Problem, flatten
 from workbench.process.spawner import CREDENTIALS
-from workbench.sweep.interpolation import remedy
 from workbench.sweep.overrides import Given
 
 PARAMS = "hydra.sweeper.params"
@@ -59,23 +58,6 @@ def not_honoured(hydra: DictConfig, plain: DictConfig) -> list[Problem]:
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     files = [key.replace("/", ".") for key in changed if "/" in key]  # what a file holds goes by its name
     return [_problem(key, after.get(key)) for key in changed if "/" in key or not _is_under(key, files)]
-
-
-def environment(config: DictConfig) -> dict[str, str]:
-    """`hydra.job.env_set`: variables of each job's process, resolved.
-
-    Raises:
-        ConfigError: a variable whose interpolation cannot be resolved, with its text.
-    """
-    given = config.hydra.job.env_set
-    raw = OmegaConf.to_container(given, resolve=False)
-    found = {}
-    for name, text in dict(raw).items():  # type: ignore[arg-type]
-        try:
-            found[str(name)] = str(given[name])
-        except Exception as error:  # OmegaConf's, or a resolver's own
-            raise ConfigError([Problem(f"{ENVIRONMENT}.{name!s}", text, remedy(error, str(text)))]) from error
-    return found
 
 
 def wrong_environment(variables: dict[str, Any]) -> list[Problem]:

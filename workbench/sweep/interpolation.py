@@ -14,15 +14,24 @@ from workbench.config import ConfigError, Problem, flatten
 
 _OF_HYDRA = re.compile(r"\$\{\s*hydra:\s*([^}]*?)\s*\}")
 _CHOICE = "runtime.choices."
-_OF_SEED = re.compile(r"\$\{\s*\.*\s*(seed|repeat)\s*\}|:\s*(seed|repeat)\s*[},]")
+_OF_A_JOB = ("seed", "repeat")
+_WATCH = "workbench.watched"
+_values: dict[str, Any] = {}
+_read: list[str] = []
+
+
+def _watched(key: str) -> Any:
+    _read.append(key)
+    return _values[key]
+
+
+OmegaConf.register_new_resolver(_WATCH, _watched, replace=True)
 
 
 def _require_choices(raw: Any, choices: Mapping[str, Any], section: str) -> None:
     """Refuse `${hydra:...}` of anything but a choice of file: there is no such thing while a sweep is planned."""
     problems = []
-    for key, text in flatten(raw).items():
-        if section and not key.startswith(f"{section}."):
-            continue
+    for key, text in _interpolations(raw, section):
         for name in _OF_HYDRA.findall(str(text)):
             choice = name.removeprefix(_CHOICE)
             if not name.startswith(_CHOICE):
@@ -31,7 +40,7 @@ def _require_choices(raw: Any, choices: Mapping[str, Any], section: str) -> None
                 words = f"there is no group {choice}; there are {', '.join(sorted(choices))}"
             else:
                 continue
-            problems.append(Problem(key, text, words))
+            problems.append(Problem(_as_given(key), text, words))
     if problems:
         raise ConfigError(problems)
 
@@ -48,8 +57,7 @@ def resolved(config: DictConfig, choices: Mapping[str, Any], raw: Any, section: 
         _require_choices(raw, choices, section)
         instance.cfg = OmegaConf.create({"hydra": {"runtime": {"choices": dict(choices)}}})
     try:
-        node = OmegaConf.select(config, section) if section else config
-        return OmegaConf.to_container(node, resolve=True)
+        return _value(config, section)
     except Exception as error:  # OmegaConf's, or a resolver's own
         raise ConfigError(
             _unresolved(config, raw, section) or [Problem("conf", section, str(error))]
@@ -58,24 +66,64 @@ def resolved(config: DictConfig, choices: Mapping[str, Any], raw: Any, section: 
         instance.cfg = before
 
 
-def refers_to_seed(raw: Any) -> tuple[tuple[str, str], ...]:
-    """Keys, and their texts, whose value follows the seed or the number of a repeat."""
-    return tuple((key, str(text)) for key, text in flatten(raw).items() if _OF_SEED.search(str(text)))
+def resolved_and_of_seed(
+    config: DictConfig, choices: Mapping[str, Any], raw: Any
+) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """A whole configuration as plain values, and the keys, with their texts, that ask for its seed or repeat.
+
+    In place of both stands what notes that it was asked for: no way of writing an interpolation passes by it.
+    `config` is of no further use then.
+
+    Raises:
+        ConfigError: as above.
+    """
+    watched = [key for key in _OF_A_JOB if isinstance(_or_none(config, key), int)]
+    for key in watched:
+        _values[key] = config[key]
+        config[key] = f"${{{_WATCH}:{key}}}"
+    _read.clear()
+    tree = resolved(config, choices, raw)
+    if len(_read) == len(watched):  # each by itself
+        return tree, ()
+    found = []
+    for key, text in _interpolations(raw, ""):
+        _read.clear()
+        if key not in watched and (resolved(config, choices, raw, key), _read)[1]:
+            found.append((_as_given(key), str(text)))
+    return tree, tuple(found) or (("an interpolation", "${seed}"),)
+
+
+def _or_none(config: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(config, key)
+    except Exception:  # OmegaConf's, or a resolver's own: said where all is resolved
+        return None
+
+
+def _interpolations(raw: Any, section: str) -> list[tuple[str, Any]]:
+    return [
+        (key, text)
+        for key, text in flatten(raw).items()
+        if "${" in str(text) and (not section or key == section or key.startswith(f"{section}."))
+    ]
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    node = OmegaConf.select(config, key) if key else config
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _unresolved(config: DictConfig, raw: Any, section: str) -> list[Problem]:
     problems = []
-    for key, text in flatten(raw).items():
-        if "${" in str(text) and (not section or key.startswith(f"{section}.")):
-            try:
-                node = OmegaConf.select(config, key)
-                OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else None
-            except Exception as error:  # as above
-                problems.append(Problem(key, text, remedy(error, str(text))))
+    for key, text in _interpolations(raw, section):
+        try:
+            _value(config, key)
+        except Exception as error:  # as above
+            problems.append(Problem(_as_given(key), text, _remedy(error, str(text))))
     return problems
 
 
-def remedy(error: Exception, text: str) -> str:
+def _remedy(error: Exception, text: str) -> str:
     """What to do about an interpolation that OmegaConf, or a resolver, cannot resolve."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if missing := re.search(r"Environment variable '(\w+)' not found", str(error)):
@@ -93,4 +141,9 @@ def remedy(error: Exception, text: str) -> str:
 def _resolvers() -> list[str]:
     from omegaconf.basecontainer import BaseContainer
 
-    return sorted(BaseContainer._resolvers)
+    return sorted(name for name in BaseContainer._resolvers if name != _WATCH)
+
+
+def _as_given(key: str) -> str:
+    """A key as a person gives it: variables of a job's process are Hydra's to set."""
+    return re.sub(r"^environment\.", "hydra.job.env_set.", key)

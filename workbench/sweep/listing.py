@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from statistics import fmean
@@ -27,6 +28,12 @@ def headline(planned: Plan, declared: Sequence[Claim] | None) -> str:
     claims = f", {counted(len(declared), 'claim')}" if declared else ""
     merged = "".join(f"\n  {words}" for words in planned.merged)
     skipped = "".join(f"\n  skipped: {s.arm}: {s.reason}" for s in planned.skipped)
+    variables = {json.dumps(job.tree["environment"], sort_keys=True) for job in planned.jobs}
+    if len(variables) > 1:
+        merged += (
+            "\n  hydra.job.env_set differs between arms: each set of variables has its own process in a block, "
+            "so what a block's first job warms is not shared, and no claim pairs such arms"
+        )
     size = f"{counted(len(planned.jobs), 'job')} in {counted(planned.blocks, 'block')}"
     return f"{size}{throw}{claims}{merged}{skipped}"
 

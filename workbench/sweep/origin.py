@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Origin:
     """Of each the files that its jobs have imported, though no import of them could be seen beforehand."""
 
     @classmethod
-    def of(cls, trees: Iterable[Mapping[str, Any]], config_folders: Sequence[str] = ()) -> Origin:
+    def of(cls, trees: Iterable[Mapping[str, Any]], config_folders: Iterable[Path] = ()) -> Origin:
         """That of jobs with these configurations.
 
         Raises:
@@ -39,7 +39,7 @@ class Origin:
         """
         trees = list(trees)
         found = cls(repositories=Repositories())
-        paths = {Path(folder) for folder in config_folders}
+        paths = set(config_folders)
         for target in {_target(tree) for tree in trees}:
             paths |= found._look(target)
         found.repositories = Repositories.now(sorted(paths), _recorded_in(trees[0]) if trees else ())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -29,6 +31,8 @@ from workbench.config.schema import ABSENT
 MOST_JOBS = 10_000
 """More jobs than a sweep may have: at some seconds each it would take days."""
 
+_NESTED = "a sweep inside a sweep; name all the values in one list"
+
 Choices = Callable[[str], list[str]]
 """The files of a group, for a glob."""
 
@@ -42,6 +46,10 @@ class Given:
     words: tuple[str, ...]
     titles: tuple[str, ...]
     is_swept: bool = False
+
+    def in_quotes(self, place: int) -> str:
+        """A title with every text in quotes."""
+        return f"{self.key}={shown(parsed(self.words[place])._value, in_quotes=True)}"
 
     @property
     def values(self) -> str:
@@ -75,7 +83,11 @@ def read(overrides: Sequence[str], choices: Choices = lambda group: []) -> list[
             wrong += error.problems
             continue
         earlier = [other for other in found if other.key == one.key]
-        if one.is_swept or any(other.is_swept for other in earlier):
+        if (
+            one.is_swept
+            or any(other.is_swept for other in earlier)
+            or _is_chosen_again(one, earlier, choices)
+        ):
             found = [other for other in found if other.key != one.key]
             adding = next((other.sign for other in earlier if other.sign in ("+", "++")), "")
             one = one.signed(one.sign or adding)
@@ -85,9 +97,25 @@ def read(overrides: Sequence[str], choices: Choices = lambda group: []) -> list[
     return found
 
 
+def _is_chosen_again(one: Given, earlier: Sequence[Given], choices: Choices) -> bool:
+    """Whether another file of the same group is chosen, as against values set in it, or a group taken out."""
+    both = [*earlier, one]
+    return (
+        bool(earlier)
+        and not one.sign.startswith(("+", "~"))
+        and not any(other.sign == "~" or isinstance(parsed(other.words[0]).value(), dict) for other in both)
+        and bool(choices(one.key))
+    )
+
+
 def plain(given: Sequence[Given]) -> list[str]:
     """The overrides of one value."""
     return [text for one in given if not one.is_swept for text in one.words]
+
+
+def first(given: Sequence[Given]) -> list[str]:
+    """The overrides of the first combination."""
+    return [one.words[0] for one in given]
 
 
 def swept(given: Sequence[Given]) -> list[Given]:
@@ -116,6 +144,11 @@ def parsed(text: str) -> Override:
         found = OverridesParser.create().parse_override(text)
     except Exception as error:  # Hydra's, and what escapes from its parser
         message = " ".join(str(error).partition("\nAvailable")[0].split()) or type(error).__name__
+        if "incompatible with Union" in message and re.search(
+            r"\((?:.*\W)?(range|glob|interval|choice)\(", value
+        ):
+            raise ConfigError([Problem(key, value, _NESTED)]) from error
+        message = re.sub(r" expecting \{.*", "", message)  # the parser's names of all that might stand there
         remedy = f"is not in Hydra's grammar ({message})"
         if equals:
             remedy += f"; a text with special characters stands in quotes, as '{key}=\"...\"'"
@@ -127,15 +160,18 @@ def parsed(text: str) -> Override:
     return found
 
 
-def shown(value: Any) -> str:
-    """A value as a person reads it: nothing escaped."""
+def shown(value: Any, *, in_quotes: bool = False) -> str:
+    """A value as a person reads it: nothing escaped; or with every text in quotes, which tells "1" from 1."""
+    if in_quotes and isinstance(value, str | QuotedString):
+        return json.dumps(value if isinstance(value, str) else value.text, ensure_ascii=False)
     if isinstance(value, QuotedString):
         mark = "'" if value.quote is Quote.single else '"'
         return f"{mark}{value.text}{mark}"
     if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(shown(one, in_quotes=in_quotes) for one in value)}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{shown(key)}:{shown(one)}' for key, one in value.items())}}}"
+        pairs = (f"{shown(key)}:{shown(one, in_quotes=in_quotes)}" for key, one in value.items())
+        return f"{{{','.join(pairs)}}}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)
@@ -172,15 +208,13 @@ def _elements(override: Override, key: str, typed: str, choices: Choices) -> lis
             )
             raise ConfigError([Problem(key, typed, remedy if there else f"{remedy} is no group")])
     elif isinstance(value, RangeSweep):
-        _require_few(key, typed, _length(value, key, typed))
+        require_few(_length(value, key, typed), key, typed)
         found = list(itertools.islice(value.range(), MOST_JOBS + 1))
     else:
         assert isinstance(value, ChoiceSweep)
         found = list(value.list)
         if any(isinstance(one, Sweep | Glob) for one in found):
-            raise ConfigError(
-                [Problem(key, typed, "a sweep inside a sweep; name all the values in one list")]
-            )
+            raise ConfigError([Problem(key, typed, _NESTED)])
     if getattr(value, "shuffle", False):
         random.Random(typed).shuffle(found)
     if not found:
@@ -191,17 +225,21 @@ def _elements(override: Override, key: str, typed: str, choices: Choices) -> lis
 def _length(value: RangeSweep, key: str, typed: str) -> float:
     """How many values a range has, without going through them."""
     start, stop, step = (Decimal(str(one)) for one in (value.start, value.stop, value.step))
-    if any(one.is_nan() for one in (start, stop, step)) or not step or step.is_infinite():
+    if (
+        any(one.is_nan() for one in (start, stop, step))
+        or not step
+        or start.is_infinite()
+        or step.is_infinite()
+    ):
         raise ConfigError([Problem(key, typed, "a range needs numbers, and a step that is not 0")])
     steps = (stop - start) / step
     return math.inf if steps.is_infinite() and steps > 0 else max(0, math.ceil(steps)) if steps > 0 else 0
 
 
-def _require_few(key: str, typed: str, number: float) -> None:
-    if number > MOST_JOBS:
-        remedy = (
-            f"{number:g} values; a sweep has {MOST_JOBS} jobs at most: take a longer step, or fewer values"
-        )
+def require_few(jobs: float, key: str, typed: str, axes: str = "") -> None:
+    """Raise ConfigError where there would be more jobs than a sweep may have."""
+    if jobs > MOST_JOBS:
+        remedy = f"a sweep has {MOST_JOBS} jobs at most, and this has {jobs:g}; take fewer values{axes}"
         raise ConfigError([Problem(key, typed, remedy)])
 
 

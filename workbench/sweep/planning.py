@@ -11,7 +11,7 @@ from workbench.config import Config, flatten
 from workbench.places import claims_file
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import Grid, Plan, expand, matching_arm, plan
-from workbench.sweep.overrides import plain
+from workbench.sweep.overrides import first
 from workbench.sweep.own_run import OwnRun
 
 HOW = ("workbench", "tracking")
@@ -26,21 +26,19 @@ def plan_sweep(compose: Composer, overrides: Sequence[str]) -> tuple[Config, lis
     return config, declared, _plan(config, grid, declared)
 
 
-def plan_again(
-    compose: Composer, own: OwnRun, overrides: Sequence[str]
-) -> tuple[Config, list[Claim] | None, Plan]:
+def plan_again(compose: Composer, own: OwnRun, overrides: Sequence[str]) -> tuple[Config, Plan]:
     """A recorded sweep as it was frozen; only how it is run and recorded is today's.
 
     Nothing that it runs is composed again: what a file says today, what time it is and which variables are set
     bears on no job of it.
     """
     assert own.plan is not None
-    how = compose.only(plain(compose.read([*own.typed.overrides, *overrides])), HOW)
+    how, _ = compose.only(first(compose.read([*own.typed.overrides, *overrides])), HOW)
     jobs = [replace(job, tree={**job.tree, **how}) for job in own.plan.jobs]
-    first = next(job for job in jobs if not job.repeat)
+    one = next(job for job in jobs if not job.repeat)
     names = [text.partition("=")[2] for text in overrides if text.startswith("name=")]
-    config = Config.of({**first.tree, "name": names[-1] if names else first.tree["name"]})
-    return config, _claims(config), replace(own.plan, jobs=jobs)
+    config = Config.of({**one.tree, "name": names[-1] if names else one.tree["name"]})
+    return config, replace(own.plan, jobs=jobs)
 
 
 def _claims(config: Config) -> list[Claim] | None:

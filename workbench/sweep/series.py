@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from workbench.config import Config, ConfigError, Problem, load
+from workbench.claims import ClaimError, PairingError
+from workbench.config import Config, ConfigError, Problem
 from workbench.places import claims_file
 from workbench.provenance import without_passwords
 from workbench.report import guide, recorded
@@ -17,7 +18,7 @@ from workbench.sweep.devices import require_devices
 from workbench.sweep.journal import RecordLostError
 from workbench.sweep.launch import Launch
 from workbench.sweep.listing import counted
-from workbench.sweep.overrides import plain
+from workbench.sweep.overrides import first
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.start import sweep_folder, tracker_of
 from workbench.sweep.sweep import run_sweep
@@ -40,7 +41,7 @@ def asked_series(compose: Composer, overrides: Sequence[str]) -> Series | None:
     Raises:
         ConfigError: a name that no file in conf/experiment/ has.
     """
-    tree = load(compose(plain(compose.read(overrides))))[0]
+    tree, _ = compose.only(first(compose.read(overrides)), ("name", "sweep"))
     section = tree.get("sweep")
     named = section.get("experiments") if isinstance(section, dict) else None
     known = compose.choices("experiment")
@@ -48,7 +49,7 @@ def asked_series(compose: Composer, overrides: Sequence[str]) -> Series | None:
     if wrong:
         remedy = f"there are {', '.join(known)}"
         raise ConfigError([Problem("sweep.experiments", one, remedy) for one in wrong])
-    return Series(tree["name"], tuple(named)) if named else None
+    return Series(tree.get("name", "runs"), tuple(named)) if named else None
 
 
 def run_series(compose: Composer, series: Series, overrides: Sequence[str], console: Console) -> int:
@@ -71,7 +72,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     config = next(config for config, _, _ in planned.values())
     if config.workbench.dry_run:
         return 0
-    launch = Launch.chosen(compose, plain(compose.read(given[series.experiments[0]])))
+    launch = Launch.chosen(compose, first(compose.read(given[series.experiments[0]])))
     if not config.workbench.resume and (not launch or launch.is_here):
         require_devices(job for _, _, plan in planned.values() for job in plan.jobs)
     codes: dict[str, int] = {}
@@ -82,7 +83,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
         try:
             codes[name] = run_sweep(compose, of_one, console)
             has_run = True
-        except (ConfigError, PrepareError, TrackingError) as error:
+        except (ConfigError, ClaimError, PairingError, PrepareError, TrackingError) as error:
             has_run |= isinstance(error, RecordLostError)
             ended.append(f"{name} was ended: {without_passwords(str(error))}")
             _say(console, ended[-1])

@@ -16,7 +16,8 @@ from workbench.process.replicas import number_in_cluster
 from workbench.provenance import command
 from workbench.record import tags as names
 from workbench.report.summary import summary_of_run
-from workbench.sweep.compose import Composer, lacking
+from workbench.sweep.asked import lacking
+from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import Job, Plan, checked
@@ -46,7 +47,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     config = Config.of(tree)
     _refuse_what_makes_a_sweep(config, composed.params)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
-    origin = Origin.of([tree], compose.folders)
+    origin = Origin.of([tree], compose.own_places)
     if config.workbench.dry_run:
         list_jobs(console, Plan([job], [], 1, False), config=config)
         return 0

@@ -18,18 +18,19 @@ from workbench.places import claims_file
 from workbench.process.replicas import refuse_cluster
 from workbench.record import METRICS
 from workbench.record import tags as names
-from workbench.report import assemble
+from workbench.report import assemble, recorded
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.devices import require_devices
 from workbench.sweep.frozen import Typed, is_how
-from workbench.sweep.grid import Plan, checked
+from workbench.sweep.grid import Plan
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.listing import headline, list_jobs
 from workbench.sweep.origin import Origin
-from workbench.sweep.overrides import plain
+from workbench.sweep.outline import Outline
+from workbench.sweep.overrides import first
 from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
@@ -95,17 +96,15 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     Raises:
         ConfigError, ClaimError: with every problem of it.
     """
-    tree, wrong, _ = checked(compose, plain(compose.read(overrides)))
-    if wrong:
-        raise ConfigError(wrong)
-    own = _recorded(Config.of(tree))
+    own = _recorded(Outline.of(compose, compose.read(overrides)))
     if own and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = _composer_of(own, compose)
-        config, declared, planned = plan_again(compose, own, overrides)
+        config, planned = plan_again(compose, own, overrides)
+        declared = _declared(tracker_of(config), own)
         overrides = [*own.typed.overrides, *overrides]
     else:
         config, declared, planned = plan_sweep(compose, overrides)
-    launch = Launch.chosen(compose, plain(compose.read(overrides)))
+    launch = Launch.chosen(compose, first(compose.read(overrides)))
     by_block = launch is not None and _by_block(config, declared)
     refuse_cluster(job.tree for job in planned.jobs)
     if own and own.experiment != config.name:
@@ -117,7 +116,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     tracker = tracker_of(config) if own else None
     own = own or OwnRun.new(config, planned, declared)
     planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
-    origin = Origin.of((job.tree for job in planned.jobs), compose.folders)
+    origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
     typed = Typed.of(overrides, compose.folders)
     return Asked(config, declared, planned, typed, launch, by_block, own, origin, tracker, said)
 
@@ -201,19 +200,27 @@ def _judging(config: Config, sweep_id: str, declared: list[Claim] | None) -> str
     return " ".join(words)
 
 
-def _recorded(config: Config) -> OwnRun | None:
+def _declared(tracker: Tracker, own: OwnRun) -> list[Claim] | None:
+    """The claims that a recorded sweep was declared with, whatever their file says today."""
+    try:
+        return recorded.declared(tracker, own.experiment, tracker.get(own.run_id))
+    except recorded.ReportError as error:
+        raise ConfigError([Problem("workbench.resume", own.sweep, str(error))]) from error
+
+
+def _recorded(outline: Outline) -> OwnRun | None:
     """The sweep that is to be resumed; None where none is, or where the experiment has none yet."""
-    asked = config.workbench.resume
+    asked = outline.workbench.resume
     if asked is False:
         return None
     try:
-        tracking = config.tracking
+        tracking = outline.tracking
         tracker = Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=False)
     except TrackingError:
         if asked is True:
             return None  # a database that cannot be used at all is refused when the sweep starts
         raise
-    return resume.find(tracker, config.name, asked)
+    return resume.find(tracker, outline.name, asked)
 
 
 def _composer_of(own: OwnRun, typed: Composer) -> Composer:
