@@ -300,3 +300,12 @@ class TestFromKeras:
         layer = keras.layers.LSTM(3, trainable=False)
         layer.build((None, None, 2))
         assert not PackedRNN.from_keras(layer).trainable_weights
+
+
+def test_to_keras_says_how_outputs_are_turned_over():
+    layer = PackedRNN(CELLS["gru"](3), return_sequences=True, go_backwards=True)
+    outputs = layer(INPUTS)
+    with pytest.raises(ValueError, match=r"order of the inputs.*PackedRNN\(layer\.cell.*\.to_keras\(\)"):
+        layer.to_keras()
+    turned = PackedRNN(layer.cell, go_backwards=True, return_sequences=True, output_order="steps").to_keras()
+    np.testing.assert_allclose(turned(INPUTS), outputs[:, ::-1], atol=1e-6)

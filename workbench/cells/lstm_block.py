@@ -71,21 +71,22 @@ class LSTMBlockCell(LSTMCell):
 
     def _step_op(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         names = ("x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
+        units, use_peephole = self.units, self.use_peepholes  # in a graph the gradient must not hold the cell
 
         @custom_gradient
         def op(*tensors: tf.Tensor) -> Any:
             given = dict(zip(names, tensors, strict=True))
             out = tf.raw_ops.LSTMBlockCell(
-                **given, forget_bias=0.0, cell_clip=self.cell_clip or -1.0, use_peephole=self.use_peepholes
+                **given, forget_bias=0.0, cell_clip=self.cell_clip or -1.0, use_peephole=use_peephole
             )
 
             def gradient(h_grad: tf.Tensor, c_grad: tf.Tensor, *rest: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 x, c, h, w, wci, wcf, wco, b, i, cs, f, o, ci, co = rest
                 c_prev, dicfo, *peepholes = tf.raw_ops.LSTMBlockCellGrad(
                     x=x, cs_prev=c, h_prev=h, w=w, wci=wci, wcf=wcf, wco=wco, b=b, i=i, cs=cs, f=f, o=o,
-                    ci=ci, co=co, cs_grad=c_grad, h_grad=h_grad, use_peephole=self.use_peepholes,
+                    ci=ci, co=co, cs_grad=c_grad, h_grad=h_grad, use_peephole=use_peephole,
                 )  # fmt: skip
-                d_x, d_h = tf.split(tf.matmul(dicfo, w, transpose_b=True), [x.shape[1], self.units], 1)
+                d_x, d_h = tf.split(tf.matmul(dicfo, w, transpose_b=True), [x.shape[1], units], 1)
                 d_w = tf.matmul(tf.concat([x, h], 1), dicfo, transpose_a=True)
                 return d_x, c_prev, d_h, d_w, *peepholes, tf.reduce_sum(dicfo, 0)
 
@@ -97,14 +98,13 @@ class LSTMBlockCell(LSTMCell):
     def _sequence_op(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         names = ("x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
         results = ("i", "cs", "f", "o", "ci", "co", "h")
+        use_peephole = self.use_peepholes
 
         @custom_gradient
         def op(*tensors: tf.Tensor) -> Any:
             given = dict(zip(names, tensors, strict=True))
             given["seq_len_max"] = tf.shape(tensors[0], tf.int64)[0]
-            out = tf.raw_ops.BlockLSTMV2(
-                **given, cell_clip=self.cell_clip or 0.0, use_peephole=self.use_peepholes
-            )
+            out = tf.raw_ops.BlockLSTMV2(**given, cell_clip=self.cell_clip or 0.0, use_peephole=use_peephole)
 
             def gradient(h_grad: tf.Tensor, c_grad: tf.Tensor, *rest: tf.Tensor) -> Any:
                 saved = dict(zip((*names, *results), rest, strict=True))
@@ -113,7 +113,7 @@ class LSTMBlockCell(LSTMCell):
                     **saved,
                     cs_grad=c_grad,
                     h_grad=h_grad,
-                    use_peephole=self.use_peepholes,
+                    use_peephole=use_peephole,
                 )
 
             return (out.h, out.cs), lambda dh, dc: once_only(gradient, "lstm")(dh, dc, *tensors, *out)

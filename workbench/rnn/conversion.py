@@ -113,6 +113,12 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
         raise ValueError(
             f"layer {packed.name} has no weights yet: call it once, or layer.build((None, None, D))."
         )
+    if packed.options["go_backwards"] and packed.return_sequences and packed.output_order == "inputs":
+        raise ValueError(
+            f"layer {packed.name} goes backwards, and its outputs stand in the order of the inputs, but Keras' layers "
+            "put them out as they are computed, from the end of the padded inputs: PackedRNN(layer.cell, "
+            'go_backwards=True, return_sequences=True, output_order="steps").to_keras() is one that does.'
+        )
     names = ("return_sequences", "return_state", "go_backwards", "name", "trainable", "activity_regularizer")
     options = {**{name: getattr(packed, name) for name in names}, "zero_output_for_mask": True, **options}
     if isinstance(cell, Cell):

@@ -15,6 +15,7 @@ from workbench.masking import zero_past_end
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
 from workbench.rnn.packing.kernel import choose_kernel, inside_map, keep_choice, kernels_of
+from workbench.rnn.packing.lifetime import free_with
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain
 from workbench.rnn.packing.received import Received, receive
@@ -70,6 +71,7 @@ def packed_rnn(
     if batch_size is not None:
         _check_whole("batch_size", batch_size)
     received = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
+    free_with(cell)
     by_parts = _by_parts(cell, kernel, training)
     if by_parts is not None:
         outputs, states = by_parts(received, kernel=kernel, batch_size=batch_size, chains=chains)

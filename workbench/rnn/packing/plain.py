@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import StepWeights
 from workbench.cells.xla import never_clustered
+from workbench.rnn.packing.lifetime import held
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -43,7 +44,7 @@ class _Loop:
     """The two loops over one batch in packed order."""
 
     def __init__(self, received: Received, weights: StepWeights) -> None:
-        self.cell = received.cell
+        self.cell = held(received.cell)
         self.dtype = weights.kernel.dtype
         self.packing: Packing = pack(received.lengths, received.time, backwards=received.backwards)
         self.saved = saved_of(received.cell, weights)

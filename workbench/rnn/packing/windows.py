@@ -25,7 +25,9 @@ geometric, UD EWT and Python source lengths. A fifth loop saves 17% of a step at
 256 units, longest 100: 0.83 [0.80, 0.86]) and a twentieth at 16; each takes 0.4 s to compile.
 """
 _OF_CELLS: weakref.WeakKeyDictionary[StepCell, dict[Any, Windows]] = weakref.WeakKeyDictionary()
-_ALIKE: weakref.WeakValueDictionary[Any, Windows] = weakref.WeakValueDictionary()  # by what the cell computes
+_ALIKE: dict[Any, Windows] = {}
+"""By what the cell computes, for the whole process: XLA never lets go of what it has compiled, so the next model of
+the same size has it again, in place of a second copy."""
 
 
 class Span(NamedTuple):
@@ -94,9 +96,10 @@ def windows_of(cell: StepCell, weights: StepWeights, features: int, loops: int) 
     key = (weights.kernel.dtype.name, features, loops)
     if key not in known:
         fingerprint = saved_of(cell, weights).fingerprint
-        alike = (fingerprint or object(), features, loops)
+        alike = (fingerprint, features, loops)
         known[key] = _ALIKE.get(alike) or Windows(cell, weights, features, loops)
-        _ALIKE[alike] = known[key]
+        if fingerprint is not None:
+            _ALIKE[alike] = known[key]
     return known[key]
 
 
