@@ -18,6 +18,7 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])
 def test_cell_in_runner(batch, check, rnn):

@@ -72,6 +72,7 @@ def hold(make, runner, dtype="mixed_bfloat16", near=0.02, gradients_near=None, *
     return half
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_in_every_runner(name, rnn):
@@ -113,6 +114,7 @@ def test_what_keras_cannot_start_in_bfloat16_is_refused():
     assert RNNS["dynamic"](cell, INPUTS)[0].dtype == tf.bfloat16
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rnn", ["dynamic", "packed", "keras"])
 @pytest.mark.parametrize("name", AROUND)
 def test_wrapped_and_of_keras(name, rnn):
