@@ -1,9 +1,14 @@
-"""Options of the whole suite, and which part of a grid of parameters the quick one takes."""
+"""Options of the whole suite, which part of a grid of parameters the quick one takes, and MLflow's databases."""
 
 from __future__ import annotations
 
+import sqlite3
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import combinations
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -48,3 +53,31 @@ def _cover(together: dict[pytest.Function, set[tuple[tuple[str, int], ...]]]) ->
         taken.add(best)
         left -= together[best]
     return taken
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow takes seconds to migrate a new SQLite file: of the first in this process the others are copies.
+
+    Processes that tests start make theirs by themselves.
+    """
+    if "mlflow" not in sys.modules:  # of no test that was collected
+        yield
+        return
+    from mlflow.store.db import utils
+
+    migrate, kept = utils._initialize_tables, tmp_path_factory.mktemp("mlflow") / "migrated.db"
+
+    def copy(engine: Any) -> None:
+        if engine.url.get_backend_name() != "sqlite":
+            return migrate(engine)
+        if not (is_kept := kept.exists()):
+            migrate(engine)
+        with closing(sqlite3.connect(kept)) as known, closing(engine.raw_connection()) as new:
+            source, target = (known, new) if is_kept else (new, known)
+            getattr(source, "driver_connection", source).backup(getattr(target, "driver_connection", target))
+        return None
+
+    utils._initialize_tables = copy
+    yield
+    utils._initialize_tables = migrate
