@@ -16,7 +16,8 @@ import pytest
 from workbench.sweep.launch import is_there
 from workbench.tracking import Tracker
 
-pytestmark = pytest.mark.command
+# quick: tests/sweep/test_launch.py
+pytestmark = [pytest.mark.command, pytest.mark.slow]
 
 
 def needs(extra: str) -> pytest.MarkDecorator:

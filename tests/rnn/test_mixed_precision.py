@@ -84,7 +84,14 @@ def test_every_cell_in_every_runner(name, rnn):
     hold(PLAIN[name], RNNS[rnn], near=near, gradients_near=gradients_near)
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name not in BLOCKS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("gru", "layer_norm_lstm") else pytest.param(name, marks=pytest.mark.slow)
+        for name in CELLS
+        if name not in BLOCKS
+    ],
+)
 def test_all_in_bfloat16(name):
     """Weights too, whose start is float32's, rounded."""
     made = {}
@@ -126,6 +133,7 @@ def test_the_block_cell_in_float16(runner):
     hold(PLAIN["lstm_block"], runner, "mixed_float16", near=0.003)
 
 
+@pytest.mark.slow  # quick: the packed runner without XLA, above
 def test_compiled():
     half = hold(PLAIN["coupled_lstm"], tf.function(RNNS["packed"], autograph=False))
     assert kernels_of(half)[-1].kernel == "xla"
