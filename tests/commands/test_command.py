@@ -62,6 +62,7 @@ def swept(tmp_path_factory, type_in, small):
         EXPERIMENT.format(claims=folder / "claims.yaml")
     )
     words = ["+experiment=tiny", "--config-dir", "mine", "-m", *small, "rnn=dynamic"]
+    words += ["measure.correctness_batches=1", "measure.passes=1"]
     return folder, type_in(folder, *words)
 
 
