@@ -286,7 +286,7 @@ def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
     assert done.stdout.strip().endswith("0 []")
 
 
-@pytest.mark.slow  # quick: tests/sweep/test_conduct.py for what ends a sweep, tests/sweep/test_worker.py for a failure's words
+@pytest.mark.slow  # quick: tests/sweep/test_conduct.py and test_worker.py
 @pytest.mark.command
 def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback_and_ends_a_fail_fast_sweep(
     tmp_path: Path, type_in, small
