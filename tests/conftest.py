@@ -24,28 +24,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test marked `covering(n)` has beside a part in which any n values of its parameters meet is slow."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `covering(n)` what is beside a part in which any n values of its parameters meet is slow.
+
+    Of one marked `covering(n, m)` no more is run than a part in which any m values meet.
+    """
     grids = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("covering"):
             grids[item.parent, item.originalname].append(item)
+    left_out: set[pytest.Item] = set()
     for grid in grids.values():
         mark = grid[0].get_closest_marker("covering")
         assert mark is not None
-        together = {item: _meetings(item, *mark.args) for item in grid}
-        for item in set(grid) - _cover(together):
+        number, *most = mark.args
+        quick = _cover(grid, number)
+        for item in set(grid) - quick:
             item.add_marker(pytest.mark.slow)
+        if most:
+            left_out |= set(grid) - quick - _cover(grid, *most)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
-def _meetings(item: pytest.Function, number: int) -> set[tuple[tuple[str, int], ...]]:
-    """Each `number` of a test's parameters with their values."""
-    values = sorted((name, id(value)) for name, value in item.callspec.params.items())
-    return set(combinations(values, number))
-
-
-def _cover(together: dict[pytest.Function, set[tuple[tuple[str, int], ...]]]) -> set[pytest.Function]:
-    """Tests in which whatever meets in any meets once, about as few as can be; the same ones each time."""
+def _cover(grid: list[pytest.Function], number: int) -> set[pytest.Function]:
+    """Tests in which whatever `number` values meet in any meet once, about as few as can be; the same ones each time."""
+    together = {
+        item: set(
+            combinations(sorted((name, id(value)) for name, value in item.callspec.params.items()), number)
+        )
+        for item in grid
+    }
     left, taken = set().union(*together.values()), set()
     ordered = sorted(together, key=lambda item: crc32(item.nodeid.encode()))
     while left:
