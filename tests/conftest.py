@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _cover(grid: list[pytest.Function], number: int) -> set[pytest.Function]:
-    """Tests in which whatever `number` values meet in any meet once, about as few as can be; the same ones each time."""
+    """About as few tests as can be in which whatever `number` values meet in any meet; the same ones each time."""
     together = {
         item: set(
             combinations(sorted((name, id(value)) for name, value in item.callspec.params.items()), number)
