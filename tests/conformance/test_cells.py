@@ -32,10 +32,10 @@ def test_cell_in_runner(batch, check, rnn):
 @pytest.mark.parametrize(
     ("batch", "rnn"),
     [
-        ("all", "dynamic"),
+        pytest.param("all", "dynamic", marks=pytest.mark.slow),
         ("gru-0", "static"),
-        ("third party, one step", "packed"),
-        ("third party, call only", "packed"),
+        pytest.param("third party, one step", "packed", marks=pytest.mark.slow),
+        pytest.param("third party, call only", "packed", marks=pytest.mark.slow),
     ],
     indirect=["batch"],
 )
