@@ -18,9 +18,8 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
-@pytest.mark.covering(
-    1, 2
-)  # tests/conformance/test_properties.py holds all of them for each cell in each runner
+# test_properties.py holds all of them for each cell in each runner.
+@pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])
 def test_cell_in_runner(batch, check, rnn):
