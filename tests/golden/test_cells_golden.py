@@ -50,15 +50,15 @@ TRACED = {
     "lstm_block_peephole__fused__len",
 }
 # Packed cases inside a graph, so by XLA: one of each family of cells in one-step form; each compiles for seconds.
-COMPILED = {  # and whether it is quick
-    "basic_rnn__dynamic__nolen": False,
-    "coupled_lstm_proj__dynamic__len": False,
-    "grid_lstm_peephole__dynamic__len": False,
-    "gru__bidirectional_dynamic__len": True,
-    "layer_norm_lstm__dynamic__len": False,
-    "lstm_full__dynamic__len": True,
-    "nas__dynamic__len": False,
-    "ugrnn__dynamic__len": False,
+COMPILED = {
+    "basic_rnn__dynamic__nolen",
+    "coupled_lstm_proj__dynamic__len",
+    "grid_lstm_peephole__dynamic__len",
+    "gru__bidirectional_dynamic__len",
+    "layer_norm_lstm__dynamic__len",
+    "lstm_full__dynamic__len",
+    "nas__dynamic__len",
+    "ugrnn__dynamic__len",
 }
 SAME_AS = {"basic_lstm": "lstm"}
 OPTIONS = {
@@ -125,14 +125,14 @@ class Case:
 def pairs():
     """Each case with the runner that it has in TF 1.15, and with each that runs everywhere.
 
-    Quick is the first, and a few by XLA; that the runners give the same is held by tests/conformance.
+    Quick is the first: that the runners give the same is held by tests/conformance, that XLA does by
+    tests/rnn/test_packed_numbers.py.
     """
     for case in CASES:
         own = RUNNERS[case.split("__")[1]]
         for rnn in dict.fromkeys([own, *EVERYWHERE]):
             traced = case in COMPILED if rnn == "packed" else rnn == own and case in TRACED
-            quick = rnn == own or (rnn == "packed" and COMPILED.get(case))
-            yield pytest.param(case, rnn, traced, marks=[] if quick else pytest.mark.slow)
+            yield pytest.param(case, rnn, traced, marks=[] if rnn == own else pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("name", "rnn", "traced"), [*pairs()])
@@ -191,4 +191,4 @@ def test_no_cell_is_left_out():
     for name, test in WITHOUT_CASE.items():
         kind = (CELLS | WRAPPERS)[name].__name__
         assert re.search(rf'"{name}"|\b{kind}\b', (ROOT / test).read_text())
-    assert set(CASES) >= TRACED | set(COMPILED)
+    assert set(CASES) >= TRACED | COMPILED
