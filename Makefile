@@ -9,10 +9,10 @@ READY := $(VENV)/.ready$(patsubst requirements%.txt,%,$(LOCK))
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation bench test lint format lock
+.PHONY: help setup ablation bench test test-all lint format
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the virtual environment (PYTHON=python3.12 for another Python)
 
@@ -29,8 +29,12 @@ ablation: $(READY) ## the padding ablation to its verdicts
 bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SIZE=quick: the goals)
 	$(BIN)/python -m experiments.peers --size $(SIZE)
 
-test: $(READY) ## every test (TESTS=tests/cells: those)
-	$(BIN)/python -m pytest --numprocesses auto --dist load $(TESTS)
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: $(READY) ## every test, as CI runs them
+	$(PYTEST) $(TESTS)
 
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
@@ -41,10 +45,3 @@ lint: $(READY) ## ruff, mypy, import contracts
 format: $(READY) ## let ruff write
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-emit-find-links --no-header pyproject.toml
-lock: $(READY) ## the requirements files anew from pyproject.toml, with hashes and without addresses
-	$(BIN)/python -m pip install --quiet uv
-	$(COMPILE) --extra dev -o requirements.txt
-	$(COMPILE) --extra dev --extra joblib --extra ray --extra server --extra submitit -o requirements-extras.txt

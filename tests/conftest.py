@@ -1,6 +1,15 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, which part of a grid of parameters the quick one takes, and MLflow's databases."""
 
 from __future__ import annotations
+
+import sqlite3
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import combinations
+from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -12,3 +21,73 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=12,
         help="processes that the fault test kills at random moments; over 100 is its long form",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `covering(n)` what is beside a part in which any n values of its parameters meet is slow.
+
+    Of one marked `covering(n, m)` no more is run than a part in which any m values meet.
+    """
+    grids = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("covering"):
+            grids[item.parent, item.originalname].append(item)
+    left_out: set[pytest.Item] = set()
+    for grid in grids.values():
+        mark = grid[0].get_closest_marker("covering")
+        assert mark is not None
+        number, *most = mark.args
+        quick = _cover(grid, number)
+        for item in set(grid) - quick:
+            item.add_marker(pytest.mark.slow)
+        if most:
+            left_out |= set(grid) - quick - _cover(grid, *most)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _cover(grid: list[pytest.Function], number: int) -> set[pytest.Function]:
+    """About as few tests as can be in which whatever `number` values meet in any meet; the same ones each time."""
+    together = {
+        item: set(
+            combinations(sorted((name, id(value)) for name, value in item.callspec.params.items()), number)
+        )
+        for item in grid
+    }
+    left, taken = set().union(*together.values()), set()
+    ordered = sorted(together, key=lambda item: crc32(item.nodeid.encode()))
+    while left:
+        best = max(ordered, key=lambda item: len(together[item] & left))
+        taken.add(best)
+        left -= together[best]
+    return taken
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow takes seconds to migrate a new SQLite file: of the first in this process the others are copies.
+
+    Processes that tests start make theirs by themselves.
+    """
+    if "mlflow" not in sys.modules:  # of no test that was collected
+        yield
+        return
+    from mlflow.store.db import utils
+
+    migrate, kept = utils._initialize_tables, tmp_path_factory.mktemp("mlflow") / "migrated.db"
+
+    def copy(engine: Any) -> None:
+        if engine.url.get_backend_name() != "sqlite":
+            return migrate(engine)
+        if not (is_kept := kept.exists()):
+            migrate(engine)
+        with closing(sqlite3.connect(kept)) as known, closing(engine.raw_connection()) as new:
+            source, target = (known, new) if is_kept else (new, known)
+            getattr(source, "driver_connection", source).backup(getattr(target, "driver_connection", target))
+        return None
+
+    utils._initialize_tables = copy
+    yield
+    utils._initialize_tables = migrate

@@ -63,10 +63,12 @@ def swept(tmp_path_factory, type_in, small):
         EXPERIMENT.format(claims=folder / "claims.yaml")
     )
     words = ["+experiment=tiny", "--config-dir", "mine", "-m", *small, "rnn=dynamic"]
+    words += ["measure.correctness_batches=1", "measure.passes=1"]
     return folder, type_in(folder, *words)
 
 
 @pytest.mark.command
+@pytest.mark.xdist_group("swept")
 class TestSweep:
     def test_ends_well_and_shows_its_verdicts(self, swept) -> None:
         _, done = swept
@@ -143,6 +145,7 @@ class TestSweep:
         assert [v.verdict for v in verdicts[:2]] == ["reproduced", "contradicted"]
 
 
+@pytest.mark.slow  # quick: the digests of TestSweep, and tests/sweep/test_worker.py for both ways to start a child
 @pytest.mark.command
 def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, small) -> None:
     """On a treebank whose test file holds the dev file's sentences twice, so that both must come out alike."""
@@ -175,6 +178,7 @@ def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, sm
         assert 0 < held_out[0] == pytest.approx(test[0], rel=1e-6)
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_conduct.py and test_divergence.py
 @pytest.mark.command
 def test_a_job_that_fails_costs_no_other_and_the_exit_code_says_so(tmp_path: Path, type_in, small) -> None:
     done = type_in(
@@ -224,7 +228,7 @@ def test_bad_input_is_refused_before_anything_is_recorded(
     ("words", "message"),
     [
         (["data=ud_english_ewt"], "give data.path"),
-        (["data=tfrecord", "data.path=nowhere"], "nowhere"),
+        pytest.param(["data=tfrecord", "data.path=nowhere"], "nowhere", marks=pytest.mark.slow),
     ],
 )
 def test_data_that_is_not_there_is_refused_before_a_run_is_recorded(
@@ -285,6 +289,7 @@ def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
     assert done.stdout.strip().endswith("0 []")
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_conduct.py and test_worker.py
 @pytest.mark.command
 def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback_and_ends_a_fail_fast_sweep(
     tmp_path: Path, type_in, small

@@ -17,7 +17,8 @@ from workbench.record.frames import frame_of
 from workbench.sweep.launch import is_there
 from workbench.tracking import Tracker
 
-pytestmark = pytest.mark.command
+# quick: tests/sweep/test_launch.py
+pytestmark = [pytest.mark.command, pytest.mark.slow]
 
 
 def needs(extra: str) -> pytest.MarkDecorator:

@@ -14,7 +14,8 @@ import pytest
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
-pytestmark = pytest.mark.command
+# quick: tests/sweep/test_workers.py, tests/training/test_distribution.py
+pytestmark = [pytest.mark.command, pytest.mark.slow]
 WORKERS = ("training.strategy=multi_worker", "training.workers=2")
 
 

@@ -31,6 +31,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.command
 def test_the_wheel_composes_every_experiment_and_judges_from_elsewhere(tmp_path: Path) -> None:
     subprocess.run(

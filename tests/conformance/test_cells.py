@@ -18,6 +18,8 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
+# test_properties.py holds all of them for each cell in each runner.
+@pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])
 def test_cell_in_runner(batch, check, rnn):
@@ -29,10 +31,10 @@ def test_cell_in_runner(batch, check, rnn):
 @pytest.mark.parametrize(
     ("batch", "rnn"),
     [
-        ("all", "dynamic"),
+        pytest.param("all", "dynamic", marks=pytest.mark.slow),
         ("gru-0", "static"),
-        ("third party, one step", "packed"),
-        ("third party, call only", "packed"),
+        pytest.param("third party, one step", "packed", marks=pytest.mark.slow),
+        pytest.param("third party, call only", "packed", marks=pytest.mark.slow),
     ],
     indirect=["batch"],
 )

@@ -103,8 +103,8 @@ class MadeOfLayers(Good):
     ("cell", "rnns"),
     [
         (lambda: Good(3, dtype="float64"), EVERYWHERE),
-        (lambda: OneTensor(3, dtype="float64"), EVERYWHERE),
-        (lambda: OutputIsNoState(3, dtype="float64"), OURS),
+        pytest.param(lambda: OneTensor(3, dtype="float64"), EVERYWHERE, marks=pytest.mark.slow),
+        pytest.param(lambda: OutputIsNoState(3, dtype="float64"), OURS, marks=pytest.mark.slow),
         (lambda: MadeOfLayers(3), DYNAMIC),
         (lambda: keras.layers.LSTMCell(3, dtype="float64"), DYNAMIC),
         (lambda: keras.layers.GRUCell(3, dropout=0.5, recurrent_dropout=0.5), DYNAMIC),

@@ -58,6 +58,7 @@ class Examples:
         return run(self.batch, self.rnn, inputs, lengths, rows, states)
 
 
+@pytest.mark.covering(0)  # one, as tests/conformance/test_cells.py has each cell and each runner
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 def test_padding_order_and_company_change_nothing(batch, rnn, request):
     """Each cell and runner meet examples of their own, the same ones each time."""

@@ -48,6 +48,7 @@ for number in range(databases):
 """
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_conduct.py kills a child and a server, test_ledger.py resumes
 def test_sweeps_that_are_killed_end_as_one_does_that_is_not(tmp_path: Path, request) -> None:
     """And two sweeps may start at the same moment where there is no database yet."""
     kills, failed = request.config.getoption("--kills"), []
@@ -85,6 +86,7 @@ def test_fresh_databases_opened_by_several_processes_at_once_are_all_whole(tmp_p
         assert runs["status"].tolist() == ["FINISHED"] * 4
 
 
+@pytest.mark.slow  # quick: the one above
 def test_eight_writers_at_once_lose_no_metric(tmp_path: Path) -> None:
     write(tmp_path, databases=1, processes=8, steps=500)
     tracker = Tracker(f"sqlite:///{tmp_path}/0/mlflow.db")
@@ -116,6 +118,7 @@ def sweeper(tmp_path_factory: pytest.TempPathFactory):
     made.close()
 
 
+@pytest.mark.xdist_group("sweeper of faults")
 def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> None:
     grid = ["-m", "padding=global,batch", "seed=1,2", "measure=off", "name=changing"]
     code, said = sweeper.type_in(*grid, "workbench.resume=true")
@@ -157,6 +160,7 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     assert "it is another sweep" in said
 
 
+@pytest.mark.xdist_group("sweeper of faults")
 def test_a_sweep_is_not_run_by_two_and_a_wrong_id_is_named(sweeper: Sweeper) -> None:
     grid = ["-m", "seed=1,2", "measure=off", "name=sole"]
     assert sweeper.type_in(*grid)[0] == 0

@@ -57,6 +57,7 @@ def in_numpy(model: SequenceModel, batch: dict[str, np.ndarray], pass_lengths: b
     return {"logits": np.array(logits), "outputs": np.array(outputs), "state_of_last_layer": last}
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("pass_lengths", [True, False])
 @pytest.mark.parametrize("task", ["tag", "classify"])
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
@@ -235,6 +236,7 @@ def test_what_cannot_be_built_is_refused_by_name(given: dict[str, Any], message:
         model_of(**given)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("cell", sorted(CELLS))
 @pytest.mark.parametrize("direction", ["forward", "both"])
 def test_every_cell_stands_in_the_model_and_padding_changes_nothing(

@@ -26,6 +26,7 @@ def test_settings_are_listed_without_a_run(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "gru-b32-h256-geometric_400: packed, keras_layer"
 
 
+@pytest.mark.slow  # quick: tests/peers/test_arms.py, test_timing.py and test_rows.py
 @pytest.mark.command
 def test_a_tiny_comparison_from_processes_to_the_file(monkeypatch, tmp_path, capsys):
     arms = ("packed", "keras_layer", "torch_packed", "ceiling")

@@ -51,6 +51,7 @@ def of(found: dict[str, float], part: str) -> dict[str, float]:
     return {name.removeprefix("correctness/"): value for name, value in found.items() if part in name}
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("rnn", ["dynamic", "static"])
 def test_a_model_with_lengths_is_right_and_without_is_not(direction: str, rnn: str) -> None:

@@ -52,6 +52,7 @@ PARTS = {
         "M2_length_mask_reports_the_true_loss",
     ],
 }
+QUICK = "loss_masking_ablation"
 OF_LONG_TRAINING = {"C3_the_block_cell_learns_the_same"}
 """Contradicted after 100 steps, by which rounding has grown to 1e-3 (its README); after few steps it holds."""
 SMALL: dict[str, dict[str, Any]] = {
@@ -135,7 +136,9 @@ def test_the_parts_are_exact_claims_of_every_ablation_that_was_run_for_the_recor
     assert {name for name in done if name.endswith("_ablation")} <= set(PARTS)
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize(
+    "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PARTS]
+)
 def test_exact_claims_come_out_as_committed(runs_of: Runs, name: str) -> None:
     runs = runs_of(name)
     again = {one.claim: one for one in claims.judge_table(declared(name), runs, planned=len(SEEDS))}

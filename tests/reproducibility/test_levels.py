@@ -48,6 +48,7 @@ def digests(tmp_path: Path, cache: Path, *overrides: str) -> dict[str, str]:
     return {name: value for name, value in result["tags"].items() if name.startswith("digest.")}
 
 
+@pytest.mark.slow  # quick: test_two_processes_with_determinism_end_in_the_same_bits of tests/training
 @pytest.mark.parametrize("overrides", [("optimizer=adam",), ("optimizer=sgd", "model.dropout=0.3")])
 def test_v1_one_seed_gives_the_same_bits_in_two_processes_and_another_seed_others(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]

@@ -154,6 +154,7 @@ class TestAgainstTheOpAsDocumented:
         assert SEEN == [(3, 1, 5)]
         assert [choice.kernel for choice in kernels_of(stack)] == ["CudnnRNNV3"]
 
+    @pytest.mark.covering(1)
     @pytest.mark.parametrize("time_major", [False, True])
     @pytest.mark.parametrize("kind", ["lstm", "gru"])
     def test_all_layers_of_both_directions_in_one_call(self, kind, time_major):

@@ -65,6 +65,7 @@ def test_what_is_frozen_has_no_weight_to_train(name):
     assert len(model.trainable_weights) == len(layer.weights)
 
 
+@pytest.mark.slow  # quick: what is frozen has no weight to train, above
 def test_a_step_of_training_leaves_it_as_it_is():
     """By the kernel that compiles, whose gradient is of all weights."""
     layer = FROZEN["layer"]()

@@ -57,7 +57,13 @@ def test_an_outer_jit_is_told_by_tensorflow():
     assert [inside_jit(), *found] == [False, False, True]
 
 
-@pytest.mark.parametrize("rnn", EVERYWHERE)
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        name if name in ("dynamic", "packed") else pytest.param(name, marks=pytest.mark.slow)
+        for name in EVERYWHERE
+    ],
+)
 def test_the_numbers_and_gradients_are_those_without_a_jit(rnn):
     """A stack and a wrapper, both ways, from given states, for any batch, with lengths and without."""
     forward = WRAPPERS["multi"]([CELLS["lstm"](2), WRAPPERS["residual"](CELLS["gru"](2))])
@@ -80,6 +86,7 @@ def test_the_numbers_and_gradients_are_those_without_a_jit(rnn):
     near(ours(*batch), theirs(*batch))
 
 
+@pytest.mark.slow  # quick: the dynamic runner above
 def test_steps_taken_together():
     cell = CELLS["lstm"](2)
     cell.build((None, 2))
@@ -166,8 +173,8 @@ class Runs(keras.layers.Layer):
     ("make", "compiles"),
     [
         (lambda: PackedRNN(CELLS["lstm"](2)), False),
-        (lambda: keras.layers.RNN(CELLS["lstm_block"](2)), False),
-        (lambda: Runs(CELLS["lstm"](2)), True),
+        pytest.param(lambda: keras.layers.RNN(CELLS["lstm_block"](2)), False, marks=pytest.mark.slow),
+        pytest.param(lambda: Runs(CELLS["lstm"](2)), True, marks=pytest.mark.slow),
     ],
     ids=["packed", "block cell", "own layer"],
 )
@@ -208,6 +215,7 @@ for kernel in ("xla", "plain", "autodiff"):
 """
 
 
+@pytest.mark.slow
 def test_automatic_clusters_leave_the_packing_alone():
     """TF_XLA_FLAGS is read once in a process."""
     flags = {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -58,7 +58,9 @@ def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
         np.testing.assert_allclose(one, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["layer", "tagger"])
+@pytest.mark.parametrize(
+    "whole", [pytest.param(False, marks=pytest.mark.slow), True], ids=["layer", "tagger"]
+)
 def test_a_saved_model_serves_any_batch_and_length(whole, tmp_path):
     ids = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0], [0, 0, 0, 0, 0]], "int32")
     if whole:
@@ -98,6 +100,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_packed_layer.py saves and loads in this process
 def test_models_load_in_a_process_of_their_own(tmp_path):
     ids = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0]], "int32")
     np.save(tmp_path / "ids.npy", ids)
@@ -124,8 +127,8 @@ def test_models_load_in_a_process_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "shape"),
     [
-        ("lstm", {"return_sequences": True}, (3, 4, 5)),
-        ("gru", {}, (3, 5)),
+        pytest.param("lstm", {"return_sequences": True}, (3, 4, 5), marks=pytest.mark.slow),
+        pytest.param("gru", {}, (3, 5), marks=pytest.mark.slow),
         ("basic_rnn", {"go_backwards": True, "return_sequences": True}, (3, 4, 5)),
     ],
 )

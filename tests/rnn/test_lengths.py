@@ -40,7 +40,7 @@ def batches(draw):
 
 
 @pytest.mark.parametrize("rnn", EVERYWHERE)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(batch=batches())
 def test_both_directions(rnn, batch):
     inputs, lengths = batch

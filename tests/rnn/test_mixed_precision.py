@@ -72,6 +72,7 @@ def hold(make, runner, dtype="mixed_bfloat16", near=0.02, gradients_near=None, *
     return half
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_in_every_runner(name, rnn):
@@ -83,7 +84,14 @@ def test_every_cell_in_every_runner(name, rnn):
     hold(PLAIN[name], RNNS[rnn], near=near, gradients_near=gradients_near)
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name not in BLOCKS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("gru", "layer_norm_lstm") else pytest.param(name, marks=pytest.mark.slow)
+        for name in CELLS
+        if name not in BLOCKS
+    ],
+)
 def test_all_in_bfloat16(name):
     """Weights too, whose start is float32's, rounded."""
     made = {}
@@ -113,6 +121,7 @@ def test_what_keras_cannot_start_in_bfloat16_is_refused():
     assert RNNS["dynamic"](cell, INPUTS)[0].dtype == tf.bfloat16
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rnn", ["dynamic", "packed", "keras"])
 @pytest.mark.parametrize("name", AROUND)
 def test_wrapped_and_of_keras(name, rnn):
@@ -124,6 +133,7 @@ def test_the_block_cell_in_float16(runner):
     hold(PLAIN["lstm_block"], runner, "mixed_float16", near=0.003)
 
 
+@pytest.mark.slow  # quick: the packed runner without XLA, above
 def test_compiled():
     half = hold(PLAIN["coupled_lstm"], tf.function(RNNS["packed"], autograph=False))
     assert kernels_of(half)[-1].kernel == "xla"

@@ -19,6 +19,7 @@ def lstms(count, units=3):
 
 
 class TestStacked:
+    @pytest.mark.covering(1)
     @pytest.mark.parametrize("time_major", [False, True])
     @pytest.mark.parametrize("rnn", EVERYWHERE)
     def test_each_layer_reads_both_directions_below(self, rnn, time_major):
@@ -137,6 +138,7 @@ def norm_of_gradient(cell, rnn):
 WAYS = [("static", False), ("dynamic", False), ("dynamic", True)]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(("rnn", "graph"), WAYS)
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_second_derivatives_are_right(name, rnn, graph):
@@ -215,6 +217,7 @@ class TestFused:
             outer.gradient(gradient, inputs)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -12,6 +12,7 @@ from workbench.masking import reverse_valid
 from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing.windows import windows_of
 
+pytestmark = pytest.mark.xdist_group("packed numbers")  # compiled once
 D, MOST = 3, 32
 SIGNATURE = [
     tf.TensorSpec([None, None, D], tf.float64),
@@ -196,7 +197,7 @@ def test_without_lengths_every_step_counts(cell, dynamic):
     same(run(inputs, lengths, states), dynamic(inputs, lengths, states))
 
 
-@pytest.mark.parametrize("kernel", ["xla", "plain", "autodiff"])
+@pytest.mark.parametrize("kernel", [pytest.param("xla", marks=pytest.mark.slow), "plain", "autodiff"])
 def test_backwards_is_the_valid_part_reversed(cell, kernel):
     def turned(cell, inputs, lengths, initial_state):
         outputs, state = dynamic_rnn(
@@ -211,6 +212,7 @@ def test_backwards_is_the_valid_part_reversed(cell, kernel):
     same(Runner(ours, cell)(*batch), Runner(turned, cell)(*batch))
 
 
+@pytest.mark.slow  # quick: tests/peers/test_arms.py
 def test_float32_is_near_a_float64_loop(dynamic):
     single = make_cell("float32")
     signature = tf.nest.map_structure(

@@ -18,6 +18,7 @@ KERNEL = {"packed": {"kernel": "plain"}}
 STEPLESS = {"packed": {"kernel": "autodiff"}}
 
 
+@pytest.mark.covering(1)  # tests/conformance/test_cells.py holds each cell in each runner outside a graph
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_graph_for_any_batch_gives_what_comes_without_one(name, rnn):

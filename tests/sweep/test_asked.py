@@ -72,7 +72,7 @@ def asked(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], dict[str, str], d
     )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(asked())
 def test_every_job_that_was_asked_for_is_frozen_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, case

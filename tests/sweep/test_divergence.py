@@ -140,6 +140,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(run, name, function)
 
 
+@pytest.mark.slow  # quick: a single run below; tests/training tells of each place where a number is looked at
 def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Path) -> None:
     words = experiment(
         tmp_path / "conf", [{"optimizer.learning_rate": 0.5}, *(arm for arm, _ in KINDS.values())]

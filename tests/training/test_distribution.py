@@ -20,8 +20,10 @@ from workbench.process.replicas import free_addresses, tf_config
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed
 
-pytestmark = pytest.mark.command
+pytestmark = [pytest.mark.command, pytest.mark.xdist_group("replicas")]
 Found = dict[str, dict[str, Any]]
+DEVICES = pytest.param(["devices"], id="devices")
+ALL = pytest.param(["worker 0", "worker 1", "devices"], marks=pytest.mark.slow, id="all")
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, Found]:
-    """process -> case -> what it found; all three run at once."""
+@pytest.fixture(scope="module", params=[DEVICES, ALL])
+def found(request, tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, Found]:
+    """process -> case -> what it found; all run at once."""
     folder, addresses = tmp_path_factory.mktemp("distributed"), free_addresses(2)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(places.PACKAGE.parent)}
     children = {}
-    for name, kind, number in (("worker 0", "", 0), ("worker 1", "", 1), ("devices", "mirrored", 0)):
+    for name in request.param:
+        kind, number = ("mirrored", 0) if name == "devices" else ("", int(name[-1]))
         with (folder / f"{name}.log").open("w") as log:
             children[name] = subprocess.Popen(
                 [sys.executable, distributed.__file__, kind, str(number), str(data), str(folder / name)],
@@ -97,6 +100,7 @@ def test_what_was_fed_is_counted_over_all_replicas(found, data) -> None:
         assert token["logged"][-1][1:] == [token["losses"][-1], expected[2]]
 
 
+@pytest.mark.parametrize("found", [ALL], indirect=True)
 def test_all_processes_end_with_the_same_bits(found) -> None:
     assert found["worker 0"] == found["worker 1"]
 
@@ -107,6 +111,7 @@ def test_all_processes_see_what_their_last_update_left(found, data) -> None:
     assert {cases["diverged"]["not finite"] for cases in found.values()} == {alone["not finite"]}
 
 
+@pytest.mark.parametrize("found", [ALL], indirect=True)
 def test_replicas_drop_out_other_elements_the_same_wherever_they_are(found) -> None:
     several, devices = found["worker 0"]["dropout"], found["devices"]["dropout"]
     np.testing.assert_allclose(several["losses"], devices["losses"], rtol=1e-12)
