@@ -87,7 +87,9 @@ class Artifacts:
             place = self._places[experiment.experiment_id] = Place(new, place.folder)
         database = self._asked.database
         if database and (told := way(place.location, database)) != experiment.tags.get(PLACE):
-            self._client.set_experiment_tag(experiment.experiment_id, PLACE, told)
+            with self._lock():  # MLflow fails where two processes set a new tag at once
+                if self._client.get_experiment(experiment.experiment_id).tags.get(PLACE) != told:
+                    self._client.set_experiment_tag(experiment.experiment_id, PLACE, told)
 
     def _decide(self, experiment: Any) -> Place:
         def record() -> dict[str, Any]:
