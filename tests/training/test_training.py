@@ -45,7 +45,7 @@ def trained(model: SequenceModel, batches: Callable[[int], Any], **given: Any) -
 
 
 # ------------------------------------------------------------------ train
-@pytest.mark.parametrize("task", ["tag", "classify"])
+@pytest.mark.parametrize("task", ["tag", pytest.param("classify", marks=pytest.mark.slow)])
 def test_training_learns_a_toy_set(toy: Toy, task: str) -> None:
     model = model_of(task=task, direction="both")
     before = evaluate(model, toy(task=task))
@@ -150,6 +150,7 @@ def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy,
     assert np.isnan(seen[-1])
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_what_the_last_update_left_is_looked_at(toy: Toy, name: str, clip_norm: float | None) -> None:
