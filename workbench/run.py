@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, Config
-from workbench.config.cell import Custom
-from workbench.config.data import HOW_READ
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
+from workbench.options.cell import Custom
+from workbench.options.data import HOW_READ
 from workbench.provenance import code_version, environment, machine
 from workbench.record import DIVERGED, NOT_ALONE, RunRecord
 from workbench.sweep.channel import Channel, die_with_parent

@@ -6,9 +6,9 @@ import inspect
 import pytest
 
 from workbench.config import load
-from workbench.config.data import SCHEMAS, Built, Data
 from workbench.data.shards import prepare
 from workbench.data.sources import SOURCES
+from workbench.options.data import SCHEMAS, Built, Data
 from workbench.sweep.compose import Composer
 
 

@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import GROUPS, VARIANT_KEY, ConfigError, Problem, flatten
-from workbench.config.schema import not_among, unknown_key
+from workbench.options.schema import not_among, unknown_key
 from workbench.places import CONF
 from workbench.sweep.honoured import ENVIRONMENT, PARAMS, environment, not_honoured, typed_not_honoured
 from workbench.sweep.interpolation import refers_to_seed, resolved

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
-from workbench.config.data import HOW_READ
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
+from workbench.options.data import HOW_READ
 from workbench.record import AGAIN, ARM, ASIDE, RERUN, THROW_AWAY, arm_of, arm_tag
 from workbench.sweep.frozen import publishable
 from workbench.sweep.gate import disturbance

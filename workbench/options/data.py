@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 HOW_READ = ("batch_size", "parse", "memory_mb", "readers")
 """Keys that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
@@ -48,6 +48,7 @@ class Built(Data):
 class PythonSource(Built):
     """Logical lines of Python source as characters, each labelled with its token class."""
 
+    name: str = "python_source"
     package: str = option("stdlib", "`stdlib`, or the name of any installed package")
     lines_per_file: int | None = option(
         100, "most logical lines taken from one file, so that no long file prevails; null: all", low=1
@@ -58,6 +59,7 @@ class PythonSource(Built):
 class UniversalDependencies(Built):
     """Part-of-speech tags from CoNLL-U files."""
 
+    name: str = "ud_english_ewt"
     path: str | None = option(None, "folder or file with .conllu or .conllu.gz")
     lowercase: bool = option(False, "words in lower case")
     test: bool = option(False, "also read the test file, and report on it once, after training")
@@ -67,6 +69,7 @@ class UniversalDependencies(Built):
 class Synthetic(Built):
     """Sequences whose lengths follow a named distribution, with labels that need the past and the future."""
 
+    name: str = "synthetic"
     lengths: str = option(
         "geometric", "distribution", choices=["geometric", "uniform", "fixed", "one_outlier"]
     )
@@ -84,6 +87,7 @@ class Synthetic(Built):
 class TFRecord(Data):
     """Anyone's shards with a manifest, used as they are."""
 
+    name: str = "tfrecord"
     path: str | None = option(None, "folder with manifest.json")
     test: bool = option(False, "also report on its test split, once, after training")
 
