@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import faulthandler
-import inspect
 import json
 import math
 import os
@@ -28,7 +27,6 @@ from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.options.cell import Custom
-from workbench.options.data import HOW_READ
 from workbench.provenance import code_version, environment, machine
 from workbench.record import DIVERGED, NOT_ALONE, RunRecord
 from workbench.sweep.channel import Channel, die_with_parent
@@ -149,12 +147,7 @@ def prepare(config: Config) -> Path:
     """Make or find the data set of a configuration; raises `workbench.data.errors.DataError`."""
     from workbench.data import shards
 
-    given = dataclasses.asdict(config.data)
-    parameters = inspect.signature(shards.prepare).parameters.values()
-    keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
-    arguments = {name: given.pop(name) for name in keywords if name in given}
-    options = {key: value for key, value in given.items() if key not in ("name", *HOW_READ)}
-    return shards.prepare(config.data.name, options, **arguments)
+    return shards.prepare(config.data)
 
 
 def _feed(config: Config, folder: Path) -> Feed:
