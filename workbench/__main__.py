@@ -24,7 +24,7 @@ from rich.console import Console
 from workbench import __version__
 from workbench.claims import ClaimError, PairingError
 from workbench.config import ConfigError, Problem
-from workbench.config.schema import ABSENT
+from workbench.options.schema import ABSENT
 from workbench.places import CONF
 from workbench.provenance import without_passwords
 from workbench.sweep.compose import Composer

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import faulthandler
-import inspect
 import json
 import math
 import os
@@ -25,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, Config
-from workbench.config.cell import Custom
-from workbench.config.data import HOW_READ
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
+from workbench.options.cell import Custom
 from workbench.process.channel import Channel, die_with_parent
 from workbench.process.replicas import WORKER, Replicas, meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
@@ -150,12 +148,7 @@ def prepare(config: Config) -> Path:
     """Make or find the data set of a configuration; raises `workbench.data.errors.DataError`."""
     from workbench.data import shards
 
-    given = dataclasses.asdict(config.data)
-    parameters = inspect.signature(shards.prepare).parameters.values()
-    keywords = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
-    arguments = {name: given.pop(name) for name in keywords if name in given}
-    options = {key: value for key, value in given.items() if key not in ("name", *HOW_READ)}
-    return shards.prepare(config.data.name, options, **arguments)
+    return shards.prepare(config.data)
 
 
 def _feed(config: Config, folder: Path) -> Feed:

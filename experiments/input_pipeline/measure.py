@@ -26,6 +26,7 @@ from workbench.data.pipeline import batches, plan_batches
 from workbench.data.sequence_example import parse_one
 from workbench.data.shards import open_dataset, prepare
 from workbench.model import build_model
+from workbench.options.data import Built, PythonSource, UniversalDependencies
 from workbench.provenance import git, machine, versions
 from workbench.training import make_optimizer, make_train_step, train
 
@@ -178,11 +179,12 @@ def main() -> None:
     begin = time.perf_counter()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as cache:
-        sources: dict[str, dict[str, Any]] = {"python_source": {}}
+        building: dict[str, Any] = {"cache_dir": cache, "max_examples": MOST, "max_length": 200}
+        sources: list[Built] = [PythonSource(**building, lines_per_file=None)]
         if given.treebank:
-            sources["ud_english_ewt"] = {"path": given.treebank}
-        for name, options in sources.items():
-            folder = prepare(name, options, cache_dir=cache, max_examples=MOST, max_length=200)
+            sources.append(UniversalDependencies(**building, path=given.treebank, lowercase=True))
+        for source in sources:
+            name, folder = source.name, prepare(source)
             manifest = open_dataset(folder)
             found[name] = {
                 "fingerprint": manifest.fingerprint,

@@ -12,7 +12,7 @@ import pytest
 from workbench.cells import CELLS
 from workbench.cells.composition import Wrapping, compose_cell
 from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
-from workbench.config.cell import SCHEMAS
+from workbench.options.cell import SCHEMAS
 from workbench.rnn import RNNS
 
 

@@ -15,7 +15,7 @@ CODE = {
     if path.name != "former_names.py"  # what old records call them
 }
 # The table, the schema, the names in TF 1.15.
-FOR_EVERY_CELL = {"cells/__init__.py", "config/cell.py", "cells/tf1_layouts.py", "cells/tf1_names.py"}
+FOR_EVERY_CELL = {"cells/__init__.py", "options/cell.py", "cells/tf1_layouts.py", "cells/tf1_names.py"}
 BESIDE = {
     "config/rules.py": {"lstm", "gru", "lstm_block", "gru_block"},  # what cuDNN and the fused ops cannot do
     "rnn/cudnn.py": {"lstm", "gru"},  # what cuDNN has
@@ -35,5 +35,5 @@ def test_no_other_room_knows_which_cell_it_has(name):
     found = {file for file, text in CODE.items() if names.search(text)}
     families = {file_of(other) for other in CELLS.values() if issubclass(other, kind)}
     beside = {file for file, cells in BESIDE.items() if name in cells}
-    assert {file_of(kind), "cells/__init__.py", "config/cell.py"} | beside <= found
+    assert {file_of(kind), "cells/__init__.py", "options/cell.py"} | beside <= found
     assert found <= FOR_EVERY_CELL | families | beside

@@ -38,7 +38,7 @@ ROWS = {
 def test_the_table_of_cells_is_the_code_and_the_benchmark() -> None:
     """Options, papers and parameters are the code's; what a cell costs is what the benchmark's results have."""
     from workbench.cells import CELLS
-    from workbench.config.cell import SCHEMAS, Cell
+    from workbench.options.cell import SCHEMAS, Cell
 
     assert set(ROWS) == {row["cell"] for row in COST} >= set(CELLS)
     for row in COST:

@@ -11,6 +11,7 @@ from workbench.data.padding import PADDINGS, plan
 from workbench.data.pipeline import batches, check_batch, example_order, plan_batches
 from workbench.data.shards import open_dataset, prepare
 from workbench.lengths import predict
+from workbench.options.data import Synthetic
 
 SIZES = [{"batch_size": 7}, {"batch_size": 1}, {"token_budget": 300}, {"token_budget": 90}]
 lengths_ = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(np.array)
@@ -20,7 +21,7 @@ every_padding = pytest.mark.parametrize("padding", PADDINGS)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     options = {"lengths": "geometric", "mean": 9, "minimum": 0, "examples": 120}
-    return prepare("synthetic", options, cache_dir=tmp_path_factory.mktemp("cache"), shards=3)
+    return prepare(Synthetic(**options, cache_dir=tmp_path_factory.mktemp("cache"), shards=3))
 
 
 @st.composite

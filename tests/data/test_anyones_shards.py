@@ -17,6 +17,7 @@ from workbench.data.pipeline import batches
 from workbench.data.read_shard import checked
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
 from workbench.data.sources import Example
+from workbench.options.data import Synthetic, TFRecord
 
 WORDS = {"inputs": "words", "labels": "label"}
 GIVEN = {"name": "x", "labels": ["A", "B", "C"], "vocabulary": [f"w{i}" for i in range(20)]}
@@ -277,7 +278,7 @@ def test_a_manifest_that_lists_a_shard_in_two_splits_is_not_opened(tmp_path):
     for file in ("a.tfrecord", "./a.tfrecord", "b.tfrecord"):
         second = {**content["shards"][0], "split": "validation", "file": file}
         (folder / MANIFEST).write_text(json.dumps({**content, "shards": [content["shards"][0], second]}))
-        for opened in (load_manifest, open_dataset, lambda path: prepare("tfrecord", {"path": path})):
+        for opened in (load_manifest, open_dataset, lambda path: prepare(TFRecord(path=path))):
             says(lambda: opened(folder), f"shards[1].file = {file}", "in train and in validation")  # noqa: B023
 
 
@@ -323,7 +324,7 @@ CHANGES = ["missing", "cut", "flipped", "manifest"]
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_cache_is_made_again_anyones_own_is_copied_again(tmp_path, change):
-    cached = prepare("synthetic", {"examples": 20}, cache_dir=tmp_path / "cache")
+    cached = prepare(Synthetic(examples=20, cache_dir=tmp_path / "cache"))
     copied = shutil.copytree(cached, tmp_path / "copied")
     damage(cached, change)
     with pytest.raises(DataError, match=f"remove the folder first, {cached}: it is made from its source"):
@@ -375,7 +376,7 @@ def test_where_there_is_no_manifest_the_message_says_what_there_is(tmp_path):
     indexed = "workbench.data.shards.index_shards"
 
     def opened(path):
-        return lambda: prepare("tfrecord", {"path": path})
+        return lambda: prepare(TFRecord(path=path))
 
     says(opened(folder), "no data set: the folder has a.tfrecord", indexed)
     says(opened(path), "file = a file", "give the folder that holds it", indexed)

@@ -11,13 +11,12 @@ from workbench.data.pipeline import PARSES, ahead, batches, check_batch
 from workbench.data.shards import open_dataset, prepare, write_dataset
 from workbench.data.sources import Example
 from workbench.data.verify import read_split
+from workbench.options.data import Synthetic
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return prepare(
-        "synthetic", {"examples": 100, "mean": 8}, cache_dir=tmp_path_factory.mktemp("cache"), shards=3
-    )
+    return prepare(Synthetic(examples=100, mean=8, cache_dir=tmp_path_factory.mktemp("cache"), shards=3))
 
 
 @pytest.mark.parametrize("padding", ["global", "batch", "bucket", "pooled"])
@@ -39,14 +38,14 @@ def test_a_step_is_traced_once(folder, padding):
 
 def test_number_of_shards_does_not_change_a_batch(tmp_path):
     options = {"examples": 60, "mean": 6}
-    one, four = (prepare("synthetic", options, cache_dir=tmp_path, shards=shards) for shards in (1, 4))
+    one, four = (prepare(Synthetic(**options, cache_dir=tmp_path, shards=shards)) for shards in (1, 4))
     for a, b in zip(batches(one, "train", seed=4), batches(four, "train", seed=4), strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
 
 
 def test_shards_read_side_by_side_give_the_same_and_a_fault_in_one_names_it(tmp_path):
-    folder = prepare("synthetic", {"examples": 60, "mean": 6}, cache_dir=tmp_path, shards=5)
+    folder = prepare(Synthetic(examples=60, mean=6, cache_dir=tmp_path, shards=5))
     manifest = open_dataset(folder)
     alone, together = (list(read_split(folder, "train", manifest, readers=readers)) for readers in (1, 3))
     for one, other in zip(alone, together, strict=True):
@@ -78,7 +77,7 @@ def test_refusals(folder):
 @pytest.mark.parametrize("features", [0, 3])
 @pytest.mark.parametrize("parse", PARSES)
 def test_types_and_shapes(tmp_path, task, features, parse):
-    folder = prepare("synthetic", {"examples": 20, "features": features}, cache_dir=tmp_path, task=task)
+    folder = prepare(Synthetic(examples=20, features=features, cache_dir=tmp_path, task=task))
     manifest = open_dataset(folder)
     dataset = batches(folder, "train", batch_size=5, parse=parse)
     check_batch(dataset.element_spec, manifest)
@@ -108,7 +107,7 @@ def test_check_batch_names_what_is_wrong(tmp_path):
 def test_more_than_memory_mb_is_refused_or_read_from_the_shards(tmp_path):
     """Ids are written as plain numbers, so 2,000 examples of 200 take some megabytes."""
     options = {"lengths": "fixed", "mean": 200, "longest": 200, "examples": 2000}
-    folder = prepare("synthetic", options, cache_dir=tmp_path, shards=3)
+    folder = prepare(Synthetic(**options, cache_dir=tmp_path, shards=3))
     given = {"padding": "pooled", "seed": 2, "batch_size": 100, "max_examples": 300}
     with pytest.raises(
         DataError, match=r"splits.train.tokens = .* 3 MB parsed.*memory_mb=1: raise that, or take"
@@ -121,13 +120,13 @@ def test_more_than_memory_mb_is_refused_or_read_from_the_shards(tmp_path):
     for one, other in zip(held, left, strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
-    packed = prepare("synthetic", {**options, "vocabulary": 9999}, cache_dir=tmp_path, compression="GZIP")
+    packed = prepare(Synthetic(**{**options, "vocabulary": 9999}, cache_dir=tmp_path, compression="GZIP"))
     with pytest.raises(DataError, match="compression = GZIP: the records of train are more than"):
         batches(packed, "train", parse="vectorised", memory_mb=1)
 
 
 def test_a_split_is_read_once_a_process(tmp_path, monkeypatch):
-    folder = prepare("synthetic", {"examples": 20}, cache_dir=tmp_path)
+    folder = prepare(Synthetic(examples=20, cache_dir=tmp_path))
     first = [batch["index"].numpy().tolist() for batch in batches(folder, "train", batch_size=5)]
 
     def read_again(*_):

@@ -1,14 +1,12 @@
 """What conf/data offers is what the data room takes: no option is shown that would be ignored."""
 
 import dataclasses
-import inspect
 
 import pytest
 
 from workbench.config import load
-from workbench.config.data import SCHEMAS, Built, Data
-from workbench.data.shards import prepare
 from workbench.data.sources import SOURCES
+from workbench.options.data import SCHEMAS, Built, Data
 from workbench.sweep.compose import Composer
 
 
@@ -16,15 +14,9 @@ def names(schema):
     return {field.name for field in dataclasses.fields(schema)}
 
 
-def test_every_option_of_a_source_is_taken_by_prepare_or_by_the_source():
-    keywords = set(inspect.signature(prepare).parameters) - {"source", "options"}
-    assert names(Built) - names(Data) < keywords
-    for name, schema in SCHEMAS.items():
-        if name == "tfrecord":
-            assert names(schema) - names(Data) == {"path", "test"}
-        else:
-            own = names(schema) - names(Built) - keywords
-            assert own <= set(SOURCES[name].defaults)
+def test_every_schema_is_of_a_source_and_says_of_itself_which():
+    assert set(SCHEMAS) == {*SOURCES, "tfrecord"}
+    assert {name: schema().name for name, schema in SCHEMAS.items()} == {name: name for name in SCHEMAS}
 
 
 @pytest.mark.parametrize("option", sorted(names(Built) - names(Data)))

@@ -3,7 +3,6 @@
 import errno
 import json
 import multiprocessing
-import os
 import pickle
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from workbench.data.manifest import MANIFEST, load_manifest
 from workbench.data.pipeline import batches
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
 from workbench.data.sources import SOURCES, Example
+from workbench.options.data import PythonSource, Synthetic, TFRecord, UniversalDependencies
 
 GUIDE = [Example([1, 2, 3], [0, 1, 0]), Example([4, 5, 1], [1, 0, 0]), Example([1, 2], [1, 1])]
 SMALL = {"examples": 40, "mean": 5}
@@ -86,7 +86,7 @@ def test_features_and_classes(tmp_path):
 
 
 def test_the_same_data_set_twice_is_the_same_bytes(tmp_path):
-    folders = [prepare("synthetic", SMALL, cache_dir=tmp_path / name, compression="GZIP") for name in "ab"]
+    folders = [prepare(Synthetic(**SMALL, cache_dir=tmp_path / name, compression="GZIP")) for name in "ab"]
     manifests = [open_dataset(folder) for folder in folders]
     assert manifests[0] == manifests[1]
     assert (folders[0] / MANIFEST).read_bytes() == (folders[1] / MANIFEST).read_bytes()
@@ -94,9 +94,9 @@ def test_the_same_data_set_twice_is_the_same_bytes(tmp_path):
 
 
 def test_prepare_finds_what_it_has_built(tmp_path, monkeypatch):
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     monkeypatch.setattr(module, "_write", None)  # a second build would fail
-    assert prepare("synthetic", SMALL, cache_dir=tmp_path) == folder
+    assert prepare(Synthetic(**SMALL, cache_dir=tmp_path)) == folder
     manifest = open_dataset(folder)
     assert (manifest.splits["train"].examples, manifest.splits["validation"].examples) == (36, 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".locks", folder.name])
@@ -112,8 +112,8 @@ def test_prepare_finds_what_it_has_built(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_whatever_bears_on_the_content_makes_another_folder(tmp_path, change):
     one, other = (
-        prepare("synthetic", SMALL, cache_dir=tmp_path),
-        prepare("synthetic", SMALL, cache_dir=tmp_path, **change),
+        prepare(Synthetic(**SMALL, cache_dir=tmp_path)),
+        prepare(Synthetic(**SMALL, cache_dir=tmp_path, **change)),
     )
     assert one != other
     verify_examples(other)
@@ -123,26 +123,12 @@ def test_whatever_bears_on_the_content_makes_another_folder(tmp_path, change):
 
 def test_data_of_anyone_is_used_in_place(folder):
     before = sorted(path.name for path in folder.iterdir())
-    assert prepare("tfrecord", {"path": str(folder)}) == folder
+    assert prepare(TFRecord(path=str(folder))) == folder
     assert sorted(path.name for path in folder.iterdir()) == before
-    refused(
-        lambda: prepare("tfrecord", {"path": folder}, task="classify"), MANIFEST, "task = tag", "leave task"
-    )
-    refused(lambda: prepare("tfrecord", {}), "path", "the folder of the manifest")
-    refused(lambda: prepare("tfrecord", {"path": folder, "test": True}), "splits = ", "no test split")
-    refused(lambda: prepare("tfrecord", {"path": folder.parent / "none"}), MANIFEST, "missing")
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"max_length": 2}, {"over_length": "split"}, {"max_examples": 2}, {"validation_share": 0.5},
-        {"shards": 1}, {"split_seed": 1}, {"first_class": 1}, {"compression": "GZIP"},
-    ],
-)  # fmt: skip
-def test_data_used_in_place_takes_no_option_of_building(folder, option):
-    [[name, value]] = option.items()
-    refused(lambda: prepare("tfrecord", {"path": folder}, **option), f"{name} = {value}", "taken as it is")
+    refused(lambda: prepare(TFRecord(path=folder), task="classify"), MANIFEST, "task = tag", "leave task")
+    refused(lambda: prepare(TFRecord()), "path", "the folder of the manifest")
+    refused(lambda: prepare(TFRecord(path=folder, test=True)), "splits = ", "no test split")
+    refused(lambda: prepare(TFRecord(path=folder.parent / "none")), MANIFEST, "missing")
 
 
 def test_a_classification_data_set_is_used_in_place(tmp_path):
@@ -150,17 +136,17 @@ def test_a_classification_data_set_is_used_in_place(tmp_path):
     examples = [Example([1, 2], 0), Example([3], 1)]
     write_dataset(examples, tmp_path / "theirs", name="theirs", task="classify")
     for task in (None, "classify"):
-        assert load_manifest(prepare("tfrecord", {"path": tmp_path / "theirs"}, task=task)).task == "classify"
+        assert load_manifest(prepare(TFRecord(path=tmp_path / "theirs"), task=task)).task == "classify"
     refused(
-        lambda: prepare("tfrecord", {"path": tmp_path / "theirs"}, task="tag"),
+        lambda: prepare(TFRecord(path=tmp_path / "theirs"), task="tag"),
         "task = classify",
         "leave task",
     )
 
 
 def test_without_a_task_a_source_gives_its_own(tmp_path):
-    assert prepare("synthetic", SMALL, cache_dir=tmp_path) == prepare(
-        "synthetic", SMALL, cache_dir=tmp_path, task="tag"
+    assert prepare(Synthetic(**SMALL, cache_dir=tmp_path)) == prepare(
+        Synthetic(**SMALL, cache_dir=tmp_path, task="tag")
     )
 
 
@@ -171,12 +157,12 @@ def test_examples_are_stored_in_an_order_drawn_by_the_seed(tmp_path):
     options = {"path": source, "min_count": 1}
 
     def stored(seed, cache):
-        folder = prepare("ud_english_ewt", options, cache_dir=tmp_path / cache, split_seed=seed)
+        folder = prepare(UniversalDependencies(**options, cache_dir=tmp_path / cache, split_seed=seed))
         vocabulary = load_manifest(folder).vocabulary
         return [vocabulary[ids[0]] for ids, _ in unpadded(folder)]
 
     corpus = SOURCES["ud_english_ewt"].read(
-        SOURCES["ud_english_ewt"].options(options), "tag", 0, 0.1, {"train": None, "validation": None}
+        UniversalDependencies(**options), "tag", {"train": None, "validation": None}
     )
     as_read = [example.inputs[0] for example in corpus.splits["train"]]
     assert sorted(stored(0, "a")) == sorted(as_read)
@@ -186,11 +172,11 @@ def test_examples_are_stored_in_an_order_drawn_by_the_seed(tmp_path):
 
 def test_a_run_reads_every_shard_once(tmp_path, monkeypatch):
     """To find a data set is not to verify it; to open it is."""
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     hashed = []
     monkeypatch.setattr(verify, "sha256", lambda path: hashed.append(path.name) or module.sha256(path))
-    prepare("synthetic", SMALL, cache_dir=tmp_path)
-    prepare("tfrecord", {"path": folder})
+    prepare(Synthetic(**SMALL, cache_dir=tmp_path))
+    prepare(TFRecord(path=folder))
     assert hashed == []
     open_dataset(folder)
     assert sorted(hashed) == sorted(shard.file for shard in load_manifest(folder).shards)
@@ -209,7 +195,7 @@ def _prepare_slowly(cache, started, done):
         return write(*args, **kwargs)
 
     shards._write = counting
-    shards.prepare("synthetic", {"examples": 40, "mean": 5}, cache_dir=cache)
+    shards.prepare(Synthetic(examples=40, mean=5, cache_dir=cache))
 
 
 def test_two_processes_at_once_build_once(tmp_path):
@@ -231,22 +217,23 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
 import os
 from workbench.data import shards
 from workbench.data.manifest import Manifest
+from workbench.options.data import Synthetic
 Manifest.write = lambda self, folder: os.kill(os.getpid(), 9)
-shards.prepare("synthetic", {SMALL}, cache_dir={str(tmp_path)!r})
+shards.prepare(Synthetic(**{SMALL}, cache_dir={str(tmp_path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
     [left] = [path for path in tmp_path.iterdir() if path.name != ".locks"]
     assert left.name.startswith(".synthetic")
     prepare(
-        "synthetic", {**SMALL, "mean": 6}, cache_dir=tmp_path
+        Synthetic(**{**SMALL, "mean": 6}, cache_dir=tmp_path)
     )  # of another data set: cleaned all the same
     assert not left.exists()
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     verify_examples(folder)
 
 
 def test_what_another_process_builds_is_not_cleaned_away(tmp_path):
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     building = tmp_path / f".{folder.name}.building-x"
     building.mkdir()
     with module._lock(tmp_path, folder.name):
@@ -269,7 +256,7 @@ def test_a_full_disk(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(module, "_sync", full)
     refused(
-        lambda: prepare("synthetic", SMALL, cache_dir=tmp_path),
+        lambda: prepare(Synthetic(**SMALL, cache_dir=tmp_path)),
         str(tmp_path),
         "free space",
         "needed",
@@ -280,12 +267,12 @@ def test_a_full_disk(tmp_path, monkeypatch, error):
 
 def test_too_little_space_is_seen_before_writing(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-    refused(lambda: prepare("synthetic", SMALL, cache_dir=tmp_path), "1 bytes", "needed")
+    refused(lambda: prepare(Synthetic(**SMALL, cache_dir=tmp_path)), "1 bytes", "needed")
 
 
 def test_a_cache_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    refused(lambda: prepare("synthetic", SMALL, cache_dir=tmp_path / "file"), "file", "data.cache_dir")
+    refused(lambda: prepare(Synthetic(**SMALL, cache_dir=tmp_path / "file")), "file", "data.cache_dir")
 
 
 def edit(folder, change):
@@ -326,13 +313,13 @@ def test_a_truncated_shard_whose_manifest_was_made_to_fit(folder):
 
 
 def test_a_damaged_cache_is_not_built_over(tmp_path):
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path)
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     path = first_shard(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    assert prepare("synthetic", SMALL, cache_dir=tmp_path) == folder
+    assert prepare(Synthetic(**SMALL, cache_dir=tmp_path)) == folder
     refused(lambda: open_dataset(folder), path.name, "remove the folder first")
     (folder / MANIFEST).write_text("{")
-    refused(lambda: prepare("synthetic", SMALL, cache_dir=tmp_path), MANIFEST, "unreadable")
+    refused(lambda: prepare(Synthetic(**SMALL, cache_dir=tmp_path)), MANIFEST, "unreadable")
 
 
 def write_records(folder, *protos):
@@ -445,19 +432,21 @@ def test_a_manifest_whose_counts_are_off(folder):
             lambda to: write_dataset([Example("ab", [0, 0])], to, name="x", vocabulary=["<pad>", "a", "b"]),
             ["vocabulary", "inputs are symbols"],
         ),
-        (lambda to: prepare("synthetik", cache_dir=to), ["source = synthetik", "python_source"]),
+        (lambda to: prepare(PythonSource(cache_dir=to), task="classify"), ["task = classify", "tag"]),
+        (lambda to: prepare(Synthetic(validation_share=1, cache_dir=to)), ["validation_share = 1"]),
+        (lambda to: prepare(Synthetic(max_examples=1, cache_dir=to)), ["max_examples = 1"]),
         (
-            lambda to: prepare("synthetic", {"meen": 1}, cache_dir=to),
-            ["data=synthetic", "meen", "options are"],
+            lambda to: prepare(Synthetic(lengths="gaussian", cache_dir=to)),
+            ["lengths = gaussian", "geometric"],
         ),
-        (lambda to: prepare("python_source", task="classify", cache_dir=to), ["task = classify", "tag"]),
-        (lambda to: prepare("synthetic", validation_share=1, cache_dir=to), ["validation_share = 1"]),
-        (lambda to: prepare("synthetic", max_examples=1, cache_dir=to), ["max_examples = 1"]),
-        (lambda to: prepare("synthetic", shards=0, cache_dir=to), ["shards = 0"]),
-        (lambda to: prepare("synthetic", compression="ZIP", cache_dir=to), ["compression = ZIP"]),
-        (lambda to: prepare("synthetic", max_length=0, cache_dir=to), ["max_length = 0"]),
-        (lambda to: prepare("synthetic", over_length="cut", cache_dir=to), ["over_length = cut"]),
-        (lambda to: prepare("synthetic", first_class=2, cache_dir=to), ["first_class = 2"]),
+        (lambda to: prepare(Synthetic(examples=1, cache_dir=to)), ["examples = 1"]),
+        (lambda to: prepare(Synthetic(classes=1, cache_dir=to)), ["classes = 1"]),
+        (lambda to: prepare(Synthetic(longest=0, cache_dir=to)), ["longest = 0"]),
+        (lambda to: prepare(Synthetic(shards=0, cache_dir=to)), ["shards = 0"]),
+        (lambda to: prepare(Synthetic(compression="ZIP", cache_dir=to)), ["compression = ZIP"]),
+        (lambda to: prepare(Synthetic(max_length=0, cache_dir=to)), ["max_length = 0"]),
+        (lambda to: prepare(Synthetic(over_length="cut", cache_dir=to)), ["over_length = cut"]),
+        (lambda to: prepare(Synthetic(first_class=2, cache_dir=to)), ["first_class = 2"]),
     ],
 )
 def test_refusals(tmp_path, call, parts):
@@ -468,12 +457,6 @@ def test_refusals(tmp_path, call, parts):
 
 def test_a_split_that_is_not_there(folder):
     refused(lambda: batches(folder, "test"), "splits = train, validation", "has no split 'test'")
-
-
-def test_no_validation_split_where_none_is_wanted(tmp_path):
-    folder = prepare("synthetic", SMALL, cache_dir=tmp_path, validation_share=0, max_examples=20)
-    assert list(open_dataset(folder).splits) == ["train"]
-    assert os.listdir(folder)
 
 
 def failing():

@@ -10,6 +10,7 @@ import pytest
 from workbench.data.pipeline import PARSES, batches
 from workbench.data.shards import index_shards, prepare, verify_examples, write_dataset
 from workbench.data.sources import Example
+from workbench.options.data import TFRecord
 
 GOLDEN = Path(os.environ.get("WORKBENCH_GOLDEN_DIR") or Path(__file__).parent.parent / "golden")
 
@@ -28,7 +29,7 @@ def test_shards_of_tf1_are_a_data_set(tmp_path, file, compression, parse):
         feature_names={"inputs": "tokens"},
         compression=compression,
     )
-    folder = prepare("tfrecord", {"path": tmp_path})
+    folder = prepare(TFRecord(path=tmp_path))
     assert folder == tmp_path
     verify_examples(folder)
     found = {"tokens": [], "labels": [], "lengths": []}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from workbench.config import ConfigError
-from workbench.config.training import Training
+from workbench.options.training import Training
 from workbench.process.replicas import TF_CONFIG, Replicas, number_in_cluster, refuse_cluster, tf_config
 
 TWO = Training(strategy="multi_worker", workers=2)

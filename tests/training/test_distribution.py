@@ -15,6 +15,7 @@ import pytest
 
 from workbench import places
 from workbench.data.shards import prepare
+from workbench.options.data import Synthetic
 from workbench.process.replicas import free_addresses, tf_config
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,8 +31,8 @@ ALL = pytest.param(["worker 0", "worker 1", "devices"], marks=pytest.mark.slow, 
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 12, 12 and 12 examples, of which replica 0 has two."""
     return prepare(
-        "synthetic", {"examples": 40, "mean": 4, "longest": 9}, cache_dir=tmp_path_factory.mktemp("data"), shards=3
-    )  # fmt: skip
+        Synthetic(examples=40, mean=4, longest=9, cache_dir=tmp_path_factory.mktemp("data"), shards=3)
+    )
 
 
 @pytest.fixture(scope="module", params=[DEVICES, ALL])

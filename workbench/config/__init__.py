@@ -1,4 +1,4 @@
-"""The configuration: one dataclass file a conf group, and what is wrong with a composed tree.
+"""The configuration: what is wrong with a composed tree, by the dataclasses of `workbench.options`.
 
 >>> tree, wrong = load({"name": "x", "trainin": {}})
 >>> print(wrong[0])
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.config import cell, data, loss, measure, model, optimizer, padding, rnn, scale, training
+from workbench.config import scale
 from workbench.config import sweep as sweep_section
 from workbench.config import tracking as tracking_group
 from workbench.config.rules import impossible
-from workbench.config.schema import Problem, check, not_among, option, unknown_key
+from workbench.options import cell, data, loss, measure, model, optimizer, padding, rnn, training
+from workbench.options.schema import Problem, check, not_among, option, unknown_key
 
 __all__ = [
     "EXPERIMENT_GROUPS",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.config.schema import Problem
 from workbench.config.tracking import password_in
+from workbench.options.schema import Problem
 
 
 def impossible(tree: Mapping[str, Any]) -> list[Problem]:

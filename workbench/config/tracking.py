@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 
 @dataclass(frozen=True)

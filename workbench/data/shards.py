@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import inspect
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,13 @@ from workbench.data.sequence_example import to_sequence_example
 from workbench.data.sources import SOURCES, Corpus, Example, digest
 from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
 from workbench.data.whose import LOCKS
+from workbench.options.data import Built, Data
+from workbench.options.schema import check
 
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
-_BUILDING = ".building-"
+_UNFINISHED = ".building-"
+_OF_CONTENT = {field.name for field in fields(Built)} - {field.name for field in fields(Data)}
 _RECIPE = 2  # raised when the same arguments give other bytes: no older data set in the cache is then taken
 _STORED = 0x73746F726564  # "stored": the purpose for which the seed is used here
 _MESSAGE_NO_SPACE = (
@@ -64,65 +67,33 @@ def default_cache_dir() -> Path:
     return Path(base) / "rnn-workbench" / "data"
 
 
-def prepare(
-    source: str,
-    options: Mapping[str, Any] | None = None,
-    *,
-    cache_dir: str | Path | None = None,
-    task: str | None = None,
-    max_length: int | None = None,
-    over_length: OverLength = "drop",
-    max_examples: int | None = None,
-    validation_share: float = 0.1,
-    shards: int = 2,
-    split_seed: int = 0,
-    first_class: int = 0,
-    compression: str = "",
-) -> Path:
-    """The folder of the data set that `source` with `options` gives, built if it is not in `cache_dir` yet.
+def prepare(data: Data, task: str | None = None) -> Path:
+    """The folder of the data set that these options give, built if it is not in `data.cache_dir` yet.
 
-    `source`: a name in SOURCES, or "tfrecord" with `{"path": folder}`, which is used in place and as it is: `task`
-    may be asked for, and with `"test": True` a test split, but what is said of building (`max_length` and all
-    below) is refused.
-    `task`: None for the source's own: that of the manifest, or the first of those that the source can give.
-    `max_length`, `over_length`: see `encode`. `max_examples`: of train and validation together, sampled by
-    `split_seed`; where the source has a validation split of its own, it is cut to `validation_share` of that too.
-    `shards`: files for each split. `first_class=1` leaves class 0 to padding. `compression`: "", "GZIP" or "ZLIB".
+    `TFRecord` is used in place and as it is. `task`: None for that of the options, of the manifest, or the first of
+    those that the source can give. `max_examples` are of train and validation together, sampled by `split_seed`;
+    where the source has a validation split of its own, it is cut to `validation_share` of that too.
 
     The folder's name is the source and a hash of all that bears on its content, the source's files included.
     Raises DataError. Of a data set that is there already only the manifest is read: `open_dataset` tells
     whether its shards are whole. A damaged one is never built over.
     """
-    building: dict[str, Any] = {
-        "max_length": max_length,
-        "over_length": over_length,
-        "max_examples": max_examples,
-        "validation_share": validation_share,
-        "shards": shards,
-        "split_seed": split_seed,
-        "first_class": first_class,
-        "compression": compression,
-    }
-    if source == "tfrecord":
-        return _in_place(options or {}, task, building)
-    if source not in SOURCES:
-        raise DataError("data", "source", source, f"unknown: one of {', '.join([*SOURCES, 'tfrecord'])}")
-    its = SOURCES[source]
-    chosen = its.options(options or {})
-    task = its.tasks[0] if task is None else task
+    where = f"data={data.name}"
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(data).items()}
+    for problem in check(type(data), given)[1]:
+        raise DataError(where, problem.key, problem.value, problem.remedy)
+    task = task or getattr(data, "task", None)
+    if not isinstance(data, Built):
+        return _in_place(data, task)
+    its = SOURCES[data.name]
+    task = task or its.tasks[0]
     if task not in its.tasks:
-        raise DataError(f"data={source}", "task", task, f"it has {', '.join(its.tasks)} only")
-    if not 0 <= validation_share < 1:
-        raise DataError(
-            f"data={source}", "validation_share", validation_share, "must be at least 0 and below 1"
-        )
-    if max_examples is not None and max_examples < (2 if validation_share else 1):
-        raise DataError(f"data={source}", "max_examples", max_examples, "too few for train and validation")
-    _check_writing(f"data={source}", task, shards, compression)
-    source_fingerprint = its.fingerprint(chosen)
-    key = digest(VERSION, _RECIPE, source, source_fingerprint, task, building)
-    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    target = cache / f"{source}-{key[:16]}"
+        raise DataError(where, "task", task, f"it has {', '.join(its.tasks)} only")
+    source_fingerprint = its.fingerprint(data)
+    building = {name: getattr(data, name) for name in _OF_CONTENT}
+    key = digest(VERSION, _RECIPE, data.name, source_fingerprint, task, building)
+    cache = Path(data.cache_dir) if data.cache_dir is not None else default_cache_dir()
+    target = cache / f"{data.name}-{key[:16]}"
     if target.exists():
         load_manifest(target)
         return target
@@ -132,30 +103,28 @@ def prepare(
             return target
         _remove_leftovers(cache, target.name)
         limits: dict[str, int | None] = {"train": None, "validation": None}
-        if max_examples is not None:
-            held_out = max(1, round(max_examples * validation_share)) if validation_share else 0
-            limits = {"train": max_examples - held_out, "validation": held_out}
-        corpus = its.read(chosen, task, split_seed, validation_share, limits)
-        if not validation_share:
-            corpus.splits.pop("validation", None)
+        if data.max_examples is not None:
+            held_out = max(1, round(data.max_examples * data.validation_share))
+            limits = {"train": data.max_examples - held_out, "validation": held_out}
+        corpus = its.read(data, task, limits)
         encoded = encode(
-            corpus, name=f"data={source}", task=task, max_length=max_length, over_length=over_length,
-            limits=limits, first_class=first_class,
+            corpus, name=where, task=task, max_length=data.max_length, over_length=data.over_length,
+            limits=limits, first_class=data.first_class,
         )  # fmt: skip
         encoded.splits = {
-            split: _shuffled(of, [_STORED, split_seed, i])
+            split: _shuffled(of, [_STORED, data.split_seed, i])
             for i, (split, of) in enumerate(encoded.splits.items())
         }
         described = {
-            "name": source,
-            "options": its.recorded(chosen),
+            "name": data.name,
+            "options": its.recorded(data),
             "fingerprint": source_fingerprint,
-            "seed": split_seed,
+            "seed": data.split_seed,
             "info": dict(corpus.info),
         }
         _write(
-            encoded, target, name=source, task=task, shards=shards, compression=compression,
-            first_class=first_class, source=described,
+            encoded, target, name=data.name, task=task, shards=data.shards, compression=data.compression,
+            first_class=data.first_class, source=described,
         )  # fmt: skip
     return target
 
@@ -229,25 +198,16 @@ def write_dataset(
         )  # fmt: skip
 
 
-def _in_place(options: Mapping[str, Any], task: str | None, building: Mapping[str, Any]) -> Path:
-    unknown = set(options) - {"path", "test"}
-    if unknown or not options.get("path"):
-        name = min(unknown) if unknown else "path"
-        raise DataError("data=tfrecord", name, options.get(name), "give path: the folder of the manifest")
-    usual = inspect.signature(prepare).parameters
-    for name, value in building.items():
-        if value != usual[name].default:
-            raise DataError(
-                "data=tfrecord", name, value, "a data set that is used in place is taken as it is: leave this out, "
-                "or write the data set again with write_dataset"
-            )  # fmt: skip
-    folder = Path(options["path"])
+def _in_place(data: Any, task: str | None) -> Path:
+    if not data.path:
+        raise DataError("data=tfrecord", "path", data.path, "give path: the folder of the manifest")
+    folder = Path(data.path)
     manifest = load_manifest(folder)
     if task not in (None, manifest.task):
         raise DataError(
             folder / MANIFEST, "task", manifest.task, f"{task} is asked for: leave task out to take the data set's"
         )  # fmt: skip
-    if options.get("test") and "test" not in manifest.splits:
+    if data.test and "test" not in manifest.splits:
         raise DataError(
             folder / MANIFEST, "splits", ", ".join(manifest.splits), "no test split: leave test out, or write one"
         )  # fmt: skip
@@ -304,7 +264,7 @@ def _write(
     if not compression and free < needed:
         raise DataError(target.parent, "free space", f"{free} bytes, {needed} needed", _MESSAGE_NO_SPACE)
     with _folder_errors(target.parent):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}{_BUILDING}", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}{_UNFINISHED}", dir=target.parent))
     try:
         written = []
         for split, of in records.items():
@@ -398,8 +358,8 @@ def _lock(cache: Path, name: str) -> Iterator[None]:
 
 def _remove_leftovers(cache: Path, mine: str) -> None:
     """What builds that never ended left behind: of this data set, whose lock we hold, or one that none holds."""
-    for leftover in cache.glob(f".*{_BUILDING}*"):
-        name = leftover.name[1 : leftover.name.rindex(_BUILDING)]
+    for leftover in cache.glob(f".*{_UNFINISHED}*"):
+        name = leftover.name[1 : leftover.name.rindex(_UNFINISHED)]
         if name == mine:
             shutil.rmtree(leftover, ignore_errors=True)
             continue

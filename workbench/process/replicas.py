@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from workbench.config import ConfigError, Problem
-from workbench.config.training import Training
+from workbench.options.training import Training
 
 TF_CONFIG = "TF_CONFIG"
 WORKER = "--worker"

@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from workbench.config import GROUPS, VARIANT_KEY, ConfigError, Problem, flatten
-from workbench.config.schema import ABSENT, not_among, unknown_key
+from workbench.options.schema import ABSENT, not_among, unknown_key
 from workbench.places import CONF
 from workbench.sweep.asked import DELETED, asked_values, lacking, names_that_are_no_text, typed_values
 from workbench.sweep.folders import folder, lasting

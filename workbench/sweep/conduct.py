@@ -16,9 +16,9 @@ from typing import Any, Literal
 import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
-from workbench.config.data import HOW_READ
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
+from workbench.options.data import HOW_READ
 from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child
 from workbench.process.spawner import ForkServer, Fresh, Spawner
 from workbench.record import Run, arm_tag

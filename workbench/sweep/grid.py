@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
-from workbench.config.schema import QUOTES, check
+from workbench.options.schema import QUOTES, check
 from workbench.sweep.asked import lacking, same_value
 from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment

@@ -26,7 +26,7 @@ from hydra.core.override_parser.types import (
 )
 
 from workbench.config import ConfigError, Problem
-from workbench.config.schema import ABSENT
+from workbench.options.schema import ABSENT
 
 MOST_JOBS = 10_000
 """More jobs than a sweep may have: at some seconds each it would take days."""

@@ -1,7 +1,8 @@
 """Where examples come from: SOURCES is name -> Source. Plain Python, no TensorFlow.
 
-A source is three things: its options with their defaults, a fingerprint of what it would read (cheap, so that
-a data set already prepared is found without reading it again), and `read`, which yields the examples.
+A source is two things: a fingerprint of what it would read (cheap, so that a data set already prepared is found
+without reading it again), and `read`, which yields the examples. Its options are its dataclass in
+`workbench.options.data`; of these `own_options` are the source's, the others those of building a data set.
 `tfrecord`, anyone's data set in the form of `workbench.data.manifest`, is no source: it is opened in place.
 """
 
@@ -11,14 +12,20 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from workbench.data.errors import DataError
+from workbench.options.data import Built
 
 Limits = Mapping[str, int | None]
+_OF_BUILDING = {field.name for field in fields(Built)} | {"task"}
+
+
+def own_options(options: Built) -> dict[str, Any]:
+    """What only this source has."""
+    return {name: value for name, value in vars(options).items() if name not in _OF_BUILDING}
 
 
 @dataclass(frozen=True)
@@ -54,23 +61,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Source:
-    """`read(options, task, seed, validation_share, limits) -> Corpus`; limits is split -> most examples."""
+    """`read(options, task, limits) -> Corpus`; limits is split -> most examples."""
 
-    name: str
-    defaults: Mapping[str, Any]
     tasks: tuple[str, ...]
-    fingerprint: Callable[[Mapping[str, Any]], str]
-    read: Callable[[Mapping[str, Any], str, int, float, Limits], Corpus]
-    recorded: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # options as recorded: without paths
-
-    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults, overlaid with `given`; an option that the source lacks is refused."""
-        for name in given:
-            if name not in self.defaults:
-                raise DataError(
-                    f"data={self.name}", name, given[name], f"unknown; options are {', '.join(self.defaults)}"
-                )
-        return {**self.defaults, **given}
+    fingerprint: Callable[[Any], str]
+    read: Callable[[Any, str, Limits], Corpus]
+    recorded: Callable[[Any], dict[str, Any]] = own_options  # options as recorded: without paths
 
 
 _MODULES = {

@@ -33,12 +33,13 @@ import os
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workbench.data.errors import DataError
-from workbench.data.sources import Corpus, Example, Limits, Source, digest
+from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
+from workbench.options.data import PythonSource
 
 CLASSES = ["whitespace", "keyword", "name", "number", "string", "comment", "operator"]
 _WHITESPACE, _KEYWORD, _NAME, _NUMBER, _STRING, _COMMENT, _OPERATOR = range(7)
@@ -183,56 +184,55 @@ def _roots(package: str) -> list[Path]:
     return sorted(tops)
 
 
-def fingerprint(options: Mapping[str, Any]) -> str:
+def fingerprint(options: PythonSource) -> str:
     """Hash of the options, the files' names and contents, and the Python whose `tokenize` reads them."""
-    files = find_files(options["package"], options["tests"])
+    files = find_files(options.package, options.tests)
     return digest(
-        "python_source", 2, dict(options), list(sys.version_info[:2]), [[f.name, f.sha256] for f in files]
+        "python_source",
+        2,
+        own_options(options),
+        list(sys.version_info[:2]),
+        [[f.name, f.sha256] for f in files],
     )
 
 
-def read(options: Mapping[str, Any], task: str, seed: int, validation_share: float, limits: Limits) -> Corpus:
+def read(options: PythonSource, task: str, limits: Limits) -> Corpus:
     """Lines of the package's files; files in an order drawn by the seed, and read only as they are needed."""
-    files = find_files(options["package"], options["tests"])
+    files = find_files(options.package, options.tests)
     unique = {file.sha256: file for file in reversed(files)}
     total = len(files)
     by_hash = [unique[key] for key in sorted(unique)]
-    held_out = max(1, round(len(by_hash) * validation_share)) if validation_share else 0
+    held_out = max(1, round(len(by_hash) * options.validation_share))
     if len(by_hash) <= held_out:
         raise DataError(
             "data=python_source",
             "package",
-            options["package"],
+            options.package,
             f"{len(by_hash)} files cannot be split into train and validation: choose a larger package",
         )
     dropped = {"files_duplicate": total - len(by_hash)} if total > len(by_hash) else {}
-    corpus = Corpus(splits={}, labels=list(CLASSES), min_count=options["min_count"], dropped=dropped)
+    corpus = Corpus(splits={}, labels=list(CLASSES), min_count=options.min_count, dropped=dropped)
     corpus.info = {
-        "package": options["package"],
+        "package": options.package,
         "python": sys.version.split()[0],
         "files": total,
         "files_read": 0,
     }
-    parts = {"train": by_hash[held_out:]}
-    if held_out:
-        parts["validation"] = by_hash[:held_out]
-    for split, files in parts.items():
-        files = sorted(files, key=lambda file: digest(seed, "files", file.sha256))
-        corpus.splits[split] = _examples(files, corpus, seed, options["lines_per_file"])
+    for split, files in {"train": by_hash[held_out:], "validation": by_hash[:held_out]}.items():
+        files = sorted(files, key=lambda file: digest(options.split_seed, "files", file.sha256))
+        corpus.splits[split] = _examples(files, corpus, options)
     return corpus
 
 
-def _examples(files: list[_File], corpus: Corpus, seed: int, lines_per_file: int) -> Iterator[Example]:
+def _examples(files: list[_File], corpus: Corpus, options: PythonSource) -> Iterator[Example]:
     for start in range(0, len(files), _TOGETHER):
-        together = [
-            _drawn_lines(file, corpus, seed, lines_per_file) for file in files[start : start + _TOGETHER]
-        ]
+        together = [_drawn_lines(file, corpus, options) for file in files[start : start + _TOGETHER]]
         for turn in itertools.zip_longest(*together):
             yield from (Example(*line) for line in turn if line is not None)
 
 
-def _drawn_lines(file: _File, corpus: Corpus, seed: int, most: int) -> list[tuple[str, bytes]]:
-    """The file's lines in an order drawn by the seed, `most` of them where that is not 0; counts what is not."""
+def _drawn_lines(file: _File, corpus: Corpus, options: PythonSource) -> list[tuple[str, bytes]]:
+    """The file's lines in an order drawn by the seed, at most `lines_per_file`; counts what is not."""
     try:
         with tokenize.open(file.path) as stream:
             lines = list(logical_lines(stream.read()))
@@ -240,21 +240,15 @@ def _drawn_lines(file: _File, corpus: Corpus, seed: int, most: int) -> list[tupl
         corpus.dropped["files_not_tokenised"] = corpus.dropped.get("files_not_tokenised", 0) + 1
         return []
     corpus.info["files_read"] += 1
-    order = sorted(range(len(lines)), key=lambda i: digest(seed, "lines", file.sha256, i))
-    if most and len(lines) > most:
+    order = sorted(range(len(lines)), key=lambda i: digest(options.split_seed, "lines", file.sha256, i))
+    most = options.lines_per_file
+    if most is not None and len(lines) > most:
         corpus.dropped["lines_per_file"] = corpus.dropped.get("lines_per_file", 0) + len(lines) - most
         order = order[:most]
     return [lines[i] for i in order]
 
 
 SOURCE = Source(
-    name="python_source",
-    defaults={
-        "package": "stdlib",  # or an installed package's name
-        "tests": False,  # read folders called test or tests too
-        "lines_per_file": 0,  # at most so many lines of a file, drawn by the seed; 0: all
-        "min_count": 2,  # characters rarer than this in the training split become <unk>
-    },
     tasks=("tag",),
     fingerprint=fingerprint,
     read=read,

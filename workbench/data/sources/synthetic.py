@@ -20,13 +20,13 @@ the training split, has `longest`, and none of the others comes near: the guide'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from workbench.data.errors import DataError
-from workbench.data.sources import Corpus, Example, Limits, Source, digest
+from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
+from workbench.options.data import Synthetic
 
 MARKER = 2
 _FIRST_ID = 2
@@ -45,10 +45,9 @@ def labels_of(ids: np.ndarray, vocabulary: int, classes: int, task: str = "tag")
     return (around[:-2] + ids + around[2:] + parity) % classes
 
 
-def draw_lengths(options: Mapping[str, Any], count: int, draw: np.random.Generator) -> np.ndarray:
+def draw_lengths(options: Synthetic, count: int, draw: np.random.Generator) -> np.ndarray:
     """`count` lengths of the distribution that the options name; the outlier is put in by `read`."""
-    kind, mean, low = options["lengths"], options["mean"], options["minimum"]
-    longest = _longest(options)
+    kind, mean, low, longest = options.lengths, options.mean, options.minimum, options.longest
     if kind == "fixed":
         return np.full(count, round(mean))
     if kind == "uniform":
@@ -57,55 +56,41 @@ def draw_lengths(options: Mapping[str, Any], count: int, draw: np.random.Generat
     most = (longest - 1) // 2 if kind == "one_outlier" else longest
     chance = 1 / (mean - low + 1)
     lengths = low + draw.geometric(chance, count) - 1
-    while most is not None and (over := lengths > most).any():
+    while (over := lengths > most).any():
         lengths[over] = low + draw.geometric(chance, int(over.sum())) - 1
     return lengths
 
 
-def _longest(options: Mapping[str, Any]) -> Any:
-    if options["longest"] is not None:
-        return options["longest"]
-    return {"one_outlier": 1000, "uniform": round(2 * options["mean"] - options["minimum"])}.get(
-        options["lengths"]
-    )
-
-
-def check(options: Mapping[str, Any], task: str) -> None:
+def check(options: Synthetic, task: str) -> None:
     """Raise DataError where the options contradict each other."""
 
     def refuse(name: str, remedy: str) -> None:
-        raise DataError("data=synthetic", name, options[name], remedy)
+        raise DataError("data=synthetic", name, getattr(options, name), remedy)
 
-    if options["lengths"] not in ("geometric", "uniform", "fixed", "one_outlier"):
-        refuse("lengths", "must be geometric, uniform, fixed or one_outlier")
-    for name, least in (("examples", 2), ("vocabulary", 2), ("classes", 2), ("minimum", 0), ("features", 0)):
-        if not isinstance(options[name], int) or options[name] < least:
-            refuse(name, f"must be a whole number, {least} or more")
-    if options["mean"] < options["minimum"]:
-        refuse("mean", f"must not be below minimum, {options['minimum']}")
-    longest = _longest(options)
-    if longest is not None and (longest < options["minimum"] or longest < 1):
-        refuse("longest", f"must be 1 or more, and not below minimum, {options['minimum']}")
-    if options["lengths"] == "one_outlier" and longest < 2 * options["mean"]:
-        refuse("longest", f"is no outlier among sequences of {options['mean']}: twice that or more")
-    if task == "classify" and options["minimum"] < 1:
+    if options.mean < options.minimum:
+        refuse("mean", f"must not be below minimum, {options.minimum}")
+    if options.longest < options.minimum:
+        refuse("longest", f"must not be below minimum, {options.minimum}")
+    if options.lengths == "one_outlier" and options.longest < 2 * options.mean:
+        refuse("longest", f"is no outlier among sequences of {options.mean}: twice that or more")
+    if task == "classify" and options.minimum < 1:
         refuse("minimum", 'an empty sequence cannot be classified: 1 or more, or the task "tag"')
 
 
-def fingerprint(options: Mapping[str, Any]) -> str:
+def fingerprint(options: Synthetic) -> str:
     """Hash of the options: there is nothing else (the seed is `prepare`'s)."""
-    return digest("synthetic", 1, dict(options))
+    return digest("synthetic", 1, own_options(options))
 
 
-def read(options: Mapping[str, Any], task: str, seed: int, validation_share: float, limits: Limits) -> Corpus:
+def read(options: Synthetic, task: str, limits: Limits) -> Corpus:
     """Draw the examples; the splits have random numbers of their own."""
     check(options, task)
-    held_out = max(1, round(options["examples"] * validation_share)) if validation_share else 0
-    counts = {"train": options["examples"] - held_out, "validation": held_out}
-    size, features = options["vocabulary"], options["features"]
+    held_out = max(1, round(options.examples * options.validation_share))
+    counts = {"train": options.examples - held_out, "validation": held_out}
+    size, features = options.vocabulary, options.features
     corpus = Corpus(
         splits={},
-        labels=[str(c) for c in range(options["classes"])],
+        labels=[str(c) for c in range(options.classes)],
         vocabulary=None if features else ["<pad>", "<unk>", *(f"s{i}" for i in range(size))],
         feature_size=features or None,
     )
@@ -113,39 +98,28 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
         limit = limits.get(split)
         count = count if limit is None else min(count, limit)
         if count:
-            corpus.splits[split] = _examples(options, task, count, split == "train", [seed, number])
+            corpus.splits[split] = _examples(
+                options, task, count, split == "train", [options.split_seed, number]
+            )
     return corpus
 
 
-def _examples(
-    options: Mapping[str, Any], task: str, count: int, train: bool, seed: list[int]
-) -> Iterator[Example]:
+def _examples(options: Synthetic, task: str, count: int, train: bool, seed: list[int]) -> Iterator[Example]:
     draw = np.random.default_rng(seed)
     lengths = draw_lengths(options, count, draw)
-    if train and options["lengths"] == "one_outlier":
-        lengths[draw.integers(count)] = _longest(options)
-    size, features = options["vocabulary"], options["features"]
+    if train and options.lengths == "one_outlier":
+        lengths[draw.integers(count)] = options.longest
+    size, features = options.vocabulary, options.features
     table = (
         np.random.default_rng([seed[0], 2]).standard_normal((size + _FIRST_ID, features)).astype(np.float32)
     )
     for length in lengths:
         ids = draw.integers(_FIRST_ID, _FIRST_ID + size, length)
-        labels = labels_of(ids, size, options["classes"], task)
+        labels = labels_of(ids, size, options.classes, task)
         yield Example(table[ids] if features else ids, int(labels) if task == "classify" else labels)
 
 
 SOURCE = Source(
-    name="synthetic",
-    defaults={
-        "lengths": "geometric",
-        "mean": 20,  # tokens
-        "longest": None,  # tokens; None: no limit (one_outlier: 1000; uniform: so that the mean is right)
-        "minimum": 1,  # tokens
-        "examples": 2000,  # both splits together
-        "vocabulary": 8,  # symbols, padding and unknown apart
-        "classes": 3,
-        "features": 0,  # 0: ids; D: float vectors of D
-    },
     tasks=("tag", "classify"),
     fingerprint=fingerprint,
     read=read,

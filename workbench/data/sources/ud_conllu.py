@@ -17,7 +17,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ import conllu
 
 from workbench.data.errors import DataError
 from workbench.data.file_kind import GZIP, kind_of, remedy_of
-from workbench.data.sources import Corpus, Example, Limits, Source, digest
+from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
+from workbench.options.data import UniversalDependencies
 
 UPOS = [
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM",
@@ -89,10 +90,10 @@ def find_files(path: object) -> dict[str, list[Path]]:
     return by_split
 
 
-def fingerprint(options: Mapping[str, Any]) -> str:
+def fingerprint(options: UniversalDependencies) -> str:
     """Hash of the options, without the path, and of the files' names and contents."""
-    files = find_files(options["path"])
-    rest = {name: value for name, value in options.items() if name != "path"}
+    files = find_files(options.path)
+    rest = {name: value for name, value in own_options(options).items() if name != "path"}
     sums = {split: [[f.name.removesuffix(".gz"), _sha(f)] for f in of] for split, of in files.items()}
     seen: dict[str, str] = {}
     for name, sha in (one for of in sums.values() for one in of):
@@ -103,16 +104,16 @@ def fingerprint(options: Mapping[str, Any]) -> str:
     return digest("ud_conllu", 1, rest, sums)
 
 
-def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(options: UniversalDependencies) -> dict[str, Any]:
     """The options without the path, which is a machine's."""
-    files = find_files(options["path"])
-    return {**options, "path": sorted(file.name for of in files.values() for file in of)}
+    files = find_files(options.path)
+    return {**own_options(options), "path": sorted(file.name for of in files.values() for file in of)}
 
 
-def read(options: Mapping[str, Any], task: str, seed: int, validation_share: float, limits: Limits) -> Corpus:
+def read(options: UniversalDependencies, task: str, limits: Limits) -> Corpus:
     """Sentences in an order drawn by the seed; parsed only as they are needed."""
-    files = find_files(options["path"])
-    corpus = Corpus(splits={}, labels=list(UPOS), min_count=options["min_count"])
+    files = find_files(options.path)
+    corpus = Corpus(splits={}, labels=list(UPOS), min_count=options.min_count)
     sums = {file.name.removesuffix(".gz"): _sha(file) for of in files.values() for file in of}
     same = all(KNOWN.get(name) == value for name, value in sums.items())
     corpus.info = {
@@ -128,7 +129,7 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
     if "validation" in blocks:
         parts = {"train": train, "validation": blocks["validation"]}
     else:
-        border = validation_share * 2.0**32
+        border = options.validation_share * 2.0**32
         parts = {"train": [], "validation": []}
         for block in train:
             words = "\n".join(line for line in block.text.split("\n") if not line.startswith("#"))
@@ -136,7 +137,7 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
             parts["validation" if held_out else "train"].append(block)
         if not parts["validation"]:
             del parts["validation"]
-    if options["test"]:
+    if options.test:
         if "test" not in blocks:
             names = ", ".join(sorted(sums))
             raise DataError(
@@ -144,8 +145,8 @@ def read(options: Mapping[str, Any], task: str, seed: int, validation_share: flo
             )
         parts["test"] = blocks["test"]
     for split, sentences in parts.items():
-        order = sorted(range(len(sentences)), key=lambda i: digest(seed, split, i))
-        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options["lowercase"])
+        order = sorted(range(len(sentences)), key=lambda i: digest(options.split_seed, split, i))
+        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options.lowercase)
     return corpus
 
 
@@ -231,13 +232,6 @@ def _sha(file: Path) -> str:
 
 
 SOURCE = Source(
-    name="ud_english_ewt",
-    defaults={
-        "path": None,  # folder or file(s)
-        "lowercase": True,  # words in lower case
-        "min_count": 2,  # words rarer than this in the training split become <unk>
-        "test": False,  # read the test file too, as the split "test"
-    },
     tasks=("tag",),
     fingerprint=fingerprint,
     read=read,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class RNN:
 class Static(RNN):
     """Unrolled while tracing: one copy of the cell for each step."""
 
+    unroll: str = "static"
     allow_retrace: bool = option(False, "accept a new graph for every length that a batch may have")
 
 
@@ -27,6 +28,7 @@ class Static(RNN):
 class Dynamic(RNN):
     """One loop at run time, bounded by the batch's longest example."""
 
+    unroll: str = "dynamic"
     unroll_steps: int = option(1, "steps an iteration of the loop", low=1, high=64)
 
 
@@ -34,6 +36,7 @@ class Dynamic(RNN):
 class Packed(RNN):
     """Sorted by length, each step on the examples that still run: no padded step is computed."""
 
+    unroll: str = "packed"
     kernel: str = option(
         "auto",
         "what computes; the run's record says what auto took",
@@ -49,12 +52,15 @@ class Packed(RNN):
 class Keras(RNN):
     """Keras' own layer with a mask: every step of every example is computed."""
 
+    unroll: str = "keras"
     use_cudnn: bool | None = option(None, "null: on a GPU, cuDNN wherever Keras can; the record says which")
 
 
 @dataclass(frozen=True)
 class Cudnn(RNN):
     """One call of cuDNN's for all layers of a cell, or both directions; on a GPU only."""
+
+    unroll: str = "cudnn"
 
 
 SCHEMAS: dict[str, type[RNN]] = {

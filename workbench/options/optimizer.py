@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Optimizer:
 class Momentum(Optimizer):
     """Stochastic gradient descent with momentum."""
 
+    name: str = "momentum"
     momentum: float = option(0.9, "", low=0, high=1)
 
 
@@ -27,6 +28,7 @@ class Momentum(Optimizer):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay."""
 
+    name: str = "adamw"
     weight_decay: float = option(0.004, "", low=0)
 
 

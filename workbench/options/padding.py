@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Padding:
 class Global(Padding):
     """All examples to one length."""
 
+    name: str = "global"
     length: int | None = option(None, "steps of every batch; null: the data set's longest example", low=1)
 
 
@@ -28,6 +29,7 @@ class Global(Padding):
 class Bucket(Padding):
     """Examples of like length together."""
 
+    name: str = "bucket"
     boundaries: list[int] | None = option(
         None, "upper limit of each bucket but the last, included; null: those that leave least padding", low=1
     )
@@ -41,6 +43,7 @@ class Bucket(Padding):
 class Pooled(Padding):
     """Pools of the random order, each sorted by length and cut into batches."""
 
+    name: str = "pooled"
     pool: int = option(200, "batches that are sorted together", low=1)
     batch_price: int = option(64, "positions of padding for which one batch more is made", low=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Cell:
 class BasicRNN(Cell):
     """h' = tanh(W x + U h + b)."""
 
+    name: str = "basic_rnn"
     activation: str = option("tanh", "", choices=["tanh", "relu", "sigmoid"])
 
 
@@ -38,6 +39,7 @@ class BasicRNN(Cell):
 class GRU(Cell):
     """Gated recurrent unit."""
 
+    name: str = "gru"
     reset_after: bool = option(
         False, "reset gate after the product, as in cuDNN and Keras; false: as in TF 1"
     )
@@ -48,6 +50,7 @@ class GRU(Cell):
 class LSTM(Cell):
     """Without its options, the guide's basic LSTM."""
 
+    name: str = "lstm"
     use_peepholes: bool = option(False, "gates see the cell state")
     cell_clip: float | None = option(None, "bound of the cell state", above=0)
     num_proj: int | None = option(None, "units of the projected output", low=1)
@@ -59,6 +62,7 @@ class LSTM(Cell):
 class LSTMBlock(Cell):
     """The LSTM step as one fused op."""
 
+    name: str = "lstm_block"
     use_peepholes: bool = option(False, "gates see the cell state")
     cell_clip: float | None = option(None, "bound of the cell state", above=0)
     forget_bias: float = option(1.0, "added to the forget gate")
@@ -68,6 +72,7 @@ class LSTMBlock(Cell):
 class GRUBlock(Cell):
     """The GRU step as one fused op."""
 
+    name: str = "gru_block"
     gate_bias: float = option(1.0, "first value of the gates' bias: TF 1's; Keras begins at 0")
 
 
@@ -75,6 +80,7 @@ class GRUBlock(Cell):
 class CoupledLSTM(Cell):
     """LSTM whose input gate is one minus its forget gate."""
 
+    name: str = "coupled_lstm"
     use_peepholes: bool = option(False, "gates see the cell state")
     num_proj: int | None = option(None, "units of the projected output", low=1)
     proj_clip: float | None = option(None, "bound of the projected output", above=0)
@@ -85,6 +91,7 @@ class CoupledLSTM(Cell):
 class LayerNormLSTM(Cell):
     """LSTM with layer normalisation of its gates and its cell state."""
 
+    name: str = "layer_norm_lstm"
     forget_bias: float = option(1.0, "added to the forget gate")
     norm_gain: float = option(1.0, "first value of the normalisation's gain")
     norm_shift: float = option(0.0, "first value of the normalisation's shift")
@@ -108,11 +115,14 @@ class FrequencyCell(Cell):
 class TimeFreqLSTM(FrequencyCell):
     """LSTM over time and, within a step, over frequency blocks."""
 
+    name: str = "time_freq_lstm"
+
 
 @dataclass(frozen=True)
 class GridLSTM(FrequencyCell):
     """Grid LSTM: an LSTM in time and one in frequency for each block."""
 
+    name: str = "grid_lstm"
     groups: list[list[int]] | None = option(
         None, "parts of the inputs with weights of their own, as [[0, 32], [32, 64]]; null: one", low=0
     )
@@ -124,6 +134,7 @@ class GridLSTM(FrequencyCell):
 class BidirectionalGridLSTM(GridLSTM):
     """Grid LSTM that walks the frequency blocks both ways."""
 
+    name: str = "bidirectional_grid_lstm"
     backward_slice_offset: int = option(0, "shift of the blocks on the way back")
 
 
@@ -131,6 +142,7 @@ class BidirectionalGridLSTM(GridLSTM):
 class NAS(Cell):
     """The cell that neural architecture search found."""
 
+    name: str = "nas"
     num_proj: int | None = option(None, "units of the projected output", low=1)
     use_bias: bool = option(False, "")
 
@@ -139,6 +151,7 @@ class NAS(Cell):
 class UGRNN(Cell):
     """Update gate RNN."""
 
+    name: str = "ugrnn"
     forget_bias: float = option(1.0, "added to the gate")
 
 
@@ -146,6 +159,7 @@ class UGRNN(Cell):
 class Custom(Cell):
     """Anyone's class with Keras' cell contract: `Class(units, **options, dtype=..., name=...)`."""
 
+    name: str = "custom"
     target: str | None = option(None, "module:Class")
     options: dict[str, Any] = option({}, "passed to the class: +cell.options.NAME=VALUE")
 

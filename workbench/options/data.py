@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.config.schema import option
+from workbench.options.schema import option
 
 HOW_READ = ("batch_size", "parse", "memory_mb", "readers")
-"""Keys that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
+"""Options that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Built(Data):
-    """What every data set has that is built here, once, of examples: arguments of `shards.prepare`."""
+    """What every data set has that is built here, once, of examples."""
 
     max_examples: int | None = option(None, "examples read from the source, both splits together", low=2)
     max_length: int | None = option(None, "longest example, in tokens", low=1)
-    over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
+    over_length: Literal["drop", "split"] = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
     validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
     shards: int = option(2, "TFRecord files a split", low=1, high=10_000)
     compression: str = option("", "of the TFRecord files; empty: none", choices=["", "GZIP"])
@@ -48,9 +48,14 @@ class Built(Data):
 class PythonSource(Built):
     """Logical lines of Python source as characters, each labelled with its token class."""
 
+    name: str = "python_source"
     package: str = option("stdlib", "`stdlib`, or the name of any installed package")
     lines_per_file: int | None = option(
         100, "most logical lines taken from one file, so that no long file prevails; null: all", low=1
+    )
+    tests: bool = option(False, "also read folders called test or tests")
+    min_count: int = option(
+        2, "characters that occur less often in the training split are one, the unknown", low=1
     )
 
 
@@ -58,15 +63,20 @@ class PythonSource(Built):
 class UniversalDependencies(Built):
     """Part-of-speech tags from CoNLL-U files."""
 
+    name: str = "ud_english_ewt"
     path: str | None = option(None, "folder or file with .conllu or .conllu.gz")
     lowercase: bool = option(False, "words in lower case")
     test: bool = option(False, "also read the test file, and report on it once, after training")
+    min_count: int = option(
+        2, "words that occur less often in the training split are one, the unknown", low=1
+    )
 
 
 @dataclass(frozen=True)
 class Synthetic(Built):
     """Sequences whose lengths follow a named distribution, with labels that need the past and the future."""
 
+    name: str = "synthetic"
     lengths: str = option(
         "geometric", "distribution", choices=["geometric", "uniform", "fixed", "one_outlier"]
     )
@@ -84,6 +94,7 @@ class Synthetic(Built):
 class TFRecord(Data):
     """Anyone's shards with a manifest, used as they are."""
 
+    name: str = "tfrecord"
     path: str | None = option(None, "folder with manifest.json")
     test: bool = option(False, "also report on its test split, once, after training")
 
