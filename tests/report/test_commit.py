@@ -49,7 +49,7 @@ def test_verdicts_on_claims_that_were_not_committed_go_over_no_declared_ones(
         (target / "verdicts.json").write_text(held)
     monkeypatch.setattr(assemble, "results_folder", lambda name: target)
     exploratory = [replace(verdicts[0], claim="a", exploratory=True)]
-    report = assemble.Report(made, exploratory, pd.DataFrame(), {})
+    report = assemble.Report(made, exploratory, [], {})
     if not is_refused:
         report.commit_results("any")
         assert (target / "verdicts.json").read_text() == "new"

@@ -8,6 +8,7 @@ their values. What a clock or the system measures is another machine's, and is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from workbench.claims.statistics import prediction_interval
