@@ -115,8 +115,8 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
         )
     if packed.options["go_backwards"] and packed.return_sequences and packed.output_order == "inputs":
         raise ValueError(
-            f"layer {packed.name} goes backwards, and its outputs stand in the order of the inputs, but Keras' layers "
-            "put them out as they are computed, from the end of the padded inputs: PackedRNN(layer.cell, "
+            f"layer {packed.name} goes backwards, and its outputs stand in the order of the inputs, but Keras' "
+            "layers put them out as they are computed, from the end of the padded inputs: PackedRNN(layer.cell, "
             'go_backwards=True, return_sequences=True, output_order="steps").to_keras() is one that does.'
         )
     names = ("return_sequences", "return_state", "go_backwards", "name", "trainable", "activity_regularizer")
