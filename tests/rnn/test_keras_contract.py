@@ -13,7 +13,7 @@ from keras.src.testing import TestCase
 
 from workbench.cells import CELLS
 from workbench.model import build_model
-from workbench.rnn import PackedRNN
+from workbench.rnn import PackedRNN, packed_rnn
 
 RANDOM = np.random.default_rng(0)
 
@@ -56,6 +56,24 @@ def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
     for expected, one in zip(*found, strict=True):
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(one, expected, atol=1e-6)
+
+
+def test_a_function_inside_vectorized_map_keeps_its_gradient():
+    """Its graph has no scope of the map's name, but lies in one that has."""
+    inputs = tf.constant(RANDOM.normal(size=(2, 3, 4, 2)), tf.float32)
+    cell = lstm()
+    cell.build((None, 2))
+    run = tf.function(lambda x: packed_rnn(cell, x)[0])
+    slopes = []
+    for outputs in (
+        lambda: tf.vectorized_map(run, inputs),
+        lambda: tf.stack([packed_rnn(cell, x, kernel="plain")[0] for x in tf.unstack(inputs)]),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(outputs() ** 2)
+        slopes.append(tape.gradient(loss, inputs))
+    np.testing.assert_allclose(*slopes, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,13 @@ def inside_map() -> bool:
     """Whether what is traced now is the body of `tf.vectorized_map`.
 
     It writes the ops anew, many calls in one, and an op that has a gradient of its own loses it in silence. It
-    tells of itself by the name of its scope only. tests/rnn/test_keras_contract.py notices.
+    tells of itself by the name of its scope only, also of the graph around a function's. What was traced before,
+    outside, is not seen.
+    tests/rnn/test_keras_contract.py notices.
     """
-    scopes = tf.get_current_name_scope().split("/")
-    return not tf.executing_eagerly() and any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in scopes)
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in graph.get_name_scope().split("/")):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
