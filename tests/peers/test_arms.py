@@ -34,7 +34,11 @@ def check(arm, setting: Setting) -> None:
     assert len(expected.gradients) == len(found.gradients)
 
 
-@pytest.mark.parametrize(("setting", "name"), OURS, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [one if one[0] is LSTM else pytest.param(*one, marks=pytest.mark.slow) for one in OURS],
+    ids=lambda value: getattr(value, "name", value),
+)
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
 def test_an_arm_computes_what_the_float64_loop_does(setting, name):
     check(arms.make_arm(name, setting, longest=7), setting)

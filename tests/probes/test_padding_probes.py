@@ -53,6 +53,7 @@ def test_a_model_that_classifies_is_refused():
         gradient_share_past_end(model(task="classify"), [batch([2], 2, "classify")])
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("task", ["tag", "classify"])
 @pytest.mark.parametrize(("rnn", "takes"), [("dynamic", True), ("packed", True), ("static", False)])
 def test_only_the_unrolled_graph_refuses_a_longer_sequence(rnn, takes, task):
