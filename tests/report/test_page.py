@@ -15,9 +15,9 @@ import pytest
 from workbench.config import load
 from workbench.record import Run, unfinished
 from workbench.record.frames import runs_of
+from workbench.record.plan import Job, Plan
 from workbench.report import assemble, figures, page, recorded, tables
 from workbench.sweep.compose import Composer
-from workbench.sweep.grid import Job, Plan
 
 
 def contents(folder):

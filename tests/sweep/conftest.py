@@ -12,10 +12,10 @@ from rich.console import Console
 
 from workbench.config import load
 from workbench.process import spawner
+from workbench.record.plan import Job
 from workbench.sweep import conduct
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Prepared
-from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker
 

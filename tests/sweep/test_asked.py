@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from workbench.__main__ import main
 from workbench.config import ConfigError, flatten
+from workbench.record.plan import plan_json, read_plan
 from workbench.sweep.compose import Composer
-from workbench.sweep.frozen import Typed, plan_json, read_plan
 from workbench.sweep.grid import expand, plan, require_asked
 from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_again, plan_sweep
+from workbench.sweep.typed import as_typed
 
 POOL: dict[str, list[Any]] = {
     "cell": ["lstm", "gru", "ugrnn"],
@@ -346,7 +347,7 @@ def test_a_sweep_that_is_resumed_by_its_id_has_its_frozen_values(monkeypatch: py
     compose, typed = Composer(), ["label=${oc.env:WHO}", "cell=gru,lstm", "seed=1,2"]
     monkeypatch.setenv("WHO", "me")
     _, _, planned = plan_sweep(compose, typed)
-    frozen, said = read_plan(plan_json(planned, Typed.of(typed)))
+    frozen, said = read_plan(plan_json(planned, as_typed(typed)))
     earlier = OwnRun("s", "runs", "r", frozen, said)
     for who in ("you", None):
         monkeypatch.setenv("WHO", who) if who else monkeypatch.delenv("WHO")

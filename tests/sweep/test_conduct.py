@@ -16,10 +16,10 @@ from workbench.config import ConfigError
 from workbench.process import spawner
 from workbench.record import unfinished
 from workbench.record.gate import disturbance
+from workbench.record.plan import Job
 from workbench.report import arms
 from workbench.sweep import conduct
 from workbench.sweep.conduct import Conductor, PrepareError
-from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, close_dead, owner
 from workbench.sweep.ledger import Ledger
 from workbench.tracking import TrackingError

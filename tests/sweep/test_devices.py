@@ -14,10 +14,10 @@ from workbench.__main__ import main
 from workbench.config import ConfigError
 from workbench.process.child import Outcome
 from workbench.process.replicas import TF_CONFIG, tf_config
+from workbench.record.plan import Job
 from workbench.sweep import devices, launch, resume
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.devices import is_here, require_devices
-from workbench.sweep.grid import Job
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Changed, Ledger
 from workbench.sweep.own_run import OwnRun

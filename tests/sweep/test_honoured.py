@@ -8,11 +8,11 @@ import pytest
 
 from workbench.config import ConfigError
 from workbench.sweep.compose import Composer
-from workbench.sweep.frozen import Typed
 from workbench.sweep.grid import checked, expand
 from workbench.sweep.ledger import differences
 from workbench.sweep.listing import headline
 from workbench.sweep.planning import plan_sweep
+from workbench.sweep.typed import as_typed
 
 IN_WORDS = "is a setting of Hydra's that does nothing here"
 
@@ -157,7 +157,7 @@ def test_a_package_of_files_is_recorded_by_its_name_and_found_as_a_folder(
     monkeypatch.syspath_prepend(tmp_path)
     compose = Composer(["pkg://lab_of_files.conf", f"file://{tmp_path}"])
     assert compose.own_places == [tmp_path / "lab_of_files" / "conf", tmp_path]
-    typed = Typed.of([], compose.folders)
+    typed = as_typed([], compose.folders)
     assert typed.config_folders == ("pkg://lab_of_files.conf", str(tmp_path))
     assert Composer(typed.config_folders).own_places == compose.own_places
 

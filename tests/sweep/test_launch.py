@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from workbench.__main__ import main
 from workbench.config import Config, ConfigError
 from workbench.places import CONF
+from workbench.record.plan import Job
 from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError
-from workbench.sweep.grid import Job
 from workbench.sweep.journal import OWNER, RecordLostError, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import ledger

@@ -12,11 +12,12 @@ from workbench.identity import identity
 from workbench.record import Run
 from workbench.record import tags as names
 from workbench.record.frames import frame_of, runs_of
+from workbench.record.plan import Job, Plan, Typed, plan_json, read_plan
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
-from workbench.sweep.frozen import Typed, plan_json, read_plan
-from workbench.sweep.grid import Job, Plan, expand, plan
-from workbench.sweep.ledger import Ledger, differences, key_of, ledger
+from workbench.sweep.grid import expand, plan
+from workbench.sweep.ledger import Ledger, differences, ledger
+from workbench.sweep.typed import as_typed
 
 NOW = {"code.sha256": "c"}
 
@@ -61,7 +62,7 @@ def test_only_what_finished_as_the_same_is_done(planned: Plan) -> None:
         (jobs[4], "the workbench's code"),
         (jobs[5], "the data"),
     ]
-    assert [one.job for one in found.open] == [key_of(jobs[3])]
+    assert [one.job for one in found.open] == [jobs[3].key]
     assert found.finished(jobs[0])
     assert not found.finished(jobs[1])
 
@@ -117,7 +118,7 @@ def test_a_block_that_was_set_aside_goes_on_with_its_next_attempt_as_a_whole(pla
 
 
 def test_a_frozen_grid_is_read_back_as_it_was(planned: Plan) -> None:
-    typed = Typed.of(["cell=gru,lstm", "tracking.uri=x", "+workbench.resume=true"], ["mine"])
+    typed = as_typed(["cell=gru,lstm", "tracking.uri=x", "+workbench.resume=true"], ["mine"])
     assert read_plan(plan_json(planned, typed)) == (
         planned,
         Typed(("cell=gru,lstm",), (str(Path("mine").resolve()),)),

@@ -6,9 +6,9 @@ import pytest
 
 from workbench.config import flatten, load
 from workbench.record import Run
+from workbench.record.plan import Job
 from workbench.record.tags import OWNER
 from workbench.sweep.compose import Composer
-from workbench.sweep.grid import Job
 from workbench.sweep.listing import estimate
 
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from workbench.config import ConfigError
 from workbench.process import spawner
 from workbench.record import Run
+from workbench.record.plan import Job
 from workbench.sweep import conduct
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, Prepared
-from workbench.sweep.grid import Job
 from workbench.sweep.ledger import Ledger, ledger
 from workbench.sweep.origin import NAME, Origin
 from workbench.sweep.progress import Watcher

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from workbench.process.child import Outcome
+from workbench.record.plan import Job
 from workbench.sweep.conduct import Ended
-from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import say_failures
 

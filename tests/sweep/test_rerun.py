@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from workbench.record.plan import Job
 from workbench.record.tags import RERUN_RESULT as RESULT
 from workbench.sweep.conduct import Conductor
-from workbench.sweep.grid import Job
 from workbench.sweep.rerun import rerun
 from workbench.tracking import Tracker, TrackingError
 

@@ -12,9 +12,9 @@ from workbench.claims import Claim, load
 from workbench.config import Config
 from workbench.places import claims_file
 from workbench.process.child import Outcome
+from workbench.record.plan import Job
 from workbench.sweep import sweep
 from workbench.sweep.conduct import Conductor, Ended
-from workbench.sweep.grid import Job
 from workbench.tracking import Tracker, TrackingError
 
 

@@ -17,13 +17,10 @@ from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
 from workbench.record.frames import frame_of
+from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.run import NOT_RUN
 from workbench.report import foretold, history, page, recorded, sensitivity, tables
 from workbench.report.recorded import ReportError
-from workbench.sweep.conduct import params_of
-from workbench.sweep.frozen import NAME, read_plan
-from workbench.sweep.grid import Job, Plan
-from workbench.sweep.ledger import key_of
 from workbench.tracking import Tracker, as_text
 
 _OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
@@ -144,7 +141,7 @@ def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
         Run(
             run_id=f"(job {job.number})",
             status=NOT_RUN,
-            params={name: as_text(value) for name, value in params_of(job.tree).items()},
+            params={name: as_text(value) for name, value in job.params.items()},
             tags={
                 names.KIND: "run",
                 names.ARM: job.arm,
@@ -153,7 +150,7 @@ def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
             },
         )
         for job in jobs
-        if key_of(job) not in begun
+        if job.key not in begun
     ]
     return [*runs, *left]
 

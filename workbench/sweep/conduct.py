@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
-from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem, flatten
+from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
 from workbench.options.data import HOW_READ
@@ -24,9 +24,8 @@ from workbench.process.spawner import ForkServer, Fresh, Spawner
 from workbench.record import Run, arm_tag
 from workbench.record import tags as names
 from workbench.record.gate import disturbance
+from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
-from workbench.sweep.frozen import publishable
-from workbench.sweep.grid import Job, Tree
 from workbench.sweep.journal import Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
@@ -35,7 +34,6 @@ from workbench.tracking import Tracker, TrackingError
 
 CONFIG = "config.yaml"
 _TRIES = 3
-_NOT_PARAMS = ("sweep.", "workbench.", "tracking.")
 
 
 class PrepareError(RuntimeError):
@@ -185,7 +183,7 @@ class Conductor:
         run_id = self.tracker.start(
             self.experiment,
             _run_name(job),
-            params={**params_of(job.tree), "data.fingerprint": fingerprint},
+            params={**job.params, "data.fingerprint": fingerprint},
             tags={
                 **self.origin.tags(job.tree),
                 **self.tags,
@@ -369,12 +367,6 @@ def data_key(tree: Tree) -> str:
     """What tells one prepared data set from another."""
     kept = {key: value for key, value in tree["data"].items() if key not in HOW_READ}
     return json.dumps(kept, sort_keys=True)
-
-
-def params_of(tree: Tree) -> dict[str, Any]:
-    """What of a job's configuration its run has as parameters."""
-    flat = flatten({k: v for k, v in tree.items() if f"{k}." not in _NOT_PARAMS})
-    return {key: value for key, value in flat.items() if key != "data.cache_dir"}
 
 
 def _run_name(job: Job) -> str:

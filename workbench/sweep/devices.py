@@ -16,8 +16,8 @@ from typing import Any
 from workbench.config import ConfigError, Problem
 from workbench.process.child import run_child
 from workbench.provenance import machine
+from workbench.record.plan import Job
 from workbench.sweep.conduct import Conductor, freeze, variables
-from workbench.sweep.grid import Job
 
 _THREADS_A_CORE, _PROCESSES_A_CORE = 64, 8
 """More of them are taken for a slip of the pen: they wait for each other, and each process takes half a GB."""

@@ -13,34 +13,15 @@ from typing import Any
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
 from workbench.options.schema import QUOTES, check
+from workbench.record.plan import Job, Plan, Skipped, Tree
 from workbench.sweep.asked import lacking, same_value
 from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.outline import Outline
 from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, require_few, swept
 
-Tree = dict[str, Any]
 _ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
 _ONE_VALUE_UNDER = ("hydra", "tracking.", "workbench.", "sweep.")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run, composed and frozen. Block 0 is thrown away; `repeat` 1 is the A/A arm."""
-
-    number: int
-    arm: str
-    block: int
-    repeat: int
-    tree: Tree
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A combination of the grid that cannot run, and why."""
-
-    arm: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -61,17 +42,6 @@ class Grid:
     def base(self) -> Tree:
         """The first arm: it has what is one for all, as the name, the claims and the first block's seed."""
         return next(iter(self.arms.values()))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All jobs of a sweep in the order in which they run."""
-
-    jobs: list[Job]
-    skipped: list[Skipped]
-    blocks: int
-    throw_away: bool
-    merged: tuple[str, ...] = ()
 
 
 def expand(compose: Composer, overrides: Sequence[str]) -> Grid:

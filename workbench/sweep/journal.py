@@ -14,8 +14,8 @@ from typing import Self
 import psutil
 
 from workbench.process.child import Message, Outcome
+from workbench.record.plan import Job
 from workbench.record.tags import ERROR, OWNER
-from workbench.sweep.grid import Job
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker, TrackingError
 

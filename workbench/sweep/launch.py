@@ -33,11 +33,11 @@ from workbench.config import Config, ConfigError, Problem
 from workbench.process.child import Outcome
 from workbench.process.spawner import python_path
 from workbench.record.gate import disturbance
+from workbench.record.plan import Job
 from workbench.record.tags import LAUNCH, ORDER, SWEEP
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
-from workbench.sweep.grid import Job
 from workbench.sweep.journal import close_dead, jobs_have_run
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file

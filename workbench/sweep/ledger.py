@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from workbench.config import EXPERIMENT_GROUPS, flatten
 from workbench.identity import NOT_IDENTITY, SOURCE, changes, identity
 from workbench.record import Key, Run, normalise
+from workbench.record.plan import Job, Plan, Tree
 from workbench.sources import digest_now
-from workbench.sweep.grid import Job, Plan, Tree
 
 ANOTHER = "another run of its block was disturbed"
 
@@ -76,7 +76,7 @@ def ledger(
         fingerprint = fingerprints[job.number]
         makes = made_by(job.tree)
         now = identity(job.tree, EXPERIMENT_GROUPS, fingerprint, makes)
-        for run in by_key.get(key_of(job), []):
+        for run in by_key.get(job.key, []):
             if not run.has_result:
                 continue
             others = _made_otherwise(run, makes)
@@ -89,11 +89,6 @@ def ledger(
         if (job.number, at) not in found.done:
             found.todo.append(job)
     return found
-
-
-def key_of(job: Job) -> Key:
-    """Which job of its sweep this is, whatever its number."""
-    return job.block, job.arm, job.repeat
 
 
 def differences(planned: Plan, now: Plan) -> list[str]:

@@ -13,8 +13,8 @@ from workbench.claims import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS
 from workbench.config import Config
 from workbench.record import Run
+from workbench.record.plan import Job, Plan
 from workbench.record.tags import OWNER
-from workbench.sweep.grid import Job, Plan
 from workbench.sweep.ledger import Ledger, bearing
 from workbench.tracking import Tracker, TrackingError
 

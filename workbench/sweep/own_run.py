@@ -16,11 +16,10 @@ from workbench.config import Config
 from workbench.places import IS_SHIPPED, ROOT
 from workbench.provenance import command
 from workbench.record import tags as names
+from workbench.record.plan import NAME, Plan, Typed, plan_json
 from workbench.report import recorded
 from workbench.repositories import committed_at
 from workbench.sweep.conduct import Conductor, new_sweep_id
-from workbench.sweep.frozen import NAME, Typed, plan_json
-from workbench.sweep.grid import Plan
 from workbench.sweep.journal import owner
 from workbench.sweep.ledger import differences
 from workbench.tracking import TrackingError

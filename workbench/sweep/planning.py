@@ -9,8 +9,9 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, flatten
 from workbench.places import claims_file
+from workbench.record.plan import Plan
 from workbench.sweep.compose import Composer
-from workbench.sweep.grid import Grid, Plan, expand, matching_arm, plan
+from workbench.sweep.grid import Grid, expand, matching_arm, plan
 from workbench.sweep.overrides import first
 from workbench.sweep.own_run import OwnRun
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from workbench.process.child import Message, Outcome
-from workbench.sweep.grid import Job
+from workbench.record.plan import Job
 
 
 class Watcher:

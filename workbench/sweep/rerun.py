@@ -16,13 +16,13 @@ from rich.console import Console
 from workbench.config import Config, ConfigError, Problem, load
 from workbench.provenance import command
 from workbench.record import Run
+from workbench.record.plan import Job
 from workbench.record.tags import COMMAND, ORDER, RERUN_OF, RERUN_RESULT, START, SWEEP
 from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, reasons, table
 from workbench.report.elsewhere import compare_elsewhere, other_seeds
 from workbench.report.recorded import what_was_deleted
 from workbench.sweep.conduct import CONFIG, Conductor, Ended, new_sweep_id
 from workbench.sweep.devices import require_devices
-from workbench.sweep.grid import Job
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import close_dead_runs, sweep_folder

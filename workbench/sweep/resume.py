@@ -17,6 +17,7 @@ from workbench import file_lock
 from workbench.claims import Claim
 from workbench.config import ConfigError, Problem
 from workbench.record import Run, arm_tag
+from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.tags import (
     ARM,
     ASIDE,
@@ -31,14 +32,11 @@ from workbench.record.tags import (
 )
 from workbench.report import recorded
 from workbench.sweep.conduct import Conductor
-from workbench.sweep.frozen import NAME, read_plan
-from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import is_of_another_host
 from workbench.sweep.ledger import (
     Ledger,
     config_differences,
     differences,
-    key_of,
     ledger,
 )
 from workbench.sweep.origin import Origin
@@ -155,7 +153,7 @@ def take_stock(
     runs = [run for run in found if run.is_job]
     known = {run.job: run.fingerprint for run in runs}
     fingerprints = {
-        job.number: conductor.fingerprint(job) if conductor else known.get(key_of(job), "") for job in jobs
+        job.number: conductor.fingerprint(job) if conductor else known.get(job.key, "") for job in jobs
     }
     return ledger(jobs, runs, fingerprints, origin.made_by)
 
@@ -270,10 +268,10 @@ def sole(folder: Path) -> Iterator[None]:
 
 def _as_frozen(planned: Plan, now: Plan) -> Plan:
     """The frozen jobs; those that are the same today with today's paths, which do not bear on a result."""
-    trees: dict[Any, Any] = {key_of(job): job.tree for job in now.jobs}
+    trees: dict[Any, Any] = {job.key: job.tree for job in now.jobs}
 
     def tree(job: Job) -> Any:
-        new = trees.get(key_of(job))
+        new = trees.get(job.key)
         same = new is not None and new["seed"] == job.tree["seed"] and not config_differences(job.tree, new)
         return new if same else job.tree
 

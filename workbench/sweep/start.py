@@ -15,12 +15,13 @@ from workbench.process.child import run_child
 from workbench.process.replicas import number_in_cluster
 from workbench.provenance import command
 from workbench.record import tags as names
+from workbench.record.plan import Job, Plan
 from workbench.report.summary import summary_of_run
 from workbench.sweep.asked import lacking
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.devices import require_devices
-from workbench.sweep.grid import Job, Plan, checked
+from workbench.sweep.grid import checked
 from workbench.sweep.honoured import PARAMS
 from workbench.sweep.journal import close_dead, jobs_have_run
 from workbench.sweep.launch import Launch

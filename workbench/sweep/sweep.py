@@ -18,13 +18,12 @@ from workbench.places import claims_file
 from workbench.process.replicas import refuse_cluster
 from workbench.record import METRICS
 from workbench.record import tags as names
+from workbench.record.plan import Plan, Typed
 from workbench.report import assemble, recorded
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.devices import require_devices
-from workbench.sweep.frozen import Typed, is_how
-from workbench.sweep.grid import Plan
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.listing import headline, list_jobs
@@ -36,6 +35,7 @@ from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import sole
 from workbench.sweep.start import close_dead_runs, conductor_of, say_failures, sweep_folder, tracker_of
+from workbench.sweep.typed import as_typed, is_how
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -117,7 +117,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     own = own or OwnRun.new(config, planned, declared)
     planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
     origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
-    typed = Typed.of(overrides, compose.folders)
+    typed = as_typed(overrides, compose.folders)
     return Asked(config, declared, planned, typed, launch, by_block, own, origin, tracker, said)
 
 

@@ -17,10 +17,9 @@ from workbench.config import Config
 from workbench.process.child import Message, Outcome
 from workbench.provenance import code_version, settings
 from workbench.record import Run
+from workbench.record.plan import Job, Plan, plan_json, read_plan
 from workbench.record.tags import ATTEMPT, ERROR, LAUNCH, LAUNCHER, ORDER, OWNER
 from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
-from workbench.sweep.frozen import plan_json, read_plan
-from workbench.sweep.grid import Job, Plan
 from workbench.sweep.journal import Journal, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin

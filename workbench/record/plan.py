@@ -1,18 +1,59 @@
-"""The frozen grid as a file: every job with its whole config, what was skipped and why, and what was typed."""
+"""The frozen grid: every job with its whole config, what was skipped and why, and what was typed; as a file too."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.config import flatten
 from workbench.provenance import without_passwords
-from workbench.sweep.folders import lasting
-from workbench.sweep.grid import Job, Plan, Skipped, Tree
+from workbench.record.run import Key
 
+Tree = dict[str, Any]
 NAME = "grid.json"
-_HOW = ("workbench.", "tracking", "hydra/launcher", "hydra.launcher")
-"""How a sweep is run and recorded, as against what it runs: never taken from the record."""
+_NOT_PARAMS = ("sweep.", "workbench.", "tracking.")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, composed and frozen. Block 0 is thrown away; `repeat` 1 is the A/A arm."""
+
+    number: int
+    arm: str
+    block: int
+    repeat: int
+    tree: Tree
+
+    @property
+    def key(self) -> Key:
+        """Which job of its sweep it is, whatever its number."""
+        return self.block, self.arm, self.repeat
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What of its configuration its run has as parameters."""
+        described = {key: value for key, value in self.tree.items() if f"{key}." not in _NOT_PARAMS}
+        return {key: value for key, value in flatten(described).items() if key != "data.cache_dir"}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A combination of the grid that cannot run, and why."""
+
+    arm: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a sweep in the order in which they run."""
+
+    jobs: list[Job]
+    skipped: list[Skipped]
+    blocks: int
+    throw_away: bool
+    merged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -21,20 +62,6 @@ class Typed:
 
     overrides: tuple[str, ...] = ()
     config_folders: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, overrides: Sequence[str], config_folders: Sequence[str] = ()) -> Typed:
-        """The overrides that say what is run.
-
-        >>> Typed.of(["seed=1,2", "workbench.resume=true", "tracking=server"]).overrides
-        ('seed=1,2',)
-        """
-        return cls(tuple(o for o in overrides if not is_how(o)), tuple(map(lasting, config_folders)))
-
-
-def is_how(override: str) -> bool:
-    """Whether an override says how a sweep is run or recorded, and not what."""
-    return override.lstrip("+~").startswith(_HOW)
 
 
 def plan_json(plan: Plan, typed: Typed | None = None) -> str:
