@@ -7,6 +7,7 @@ import re
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from workbench.config import GROUPS, SECTIONS, VARIANT_KEY, Config, ConfigError, flatten, load, problems
 from workbench.former_names import _NAMES, _OPTIONS
@@ -76,7 +77,8 @@ OTHER_THAN_DEFAULT = {
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])
 def test_a_conf_file_shows_every_option_of_its_schema_and_its_default(group: str, name: str) -> None:
     schema = GROUPS[group][name]
-    shown = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    shown = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    assert isinstance(shown, dict)
     assert set(shown) == {field.name for field in dataclasses.fields(schema)}
     defaults, _ = check(schema, {})
     said = {key for key, value in check(schema, shown)[0].items() if value != defaults[key]}
