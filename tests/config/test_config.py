@@ -7,9 +7,11 @@ import re
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from workbench.config import GROUPS, Config, ConfigError, flatten, load, problems
+from workbench.config import GROUPS, SECTIONS, VARIANT_KEY, Config, ConfigError, flatten, load, problems
 from workbench.former_names import _NAMES, _OPTIONS
+from workbench.options.schema import check
 from workbench.places import CONF, experiments
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand
@@ -54,10 +56,40 @@ def test_conf_files_and_schemas_name_the_same_variants(group: str) -> None:
     assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(GROUPS[group])
 
 
+OTHER_THAN_DEFAULT = {
+    "data/synthetic": {"examples"},
+    "data/python_source": {"max_examples", "max_length"},
+    "data/ud_english_ewt": {"max_examples"},
+    "measure/default": {"window_examples"},
+    "measure/off": {"name", "timing", "correctness_batches"},
+    "optimizer/adam": {"learning_rate"},
+    "optimizer/adamw": {"learning_rate"},
+    "optimizer/adagrad": {"learning_rate"},
+    "optimizer/momentum": {"learning_rate"},
+    "optimizer/sgd": {"learning_rate"},
+    "scale/full": {"examples", "sweep_examples", "sweep_length", "sweep_epochs", "requeue", "epochs"},
+    "tracking/server": {"name", "uri", "artifacts"},
+    "training/default": {"epochs"},
+}
+"""What conf/ sets: a size that follows scale, or what makes one conf file of a class another than its sibling."""
+
+
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])
 def test_a_conf_file_shows_every_option_of_its_schema_and_its_default(group: str, name: str) -> None:
-    shown = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
-    assert set(shown) == {field.name for field in dataclasses.fields(GROUPS[group][name])}
+    schema = GROUPS[group][name]
+    shown = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    assert isinstance(shown, dict)
+    assert set(shown) == {field.name for field in dataclasses.fields(schema)}
+    defaults, _ = check(schema, {})
+    said = {key for key, value in check(schema, shown)[0].items() if value != defaults[key]}
+    unsaid = {VARIANT_KEY.get(group, "name")} if defaults[VARIANT_KEY.get(group, "name")] is None else set()
+    assert said - unsaid == OTHER_THAN_DEFAULT.get(f"{group}/{name}", set())
+
+
+@pytest.mark.parametrize(("section", "schema"), SECTIONS.items())
+def test_the_sections_of_config_yaml_show_every_option_and_its_default(section: str, schema: type) -> None:
+    shown = yaml.safe_load((CONF / "config.yaml").read_text())[section]
+    assert {**shown, "requeue": 0} == {**check(schema, {})[0], "requeue": 0}
 
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, schemas in GROUPS.items() for n in schemas])

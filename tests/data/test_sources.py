@@ -100,7 +100,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_package_is_read_not_imported(package):
-    corpus, splits = read("python_source", package="some_package", share=0.25)
+    corpus, splits = read("python_source", package="some_package", validation_share=0.25)
     assert "some_package" not in sys.modules
     assert corpus.dropped == {"files_duplicate": 1, "files_not_tokenised": 2}
     lines = {split: [example.inputs for example in examples] for split, examples in splits.items()}

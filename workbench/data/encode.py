@@ -43,7 +43,7 @@ def encode(
     name: str,
     task: str = "tag",
     max_length: int | None = None,
-    over_length: OverLength = "drop",
+    over_length: str = "drop",
     limits: Mapping[str, int | None] | None = None,
     first_class: int = 0,
 ) -> EncodedSet:

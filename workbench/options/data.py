@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from workbench.options.schema import option
 
@@ -35,9 +34,7 @@ class Built(Data):
 
     max_examples: int | None = option(None, "examples read from the source, both splits together", low=2)
     max_length: int | None = option(None, "longest example, in tokens", low=1)
-    over_length: Literal["drop", "split"] = option(
-        "drop", "what happens to a longer one; counted", choices=["drop", "split"]
-    )
+    over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
     validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
     shards: int = option(2, "TFRecord files a split", low=1, high=10_000)
     compression: str = option("", "of the TFRecord files; empty: none", choices=["", "GZIP"])
