@@ -86,6 +86,18 @@ def test_repeats_are_used_for_nothing_else(claim, sweep):
     assert judge(claim(), pd.concat([plain, again])).interval == judge(claim(), plain).interval
 
 
+@pytest.mark.parametrize("first", [CONTROL[0], None])
+def test_a_repeat_stands_for_no_control_though_it_was_run_before_it_or_the_control_died(claim, sweep, first):
+    plain = sweep((BATCH, FAST), (GLOBAL, [first, *CONTROL[1:]]), start=60)
+    again = sweep((AGAIN, with_bias(2.0)))
+    found, expected = judge(claim(), pd.concat([again, plain])), judge(claim(), plain)
+    assert (found.verdict, found.interval, found.pairs) == (
+        expected.verdict,
+        expected.interval,
+        expected.pairs,
+    )
+
+
 def test_exact_claims_outlive_a_failed_instrument(claim, sweep):
     fields = {"kind": "exact", "metric": "data/longest", "direction": "same", "smallest": 1}
     runs = sweep(

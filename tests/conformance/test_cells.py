@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("check", CHECKS)
 def test_cell(batch, check):
     CHECKS[check](batch)
