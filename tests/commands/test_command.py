@@ -145,7 +145,7 @@ class TestSweep:
         assert [v.verdict for v in verdicts[:2]] == ["reproduced", "contradicted"]
 
 
-@pytest.mark.slow  # quick: the digests of TestSweep, and tests/sweep/test_worker.py for both ways to start a child
+@pytest.mark.slow  # quick: the digests of TestSweep, and tests/process/test_child.py for both ways to start a child
 @pytest.mark.command
 def test_one_run_fresh_or_forked_gives_the_same_bits(tmp_path: Path, type_in, small) -> None:
     """On a treebank whose test file holds the dev file's sentences twice, so that both must come out alike."""
@@ -289,7 +289,7 @@ def test_the_parent_imports_no_tensorflow(tmp_path: Path, type_in) -> None:
     assert done.stdout.strip().endswith("0 []")
 
 
-@pytest.mark.slow  # quick: tests/sweep/test_conduct.py and test_worker.py
+@pytest.mark.slow  # quick: tests/sweep/test_conduct.py and tests/process/test_child.py
 @pytest.mark.command
 def test_a_job_that_asks_for_more_memory_than_its_limit_fails_with_its_traceback_and_ends_a_fail_fast_sweep(
     tmp_path: Path, type_in, small

@@ -14,7 +14,7 @@ import pytest
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
-# quick: tests/sweep/test_workers.py, tests/training/test_distribution.py
+# quick: tests/process/test_replicas.py, tests/training/test_distribution.py
 pytestmark = [pytest.mark.command, pytest.mark.slow]
 WORKERS = ("training.strategy=multi_worker", "training.workers=2")
 
