@@ -1,4 +1,4 @@
-"""The joint: a checked configuration -> the rooms' plain arguments -> a run record. Also the child's entry.
+"""The joint: a checked configuration -> the rooms' plain arguments -> what a run finds.
 
 python -m workbench.run FROZEN.yaml              # one run, by hand: what it logs goes to stdout
 python -m workbench.run --prepare FROZEN.yaml    # make or open its data set only
@@ -6,44 +6,32 @@ python -m workbench.run --prepare FROZEN.yaml    # make or open its data set onl
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import faulthandler
-import json
 import math
-import os
-import resource
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from workbench.config import EXPERIMENT_GROUPS, Config
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
+from workbench.measured import measured, read, window
 from workbench.options.cell import Custom
-from workbench.process.channel import Channel, die_with_parent
-from workbench.process.replicas import WORKER, Replicas, meet, number_in_cluster
+from workbench.process.channel import Channel
+from workbench.process.replicas import meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
 from workbench.record import Findings
-from workbench.record.tags import DIVERGED, IS_EPOCH, NOT_ALONE
+from workbench.record.tags import DIVERGED
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
-    from workbench.measure.timing import Window
     from workbench.training import Distribution
 
 Log = Callable[[int, Mapping[str, float]], None]
 
 
-_TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
-_TURN_S = 24 * 3600.0
-"""So long the workers of a run wait while others are timed on the chief's machine."""
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
 
@@ -90,7 +78,7 @@ def _run(
     step = make_train_step(model, optimizer, loss.average, loss.mask, clip_norm, distribution)
 
     channel.note("tracing")
-    graph = build_graph(step.trace, next(iter(_window(step, data)())))
+    graph = build_graph(step.trace, next(iter(window(step, data)())))
     record.add({"speed/graph_build_s": graph.seconds, "speed/graph_nodes": graph.nodes})
 
     channel.note("training")
@@ -120,7 +108,7 @@ def _run(
         "data.held": data.held,
         **_kernels(config, model),
     }
-    lost = result.not_finite or _measured(config, model, step, data, channel, record, result)
+    lost = result.not_finite or measured(config, model, step, data, channel, record, result)
     if lost:
         record.diverge(result.batches, lost)
         if math.isfinite(
@@ -130,7 +118,7 @@ def _run(
     else:
         if config.measure.reading:
             channel.note("reading")
-            record.add(_read(config, data, channel, record))
+            record.add(read(config, data, channel, record))
         if config.measure.storage:
             channel.note("measuring the data set's size")
             record.add(storage(data.folder))
@@ -207,13 +195,6 @@ def _epochs(distribution: Distribution, data: Feed) -> Callable[[int], Any]:
     return lambda epoch: [data.train(epoch, replica) for replica in distribution.mine]
 
 
-def _window(step: Any, data: Feed) -> Callable[[], Any]:
-    """The same of the timed window, as steps."""
-    if step.distribution.replicas == 1:
-        return data.window
-    return lambda: step.feed([data.window(replica) for replica in step.distribution.mine])
-
-
 def set_devices(config: Config, count: int) -> dict[str, Any]:
     """Set `count` devices up as the configuration says; refuses what this machine has not, before anything runs."""
     from workbench.measure.device import configure
@@ -281,163 +262,6 @@ def _optimizer(config: Config) -> Any:
     return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
 
 
-def _measured(
-    config: Config, model: Any, step: Any, data: Feed, channel: Channel, record: Findings, result: Any
-) -> str:
-    """Measure the trained model, a stage after the other; what is no number ends it, and is said in words."""
-    from workbench.training import first_not_finite
-
-    channel.note("evaluating")
-    if lost := record.add(_trained(result, data, step.distribution) | _evaluated(config, model, data)):
-        return lost
-    found, other = _correct(config, model, data), "without" if config.rnn.pass_lengths else "with"
-    beside = {name for name in found if name.endswith(f"_{other}_lengths")}
-    record.add(
-        {name: found.pop(name) for name in beside}
-    )  # of a way in which the model does not run: no fault
-    if lost := record.add(found):
-        return lost
-    if not config.measure.timing:
-        return ""
-    channel.note("timing")
-    window = _timed(config, step, data, channel, record)
-    record.add(window.metrics())
-    lost = f"of the timed window {window.not_finite} losses" if window.not_finite else first_not_finite(step)
-    return f"in the timed window after it, {lost}" if lost else ""
-
-
-def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, float | None]:
-    split = data.manifest.splits["train"]
-    padding_share, predicted = 1 - result.valid_tokens / max(1, result.padded_tokens), data.predicted()
-    return {
-        "loss/train_objective": result.objective_last_epoch,
-        "speed/train_s": result.seconds,
-        "speed/train_input_wait_share": result.input_wait_s / result.seconds,
-        "speed/input_open_s": data.open_s,
-        "speed/first_step_s": result.first_step_s,
-        "memory/largest_batch_bytes": result.largest_batch_bytes,
-        "data/padding_share": padding_share,
-        "data/predicted_padding_error": padding_share - predicted["data/predicted_padding_share"],
-        "data/class_zero_share": split.label_share(0),
-        "data/batches_at_longest": data.at_longest if distribution.replicas == 1 else None,
-        "data/valid_tokens": result.valid_tokens,
-        "data/padded_tokens": result.padded_tokens,
-        "data/examples": result.examples,
-        "data/batches": result.batches,
-        "data/shards": sum(shard.split == "train" for shard in data.manifest.shards),
-        "data/longest": data.manifest.longest,
-        "data/mean_length": split.mean_length,
-        **predicted,
-    }
-
-
-def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None]:
-    from workbench.training import Evaluator
-
-    evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
-    found: dict[str, float | None] = {}
-    for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
-        if split in data.manifest.splits:
-            found |= evaluator(data.evaluation(split)).metrics(split)
-    for split in ("train", "test"):
-        found.pop(f"loss/{split}_objective", None)
-    said, true = (
-        found.get("loss/validation_objective"),
-        found.get(f"loss/validation_per_{config.loss.average}"),
-    )
-    if true and said is not None:
-        found["loss/validation_objective_error"] = abs(said / true - 1)
-    if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
-        found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
-    return found | _over_commonest(data, found)
-
-
-def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
-    from itertools import islice
-
-    from workbench.probes.invariance import correctness
-    from workbench.probes.longer import takes_longer_sequence
-    from workbench.probes.padding_gradient import gradient_share_past_end
-    from workbench.seeds import seed_for
-
-    count = config.measure.correctness_batches
-    if not count:
-        return {}
-    split = "validation" if "validation" in data.manifest.splits else "train"
-    batches = list(islice(data.evaluation(split), count))
-    loss, mask = config.loss.average, config.loss.mask
-    found = correctness(model, batches, loss=loss, mask=mask, seed=seed_for(config.seed, "probes"))
-    found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])
-    if data.manifest.task == "tag":
-        found["correctness/gradient_share_past_end"] = gradient_share_past_end(
-            model, batches, loss=loss, mask=mask
-        )
-    return found
-
-
-def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: Findings) -> Window:
-    from workbench.measure.timing import timed_window, turn
-
-    measure, distribution = config.measure, step.distribution
-    if distribution.is_chief:
-        channel.quiet()
-    with turn(_TIMING_LOCK) if distribution.is_chief else nullcontext((0.0, "")) as (waited, shared):
-        distribution.gather([0.0], timeout_s=_TURN_S)  # the others wait for the chief's turn
-        window = timed_window(
-            step,
-            _window(step, data),
-            passes=measure.passes,
-            warmup_steps=measure.warmup_steps,
-            quiet_steps=measure.quiet_steps,
-            traces=lambda: step.traces,
-            would_trace=step.would_trace if distribution.replicas == 1 else None,
-            parts=step.parts,
-            inject_sleep=measure.inject_sleep,
-        )
-    counts = ("valid_tokens", "padded_tokens", "examples")
-    total = distribution.gather([getattr(window, name) for name in counts]).sum(axis=0)
-    of_all: dict[str, Any] = {name: int(n) for name, n in zip(counts, total, strict=True)}
-    window = dataclasses.replace(window, **of_all)
-    if window.traces_in_window:
-        raise RuntimeError(
-            f"{window.traces_in_window} new graphs were traced inside the timed window, so its time is no "
-            "measurement; pad to fewer lengths, or set measure.timing=false"
-        )
-    record.tags |= {f"window.{key}": str(value) for key, value in vars(window.machine).items()}
-    record.tags["window.lock_waited_s"] = f"{waited:.3f}"
-    if shared:
-        record.tags[NOT_ALONE] = shared
-    record.tags[IS_EPOCH] = str(measure.window_examples is None).lower()
-    return window
-
-
-def _read(config: Config, data: Feed, channel: Channel, record: Findings) -> dict[str, float]:
-    from workbench.measure.reading import examples_per_second
-    from workbench.measure.timing import turn
-
-    passes = config.measure.passes
-    channel.quiet()
-    with turn(_TIMING_LOCK) as (_, shared):
-        found = {
-            "speed/read_examples_per_s": examples_per_second(data.window, passes=passes),
-            "speed/shards_examples_per_s": examples_per_second(data.chunks, passes=passes),
-        }
-    if shared:
-        record.tags[NOT_ALONE] = shared
-    return found
-
-
-def _over_commonest(data: Feed, found: Mapping[str, float | None]) -> dict[str, float | None]:
-    """What a model knows more than the commonest label; nothing where the labels are not counted."""
-    split = data.manifest.splits.get("validation")
-    commonest = split.label_share() if split else None
-    per = "token" if data.manifest.task == "tag" else "example"
-    right = found.get(f"accuracy/validation_per_{per}")
-    if commonest is None or right is None:
-        return {}
-    return {"accuracy/validation_over_commonest": right - commonest}
-
-
 def _chosen(value: str) -> Any:
     """A text of which the schema's choices are the room's literals."""
     return value
@@ -447,88 +271,7 @@ def _threads(device: Mapping[str, Any]) -> int:
     return device["intra_threads"] or int(machine()["machine.cores"])
 
 
-def limit_memory(megabytes: int) -> None:
-    """Have an allocation beyond so much data of this process fail, as it would on a smaller machine."""
-    resource.setrlimit(resource.RLIMIT_DATA, (megabytes * 10**6,) * 2)
-
-
-def main(arguments: list[str]) -> int:
-    """The child: read a frozen configuration, run it, send the record; the exit code."""
-    channel = Channel()
-    parser = argparse.ArgumentParser(prog="python -m workbench.run", description=__doc__)
-    parser.add_argument("frozen", type=Path, help="a frozen configuration")
-    parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
-    parser.add_argument("--devices", action="store_true", help="see whether its devices are there, no more")
-    parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
-    parser.add_argument(
-        "--made-by", type=Path, help="what was planned to make the numbers: JSON, of MadeBy's fields"
-    )
-    parser.add_argument(WORKER, action="store_true", help="be one of a run's workers, started by its chief")
-    given = parser.parse_args(arguments)
-    if given.worker:
-        die_with_parent()
-    try:
-        made_by = MadeBy(**json.loads(given.made_by.read_text())) if given.made_by else None
-        if made_by:
-            made_by.require_here(CODE)
-        config = Config.of(yaml.safe_load(given.frozen.read_text()))
-        if config.workbench.memory_limit_mb:
-            limit_memory(config.workbench.memory_limit_mb)
-        if given.devices:
-            here = number_in_cluster(config.training) is None  # else each machine has one of the replicas
-            set_devices(config, config.training.workers if here else 1)
-            channel.send("result", devices="are there")
-        elif given.prepare:
-            from workbench.data.shards import open_dataset
-
-            folder = prepare(config)
-            channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
-        else:
-            with _workers(config, arguments, channel):
-                record = run(config, channel, given.data, made_by)
-            kind = (
-                {"kind": "failure", "error": record.failure, "trace": ""}
-                if record.failure
-                else {"kind": "result"}
-            )
-            channel.send(**kind, facts=record.facts, metrics=record.metrics, tags=record.tags)
-            if record.failure and not given.worker:  # one that the chief started has done its part
-                return 1
-    except Exception as error:
-        traceback.print_exc()
-        message = str(error) or type(error).__name__
-        channel.send("failure", error=message, trace=traceback.format_exc())
-        return 1
-    return 0
-
-
-@contextmanager
-def _workers(config: Config, arguments: list[str], channel: Channel) -> Iterator[None]:
-    """Around a run of several processes that nobody else has started: the others, on this machine."""
-    training = config.training
-    if training.strategy != "multi_worker" or number_in_cluster(training) is not None:
-        yield
-        return
-
-    def fail(message: str, trace: str) -> None:
-        """Where this process waits for one that is gone, and would for long."""
-        print(trace, flush=True)
-        channel.send("failure", error=message, trace=trace)
-        os._exit(1)
-
-    started = Replicas(arguments, training.workers, timeout_s=training.worker_timeout_s, fail=fail)
-    with started as workers:
-        try:
-            yield
-        except Exception as error:
-            from workbench.training import LostReplicaError
-
-            if not isinstance(error, LostReplicaError):
-                raise
-            message, trace = workers.lost()
-            print(trace, flush=True)
-            raise RuntimeError(f"{message}: {error}") from error
-
-
 if __name__ == "__main__":
+    from workbench.entry import main
+
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """A job that needs no TensorFlow: what it logs follows from its configuration alone, and takes some 50 ms.
 
-It stands in the place of workbench.run and speaks through the same channel; all that starts it, hears it, records
+It stands in the place of workbench.entry and speaks through the same channel; all that starts it, hears it, records
 it, kills it and judges it is the workbench itself.
 """
 
@@ -32,7 +32,7 @@ def number(*what: object) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """What workbench.run's main does, in small."""
+    """What workbench.entry's main does, in small."""
     channel = Channel()
     if arguments[0] == "--prepare":
         source = Path("source")  # what the data is made from; another text, another fingerprint

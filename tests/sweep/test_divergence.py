@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from workbench import run
+from workbench import entry, measured, run
 from workbench.__main__ import main
 from workbench.measure import device
 from workbench.process.channel import Channel
@@ -92,7 +92,7 @@ def typed(
 
         monkeypatch.setattr(Channel, "send", send)
         output.touch()
-        return _outcome(run.main(list(arguments)), last, False, None, 0.0, output)
+        return _outcome(entry.main(list(arguments)), last, False, None, 0.0, output)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -121,7 +121,7 @@ def experiment(folder: Path, arms: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no option brings about, by the run's label."""
-    evaluated, corrected, timed = run._evaluated, run._correct, run._timed
+    evaluated, corrected, timed = measured._evaluated, measured._correct, measured._timed
 
     def evaluate(config: Any, *given: Any) -> dict[str, Any]:
         nan = {"loss/validation_per_token": math.nan} if config.label == "validation" else {}
@@ -137,7 +137,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return timed(config, step, *given)
 
     for name, function in (("_evaluated", evaluate), ("_correct", correct), ("_timed", time)):
-        monkeypatch.setattr(run, name, function)
+        monkeypatch.setattr(measured, name, function)
 
 
 @pytest.mark.slow  # quick: a single run below; tests/training tells of each place where a number is looked at

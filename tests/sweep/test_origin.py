@@ -27,7 +27,7 @@ from workbench.tracking import Tracker
 CHILD = """
 import importlib
 from pathlib import Path
-from workbench import run
+from workbench import entry, run
 from workbench.record import Findings
 
 def small(config, channel, folder, made_by, loading):
@@ -41,7 +41,7 @@ def small(config, channel, folder, made_by, loading):
     return Findings(metrics={"data/batches": cell.number()})
 
 run._run = small
-main = run.main
+main = entry.main
 """
 CELLS = """
 from lab.steps import one

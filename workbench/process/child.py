@@ -47,7 +47,7 @@ def run_child(
     time_limit_s: float | None = None,
     spawner: Spawner | None = None,
 ) -> Outcome:
-    """Run `python -m workbench.run ARGUMENTS` to its end and say how it ended; never raises for the child.
+    """Run `python -m workbench.entry ARGUMENTS` to its end and say how it ended; never raises for the child.
 
     Its stdout and stderr go to `output`. A child that takes longer than the limit is asked where it is, and killed
     with its children.

@@ -108,7 +108,7 @@ class Replicas:
         *,
         timeout_s: float,
         fail: Callable[[str, str], None],
-        module: str = "workbench.run",
+        module: str = "workbench.entry",
     ) -> None:
         self._command = [sys.executable, "-m", module, *arguments, WORKER]
         self._count, self._timeout_s, self._fail = count, timeout_s, fail

@@ -24,9 +24,10 @@ from typing import Protocol, Self
 from workbench.places import IS_SHIPPED, PACKAGE
 from workbench.process.channel import CHANNEL, die_with_parent
 
-MODULE = "workbench.run"
+MODULE = "workbench.entry"
 PRELOADED = (
     "workbench.run",
+    "workbench.measured",
     "workbench.data.pipeline",
     "workbench.data.shards",
     "workbench.training",
@@ -73,7 +74,7 @@ class Spawner(Protocol):
     def start(
         self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
     ) -> Child:
-        """Start `python -m workbench.run ARGUMENTS` with stdout and stderr going to the descriptor `log`."""
+        """Start `python -m workbench.entry ARGUMENTS` with stdout and stderr going to the descriptor `log`."""
 
     def close(self) -> None:
         """Give back what it holds."""
