@@ -203,7 +203,9 @@ def treebank(folder, **files):
 
 
 def test_words_of_a_treebank(tmp_path):
-    corpus, splits = read("ud_english_ewt", path=treebank(tmp_path / "tb", train=3, dev=2, test=1))
+    corpus, splits = read(
+        "ud_english_ewt", path=treebank(tmp_path / "tb", train=3, dev=2, test=1), lowercase=True
+    )
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 3, "validation": 2}
     assert sorted(example.inputs for example in splits["train"]) == [
         ["do", "n't", f"go{n}"] for n in range(3)
@@ -212,7 +214,7 @@ def test_words_of_a_treebank(tmp_path):
     assert corpus.labels == UPOS
     assert corpus.info["multiword_tokens"] == corpus.info["empty_nodes"] == 5
     assert corpus.info["checksums"].startswith("other")
-    _, splits = read("ud_english_ewt", path=tmp_path / "tb", lowercase=False, test=True)
+    _, splits = read("ud_english_ewt", path=tmp_path / "tb", test=True)
     assert [example.inputs for example in splits["test"]] == [["do", "n't", "Go0"]]
     with pytest.raises(DataError, match="no test file among them"):
         read("ud_english_ewt", path=treebank(tmp_path / "none", train=3, dev=2), test=True)

@@ -14,7 +14,7 @@ from workbench.places import claims_file
 from workbench.process.child import Outcome
 from workbench.record.plan import Job
 from workbench.sweep import sweep
-from workbench.sweep.conduct import Conductor, Ended
+from workbench.sweep.conduct import Conductor, Ended, Prepared, data_key
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -74,6 +74,7 @@ def test_claims_that_are_edited_while_a_sweep_is_prepared_are_refused_and_nothin
 
     def edit(self: Conductor, jobs: list[Job]) -> None:
         path.write_text(CLAIMS.replace("1.2", "1.1"))
+        self.prepared.update({data_key(job.tree): Prepared("folder", "fingerprint") for job in jobs})
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Conductor, "prepare", edit)

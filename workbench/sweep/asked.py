@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
 from workbench.config import Problem, flatten
+from workbench.options.schema import QUOTES
 from workbench.sweep.honoured import ENVIRONMENT
 
 DELETED: Any = object()
@@ -76,3 +78,17 @@ def names_that_are_no_text(tree: Any, where: str = "") -> list[str]:
     return found + [
         more for name, one in tree.items() for more in names_that_are_no_text(one, f"{where}{name}.")
     ]
+
+
+def as_typed(problems: Sequence[Problem], words: Sequence[str]) -> list[Problem]:
+    """The problems with each value as it stands in an override, and what that is in quotes."""
+    written = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in words}
+    return [_as_typed(one, written.get(one.key, "")) for one in problems]
+
+
+def _as_typed(problem: Problem, value: str) -> Problem:
+    if not value or "${" in value:
+        return problem
+    if not problem.remedy.endswith(QUOTES):
+        return replace(problem, value=value)
+    return replace(problem, value=value, remedy=f"{problem.remedy}: '{problem.key}=\"{value}\"'")

@@ -12,9 +12,9 @@ from typing import Any
 
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
-from workbench.options.schema import QUOTES, check
+from workbench.options.schema import check
 from workbench.record.plan import Job, Plan, Skipped, Tree
-from workbench.sweep.asked import lacking, same_value
+from workbench.sweep.asked import as_typed, lacking, same_value
 from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.outline import Outline
@@ -181,8 +181,7 @@ def checked(compose: Composer, words: Sequence[str]) -> tuple[Tree, list[Problem
     """A composition with every default filled in, and what is wrong with it, each value as it was typed."""
     composed = compose.composed(words)
     tree, wrong = load(composed.tree)
-    written = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in words}
-    wrong = [_as_typed(one, written) for one in wrong] or wrong_environment(tree["environment"])
+    wrong = as_typed(wrong, words) or wrong_environment(tree["environment"])
     return tree, wrong, composed
 
 
@@ -290,16 +289,6 @@ def _blocks(blocks: int | None, seeds: Sequence[int] | None, given: Sequence[Giv
         remedy = f"seed={listed} names {len(seeds)}, for a seed is a block; give one of the two"
         raise ConfigError([Problem("sweep.blocks", blocks, remedy)])
     return len(seeds) if seeds else blocks or 1
-
-
-def _as_typed(problem: Problem, written: Mapping[str, str]) -> Problem:
-    """The problem with the value as it stands in an override, and what that is in quotes."""
-    value = written.get(problem.key)
-    if not value or "${" in value:
-        return problem
-    if not problem.remedy.endswith(QUOTES):
-        return replace(problem, value=value)
-    return replace(problem, value=value, remedy=f"{problem.remedy}: '{problem.key}=\"{value}\"'")
 
 
 def _seeds(given: Sequence[Given], grids: int) -> list[int] | None:

@@ -10,6 +10,7 @@ from workbench.config import GROUPS, SECTIONS, ConfigError, load
 from workbench.config.rules import address
 from workbench.config.sweep import Command, Sweep
 from workbench.config.tracking import Tracking
+from workbench.sweep.asked import as_typed
 from workbench.sweep.compose import Composer
 from workbench.sweep.overrides import Given, first
 
@@ -33,11 +34,12 @@ class Outline:
         Raises:
             ConfigError: with all that is wrong in these sections.
         """
-        sections, params = compose.only(first(given), _SECTIONS)
+        words = first(given)
+        sections, params = compose.only(words, _SECTIONS)
         full, wrong = load(sections)
         wrong = [one for one in wrong if one.key.partition(".")[0] in _SECTIONS] or address(full)
         if wrong:
-            raise ConfigError(wrong)
+            raise ConfigError(as_typed(wrong, words))
         return cls(
             full["name"],
             GROUPS["tracking"][full["tracking"]["name"]](**full["tracking"]),
