@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
-from workbench.options.schema import check
+from workbench.options.schema import QUOTES, check
 from workbench.record.plan import Job, Plan, Skipped, Tree
 from workbench.sweep.asked import as_typed, lacking, same_value
 from workbench.sweep.compose import Composed, Composer
