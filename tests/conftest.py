@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         assert mark is not None
         number, *most = mark.args
         quick = _cover(grid, number)
+        assert quick, f"{grid[0].originalname}: covering({number}) of fewer parameters leaves no quick test"
         for item in set(grid) - quick:
             item.add_marker(pytest.mark.slow)
         if most:

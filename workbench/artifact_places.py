@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from workbench.database import TrackingError
-from workbench.record.tags import FILES
+from workbench.record.tags import FILES, MADE_BY
 from workbench.store_errors import mlflow_command
 
 PLACE = "workbench.artifacts"
@@ -28,7 +28,7 @@ _BEING_WRITTEN = ".artifact.uploading."
 
 Files = Mapping[str, int]
 Runs = Mapping[str, Files | None]
-"""What each run's record lists; None for one of before there were lists, or of one's own code."""
+"""What each run's record lists; None for one of before there were lists."""
 
 
 def local(uri: str) -> Path | None:
@@ -90,11 +90,13 @@ def as_tag(files: Files) -> str:
 
 
 def from_record(run: Any) -> Files | None:
-    """What a run's record lists. Of a run that was deleted nothing is missed."""
+    """What a run's record lists. Of one that was deleted, or that the workbench did not make, nothing is missed."""
     if run.info.lifecycle_stage == "deleted":
         return {}
     told = run.data.tags.get(FILES)
-    return None if told is None else json.loads(told)
+    if told is None:
+        return None if run.data.tags.get(MADE_BY) == "workbench" else {}
+    return dict(json.loads(told))
 
 
 def way(location: str, database: Path) -> str | None:

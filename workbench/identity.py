@@ -17,7 +17,8 @@ SOURCE = "source."
 _MAKES = ("code.sha256", SOURCE, "environment.", *(f"version.{name}" for name in _PACKAGES))
 NOISE = ("environment.padding_bytes", "environment.PYTHONHASHSEED")
 """What the workbench itself sets in the environment: an amount drawn for each block, and one value for all runs."""
-_LISTED = "files."
+_LISTED = "sources."
+"""Tags of many files in one: a name that no file of its own has."""
 _MOST, _LONGEST = 60, 4000
 """Files beyond which a run's tags list them, and how many characters of that list go into a tag."""
 
@@ -61,27 +62,28 @@ def packed(made_by: Mapping[str, str]) -> dict[str, str]:
     if len(files) <= _MOST:
         return dict(made_by)
     kept = {name: value for name, value in made_by.items() if name not in files}
-    lists = [""]
+    lists: list[dict[str, str]] = [{}]
+    room = _LONGEST
     for name in sorted(files):
-        one = f"{made_by[name]} {name.removeprefix(SOURCE)}"
-        if len(lists[-1]) + len(one) > _LONGEST:
-            lists.append("")
-        lists[-1] += f", {one}" if lists[-1] else one
-    return kept | {f"{SOURCE}{_LISTED}{number}": text for number, text in enumerate(lists, 1)}
+        one = {name.removeprefix(SOURCE): made_by[name]}
+        room -= len(json.dumps(one))
+        if room < 0:
+            lists.append({})
+            room = _LONGEST - len(json.dumps(one))
+        lists[-1] |= one
+    return kept | {f"{_LISTED}{number}": json.dumps(one) for number, one in enumerate(lists, 1)}
 
 
 def unpacked(tags: Mapping[str, str]) -> dict[str, str]:
     """A run's tags with a file each, as `packed` got them.
 
-    >>> unpacked({"source.files.1": "80cd51 lab/a.py, 99ab07 lab/b.py", "version.numpy": "2.4.6"})
+    >>> unpacked({"sources.1": '{"lab/a.py": "80cd51", "lab/b.py": "99ab07"}', "version.numpy": "2.4.6"})
     {'version.numpy': '2.4.6', 'source.lab/a.py': '80cd51', 'source.lab/b.py': '99ab07'}
     """
-    lists = [name for name in tags if name.startswith(f"{SOURCE}{_LISTED}")]
-    found = {name: value for name, value in tags.items() if name not in lists}
-    for name in lists:
-        for one in tags[name].split(", "):
-            digest, _, file = one.partition(" ")
-            found[f"{SOURCE}{file}"] = digest
+    found = {name: value for name, value in tags.items() if not name.startswith(_LISTED)}
+    for name, value in tags.items():
+        if name.startswith(_LISTED):
+            found |= {f"{SOURCE}{file}": digest for file, digest in json.loads(value).items()}
     return found
 
 

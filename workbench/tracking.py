@@ -38,7 +38,7 @@ from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 from workbench.record import Run
-from workbench.record.tags import ERROR, FILES, KIND, PARENT, SWEEP
+from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, PARENT, SWEEP
 from workbench.store_errors import explained, mlflow_command
 
 _SQLITE = "sqlite:///"
@@ -132,7 +132,7 @@ class Tracker:
         Its kind is set last: a run whose process died while it was opened is of no kind, and no data. One that
         could not be opened whole is closed.
         """
-        own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", "mlflow.source.name": "workbench"}
+        own = {"mlflow.runName": name, "mlflow.source.type": "LOCAL", MADE_BY: "workbench"}
         if parent:
             own[PARENT] = parent
         kind = {key: value for key, value in tags.items() if key == KIND}

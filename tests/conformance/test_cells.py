@@ -19,7 +19,7 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
-# test_properties.py holds all of them for each cell in each runner.
+# Each pair of cell, check and runner; padding, order and company of each cell in each runner: test_properties.py.
 @pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])

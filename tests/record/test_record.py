@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.config import EXPERIMENT_GROUPS, flatten, load
-from workbench.identity import identity
+from workbench.identity import identity, packed, unpacked
 from workbench.record import METRICS, Findings, compare
 from workbench.sweep.compose import Composer
 
@@ -93,3 +95,13 @@ def test_every_metric_says_its_group_unit_and_meaning(name: str) -> None:
     assert name.split("/")[0] in ("speed", "memory", "correctness", "loss", "accuracy", "data")
     assert metric.unit
     assert len(metric.meaning) > 10
+
+
+@given(
+    st.dictionaries(st.text(min_size=1), st.text("0123456789abcdef", min_size=4, max_size=64), max_size=300)
+)
+def test_many_sources_are_read_back_from_their_few_tags(files: dict[str, str]) -> None:
+    made_by = {f"source.{name}": digest for name, digest in files.items()} | {"version.numpy": "2"}
+    tags = packed(made_by)
+    assert unpacked(tags) == made_by
+    assert max(map(len, tags.values())) < 5000

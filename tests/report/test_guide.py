@@ -130,6 +130,7 @@ def test_without_an_earlier_run_a_claim_is_planned_for_three_noises():
     lines = list(plan_lines([claim("a")], [], 6))
     assert [line.split(":")[0] for line in lines] == [f"if a run varies by {n}%" for n in (3, 10, 20)]
     assert "not known" in time_line([], 6)
+    assert "not known" in time_line([Run("", "FINISHED", tags={BLOCK: "0"}, end=1.0)], 6)
 
 
 def test_time_is_the_throw_away_block_and_as_many_blocks_as_planned():

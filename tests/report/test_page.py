@@ -16,7 +16,7 @@ from workbench.config import load
 from workbench.record import Run, unfinished
 from workbench.record.frames import runs_of
 from workbench.record.plan import Job, Plan
-from workbench.report import assemble, figures, page, recorded, tables
+from workbench.report import arms, assemble, figures, page, recorded, tables
 from workbench.sweep.compose import Composer
 
 
@@ -267,3 +267,14 @@ def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
     text = assemble.published(runs_of(sweep_runs.assign(**places)))
     assert "here" not in text
     assert "params.padding.name" in text.splitlines()[0]
+
+
+def test_a_sweep_without_a_run_of_a_job_is_published_all_the_same() -> None:
+    assert assemble.published([]) == "end_time,run_id,start_time,status\n"
+
+
+def test_a_block_that_is_no_number_is_no_block() -> None:
+    runs = [Run(str(n), "FINISHED", {"seed": seed}) for n, seed in enumerate(("1", "abc", "null", "1"))]
+    assert [run.run_id for run in arms.counted([*runs, Run("4", "FINISHED")])]
+    assert {block: len(of) for block, of in arms.by_block(runs).items()} == {1.0: 2}
+    assert Run("r", "FINISHED", tags={"workbench.block": "x"}).block == 0

@@ -80,8 +80,10 @@ def prepare(data: Data, task: str | None = None) -> Path:
     """
     where = f"data={data.name}"
     given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(data).items()}
-    for problem in check(type(data), given)[1]:
+    values, wrong = check(type(data), given)
+    for problem in wrong:
         raise DataError(where, problem.key, problem.value, problem.remedy)
+    data = type(data)(**values)  # 20 is 20.0 where that is meant: one data set
     task = task or getattr(data, "task", None)
     if not isinstance(data, Built):
         return _in_place(data, task)

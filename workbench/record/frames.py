@@ -12,6 +12,7 @@ from workbench.record.run import Run
 from workbench.record.values import is_missing
 
 _PARTS = ("params", "metrics", "tags")
+_FIRST = ("run_id", "status", "start_time", "end_time")
 
 
 def runs_of(frame: pd.DataFrame) -> list[Run]:
@@ -36,7 +37,7 @@ def read_csv(path: Path) -> list[Run]:
 
 
 def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
-    """A table with a row a run and the columns that any of them has; a frame without columns for none."""
+    """A table with a row a run, and the columns that any of them has beside the first four."""
     rows = [
         {
             "run_id": run.run_id,
@@ -47,7 +48,7 @@ def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
         }
         for run in runs
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else [*_FIRST])
 
 
 def _moment(seconds: float | None) -> Any:

@@ -225,7 +225,10 @@ class Run:
         return self.tags.get(tag, "").lower() == "true"
 
     def _whole(self, tag: str) -> int:
-        return int(float(self.tags.get(tag) or 0))
+        try:
+            return int(float(self.tags.get(tag) or 0))
+        except ValueError:  # of a record that the workbench did not make
+            return 0
 
 
 def data_of(runs: Sequence[Run]) -> list[Run]:

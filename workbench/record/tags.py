@@ -42,6 +42,7 @@ IS_EPOCH = "window.is_epoch"
 FILES = "workbench.files"
 PARENT = "mlflow.parentRunId"
 NAME = "mlflow.runName"
+MADE_BY = "mlflow.source.name"
 
 Type = Literal["text", "whole number", "true or false"]
 
@@ -97,6 +98,7 @@ TAGS: dict[str, Tag] = {
     "claim.": Tag("the hash of a claim that the sweep was declared with"),
     "code.sha256": Tag("the workbench's code"),
     "source.": Tag("the hash of a file of the user's own that made its numbers"),
+    "sources.": Tag("the same of many files: names and hashes as JSON"),
     "version.": Tag("the version of a package"),
     "environment.": Tag("a variable that was set for its process"),
     "machine.": Tag("the machine: processor, cores, memory, system"),

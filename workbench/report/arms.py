@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
+from workbench.claims.blocks import as_number
 from workbench.record import FACTS, LARGEST, Run, data_of, normalise, one_of_each_job
 from workbench.record.tags import BLOCK
 
@@ -30,8 +32,8 @@ def of_jobs(runs: Sequence[Run]) -> list[Run]:
 
 
 def block(run: Run) -> float:
-    """The block of a run: its tag, else its seed."""
-    return float(run.tags.get(BLOCK) or run.params.get("seed") or "inf")
+    """The block of a run: its tag, else its seed; infinite where it has neither, or one that is no number."""
+    return as_number(run.tags.get(BLOCK) or run.params.get("seed"))
 
 
 def telling(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
@@ -69,10 +71,11 @@ def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
 
 
 def by_block(runs: Iterable[Run]) -> dict[float, list[Run]]:
-    """The runs of each block, blocks sorted."""
+    """The runs of each block, blocks sorted; those of none are left out."""
     found: dict[float, list[Run]] = {}
     for run in runs:
-        found.setdefault(block(run), []).append(run)
+        if math.isfinite(block(run)):
+            found.setdefault(block(run), []).append(run)
     return dict(sorted(found.items()))
 
 

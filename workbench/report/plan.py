@@ -50,10 +50,13 @@ def time_line(runs: Sequence[Run], pairs: int) -> str:
     """How long the sweep will take, from the last one's runs."""
     if not runs:
         return "time: not known before a first sweep; `workbench.dry_run=true` lists the jobs"
+    thrown_away = sum(run.seconds for run in runs if run.is_thrown_away)
     each: dict[int, list[float]] = {}
     for run in runs:
-        each.setdefault(run.block, []).append(run.seconds)
-    thrown_away, blocks = sum(each.pop(0, ())), list(each.values())
-    minutes = (thrown_away + np.mean([sum(block) for block in blocks]) * pairs) / 60
-    size = max(map(len, blocks))
+        if run.block:
+            each.setdefault(run.block, []).append(run.seconds)
+    if not each:
+        return "time: not known: no block of the last sweep was run"
+    minutes = (thrown_away + np.mean([sum(block) for block in each.values()]) * pairs) / 60
+    size = max(map(len, each.values()))
     return f"time: about {minutes:.1f} minutes for {pairs} blocks of {size} runs"

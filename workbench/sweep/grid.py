@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from workbench.sweep.asked import as_typed, lacking, same_value
 from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.outline import Outline
-from workbench.sweep.overrides import MOST_JOBS, Choices, Given, of_values, parsed, require_few, swept
+from workbench.sweep.overrides import Choices, Given, of_values, parsed, require_few, swept
 
 _ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
 _ONE_VALUE_UNDER = ("hydra", "tracking.", "workbench.", "sweep.")
@@ -35,6 +35,8 @@ class Grid:
     """What each arm was asked to have, by dotted name."""
     merged: list[str] = field(default_factory=list)
     """Combinations that are arms already, in words."""
+    names: set[str] = field(default_factory=set)
+    """What arms and what is skipped are called."""
     of_seed: list[tuple[str, str]] = field(default_factory=list)
     """Keys, and their texts, that refer to the seed or the repeat."""
 
@@ -87,13 +89,13 @@ def _take(
         return fatal
     text = json.dumps(tree, sort_keys=True)
     if text in known:
-        names = _names(axes, places)
+        names = [*itertools.islice(_names(axes, places), 3)]
         twin = "given twice" if known[text] in names else f"the same as {known[text]}"
         what = "runs" if known[text] in found.arms else "is skipped"
         found.merged.append(f"{known[text] if known[text] in names else names[0]} is {twin}, and {what} once")
         return []
-    taken = {*known.values()}
-    arm = known[text] = next(name for name in _names(axes, places) if name not in taken)
+    arm = known[text] = next(name for name in _names(axes, places) if name not in found.names)
+    found.names.add(arm)
     if wrong:
         found.skipped.append(Skipped(arm, "; ".join(map(str, wrong))))
     else:
@@ -102,15 +104,15 @@ def _take(
     return []
 
 
-def _names(axes: Mapping[str, Given], places: Sequence[int]) -> list[str]:
+def _names(axes: Mapping[str, Given], places: Sequence[int]) -> Iterator[str]:
     """What a combination may be called, the shortest first; the last ones tell any two apart."""
     chosen = [
         (key, one, place) for (key, one), place in zip(axes.items(), places, strict=True) if one.is_swept
     ]
     titles = {key: one.titles[place] for key, one, place in chosen}
     quoted = " ".join(one.in_quotes(place) for _, one, place in chosen)
-    names = [_title(titles, axes), " ".join(titles.values()), quoted]
-    return [*(name for name in names if name), *(f"{quoted} ({n})" for n in range(2, MOST_JOBS + 2))]
+    yield from filter(None, (_title(titles, axes), " ".join(titles.values()), quoted))
+    yield from (f"{quoted} ({n})" for n in itertools.count(2))
 
 
 def _overwritten(axes: Mapping[str, Given], places: Sequence[int], composed: Composed) -> list[Problem]:

@@ -133,10 +133,10 @@ def conductor_of(
     )
 
 
-def tracker_of(config: Config) -> Tracker:
-    """The store that a configuration names."""
+def tracker_of(config: Config, *, create: bool = True) -> Tracker:
+    """The store that a configuration names; not to `create` is only to read it."""
     tracking = config.tracking
-    return Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal)
+    return Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=create)
 
 
 def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:

@@ -55,17 +55,15 @@ class Asked:
     """None as long as nothing is recorded and nothing was started."""
     said: list[str] = field(default_factory=list)
 
-    def stock(self, conductor: Conductor | None = None) -> Ledger:
-        """What is done and what is to do, as decided; what is to be said of it is added to `said`.
+    def stock(self, conductor: Conductor | None = None) -> tuple[Ledger, list[str]]:
+        """What is done and what is to do, as decided, and all that is to be said of it.
 
         Raises:
             ConfigError: what has finished would be something else now, and nobody said what is to be done.
         """
         found = resume.take_stock(self.own, self.planned.jobs, self.tracker, self.origin, conductor)
         changed, pairs = self.config.workbench.changed, bool(self.declared)
-        for words in resume.decide(found, self.own, changed, pairs=pairs):
-            self.said += [words] if words not in self.said else []
-        return found
+        return found, [*self.said, *resume.decide(found, self.own, changed, pairs=pairs)]
 
 
 def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
@@ -76,8 +74,8 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     """
     asked = ask(compose, overrides)
     if asked.config.workbench.dry_run:
-        known = asked.stock()
-        list_jobs(console, asked.planned, asked.declared, config=asked.config, known=known, said=asked.said)
+        known, said = asked.stock()
+        list_jobs(console, asked.planned, asked.declared, config=asked.config, known=known, said=said)
         return 0
     folder = sweep_folder(asked.config.tracking.folder, asked.config.name, asked.own.sweep)
     ended = _conduct(asked, folder, console)
@@ -100,7 +98,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     if own and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = _composer_of(own, compose)
         config, planned = plan_again(compose, own, overrides)
-        declared = _declared(tracker_of(config), own)
+        declared = _declared(tracker_of(config, create=False), own)
         overrides = [*own.typed.overrides, *overrides]
     else:
         config, declared, planned = plan_sweep(compose, overrides)
@@ -113,7 +111,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
             f"name={own.experiment}, or no more than the id"
         )
         raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
-    tracker = tracker_of(config) if own else None
+    tracker = tracker_of(config, create=False) if own else None
     own = own or OwnRun.new(config, planned, declared)
     planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
     origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
@@ -134,20 +132,20 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
         close_dead_runs(conductor)
         with closing(conductor):
             if not launch or launch.is_here:
-                require_devices(asked.stock().todo, conductor)
+                require_devices(asked.stock()[0].todo, conductor)
             conductor.prepare(planned.jobs)
-            known = asked.stock(conductor)
+            known, said = asked.stock(conductor)
             resume.settle(
                 known,
                 own,
                 conductor,
                 changed=config.workbench.changed,
                 take_over=config.workbench.take_over,
-                said=asked.said,
+                said=said,
             )
             if own.is_begun:
                 watcher.resumed(job for job in planned.jobs if known.finished(job))
-                watcher.say("\n".join([_resumed(own, known, planned), *asked.said]))
+                watcher.say("\n".join([_resumed(own, known, planned), *said]))
             conductor.parent = own.open(conductor, config, planned, asked.declared, asked.typed)
             status = "KILLED"
             try:
