@@ -107,3 +107,48 @@ def _running(folder: Path) -> tuple[str, int]:
         if begun:
             return begun[0].run_id, int(begun[0].tags["workbench.owner"].split(":")[1])
     raise AssertionError("no worker began a run")
+
+
+CELL = """
+import keras
+from helper import FACTOR
+
+@keras.saving.register_keras_serializable("mine")
+class Cell(keras.layers.SimpleRNNCell):
+    def call(self, inputs, states, training=False):
+        return super().call(FACTOR * inputs, states, training=training)
+"""
+
+
+@needs("joblib")
+def test_a_cell_of_ones_own_and_set_variables_under_a_launcher(tmp_path: Path, type_in, small) -> None:
+    """Both reach the workers and the record; an edit between two commands is named, and mixes into no sweep."""
+    (tmp_path / "mine.py").write_text(CELL)
+    (tmp_path / "helper.py").write_text("FACTOR = 1.0\n")
+    words = ["-m", *small, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "name=own", "measure=off"]
+    words += [
+        "cell=custom",
+        "cell.target=mine:Cell",
+        "+hydra.job.env_set.TF_ENABLE_ONEDNN_OPTS='0'",
+        "seed=1,2",
+    ]
+    done = type_in(tmp_path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = children(tmp_path, "own")
+    assert list(runs["status"]) == ["FINISHED"] * 2
+    assert set(runs["tags.environment.TF_ENABLE_ONEDNN_OPTS"]) == {"0"}
+    assert set(runs["tags.device.onednn"]) == {"0"}, "the process that computed had it"
+    before = set(runs["tags.source.helper.py"])
+    assert len(before) == 1
+    (tmp_path / "helper.py").write_text("FACTOR = 2.0\n")
+    refused = type_in(tmp_path, *words, "workbench.resume=true")
+    assert refused.returncode == 2
+    assert "helper.py (was " in refused.stderr
+    again = type_in(tmp_path, *words, "workbench.resume=true", "workbench.changed=rerun")
+    assert again.returncode == 0, again.stdout + again.stderr
+    runs = children(tmp_path, "own")
+    assert list(runs["status"]) == ["FINISHED"] * 4
+    set_aside = runs["tags.workbench.superseded"].notna()
+    assert list(set_aside).count(True) == 2
+    for tag in ("tags.source.helper.py", "tags.digest.losses"):
+        assert set(runs.loc[set_aside, tag]).isdisjoint(runs.loc[~set_aside, tag])
