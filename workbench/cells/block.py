@@ -33,8 +33,8 @@ def refuse_where_lost(cell: Any, name: str) -> None:
         )
     if inside_map():
         raise ValueError(
-            f"{type(cell).__name__} {cell.name} is an op with a gradient of its own, which tf.vectorized_map (Keras' "
-            f'TimeDistributed of an unknown number of steps) would lose: use cell "{name}", whose weights and '
+            f"{type(cell).__name__} {cell.name} is an op with a gradient of its own, which tf.vectorized_map would "
+            f'lose (Keras\' TimeDistributed of an unknown number of steps): use cell "{name}", whose weights and '
             "numbers are the same, or give the inputs a known number of steps."
         )
 

@@ -12,8 +12,8 @@ from workbench.cells.custom_gradient import custom_gradient
 
 Tensors = list[tf.Tensor]
 _LOST = (
-    "the packed RNN's own gradient was lost: tf.vectorized_map drops it from a tf.function that was traced outside. "
-    'Take kernel="masked"'
+    "the packed RNN's own gradient was lost: tf.vectorized_map drops it from a tf.function that was traced "
+    'outside. Take kernel="masked"'
 )  # what shows where an op is differentiated without its own gradient
 
 
