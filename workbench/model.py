@@ -209,6 +209,12 @@ class SequenceModel(keras.Model):
             "length": tf.TensorSpec([None], tf.int32),
         }
 
+    def export(self, filepath: Any, *args: Any, input_signature: Any = None, **others: Any) -> None:
+        """As Keras' models; what comes out serves batches of any size and padded length."""
+        signature = self.batch_signature()
+        del signature["labels"]
+        super().export(filepath, *args, input_signature=input_signature or [signature], **others)
+
     @property
     def output_size(self) -> int:
         """Width of `outputs`, both directions together."""

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from keras.src.testing import TestCase
 
-from workbench.cells import CELLS
+from workbench.cells import CELLS, WRAPPERS
 from workbench.model import build_model
-from workbench.rnn import PackedRNN, packed_rnn
+from workbench.rnn import PackedRNN
 
 RANDOM = np.random.default_rng(0)
 
@@ -58,24 +58,6 @@ def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
         np.testing.assert_allclose(one, expected, atol=1e-6)
 
 
-def test_a_function_inside_vectorized_map_keeps_its_gradient():
-    """Its graph has no scope of the map's name, but lies in one that has."""
-    inputs = tf.constant(RANDOM.normal(size=(2, 3, 4, 2)), tf.float32)
-    cell = lstm()
-    cell.build((None, 2))
-    run = tf.function(lambda x: packed_rnn(cell, x)[0])
-    slopes = []
-    for outputs in (
-        lambda: tf.vectorized_map(run, inputs),
-        lambda: tf.stack([packed_rnn(cell, x, kernel="plain")[0] for x in tf.unstack(inputs)]),
-    ):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            loss = tf.reduce_sum(outputs() ** 2)
-        slopes.append(tape.gradient(loss, inputs))
-    np.testing.assert_allclose(*slopes, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     "whole", [pytest.param(False, marks=pytest.mark.slow), True], ids=["layer", "tagger"]
 )
@@ -84,17 +66,11 @@ def test_a_saved_model_serves_any_batch_and_length(whole, tmp_path):
     if whole:
         model = build_model(task="tag", classes=2, vocabulary_size=20, units=3, rnn="packed")
         given = {"inputs": tf.constant(ids), "length": tf.constant([5, 3, 0])}
-        served = tf.Module()
-        served.model = model
-        signature = {
-            "inputs": tf.TensorSpec([None, None], tf.int32),
-            "length": tf.TensorSpec([None], tf.int32),
-        }
-        model(given)
-        served.serve = tf.function(lambda given: model(given), input_signature=[signature])
-        tf.saved_model.save(served, str(tmp_path / "saved"))
+        model.export(tmp_path / "saved", verbose=False)
         loaded = tf.saved_model.load(str(tmp_path / "saved"))
         found = loaded.serve(given)
+        shorter = {"inputs": given["inputs"][:1, :2], "length": tf.constant([2])}
+        np.testing.assert_allclose(loaded.serve(shorter), model(shorter), atol=1e-6)
     else:
         words = keras.Input([None], dtype="int32")
         vectors = keras.layers.Embedding(20, 6, mask_zero=True)(words)
@@ -106,6 +82,39 @@ def test_a_saved_model_serves_any_batch_and_length(whole, tmp_path):
         found = loaded.serve(given)
         assert loaded.serve(given[:1, :2]).shape == (1, 2, 3)
     np.testing.assert_allclose(found, model(given), atol=1e-6)
+
+
+def lengths_given_beside(cell):
+    """Ids [B, T] and lengths [B] to outputs [B, T, O]."""
+    words, lengths = keras.Input([None], dtype="int32"), keras.Input([], dtype="int32")
+    vectors = keras.layers.Embedding(20, 4)(words)
+    outputs = PackedRNN(cell, return_sequences=True)(vectors, sequence_length=lengths)
+    return keras.Model([words, lengths], outputs)
+
+
+ALONE = {
+    "multi": lambda: WRAPPERS["multi"]([lstm(), keras.layers.GRUCell(5)]),
+    "dropout": lambda: WRAPPERS["dropout"](lstm(), state_keep_prob=0.5, variational=True, seed=3),
+    "residual": lambda: WRAPPERS["residual"](lstm(4)),
+    "attention": lambda: WRAPPERS["attention"](lstm(), 2, attn_size=4, attn_vec_size=5, input_size=2),
+}
+WRAPPED = ALONE | {"all": lambda: WRAPPERS["multi"]([make() for make in reversed(ALONE.values())])}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "all" else pytest.mark.slow) for name in WRAPPED]
+)
+def test_cells_around_cells_save_load_and_are_served(name, tmp_path):
+    assert set(WRAPPERS) < set(WRAPPED)
+    model = lengths_given_beside(WRAPPED[name]())
+    given = [tf.constant(RANDOM.integers(1, 20, size=(3, 5)), tf.int32), tf.constant([5, 3, 0])]
+    expected = model(given)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(given), expected)
+    loaded.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(served.serve(given), expected, atol=1e-6)
 
 
 LOADING = """
@@ -125,6 +134,7 @@ def test_models_load_in_a_process_of_their_own(tmp_path):
     layers = {
         "lstm": PackedRNN(lstm(), return_sequences=True),
         "gru": PackedRNN(CELLS["gru"](3)),
+        "wrappers": PackedRNN(WRAPPED["all"]()),
         "both": keras.layers.Bidirectional(PackedRNN(lstm(), return_sequences=True)),
     }
     expected = {}
@@ -147,6 +157,7 @@ def test_models_load_in_a_process_of_their_own(tmp_path):
     [
         pytest.param("lstm", {"return_sequences": True}, (3, 4, 5), marks=pytest.mark.slow),
         pytest.param("gru", {}, (3, 5), marks=pytest.mark.slow),
+        pytest.param("lstm", {"return_state": True}, ((3, 5),) * 3, marks=pytest.mark.slow),
         ("basic_rnn", {"go_backwards": True, "return_sequences": True}, (3, 4, 5)),
     ],
 )
@@ -162,6 +173,6 @@ def test_keras_own_checks_of_a_layer(name, options, shape):
         expected_num_non_trainable_weights=0,
         supports_masking=True,
         run_mixed_precision_check=False,
-        run_training_check=True,
+        run_training_check="return_state" not in options,  # there is no loss for several outputs
         assert_built_after_instantiation=False,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.cells.custom_gradient import custom_gradient
+from workbench.cells.vectorized import inside_map
 from workbench.cells.xla import inside_jit
 
 
@@ -23,12 +24,18 @@ def check_block_options(cell: Any, dtypes: Sequence[str], **fixed: Any) -> None:
             raise ValueError(f"{kind} is one op and has {option}={shown} only, not {found!r}.")
 
 
-def refuse_jit(cell: Any, name: str) -> None:
-    """Refuses an outer `jit_compile` before XLA does; `name` is the cell that gives the same and compiles."""
+def refuse_where_lost(cell: Any, name: str) -> None:
+    """Refuses what the op cannot be inside of, before TensorFlow does; `name` is the cell that gives the same."""
     if inside_jit():
         raise ValueError(
             f"{type(cell).__name__} is an op that XLA does not have, so it cannot run inside an outer jit_compile: "
             f'use cell "{name}", whose weights and numbers are the same, or leave jit_compile away.'
+        )
+    if inside_map():
+        raise ValueError(
+            f"{type(cell).__name__} {cell.name} is an op with a gradient of its own, which tf.vectorized_map would "
+            f'lose (Keras\' TimeDistributed of an unknown number of steps): use cell "{name}", whose weights and '
+            "numbers are the same, or give the inputs a known number of steps."
         )
 
 

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, inside, once_only, refuse_jit
+from workbench.cells.block import check_block_options, inside, once_only, refuse_where_lost
 from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.gru import GRUCell
 
@@ -39,7 +39,7 @@ class GRUBlockCell(GRUCell):
 
     def stepper(self, training: bool = False) -> Stepper:
         """The weights are joined once, in the op's order r, z; then one op a step."""
-        refuse_jit(self, "gru")
+        refuse_where_lost(self, "gru")
         weights = self.step_weights()
         z, r, n = gates(weights.kernel, 3)
         h_z, h_r = gates(weights.recurrent[0], 2)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import Stepper, gates, register
-from workbench.cells.block import check_block_options, inside, once_only, refuse_jit
+from workbench.cells.block import check_block_options, inside, once_only, refuse_where_lost
 from workbench.cells.custom_gradient import custom_gradient
 from workbench.cells.lstm import LSTMCell
 
@@ -46,7 +46,7 @@ class LSTMBlockCell(LSTMCell):
 
     def _op_weights(self, order: tuple[int, ...]) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
         """The joint kernel [D + H, 4H] and bias in an op's order of gates, the peepholes between them."""
-        refuse_jit(self, "lstm")
+        refuse_where_lost(self, "lstm")
         weights = self.step_weights()
         joint = gates(tf.concat([weights.kernel, weights.recurrent[0]], 0), 4)
         bias = gates(weights.bias, 4)

@@ -8,13 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from workbench.cells.vectorized import inside_map
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.wrappers.wrapper import Around, WrapperCell
 from workbench.cells.xla import inside_jit
 from workbench.masking import zero_past_end
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
-from workbench.rnn.packing.kernel import choose_kernel, inside_map, keep_choice, kernels_of
+from workbench.rnn.packing.kernel import choose_kernel, keep_choice, kernels_of
 from workbench.rnn.packing.lifetime import free_with
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain

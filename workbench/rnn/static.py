@@ -57,6 +57,6 @@ def _advance_or_stop(sequence: Sequence, time: int, inputs: Any, states: Any) ->
     def step() -> tuple[Any, Any]:
         return advance(sequence, time, inputs, states)
 
-    if sequence.sequence_length is None:
+    if sequence.steps is sequence.max_length:
         return step()
     return tf.cond(time < sequence.steps, step, lambda: (sequence.zeros, states))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, Stepper, build, compute_dtype, output_size, stepper
+from workbench.cells.vectorized import inside_map
 from workbench.masking import copy_state, zero_past_end
 from workbench.rnn.checks import (
     as_tensors,
@@ -62,7 +63,9 @@ def prepare(
         inputs = tf.nest.map_structure(swap_time, inputs) if time_major else inputs
         length, inputs = nan_where_wrong(length, inputs, max_length)
         time_major = False
-    steps = max_length if length is None else tf.reduce_max(tf.concat([length, [0]], 0))
+    # The calls that a vectorized map makes one run as many steps: its loops end for all of them at once.
+    longest = length is None or inside_map()
+    steps = max_length if longest else tf.reduce_max(tf.concat([length, [0]], 0))
 
     def arrange(tensor: tf.Tensor) -> tf.Tensor:
         """Time first, padding zero; cut as soon as can be, so that nothing is done to what is cut."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
 from workbench.cells.base import StepCell
+from workbench.cells.vectorized import inside_map
 from workbench.cells.xla import inside_jit
 
 
@@ -100,19 +100,3 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
 
 def _has_step(cell: Any, training: bool) -> bool:
     return isinstance(cell, StepCell) and cell.has_step(training)
-
-
-def inside_map() -> bool:
-    """Whether what is traced now is the body of `tf.vectorized_map`.
-
-    It writes the ops anew, many calls in one, and an op that has a gradient of its own loses it in silence. It
-    tells of itself by the name of its scope only, also of the graph around a function's. What was traced before,
-    outside, is not seen.
-    tests/rnn/test_keras_contract.py notices.
-    """
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    while graph is not None:
-        if any(re.fullmatch(r"loop_body(_\d+)?", scope) for scope in graph.get_name_scope().split("/")):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False

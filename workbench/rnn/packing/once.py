@@ -11,6 +11,10 @@ from workbench.cells.base import StepWeights
 from workbench.cells.custom_gradient import custom_gradient
 
 Tensors = list[tf.Tensor]
+_LOST = (
+    "the packed RNN's own gradient was lost: tf.vectorized_map drops it from a tf.function that was traced "
+    'outside. Take kernel="masked"'
+)  # what shows where an op is differentiated without its own gradient
 
 
 class Operands(NamedTuple):
@@ -41,7 +45,7 @@ def differentiable_once(
 
     @custom_gradient
     def op(*given: tf.Tensor) -> Any:
-        stopped = [tf.stop_gradient(tensor) for tensor in given]
+        stopped = [tf.raw_ops.PreventGradient(input=tensor, message=_LOST) for tensor in given]
         results, saved = forward(tf.nest.pack_sequence_as(operands, stopped))
         shown.append(results)
 
