@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from workbench import claims
-from workbench.claims.runs import normalise
+from workbench.record import normalise
 from workbench.config import flatten, load
 from workbench.places import claims_file, results_folder
 from workbench.process.child import run_child
