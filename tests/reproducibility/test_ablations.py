@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from workbench import claims
-from workbench.record import normalise
 from workbench.config import flatten, load
 from workbench.places import claims_file, results_folder
 from workbench.process.child import run_child
 from workbench.process.spawner import ForkServer
+from workbench.record import normalise
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand
 
