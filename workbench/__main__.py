@@ -120,7 +120,9 @@ def parse(arguments: Sequence[str]) -> Arguments:
         if text in ("-m", "--multirun"):
             given.multirun = True
         elif name in ("--config-dir", "-cd"):
-            given.config_folders.append(value if equals else next(rest, ""))
+            if not (place := value if equals else next(rest, "")):
+                raise ConfigError([Problem(text, ABSENT, "names no folder: give one, --config-dir FOLDER")])
+            given.config_folders.append(place)
         elif text == "--version":
             given.version = True
         elif name in _HYDRA_SHOWS:

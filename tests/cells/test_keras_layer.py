@@ -48,6 +48,19 @@ def test_a_stack_is_a_layer_of_kerass_cells():
     assert largest_difference(stack, layer) < 1e-12
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_last_output_is_that_of_the_last_valid_step(stacked):
+    """With `zero_output_for_mask` Keras would give the zero of the last step."""
+    cells = [CELLS[name](4, dtype="float64") for name in ("gru", "lstm")]
+    cell = drawn(WRAPPERS["multi"](cells) if stacked else cells[0])
+    outputs = np.asarray(dynamic_rnn(cell, INPUTS, LENGTHS)[0])
+    last = np.stack(
+        [one[length - 1] if length else 0 * one[0] for one, length in zip(outputs, LENGTHS, strict=True)]
+    )
+    found = keras_layer(cell)(tf.constant(INPUTS), mask=tf.sequence_mask(LENGTHS, 5))
+    np.testing.assert_allclose(found, last, atol=1e-12)
+
+
 def test_variables_keep_their_width_and_what_is_frozen_stays_frozen():
     cell = drawn(CELLS["lstm"](4, dtype="mixed_bfloat16"))
     cell.trainable = False

@@ -192,8 +192,11 @@ class TestToKeras:
         ("name", "options"),
         [("lstm", {"forget_bias": 0.7}), ("gru", {}), ("gru", {"reset_after": True}), ("basic_rnn", {})],
     )
-    def test_gives_the_same_numbers_with_the_forget_bias_in_the_bias(self, name, options):
-        ours = PackedRNN(CELLS[name](3, **options), return_sequences=True)
+    @pytest.mark.parametrize(
+        "sequences", [True, False]
+    )  # Keras' last output is that of the last step, masked or not
+    def test_gives_the_same_numbers_with_the_forget_bias_in_the_bias(self, name, options, sequences):
+        ours = PackedRNN(CELLS[name](3, **options), return_sequences=sequences)
         expected = ours(INPUTS, mask=MASK)
         theirs = ours.to_keras()
         assert type(theirs).__module__.startswith("keras.")

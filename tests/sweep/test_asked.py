@@ -383,6 +383,9 @@ REFUSED = [
     (["~nosuch"], "~nosuch"),
     (["hydra.searchpath=3"], "must be a list of folders"),
     (["--config-dir", "nowhere"], "--config-dir=nowhere: is not a folder"),
+    (["seed=1", "--config-dir"], "--config-dir: names no folder"),
+    (["--config-dir=", "-m"], "names no folder"),
+    (["-m", "name=" + 300 * "a"], "must be at most 100 bytes long"),
 ]
 
 

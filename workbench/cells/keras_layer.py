@@ -18,8 +18,8 @@ def keras_layer(cell: Any, **options: Any) -> keras.layers.Layer:
         layer = keras_layer(cell, return_sequences=True)
 
     Keras' LSTM has no forget bias beside its bias, so the cell's is added to it. Outputs past an example's end are
-    zero, as our runners', unless `zero_output_for_mask=False` is among the `options`, which are the layer's own.
-    The layer has the cell's dtype and `trainable`. A MultiRNNCell becomes a `keras.layers.RNN` of Keras' cells.
+    zero, as our runners', unless `zero_output_for_mask=False` is among the `options`, which are the layer's own;
+    without `return_sequences` the output is that of the last valid step. The layer has the cell's dtype and `trainable`. A MultiRNNCell becomes a `keras.layers.RNN` of Keras' cells.
 
     The weights are copies: what is trained afterwards does not reach the other. Raises ValueError for a cell that
     is not built, or that Keras does not have.
@@ -28,7 +28,9 @@ def keras_layer(cell: Any, **options: Any) -> keras.layers.Layer:
         raise ValueError(
             f"{type(cell).__name__} is no cell of workbench.cells: keras.layers.RNN(cell) runs it as it is."
         )
-    own = {"trainable": cell.trainable, "dtype": cell.dtype_policy, "zero_output_for_mask": True}
+    # Without return_sequences Keras would put out the zero of the last step, not the last valid step's output.
+    zero = bool(options.get("return_sequences", False))
+    own = {"trainable": cell.trainable, "dtype": cell.dtype_policy, "zero_output_for_mask": zero}
     options = own | options
     if isinstance(cell, MultiRNNCell):
         made = {

@@ -19,6 +19,7 @@ from typing import Any
 from workbench.former_names import former_name, former_option
 
 QUOTES = ": put it in quotes"
+LONGEST_NAME = 100
 ABSENT: Any = object()
 """The value of a `Problem` whose key came without one."""
 
@@ -144,6 +145,8 @@ def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
     pattern = limits.get("pattern")
     if pattern is not None and isinstance(value, str) and not re.fullmatch(pattern, value):
         return ["must be letters, digits, `_`, `-` and `.` only, and begin with none of the last two"]
+    if pattern is not None and isinstance(value, str) and len(value.encode()) > LONGEST_NAME:
+        return [f"must be at most {LONGEST_NAME} bytes long: folders and files are named by it"]
     if isinstance(value, float) and not math.isfinite(value):
         return ["must be a finite number"]
     wrong = []

@@ -120,7 +120,8 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
             'go_backwards=True, return_sequences=True, output_order="steps").to_keras() is one that does.'
         )
     names = ("return_sequences", "return_state", "go_backwards", "name", "trainable", "activity_regularizer")
-    options = {**{name: getattr(packed, name) for name in names}, "zero_output_for_mask": True, **options}
+    options = {**{name: getattr(packed, name) for name in names}, **options}
+    options.setdefault("zero_output_for_mask", options["return_sequences"])  # as keras_layer's
     if isinstance(cell, Cell):
         layer = keras_layer(cell, **options)
         return _frozen_alike(layer, cell)
