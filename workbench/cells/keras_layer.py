@@ -19,7 +19,8 @@ def keras_layer(cell: Any, **options: Any) -> keras.layers.Layer:
 
     Keras' LSTM has no forget bias beside its bias, so the cell's is added to it. Outputs past an example's end are
     zero, as our runners', unless `zero_output_for_mask=False` is among the `options`, which are the layer's own;
-    without `return_sequences` the output is that of the last valid step. The layer has the cell's dtype and `trainable`. A MultiRNNCell becomes a `keras.layers.RNN` of Keras' cells.
+    without `return_sequences` the output is that of the last valid step. The layer has the cell's dtype and
+    `trainable`. A MultiRNNCell becomes a `keras.layers.RNN` of Keras' cells.
 
     The weights are copies: what is trained afterwards does not reach the other. Raises ValueError for a cell that
     is not built, or that Keras does not have.
