@@ -29,7 +29,7 @@ ablation: $(READY) ## the padding ablation to its verdicts
 bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SIZE=quick: the goals)
 	$(BIN)/python -m experiments.peers --size $(SIZE)
 
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
 	$(PYTEST) -m "not slow" $(TESTS)
 

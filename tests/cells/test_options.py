@@ -77,11 +77,7 @@ def options_of(kind):
 
 
 KINDS = {**CELLS, **WRAPPERS}
-CASES = [
-    pytest.param(name, option, marks=pytest.mark.xdist_group(f"options of {name}"))  # of one default
-    for name, kind in KINDS.items()
-    for option in options_of(kind)
-]
+CASES = [(name, option) for name, kind in KINDS.items() for option in options_of(kind)]
 
 
 def make(name, options):

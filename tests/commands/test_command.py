@@ -68,7 +68,6 @@ def swept(tmp_path_factory, type_in, small):
 
 
 @pytest.mark.command
-@pytest.mark.xdist_group("swept")
 class TestSweep:
     def test_ends_well_and_shows_its_verdicts(self, swept) -> None:
         _, done = swept

@@ -118,7 +118,6 @@ def sweeper(tmp_path_factory: pytest.TempPathFactory):
     made.close()
 
 
-@pytest.mark.xdist_group("sweeper of faults")
 def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> None:
     grid = ["-m", "padding=global,batch", "seed=1,2", "measure=off", "name=changing"]
     code, said = sweeper.type_in(*grid, "workbench.resume=true")
@@ -160,7 +159,6 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     assert "it is another sweep" in said
 
 
-@pytest.mark.xdist_group("sweeper of faults")
 def test_a_sweep_is_not_run_by_two_and_a_wrong_id_is_named(sweeper: Sweeper) -> None:
     grid = ["-m", "seed=1,2", "measure=off", "name=sole"]
     assert sweeper.type_in(*grid)[0] == 0

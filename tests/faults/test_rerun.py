@@ -11,7 +11,6 @@ from killer import Sweeper
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
-pytestmark = pytest.mark.xdist_group("sweeper of reruns")
 GRID = ("-m", "padding=global,batch", "seed=1,2,3,4,5,6", "measure=off", "data=synthetic")
 
 

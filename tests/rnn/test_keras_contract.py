@@ -102,7 +102,7 @@ WRAPPED = ALONE | {"all": lambda: WRAPPERS["multi"]([make() for make in reversed
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "all" else pytest.mark.slow) for name in WRAPPED]
+    "name", [pytest.param(name, marks=[] if name == "residual" else pytest.mark.slow) for name in WRAPPED]
 )
 def test_cells_around_cells_save_load_and_are_served(name, tmp_path):
     assert set(WRAPPERS) < set(WRAPPED)

@@ -168,7 +168,12 @@ class TestSecondDerivatives:
         return outer.gradient(first, variable)
 
     @pytest.mark.parametrize(
-        ("kernel", "where"), [("xla", in_graph), ("plain", in_graph), ("plain", lambda f: f())]
+        ("kernel", "where"),
+        [
+            pytest.param("xla", in_graph, marks=pytest.mark.slow),
+            ("plain", in_graph),
+            ("plain", lambda f: f()),
+        ],
     )
     def test_are_refused_in_words(self, kernel, where):
         with pytest.raises(NotImplementedError, match="packed RNN has no second derivatives"):

@@ -125,7 +125,6 @@ def trained():
     return model, words, history.history["loss"]
 
 
-@pytest.mark.xdist_group("packed layer")  # trained once
 class TestInAModel:
     def test_it_learns_by_the_kernel_that_compiles(self, trained):
         model, _, losses = trained

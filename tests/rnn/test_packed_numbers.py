@@ -12,7 +12,6 @@ from workbench.masking import reverse_valid
 from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing.windows import windows_of
 
-pytestmark = pytest.mark.xdist_group("packed numbers")  # compiled once
 D, MOST = 3, 32
 SIGNATURE = [
     tf.TensorSpec([None, None, D], tf.float64),
