@@ -386,6 +386,7 @@ REFUSED = [
     (["seed=1", "--config-dir"], "--config-dir: names no folder"),
     (["--config-dir=", "-m"], "names no folder"),
     (["-m", "name=" + 300 * "a"], "must be at most 100 bytes long"),
+    (["-m", "name='a_${cell.name}'", "cell=lstm,gru"], "name=a_lstm: is a_gru in another arm"),
 ]
 
 

@@ -20,7 +20,8 @@ from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.outline import Outline
 from workbench.sweep.overrides import Choices, Given, of_values, parsed, require_few, swept
 
-_ONE_VALUE = ("name", "repeat", "tracking", "workbench", "sweep")
+_ONE_FOR_ALL = ("name", "tracking", "workbench", "sweep")
+_ONE_VALUE = (*_ONE_FOR_ALL, "repeat")
 _ONE_VALUE_UNDER = ("hydra", "tracking.", "workbench.", "sweep.")
 
 
@@ -240,6 +241,12 @@ def _require_one_seed_and_no_repeat(grid: Grid) -> None:
     if len(seeds := dict.fromkeys(tree["seed"] for tree in grid.arms.values())) > 1:
         remedy = "differs between arms, but a seed is a block, and every arm runs in each; give one, or -m seed=1,2"
         raise ConfigError([Problem("seed", ",".join(map(str, seeds)), remedy)])
+    first, *others = ({key: tree[key] for key in _ONE_FOR_ALL} for tree in grid.arms.values())
+    for other in (flatten(other) for other in others):
+        for key, value in flatten(first).items():
+            if other.get(key) != value:
+                remedy = f"is {other.get(key)} in another arm, but is one for all jobs: let it follow none"
+                raise ConfigError([Problem(key, value, remedy)])
 
 
 def _require_few(jobs: int, given: Sequence[Given]) -> None:
