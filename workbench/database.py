@@ -1,7 +1,13 @@
-"""MLflow's database: a SQLite file's lock and journal, and where it says that artifacts lie."""
+"""MLflow's database: a SQLite file's lock and journal, and where it says that artifacts lie.
+
+Nothing here closes a handle of its own on the file: by POSIX that gives back every lock that this process has on
+it, those of MLflow's open connections too. The next process to close the file would then take itself for the last,
+remove the log, and what this one writes from there on would be lost. SQLite's own connections know of each other.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -11,6 +17,8 @@ from sqlalchemy import NullPool, create_engine, text
 
 from workbench import file_lock
 
+_HEADERS: dict[tuple[int, int], int] = {}
+"""Files whose header was read, by device and inode: handles that stay open as long as the process."""
 _NEXT = "put tracking.uri on a local disk, or run a server there (tracking=server)"
 
 
@@ -38,8 +46,10 @@ def lock(database: Path) -> Iterator[None]:
 def is_wal(database: Path) -> bool:
     """Whether the file keeps a write-ahead log: bytes 18 and 19 of its header, read without SQLite."""
     try:
-        with database.open("rb") as stream:
-            return stream.read(20)[18:] == b"\x02\x02"
+        found = database.stat()
+        if (which := (found.st_dev, found.st_ino)) not in _HEADERS:
+            _HEADERS[which] = os.open(database, os.O_RDONLY)
+        return os.pread(_HEADERS[which], 20, 0)[18:] == b"\x02\x02"
     except OSError:
         return False
 
@@ -99,14 +109,12 @@ def explain_wal(database: Path) -> str:
 
 
 def require_writable(database: Path) -> None:
-    """Raise TrackingError where the file cannot be written."""
-    try:
-        database.open("r+b").close()
-    except OSError as error:
+    """Raise TrackingError where the file may not be written."""
+    if not os.access(database, os.W_OK):
         raise TrackingError(
-            f"tracking.uri: {database} cannot be written ({error.strerror}); make it writable, or copy its "
-            "folder to where it can be"
-        ) from error
+            f"tracking.uri: {database} cannot be written (permission denied, or a read-only file system); make it "
+            "writable, or copy its folder to where it can be"
+        )
 
 
 def rewrite_location(uri: str, experiment: str, old: str, new: str) -> None:

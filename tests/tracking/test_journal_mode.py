@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -64,3 +66,22 @@ def test_where_no_write_ahead_log_works_a_new_database_is_made_without(
     assert tracker.experiment("x") == "1"
     assert not is_wal(tmp_path / "mlflow.db")
     assert "(disk I/O error); it is made without, as by tracking.wal=false" in capsys.readouterr().err
+
+
+OTHERS = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1], timeout=0.2) as connection:
+    print(connection.execute("PRAGMA journal_mode=DELETE").fetchone())
+"""
+
+
+def test_a_second_look_at_a_database_gives_back_no_lock_of_the_first(tmp_path: Path) -> None:
+    """By POSIX, closing any handle of a file gives back all that the process has: another then ends the log."""
+    path = tmp_path / "mlflow.db"
+    first = Tracker(f"sqlite:///{path}")
+    first.experiment("x")
+    Tracker(f"sqlite:///{path}", create=False)
+    assert is_wal(path)
+    other = subprocess.run([sys.executable, "-c", OTHERS, path], capture_output=True, text=True)
+    assert "database is locked" in other.stderr, other.stdout
+    assert is_wal(path)
