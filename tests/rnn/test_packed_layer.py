@@ -269,6 +269,16 @@ class TestFromKeras:
         theirs = keras.layers.LSTM(3, return_sequences=True, zero_output_for_mask=True)
         near(theirs(INPUTS, mask=tf.constant(MASK)), PackedRNN.from_keras(theirs)(INPUTS, mask=MASK))
 
+    @pytest.mark.parametrize("layer", [keras.layers.LSTM, keras.layers.GRU])
+    def test_the_last_output_under_a_mask_or_a_refusal_where_keras_gives_zeros(self, layer):
+        theirs = layer(3, name="theirs")
+        near(theirs(INPUTS, mask=tf.constant(MASK)), PackedRNN.from_keras(theirs)(INPUTS, mask=MASK))
+        theirs.zero_output_for_mask = True
+        assert not np.any(theirs(INPUTS, mask=tf.constant(MASK))), "Keras' own zeros: no example is whole"
+        with pytest.raises(ValueError, match="layer theirs has zero_output_for_mask=True without return_seq"):
+            PackedRNN.from_keras(theirs)
+        assert PackedRNN.from_keras(theirs, return_sequences=True)(INPUTS, mask=MASK).shape == (4, 6, 3)
+
     @pytest.mark.parametrize(
         ("layer", "message"),
         [

@@ -41,7 +41,14 @@ def from_keras(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
     own = {name: getattr(layer, name) for name in names}
     if layer.go_backwards:
         own |= {"go_backwards": True, "output_order": "steps"}
-    return make(_same_cell(layer.cell), **{**own, **options})
+    own |= options
+    if layer.zero_output_for_mask and not own["return_sequences"]:
+        raise ValueError(
+            f"layer {layer.name} has zero_output_for_mask=True without return_sequences: it gives zeros for every "
+            "example that ends before the batch does, PackedRNN the output of its last valid step. Where that is "
+            "meant, set layer.zero_output_for_mask = False first."
+        )
+    return make(_same_cell(layer.cell), **own)
 
 
 def _check(layer: Any) -> None:
