@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlparse
 from workbench.database import TrackingError
 from workbench.record.tags import FILES, MADE_BY
 from workbench.store_errors import mlflow_command
+from workbench.wording import counted
 
 PLACE = "workbench.artifacts"
 """Tag of an experiment: the way from the SQLite file's folder to its artifacts. Both may be copied or moved."""
@@ -130,7 +131,7 @@ class Places:
                 lacking.append(str(folder))
         return lacking
 
-    def refusal(self, name: str, lacking: Sequence[str], asked: Asked) -> str:
+    def refusal(self, name: str, lacking: Sequence[str], configured: Configured) -> str:
         """Why the record cannot name the new place, which lacks these, and what to do."""
         runs = len({Path(one).parts[0] for one in lacking})
         named = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
@@ -143,15 +144,15 @@ class Places:
                 f"tracking.artifacts={stay}"
             )
         else:
-            delete = mlflow_command(asked.uri, f"runs delete --run-id {Path(lacking[0]).parts[0]}")
+            delete = mlflow_command(configured.uri, f"runs delete --run-id {Path(lacking[0]).parts[0]}")
             remedy = (
                 f"{self.old} is not there now: bring it back (is its disk mounted?), or copy its content to "
                 f"{self.new}, or, where they are lost for good, delete these runs ({delete})"
             )
-        where = f"tracking.artifacts={asked.artifacts}: " if asked.artifacts else ""
+        where = f"tracking.artifacts={configured.artifacts}: " if configured.artifacts else ""
         return (
             f"{where}experiment {name!r} keeps its artifacts in {self.old}, and {self.new} has not all of them: "
-            f"{_counted(len(lacking), 'file')} of {_counted(runs, 'run')} lacking or of another size ({named}); "
+            f"{counted(len(lacking), 'file')} of {counted(runs, 'run')} lacking or of another size ({named}); "
             f"{remedy}, or give another name=..."
         )
 
@@ -181,7 +182,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Configured:
     """What is configured: the store, `tracking.artifacts`, and the SQLite file where the store is one."""
 
     uri: str
@@ -247,7 +248,3 @@ def _lost(name: str, folder: Path) -> str:
         f"mounted?); where they are lost for good, `mkdir -p {shlex.quote(str(folder))}` goes on without them; or "
         "give another name=..."
     )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from workbench.artifact_places import (
     PLACE,
-    Asked,
+    Configured,
     Place,
     as_tag,
     files_in,
@@ -34,7 +34,7 @@ class Artifacts:
 
     Args:
         client: MLflow's.
-        asked: what is configured.
+        configured: the store and the place.
         runs: every run of an experiment, by its id, also those that were deleted.
         lock: under which the record of an experiment's place is changed.
         may_move: whether it may be changed. What only reads takes the place that it finds, and changes nothing.
@@ -43,13 +43,13 @@ class Artifacts:
     def __init__(
         self,
         client: MlflowClient,
-        asked: Asked,
+        configured: Configured,
         *,
         runs: Callable[[str], list[Any]],
         lock: Lock,
         may_move: bool,
     ) -> None:
-        self._client, self._asked, self._runs, self._lock = client, asked, runs, lock
+        self._client, self._configured, self._runs, self._lock = client, configured, runs, lock
         self._may_move = may_move
         self._places: dict[str, Place] = {}
 
@@ -68,8 +68,8 @@ class Artifacts:
             print(place.says, file=sys.stderr)
         if place.folder is None:
             return
-        if self._asked.artifacts:
-            make(place.folder, self._asked.artifacts)
+        if self._configured.artifacts:
+            make(place.folder, self._configured.artifacts)
         if self._may_move:
             self._record(experiment, place)
 
@@ -78,14 +78,14 @@ class Artifacts:
         if place.moves:
             new = place.folder.as_uri()
             with self._lock():
-                rewrite_location(self._asked.uri, experiment.experiment_id, place.location, new)
+                rewrite_location(self._configured.uri, experiment.experiment_id, place.location, new)
             print(
                 f"experiment {experiment.name!r}: its artifacts lie in {place.folder}, and no longer in "
                 f"{local(place.location)}: the record says so now",
                 file=sys.stderr,
             )
             place = self._places[experiment.experiment_id] = Place(new, place.folder)
-        database = self._asked.database
+        database = self._configured.database
         if database and (told := way(place.location, database)) != experiment.tags.get(PLACE):
             with self._lock():  # MLflow fails where two processes set a new tag at once
                 if self._client.get_experiment(experiment.experiment_id).tags.get(PLACE) != told:
@@ -95,7 +95,7 @@ class Artifacts:
         def record() -> dict[str, Any]:
             return {run.info.run_id: from_record(run) for run in self._runs(experiment.experiment_id)}
 
-        place = self._places[experiment.experiment_id] = self._asked.place(experiment, record)
+        place = self._places[experiment.experiment_id] = self._configured.place(experiment, record)
         return place
 
     def _place(self, run: Any) -> Place:
@@ -144,4 +144,4 @@ class Artifacts:
             raise TrackingError(f"{name} of run {run_id}, looked for in {where}: {why}") from error
 
     def _store(self, uri: str) -> Any:
-        return get_artifact_repository(uri, tracking_uri=self._asked.uri)
+        return get_artifact_repository(uri, tracking_uri=self._configured.uri)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
+"""The config groups that describe an experiment; all else (tracking, hydra, sweep, name) is how it is run."""
 NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
 _PACKAGES = ("python", "tensorflow", "tf-nightly", "keras", "numpy", "nvidia-")
 SOURCE = "source."
@@ -25,7 +27,6 @@ _MOST, _LONGEST = 60, 4000
 
 def identity(
     tree: Mapping[str, Any],
-    groups: Iterable[str],
     fingerprint: str,
     made_by: Mapping[str, str],
     *,
@@ -37,7 +38,7 @@ def identity(
     """
     kept = {
         f"{group}.{key}": value
-        for group in groups
+        for group in GROUPS
         for key, value in tree[group].items()
         if f"{group}.{key}" not in NOT_IDENTITY
     }

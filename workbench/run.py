@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import EXPERIMENT_GROUPS, Config
+from workbench.config import Config
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
@@ -68,7 +68,7 @@ def _run(
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
     fingerprint = data.manifest.fingerprint
-    same = identity(dataclasses.asdict(config), EXPERIMENT_GROUPS, fingerprint, made_by.code(), length=64)
+    same = identity(dataclasses.asdict(config), fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
     with distribution.scope():
         model, optimizer = _model(config, data), _optimizer(config)

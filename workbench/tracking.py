@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from workbench import database
-from workbench.artifact_places import Asked, below, make
+from workbench.artifact_places import Configured, below, make
 from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
@@ -83,7 +83,7 @@ class Tracker:
             self._client.search_experiments(max_results=1)
         self._artifacts = Artifacts(
             self._client,
-            Asked(self.uri, self.artifacts, self._database),
+            Configured(self.uri, self.artifacts, self._database),
             runs=lambda experiment: self._found([experiment], "", view=ViewType.ALL),
             lock=self._lock,
             may_move=create,
@@ -216,6 +216,10 @@ class Tracker:
         """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""
         return self._search(self._experiments(experiment), f"tags.`{SWEEP}` = '{sweep}'" if sweep else "")
 
+    def jobs(self, experiment: str, sweep: str) -> list[Run]:
+        """The runs of a sweep's jobs: all but its own run and reruns of them; the oldest first."""
+        return [run for run in self.runs(experiment, sweep) if run.is_job]
+
     def running(self) -> list[Run]:
         """The runs of all experiments that nobody has closed."""
         return self._search(self._experiments(), "attributes.status = 'RUNNING'")
@@ -266,7 +270,7 @@ class Tracker:
     def get(self, run_id: str) -> Run:
         """One run, by its id."""
         with self._reached():
-            return _typed(self._client.get_run(run_id))
+            return _run_of(self._client.get_run(run_id))
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Every (step, value) that was logged of a metric, by step."""
@@ -303,7 +307,7 @@ class Tracker:
         view: int = ViewType.ACTIVE_ONLY,
     ) -> list[Run]:
         """All runs of these experiments that the clause takes, by their start."""
-        return [_typed(run) for run in self._found(experiments, clause, order, view)]
+        return [_run_of(run) for run in self._found(experiments, clause, order, view)]
 
     def _found(
         self, experiments: Sequence[str], clause: str, order: str = "ASC", view: int = ViewType.ACTIVE_ONLY
@@ -346,7 +350,7 @@ def _all_pages(search: Callable[..., Any]) -> list[Any]:
             return found
 
 
-def _typed(run: MlflowRun) -> Run:
+def _run_of(run: MlflowRun) -> Run:
     """A run as MLflow gives it, as everything else takes it."""
     end = run.info.end_time
     return Run(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import EXPERIMENT_GROUPS, flatten, load
-from workbench.identity import identity, packed, unpacked
+from workbench.config import flatten, load
+from workbench.identity import GROUPS, identity, packed, unpacked
 from workbench.record import METRICS, Findings, compare
 from workbench.sweep.compose import Composer
 
@@ -25,14 +25,14 @@ def changed(tree: dict, key: str, value: object) -> dict:
 
 
 def of(tree: dict, fingerprint: str = "f", code: str = "c") -> str:
-    return identity(tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code})
+    return identity(tree, fingerprint, {"code.sha256": code})
 
 
 IRRELEVANT = ("data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s")
 
 
 def test_every_option_of_the_experiment_bears_on_the_identity_but_where_and_how_often(tree: dict) -> None:
-    for key in flatten({group: tree[group] for group in EXPERIMENT_GROUPS}):
+    for key in flatten({group: tree[group] for group in GROUPS}):
         assert (of(changed(tree, key, "another")) == of(tree)) == (key in IRRELEVANT), key
 
 

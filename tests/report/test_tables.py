@@ -266,7 +266,8 @@ METRICS_OF_A_RUN = {
 def test_the_summary_of_a_run():
     params = {"data.name": "python_source", "padding.name": "batch", "cell.name": "lstm", "seed": "1"}
     text = text_of(summary.summary_of_run(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db"))
-    plain = summary.summary_of_run_plain(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db")
+    lines = summary.summary_lines(params, METRICS_OF_A_RUN, "abc", "sqlite:///mlruns/mlflow.db")
+    plain = "\n".join(f"{head}: {words}" for head, words in lines)
     assert max(map(len, text.splitlines())) <= 100
     for words in (
         "data python_source, padding batch, cell lstm, seed 1",

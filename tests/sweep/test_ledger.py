@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workbench.config import EXPERIMENT_GROUPS
 from workbench.identity import identity
 from workbench.record import Run
 from workbench.record import tags as names
@@ -36,7 +35,7 @@ def run(job: Job, run_id: str = "r", *, status: str = "FINISHED", code: str = "c
         names.BLOCK: str(job.block),
         names.REPEAT: str(job.repeat),
         names.ATTEMPT: str(more.pop("attempt", 1)),
-        names.IDENTITY: identity(job.tree, EXPERIMENT_GROUPS, fingerprint, {"code.sha256": code}),
+        names.IDENTITY: identity(job.tree, fingerprint, {"code.sha256": code}),
         "code.sha256": code,
     }
     return Run(run_id, status, {"data.fingerprint": fingerprint}, tags=tags | more)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from workbench.artifact_places import FILES, PLACE, Asked, as_tag, files_in, way
+from workbench.artifact_places import FILES, PLACE, Configured, as_tag, files_in, way
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -345,7 +345,7 @@ def experiment(location: Path | str, **tags: str) -> SimpleNamespace:
 
 
 def test_a_database_of_another_kind_is_held_to_the_configured_place_too(tmp_path: Path) -> None:
-    asked = Asked("postgresql://host/db", tmp_path / "new", None)
+    asked = Configured("postgresql://host/db", tmp_path / "new", None)
     old, runs = tmp_path / "old/m", {"r": {"a.txt": 1}}
     assert "a.txt" in asked.place(experiment(old), lambda: runs).refusal
     (tmp_path / "new/m/r/artifacts").mkdir(parents=True)
@@ -356,14 +356,14 @@ def test_a_database_of_another_kind_is_held_to_the_configured_place_too(tmp_path
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "https://host"])
 def test_a_servers_artifacts_are_the_servers(tmp_path: Path, uri: str) -> None:
-    place = Asked(uri, tmp_path / "new", None).place(experiment("mlflow-artifacts:/1"), dict)
+    place = Configured(uri, tmp_path / "new", None).place(experiment("mlflow-artifacts:/1"), dict)
     assert (place.folder, place.refusal) == (None, "")
     assert "the server keeps the artifacts of experiment 'm' at mlflow-artifacts:/1" in place.says
 
 
 def test_the_runs_are_not_read_where_the_place_is_as_configured(tmp_path: Path) -> None:
     (tmp_path / "artifacts/m").mkdir(parents=True)
-    asked = Asked("sqlite:///x.db", tmp_path / "artifacts", tmp_path / "x.db")
+    asked = Configured("sqlite:///x.db", tmp_path / "artifacts", tmp_path / "x.db")
     place = asked.place(
         experiment((tmp_path / "artifacts/m").as_uri()), lambda: pytest.fail("they were read")
     )

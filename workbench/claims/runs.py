@@ -21,7 +21,7 @@ def read_runs(runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
     Raises:
         PairingError: runs of two sweeps; a table without a column that is needed, or with a run twice.
     """
-    data = data_of(typed(runs))
+    data = data_of(as_runs(runs))
     sweeps = sorted({run.sweep or "(none)" for run in data})
     if len(sweeps) > 1:
         raise PairingError(
@@ -31,7 +31,7 @@ def read_runs(runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
     return data
 
 
-def typed(runs: pd.DataFrame | Sequence[Run]) -> Sequence[Run]:
+def as_runs(runs: pd.DataFrame | Sequence[Run]) -> Sequence[Run]:
     """Runs as they are, or those of a table."""
     if isinstance(runs, Sequence):
         return runs

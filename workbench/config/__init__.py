@@ -19,7 +19,6 @@ from workbench.options import cell, data, loss, measure, model, optimizer, paddi
 from workbench.options.schema import Problem, check, not_among, option, unknown_key
 
 __all__ = [
-    "EXPERIMENT_GROUPS",
     "GROUPS",
     "HIGHEST_SEED",
     "SECTIONS",
@@ -47,9 +46,6 @@ GROUPS: dict[str, dict[str, type]] = {
     "scale": scale.SCHEMAS,
 }
 """conf group -> variant -> schema. The variant is told by the group's `VARIANT_KEY`."""
-
-EXPERIMENT_GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
-"""The groups that bear on a run's result."""
 
 HIGHEST_SEED = 2**31 - 1
 VARIANT_KEY = {"rnn": "unroll", "loss": "mask"}

@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from workbench.identity import makers
+from workbench.identity import GROUPS, makers
 from workbench.record import tags as names
 from workbench.record.gate import disturbance
 from workbench.record.metrics import LARGEST, METRICS
 from workbench.record.values import normalise
 
-GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
-"""The config groups that describe the experiment; all else (tracking, hydra, sweep, name) is how it is run."""
 NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", "data.task")
 """Where the data lay does not matter, and what a run finds out about it only a finished run records; what the
 data was is held equal by `equal`, which names it in its refusal."""

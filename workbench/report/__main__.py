@@ -158,7 +158,7 @@ def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
     try:
         tracker = Tracker(given.uri, create=False)
         sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
-        return [run for run in tracker.runs(given.name, sweep) if run.is_job], f"sweep {sweep}"
+        return tracker.jobs(given.name, sweep), f"sweep {sweep}"
     except (TrackingError, recorded.ReportError) as missing:
         committed = results_folder(given.name) / "runs.csv"
         if not committed.is_file():

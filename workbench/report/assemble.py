@@ -106,7 +106,7 @@ def report(
         PairingError: the runs cannot be compared.
     """
     own = recorded.own_run(tracker, experiment, sweep)
-    children = [run for run in tracker.runs(experiment, sweep) if run.is_job]
+    children = tracker.jobs(experiment, sweep)
     planned, _ = read_plan(tracker.read_text(own.run_id, NAME))
     judged = claims_room.judged_table(claims, children) if claims and children else Judged([], {})
     verdicts, known = judged.verdicts, own.tags.get(names.CLAIMS_SHA)

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.claims import Verdict
 from workbench.record import Run, gate
 from workbench.report import arms, figures, growth, tables
+from workbench.wording import counted
 
 # claims/README.md, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
@@ -150,7 +151,7 @@ def _opening(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[st
         lines.insert(lines.index(_count(verdicts)) + 1, "")
     warnings = [short_window(runs, facts), short_warmup(runs), *map(str, facts.get("notes") or ())]
     warnings += (
-        [f"{_several(len(facts['failures']), 'job')} failed, named below."] if facts.get("failures") else []
+        [f"{counted(len(facts['failures']), 'job')} failed, named below."] if facts.get("failures") else []
     )
     for warning in filter(None, warnings):
         lines += ["", f"> **Note.** {_line(warning)}"]
@@ -169,7 +170,7 @@ def _count(verdicts: Sequence[Verdict]) -> str:
         return "No claim was judged."
     counts = Counter(one.verdict for one in rows)
     words = [f"{number} {word}" for word, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
-    return f"Of {_several(len(rows), 'claim')}: {', '.join(words)}."
+    return f"Of {counted(len(rows), 'claim')}: {', '.join(words)}."
 
 
 def _arms(runs: Sequence[Run]) -> str:
@@ -286,10 +287,6 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "commit", commit and f"{commit}{_DIRTY.get(facts.get('dirty', ''), '')}"
     yield "claims (SHA-256)", text("claims_sha")
-
-
-def _several(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _line(text: str) -> str:

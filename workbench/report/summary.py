@@ -84,13 +84,6 @@ def summary_of_run(
     return Panel(Group(grid), title="run", title_align="left", expand=False)
 
 
-def summary_of_run_plain(
-    params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
-) -> str:
-    """`summary_lines` where there is no terminal."""
-    return "\n".join(f"{head}: {words}" for head, words in summary_lines(params, metrics, run_id, where))
-
-
 _RAN = {
     "data.name": "data",
     "padding.name": "padding",

@@ -80,13 +80,13 @@ def names_that_are_no_text(tree: Any, where: str = "") -> list[str]:
     ]
 
 
-def as_typed(problems: Sequence[Problem], words: Sequence[str]) -> list[Problem]:
+def as_written(problems: Sequence[Problem], words: Sequence[str]) -> list[Problem]:
     """The problems with each value as it stands in an override, and what that is in quotes."""
     written = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in words}
-    return [_as_typed(one, written.get(one.key, "")) for one in problems]
+    return [_as_written(one, written.get(one.key, "")) for one in problems]
 
 
-def _as_typed(problem: Problem, value: str) -> Problem:
+def _as_written(problem: Problem, value: str) -> Problem:
     if not value or "${" in value:
         return problem
     if not problem.remedy.endswith(QUOTES):

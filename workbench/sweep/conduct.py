@@ -15,7 +15,7 @@ from typing import Literal
 
 import yaml
 
-from workbench.config import EXPERIMENT_GROUPS, ConfigError, Problem
+from workbench.config import ConfigError, Problem
 from workbench.data.manifest import load_manifest
 from workbench.identity import identity
 from workbench.options.data import HOW_READ
@@ -194,7 +194,7 @@ class Conductor:
                 names.REPEAT: str(job.repeat),
                 names.ORDER: str(job.number),
                 names.ATTEMPT: str(attempt),
-                names.IDENTITY: identity(job.tree, EXPERIMENT_GROUPS, fingerprint, made_by),
+                names.IDENTITY: identity(job.tree, fingerprint, made_by),
                 names.START: spawner.name,
                 "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },

@@ -14,7 +14,7 @@ from workbench.claims import normalise
 from workbench.config import HIGHEST_SEED, ConfigError, Problem, Top, flatten, load
 from workbench.options.schema import QUOTES, check
 from workbench.record.plan import Job, Plan, Skipped, Tree
-from workbench.sweep.asked import as_typed, lacking, same_value
+from workbench.sweep.asked import as_written, lacking, same_value
 from workbench.sweep.compose import Composed, Composer
 from workbench.sweep.honoured import PARAMS, wrong_environment
 from workbench.sweep.outline import Outline
@@ -184,7 +184,7 @@ def checked(compose: Composer, words: Sequence[str]) -> tuple[Tree, list[Problem
     """A composition with every default filled in, and what is wrong with it, each value as it was typed."""
     composed = compose.composed(words)
     tree, wrong = load(composed.tree)
-    wrong = as_typed(wrong, words) or wrong_environment(tree["environment"])
+    wrong = as_written(wrong, words) or wrong_environment(tree["environment"])
     return tree, wrong, composed
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workbench.config import EXPERIMENT_GROUPS, flatten
-from workbench.identity import NOT_IDENTITY, SOURCE, changes, identity
+from workbench.config import flatten
+from workbench.identity import GROUPS, NOT_IDENTITY, SOURCE, changes, identity
 from workbench.record import Key, Run, normalise
 from workbench.record.plan import Job, Plan, Tree
 from workbench.sources import digest_now
@@ -75,7 +75,7 @@ def ledger(
         at = found.attempts.setdefault(job.block, 1)
         fingerprint = fingerprints[job.number]
         makes = made_by(job.tree)
-        now = identity(job.tree, EXPERIMENT_GROUPS, fingerprint, makes)
+        now = identity(job.tree, fingerprint, makes)
         for run in by_key.get(job.key, []):
             if not run.has_result:
                 continue
@@ -154,9 +154,7 @@ def _arms(plan: Plan) -> dict[tuple[str, int], Tree]:
 
 def bearing(tree: Tree) -> dict[str, str | None]:
     """The fields of a configuration that bear on its result, seed and repeat apart, as text that compares."""
-    flat = flatten(
-        {group: tree[group] for group in (*EXPERIMENT_GROUPS, "label", "environment") if group in tree}
-    )
+    flat = flatten({group: tree[group] for group in (*GROUPS, "label", "environment") if group in tree})
     return {name: normalise(value) for name, value in flat.items() if name not in NOT_IDENTITY}
 
 

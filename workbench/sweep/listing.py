@@ -17,6 +17,7 @@ from workbench.record.plan import Job, Plan
 from workbench.record.tags import OWNER
 from workbench.sweep.ledger import Ledger, bearing
 from workbench.tracking import Tracker, TrackingError
+from workbench.wording import counted
 
 ASSUMED_S = 6.0
 """Seconds a job where none was ever seen: the padding ablation's at scale=quick, on 2 cores."""
@@ -36,15 +37,6 @@ def headline(planned: Plan, declared: Sequence[Claim] | None) -> str:
         )
     size = f"{counted(len(planned.jobs), 'job')} in {counted(planned.blocks, 'block')}"
     return f"{size}{throw}{claims}{merged}{skipped}"
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "job"), counted(2, "job")
-    ('1 job', '2 jobs')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def list_jobs(
@@ -113,8 +105,7 @@ def _last_runs(config: Config) -> tuple[list[Run], str]:
             config.tracking.uri, config.tracking.artifacts, wal=config.tracking.wal, create=False
         )
         for sweep in tracker.sweeps(experiment=config.name)[:5]:
-            runs = tracker.runs(config.name, sweep.sweep)
-            jobs = [run for run in runs if run.is_job and run.finished]
+            jobs = [run for run in tracker.jobs(config.name, sweep.sweep) if run.finished]
             if jobs:
                 machine = next((cpu for run in jobs if (cpu := run.tags.get("machine.cpu"))), "")
                 where = f", on {machine}" if machine else ""

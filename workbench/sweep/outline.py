@@ -10,7 +10,7 @@ from workbench.config import GROUPS, SECTIONS, ConfigError, load
 from workbench.config.rules import address
 from workbench.config.sweep import Command, Sweep
 from workbench.config.tracking import Tracking
-from workbench.sweep.asked import as_typed
+from workbench.sweep.asked import as_written
 from workbench.sweep.compose import Composer
 from workbench.sweep.overrides import Given, first
 
@@ -39,7 +39,7 @@ class Outline:
         full, wrong = load(sections)
         wrong = [one for one in wrong if one.key.partition(".")[0] in _SECTIONS] or address(full)
         if wrong:
-            raise ConfigError(as_typed(wrong, words))
+            raise ConfigError(as_written(wrong, words))
         return cls(
             full["name"],
             GROUPS["tracking"][full["tracking"]["name"]](**full["tracking"]),

@@ -27,6 +27,7 @@ from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.start import close_dead_runs, sweep_folder
 from workbench.tracking import Tracker, TrackingError
+from workbench.wording import counted
 
 KIND_OF_RERUN = "rerun"
 
@@ -114,8 +115,9 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
         words = f"{len(recorded)} runs again: {bad} with a number that differs or failed"
         console.print(words, highlight=False)
     if left_out:
-        runs = f"{left_out} run{'' if left_out == 1 else 's'}"
-        console.print(f"left out: {runs} of the sweep that had not finished or were set aside")
+        console.print(
+            f"left out: {counted(left_out, 'run')} of the sweep that had not finished or were set aside"
+        )
     return 1 if bad else 0
 
 
@@ -149,8 +151,7 @@ def _recorded(tracker: Tracker, asked: str) -> tuple[list[Recorded], int]:
         if run.kind != "sweep" or run.is_deleted:
             return [_read(tracker, run)], 0
         sweeps = [run]
-    runs = tracker.runs(tracker.experiment_name(sweeps[0]), sweeps[0].sweep)
-    jobs = [run for run in runs if run.is_job]
+    jobs = tracker.jobs(tracker.experiment_name(sweeps[0]), sweeps[0].sweep)
     kept = [run for run in jobs if run.has_result and not run.requeued and not run.superseded]
     if not kept:
         raise ConfigError([Problem("RUN_ID", asked, "no run of this sweep has finished or diverged")])

@@ -149,8 +149,7 @@ def take_stock(
     conductor: Conductor | None = None,
 ) -> Ledger:
     """What is done and what is to do; without a conductor the data is taken to be what it was."""
-    found = tracker.runs(own.experiment, own.sweep) if tracker and own.is_begun else []
-    runs = [run for run in found if run.is_job]
+    runs = tracker.jobs(own.experiment, own.sweep) if tracker and own.is_begun else []
     known = {run.job: run.fingerprint for run in runs}
     fingerprints = {
         job.number: conductor.fingerprint(job) if conductor else known.get(job.key, "") for job in jobs

@@ -17,12 +17,12 @@ from workbench.sweep.conduct import PrepareError, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.journal import RecordLostError
 from workbench.sweep.launch import Launch
-from workbench.sweep.listing import counted
 from workbench.sweep.overrides import first
 from workbench.sweep.planning import plan_sweep
 from workbench.sweep.start import sweep_folder, tracker_of
 from workbench.sweep.sweep import run_sweep
 from workbench.tracking import TrackingError
+from workbench.wording import counted
 
 _CHOICE = ("+experiment=", "experiment=", "++experiment=")
 

@@ -37,6 +37,7 @@ from workbench.sweep.resume import sole
 from workbench.sweep.start import close_dead_runs, conductor_of, say_failures, sweep_folder, tracker_of
 from workbench.sweep.typed import as_typed, is_how
 from workbench.tracking import Tracker, TrackingError
+from workbench.wording import counted
 
 
 @dataclass
@@ -240,8 +241,9 @@ def _resumed(own: OwnRun, known: Ledger, planned: Plan) -> str:
     more = f", {diverged} diverged, which would only come again" if diverged else ""
     count = len(done) - diverged
     if not known.todo:
-        plural = "" if count == 1 else "s"
-        return f"sweep {own.sweep} is complete: {count} job{plural} had finished{more}; it is judged again"
+        return (
+            f"sweep {own.sweep} is complete: {counted(count, 'job')} had finished{more}; it is judged again"
+        )
     return f"sweep {own.sweep} goes on: {count} of {len(planned.jobs)} jobs had finished{more}"
 
 
