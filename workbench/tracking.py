@@ -278,6 +278,13 @@ class Tracker:
             found = self._client.get_metric_history(run_id, metric)
         return sorted((one.step, one.value) for one in found)
 
+    def runs_at(self, run: Run) -> str:
+        """Where a browser finds the runs of a run's experiment; empty where no server is known."""
+        if not self.uri.startswith(("http://", "https://")):
+            return ""
+        number = self._client.get_run(run.run_id).info.experiment_id
+        return f"{without_passwords(self.uri).rstrip('/')}/#/experiments/{number}/runs"
+
     def files(self, run_id: str, folder: str | None = None) -> list[str]:
         """The names of a run's artifacts in a folder, or of those in none."""
         with self._reached():

@@ -33,8 +33,9 @@ def test_equal_input_gives_equal_bytes(tmp_path, verdicts, sweep_runs, facts):
     first = contents(tmp_path / "a")
     assert first == contents(tmp_path / "b")
     assert sorted(first) == sorted(str(one.relative_to(tmp_path / "a")) for one in written)
-    assert set(first) == {"verdicts.json", "verdicts.csv", "report.md"} | {
-        f"figures/{name}.{kind}" for name in figures.FIGURES for kind in ("svg", "png")
+    drawn = ("effects", "speed_over_padding", "memory", "block_by_block", "padding")
+    assert set(first) == {"verdicts.json", "verdicts.csv", "report.md", "report.html"} | {
+        f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "png")
     }
 
 
@@ -49,7 +50,10 @@ def test_the_answer_stands_first(verdicts, sweep_runs, facts):
     head = text[: text.index("## Verdicts")]
     assert "What does padding cost?" in head
     assert "Of 5 claims: 3 reproduced, 1 contradicted, 1 inconclusive." in head
-    assert "longest of the data set. **reproduced** (3.53x [3.47, 3.60], 8 of 8 pairs)" in head
+    assert (
+        "longest of the data set. **reproduced** (faster: 3.53x [3.47, 3.60]; worth the name from 1.2x; 8 of 8"
+        in head
+    )
     for words in (
         "A/A: instrument ok",
         "](figures/effects.svg)",
@@ -124,7 +128,7 @@ def test_disturbed_runs_are_counted_by_block_and_named(calm, facts):
 def test_nothing_to_say_is_said(tmp_path, verdicts, sweep_runs, facts):
     page.write_report(tmp_path, verdicts, runs_of(sweep_runs), facts)
     written = page.write_report(tmp_path, [], [], {})
-    assert [one.name for one in written] == ["verdicts.json", "verdicts.csv", "report.md"]
+    assert [one.name for one in written] == ["verdicts.json", "verdicts.csv", "report.md", "report.html"]
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "No claim was judged." in text
     assert "No run finished." in text
@@ -182,7 +186,7 @@ def test_one_metric_missing(verdicts, sweep_runs):
     runs = sweep_runs.drop(
         columns=["metrics.speed/valid_tokens_per_s", "metrics.data/predicted_padding_share"]
     )
-    assert figures.drawn(verdicts, runs_of(runs)) == ["effects", "padding"]
+    assert figures.drawn(verdicts, runs_of(runs)) == ["effects", "memory", "padding"]
 
 
 def test_a_run_that_another_attempt_made_good_is_no_failure() -> None:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from workbench.record import Run
 from workbench.record.frames import runs_of
-from workbench.report import arms, summary, tables
+from workbench.report import arms, numbers, summary, tables
 
 
 def text_of(thing, width=100):
@@ -63,7 +63,7 @@ def test_markup_in_a_statement_is_text(verdicts):
     assert escape("[red]") != "[red]"  # rich would have taken it for a style
     assert "a[bold]b" in text
     line = tables.verdict_markdown([odd]).splitlines()[-1]
-    assert line.replace("\\|", "").count("|") == 6
+    assert line.replace("\\|", "").count("|") == 7
 
 
 def test_long_and_foreign_words_wrap_whole(verdicts):
@@ -99,7 +99,7 @@ def test_no_verdicts_is_said():
 )
 def test_effects_in_words(verdicts, effect, interval, words):
     odd = replace(verdicts[0], effect=effect, interval=interval)
-    assert tables.effect_words(odd) == words
+    assert numbers.effect_words(odd) == words
     assert "pairs" in text_of(tables.verdict_table([odd]))
 
 
@@ -202,8 +202,8 @@ def test_an_arm_without_a_run_that_finished_stays_and_what_a_run_finds_out_names
         "lstm, global": 8,
     }
     (cells,) = [cells for arm, _, cells in summary if arm == "lstm, bucket"]
-    assert cells == [tables.NOTHING] * len(shown)
-    assert f"| lstm, bucket | 0 | {tables.NOTHING} |" in tables.runs_markdown(runs_of(runs))
+    assert cells == [numbers.NOTHING] * len(shown)
+    assert f"| lstm, bucket | 0 | {numbers.NOTHING} |" in tables.runs_markdown(runs_of(runs))
 
 
 def test_the_table_takes_the_attempt_of_a_job_that_a_claim_takes(sweep_runs):
@@ -231,8 +231,8 @@ def test_values_that_do_not_say_what_they_are_bring_their_name():
     params = [{"padding.name": "batch", "rnn.pass_lengths": value} for value in ("true", "false")]
     runs = [Run("", "", one) for one in (*params, {"padding.name": "batch"})]
     assert [arms.label(run, ["padding.name", "rnn.pass_lengths"]) for run in runs] == [
-        "batch, pass_lengths=true",
-        "batch, pass_lengths=false",
+        "batch, lengths",
+        "batch, no lengths",
         "batch, pass_lengths=none",
     ]
 

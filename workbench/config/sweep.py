@@ -18,6 +18,7 @@ class Sweep:
     experiments: list[str] = option([], "experiments to run one after another in place of a grid of its own")
     blocks: int | None = option(None, "seeds; null: as many pairs as claims.yaml declares, else one", low=1)
     throw_away: bool | None = option(None, "a first block that is never used; null: where there are claims")
+    question: str | None = option(None, "what the experiment asks; stands above its answers on the page")
     claims: str | None = option(
         None, "an experiment's name or a claims.yaml; null: that of experiments/<name>/, if any"
     )

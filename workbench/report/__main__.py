@@ -2,6 +2,7 @@
 
 python -m workbench.report NAME                    # the verdicts of its last sweep
 python -m workbench.report NAME --plan             # before a sweep: the pairs that each claim needs, and the time
+python -m workbench.report FOLDER                  # the pages and figures of a report's folder again
 python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
 python -m workbench.report --guide                 # the answer to the guide, from all committed results
 """
@@ -22,7 +23,7 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, guide, recorded, tables
+from workbench.report import assemble, guide, numbers, recorded, tables
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", help="the experiment's name")
+    parser.add_argument("name", nargs="?", help="the experiment's name, or the folder of a report")
     parser.add_argument("--sweep", help="a sweep's id; the last one where it is not given")
     parser.add_argument(
         "--claims", type=Path, help="another claims.yaml: exploratory, unless the sweep was declared with it"
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.guide:
             return _guide(given.commit_results)
+        if Path(given.name).is_dir():
+            return _redraw(given)
         if given.plan:
             return _plan(given, console)
         if given.against:
@@ -91,6 +94,14 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
+    return 0
+
+
+def _redraw(given: argparse.Namespace) -> int:
+    folder = Path(given.name).resolve()
+    path = given.claims or claims_file(folder.parent.name)
+    written = assemble.redraw(folder, claims_room.load(path) if path else None)
+    print(f"written: {len(written)} files in {folder}")
     return 0
 
 
@@ -169,7 +180,7 @@ def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
 def _against(given: argparse.Namespace, console: Console) -> int:
     results = replicated(_verdicts(results_folder(given.name)), _verdicts(given.against))
     head = ("claim", "answer", "committed", "other", "effect within the prediction interval")
-    words = {True: "yes", False: "no", None: tables.NOTHING}
+    words = {True: "yes", False: "no", None: numbers.NOTHING}
     rows = [(one.claim, one.answer, one.first, one.second, words[one.within]) for one in results]
     console.print(tables.markdown(head, rows), highlight=False, markup=False, soft_wrap=True)
     return 1 if any(one.failed for one in results) else 0

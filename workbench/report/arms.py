@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from workbench.claims.blocks import as_number
 from workbench.record import FACTS, LARGEST, Run, data_of, normalise, one_of_each_job
 from workbench.record.tags import BLOCK
 
+VARIANTS = ("name", "unroll")
+"""Options that say which variant of their group is chosen."""
+WORDS = {("rnn.pass_lengths", "true"): "lengths", ("rnn.pass_lengths", "false"): "no lengths"}
+"""Values that have words of their own."""
 _OWN = ("seed", "repeat", "data.longest", *FACTS)
 """Parameters that tell no arm from another."""
 
@@ -54,19 +59,37 @@ def telling(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     return chosen
 
 
-def label(run: Run, names: Sequence[str]) -> str:
-    """What a run's arm is called: its values, in the order of the names.
+def label(run: Run, names: Sequence[str], usual: Mapping[str, str] | None = None) -> str:
+    """What a run's arm is called: its values, in the order of the names, less those that are `usual`.
 
     A value that does not say itself what it is (a number, a yes or no) brings its name along.
     """
-    return ", ".join(_named(name, run.params.get(name, "")) for name in names) or "all runs"
+    told = [name for name in names if not usual or usual.get(name) != run.params.get(name, "")]
+    return ", ".join(_named(name, run.params.get(name, "")) for name in told or names) or "all runs"
+
+
+def usual(runs: Iterable[Run], names: Sequence[str]) -> dict[str, str]:
+    """Of each option that most arms have in one way, that way: it need not be said of each of them.
+
+    Variants (which cell, which padding) and what has words of its own are always said.
+    """
+    known = {tuple(run.params.get(name, "") for name in names) for run in runs}
+    found = {}
+    for name, values in zip(names, zip(*known, strict=True), strict=False):
+        value, count = Counter(values).most_common(1)[0]
+        said = name.rpartition(".")[2] in VARIANTS or (name, value.lower()) in WORDS
+        if not said and 2 * count > len(known):
+            found[name] = value
+    return found
 
 
 def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
     """The runs of each arm, by its label, labels sorted."""
+    runs = list(runs)
+    ways = usual(runs, names)
     found: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(label(run, names), []).append(run)
+        found.setdefault(label(run, names, ways), []).append(run)
     return dict(sorted(found.items()))
 
 
@@ -96,6 +119,19 @@ def values(runs: Iterable[Run], metric: str) -> list[float]:
     return [found for run in runs if (found := value(run, metric)) is not None]
 
 
+def heading(name: str) -> str:
+    """What a parameter is called over a table: its group where it chooses a variant, else its own name.
+
+    >>> [heading(one) for one in ("padding.name", "rnn.unroll", "cell.units")]
+    ['padding', 'rnn', 'units']
+    """
+    group, _, last = name.rpartition(".")
+    return group if last in VARIANTS and group else last
+
+
 def _named(name: str, text: str) -> str:
+    if words := WORDS.get((name, text.lower())):
+        return words
+    text = text.removesuffix(".0")  # a table that lacks some of its whole numbers has them as floats
     plain = text.lower() in ("true", "false", "none", "null", "") or not text[0].isalpha()
     return f"{name.rpartition('.')[2]}={text or 'none'}" if plain else text

@@ -1,4 +1,4 @@
-"""From tracked runs to a report: verdicts, tables, figures, a page; nothing is run again."""
+"""From tracked runs to a report: verdicts, tables, figures, pages; nothing is run again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ from workbench.claims import Claim, Judged, Verdict
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
-from workbench.record.frames import frame_of
+from workbench.record.frames import frame_of, read_csv
 from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.run import NOT_RUN
-from workbench.report import foretold, history, page, recorded, sensitivity, tables
+from workbench.report import curves, foretold, history, page, recorded, sensitivity, tables
 from workbench.report.recorded import ReportError
 from workbench.tracking import Tracker, as_text
 
-_OWN = ("figures", "report.md", "runs.csv", "verdicts.csv", "verdicts.json")
+FACTS = "facts.json"
+_OWN = (
+    "figures",
+    "report.html",
+    "report.md",
+    "runs.csv",
+    "verdicts.csv",
+    "verdicts.json",
+    FACTS,
+    curves.NAME,
+)
 """What a report's folder holds."""
 _OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
@@ -52,7 +62,7 @@ class Report:
             console.print(tables.verdict_table(self.verdicts))
         if self.history and (not quiet or "ALARM" in self.history):
             console.print(self.history, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"report: {self.folder / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"report: {self.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
     def commit_results(self, name: str) -> Path:
         """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays.
@@ -111,15 +121,17 @@ def report(
     judged = claims_room.judged_table(claims, children) if claims and children else Judged([], {})
     verdicts, known = judged.verdicts, own.tags.get(names.CLAIMS_SHA)
     facts = _facts(own, children, planned, claims)
-    facts["foretold"] = foretold.foretold(claims or (), judged)
-    facts["adjusted"] = sensitivity.adjusted(claims or (), judged)
+    facts["runs_at"] = tracker.runs_at(own)
     beside = f"exploratory-{facts['claims_sha'][:12]}" if claims and facts["claims_sha"] != known else None
     folder = folder / beside if beside else folder
     recorded.refuse_fewer(folder, verdicts, another=False)
     recorded.refuse_fewer_recorded(tracker, own.run_id, beside, verdicts)
     shown = with_planned(children, planned.jobs)
-    page.write_report(folder, verdicts, shown, facts)
+    lines = curves.recorded_curves(tracker, children)
+    page.write_report(folder, verdicts, shown, {**facts, **_beside(claims, judged)}, lines)
     (folder / "runs.csv").write_text(published(children))
+    (folder / curves.NAME).write_text(curves.to_csv(lines))
+    (folder / FACTS).write_text(published_facts(facts))
     tracker.artifact(own.run_id, folder, beside)
     if not beside:
         history.remember(tracker, own.run_id, verdicts)
@@ -127,6 +139,43 @@ def report(
     return Report(
         folder, verdicts, shown, facts, beside is not None, history.history_line(told, "tracked here")
     )
+
+
+def redraw(folder: Path, claims: Sequence[Claim] | None) -> list[Path]:
+    """The pages and figures of a report's folder again, from the runs, facts and curves that lie in it.
+
+    Raises:
+        ReportError: something of it is missing, or its runs give other verdicts than lie there.
+    """
+    if missing := [name for name in ("runs.csv", FACTS, "verdicts.json") if not (folder / name).is_file()]:
+        raise ReportError(f"{folder} holds no {missing[0]}; give a folder that a report was written to")
+    facts = json.loads((folder / FACTS).read_text())
+    if bool(claims) != bool(facts["claims_sha"]) or (
+        claims and claims_room.claims_sha(claims) != facts["claims_sha"]
+    ):
+        raise ReportError(
+            f"{folder} was judged by other claims (SHA-256 {facts['claims_sha'][:12] or 'none'}); give their file "
+            "by --claims"
+        )
+    runs = read_csv(folder / "runs.csv")
+    judged = claims_room.judged_table(claims, runs) if claims else Judged([], {})
+    if page.verdicts_json(judged.verdicts) != (folder / "verdicts.json").read_text():
+        raise ReportError(f"{folder}: its runs.csv gives other verdicts than its verdicts.json holds")
+    lines = curves.read_curves(folder)
+    return page.write_report(folder, judged.verdicts, runs, {**facts, **_beside(claims, judged)}, lines)
+
+
+def _beside(claims: Sequence[Claim] | None, judged: Judged) -> dict[str, Any]:
+    """What is shown beside the verdicts, from the same pairs."""
+    return {
+        "foretold": foretold.foretold(claims or (), judged),
+        "adjusted": sensitivity.adjusted(claims or (), judged),
+    }
+
+
+def published_facts(facts: dict[str, Any]) -> str:
+    """The facts of a report as JSON, without the address of this machine's runs."""
+    return json.dumps({**facts, "runs_at": ""}, sort_keys=True, indent=1) + "\n"
 
 
 def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
@@ -170,6 +219,7 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
     is_epoch = [run.tags[names.IS_EPOCH] for run in runs if names.IS_EPOCH in run.tags]
     return {
         "name": str(own.params.get("name")),
+        "question": own.params.get("sweep.question") or "",
         "sweep": own.sweep,
         "machine": f"{tag('machine.cpu')}, {tag('machine.cores')} cores, {tag('machine.memory_gb')} GB",
         "versions": {

@@ -6,23 +6,33 @@ Drawn without pyplot and without a clock, so equal input gives equal bytes, as S
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.claims import Verdict
 from workbench.claims.statistics import REGIONS
-from workbench.record import LARGEST, METRICS, Run
-from workbench.report import arms, tables
+from workbench.record import LARGEST, Run
+from workbench.report import arms, numbers, said
+from workbench.report.charts import CHARTS, learning
+from workbench.report.curves import Curve
+from workbench.report.drawing import (
+    CLAIMED,
+    INK,
+    MOST_ROWS,
+    PALETTE,
+    SIZES,
+    grid,
+    new_figure,
+    save_figure,
+    shortened,
+)
 
-# Okabe and Ito's colours, told apart by every kind of eye.
 COLOURS = {
     "reproduced": "#009E73",
     "contradicted": "#D55E00",
@@ -31,41 +41,60 @@ COLOURS = {
     "watch": "#B07700",
     "instrument failed": "#D55E00",
 }
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
-CLAIMED = "#CFE8F7"
-INK = "#333333"
 MAIN_METRIC = "speed/valid_tokens_per_s"
 _PADDING = ("data/padding_share", "data/predicted_padding_share")
-SIZES = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.labelsize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "svg.hashsalt": "workbench",
-    "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
-}
 
 
-def write_figures(folder: str | Path, verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[Path]:
+def write_figures(
+    folder: str | Path, verdicts: Sequence[Verdict], runs: Sequence[Run], curves: Sequence[Curve] = ()
+) -> list[Path]:
     """Draw every figure that there is data for into `folder`; the files written, SVG before PNG."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, draw in FIGURES.items():
-        with matplotlib.rc_context(SIZES):
-            figure = draw(verdicts, runs)
-            if figure is not None:
-                written += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
-    return written
+    with matplotlib.rc_context(SIZES):
+        return [
+            save_figure(figure, folder / f"{name}.{kind}")
+            for name, figure in all_figures(verdicts, runs, curves)
+            for kind in ("svg", "png")
+        ]
 
 
-def drawn(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
+def drawn(verdicts: Sequence[Verdict], runs: Sequence[Run], curves: Sequence[Curve] = ()) -> list[str]:
     """The names of the figures that there is data for."""
     with matplotlib.rc_context(SIZES):
-        return [name for name, draw in FIGURES.items() if draw(verdicts, runs) is not None]
+        return [name for name, _ in all_figures(verdicts, runs, curves)]
+
+
+def all_figures(
+    verdicts: Sequence[Verdict], runs: Sequence[Run], curves: Sequence[Curve] = ()
+) -> Iterator[tuple[str, Figure]]:
+    """Each figure that there is data for, with its name; effects of more than 12 rows go on in effects_2, ..."""
+    for number, rows in enumerate(_pages(verdicts), 1):
+        if (figure := effects(rows)) is not None:
+            yield ("effects" if number == 1 else f"effects_{number}"), figure
+    if (figure := learning(runs, curves)) is not None:
+        yield "learning", figure
+    for name, (chart, _) in CHARTS.items():
+        if (figure := chart(runs)) is not None:
+            yield name, figure
+    for name, draw in (("block_by_block", block_by_block), ("padding", padding)):
+        if (figure := draw(verdicts, runs)) is not None:
+            yield name, figure
+
+
+def caption(name: str) -> str:
+    """What a figure shows, in a line."""
+    first, _, number = name.partition("_")
+    more = number if first == "effects" and number.isdigit() else ""
+    key = first if more else name
+    text = CAPTIONS[key] if key in CAPTIONS else CHARTS[key][1]
+    return f"{text} ({more})" if more else text
+
+
+def _pages(verdicts: Sequence[Verdict]) -> list[Sequence[Verdict]]:
+    """The verdicts with an interval, so many to a figure."""
+    rows = [one for one in verdicts if one.kind != "exact"]
+    return [rows[begin : begin + MOST_ROWS] for begin in range(0, len(rows), MOST_ROWS)]
 
 
 def effects(verdicts: Sequence[Verdict], runs: Sequence[Run] = ()) -> Figure | None:
@@ -84,23 +113,21 @@ def effects(verdicts: Sequence[Verdict], runs: Sequence[Run] = ()) -> Figure | N
     if not panels:
         return None
     heights = [len(panel) + 0.9 for panel in panels]
-    figure = new_figure(9.5, 0.62 * sum(heights) + 0.75)
+    figure = new_figure(10.0, 0.66 * sum(heights) + 0.75)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, axis in zip(panels, axes, strict=True):
         (_ratio_axis if panel[0].scale == "ratio" else _difference_axis)(axis, panel)
         for row, one in enumerate(panel):
             _forest_row(axis, len(panel) - 1 - row, one)
         axis.set_ylim(-0.6, len(panel) - 0.4)
-        axis.set_yticks(
-            range(len(panel) - 1, -1, -1), [tables.broken(_clipped(one.claim), 30) for one in panel]
-        )
+        axis.set_yticks(range(len(panel) - 1, -1, -1), [_row_label(one) for one in panel], fontsize=8.5)
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
     points = "its blocks" if any(one.by_block for one in drawn) else "its conditions"
     grey = any(one.by_block or one.by_condition for one in drawn)
     axes[0].set_title(
-        "thick: interval of the row   thin: interval that decided it   shaded: what is claimed"
-        + (f"   grey: {points}" if grey else ""),
+        "shaded: claimed; thick: 95% interval; thin: interval that decided"
+        + (f"; grey points: {points}" if grey else ""),
         loc="left",
         color=INK,
         fontsize=8.5,
@@ -115,6 +142,8 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
     if not shown:
         return None
     names, panels = _panels([run for run in counted if run.run_id in shown])
+    if all(len(panel) < 2 for _, panel in panels) or sum(len(panel) for _, panel in panels) > MOST_ROWS:
+        return None  # one point is no figure, and so many arms cannot be read side by side
     widths = [len(panel) + 0.6 for _, panel in panels]
     figure = new_figure(max(5.0, min(14.0, 1.15 * sum(widths) + 1.2)), 4.2)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)[0]
@@ -132,18 +161,18 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
             axis.plot(range(len(order)), line, color=PALETTE[0], alpha=0.45, marker="o", ms=3.5, lw=1)
         axis.plot(range(len(order)), [means[arm] for arm in order], "_", color=INK, ms=22, mew=2, zorder=3)
         axis.set_xticks(
-            range(len(order)), [tables.broken(one.replace(", ", "\n"), 16) for one in order], fontsize=8
+            range(len(order)), [numbers.broken(one.replace(", ", "\n"), 16) for one in order], fontsize=8
         )
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_ylim(bottom=0)
         axis.set_title(title, loc="left")
-        axis.grid(axis="y", color="#E5E5E5", lw=0.7)
-        axis.set_axisbelow(True)
+        grid(axis, "y")
     blocks = len(arms.by_block(counted))
-    axes[0].set_ylabel(f"{MAIN_METRIC} ({METRICS[MAIN_METRIC].unit})")
+    axes[0].set_ylabel("training speed (valid tokens/s), more is better")
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     figure.supxlabel(
-        f"{', '.join(names) or 'all runs'}: a line is one of {blocks} blocks, a bar the mean", fontsize=8.5
+        f"{', '.join(map(arms.heading, names)) or 'all runs'}: a line is one of {blocks} blocks, a bar the mean",
+        fontsize=8.5,
     )
     return figure
 
@@ -156,7 +185,9 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     varying = set(arms.varying_parameters(kept))
     known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
     names = arms.telling(kept, known)
-    grouped = list(arms.by_arm(kept, names).items())
+    grouped = list(arms.by_arm(kept, names).items())[:MOST_ROWS]
+    if len(grouped) < 2:
+        return None
     figure = new_figure(7.5, 0.36 * len(grouped) + 1.5)
     axis = figure.subplots()
     for row, (_, group) in enumerate(reversed(grouped)):
@@ -168,23 +199,18 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     axis.plot([], [], "o", color=PALETTE[0], alpha=0.7, ms=5, mew=0, label="realised (a point a run)")
     axis.plot([], [], "D", mfc="none", mec=PALETTE[4], mew=1.6, ms=9, label="predicted from the lengths")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
-    axis.set_yticks(range(len(grouped)), [_clipped(label) for label, _ in reversed(grouped)])
+    axis.set_yticks(range(len(grouped)), [shortened(label) for label, _ in reversed(grouped)])
     axis.set_ylim(-0.6, len(grouped) - 0.4)
     axis.set_xlim(0, 100)
     axis.set_xlabel("share of positions that were padding (%)")
-    axis.set_ylabel(", ".join(names))
-    axis.grid(axis="x", color="#E5E5E5", lw=0.7)
-    axis.set_axisbelow(True)
+    axis.set_ylabel(", ".join(map(arms.heading, names)))
+    grid(axis, "x")
     return figure
 
 
-FIGURES: dict[str, Callable[[Sequence[Verdict], Sequence[Run]], Figure | None]] = {
-    "effects": effects,
-    "block_by_block": block_by_block,
-    "padding": padding,
-}
 CAPTIONS = {
     "effects": "Effects with their intervals, against what was claimed (shaded) and no effect (dashed)",
+    "learning": "Learning curves: the mean over seeds, shaded from the least to the most",
     "block_by_block": "Valid tokens a second by arm; each line is a block",
     "padding": "Share of padding, predicted from the length histogram and met in the runs",
 }
@@ -216,7 +242,8 @@ def _difference_axis(axis: Any, panel: Sequence[Verdict]) -> None:
     axis.set_xlim(low - room, high + room)
     axis.axvline(0, color=INK, lw=1, ls="--", zorder=1)
     unit = "" if panel[0].unit in ("", "1") else f" ({panel[0].unit})"
-    axis.set_xlabel(f"{panel[0].metric}: treatment less control{unit}")
+    less = said.better(panel[0].metric)
+    axis.set_xlabel(f"{said.title(panel[0].metric)}: difference{unit}{f', {less}' if less else ''}")
 
 
 def _forest_row(axis: Any, row: int, one: Verdict) -> None:
@@ -235,7 +262,7 @@ def _forest_row(axis: Any, row: int, one: Verdict) -> None:
             axis.plot(ends, [row, row], color=colour, lw=width, solid_capstyle="butt", zorder=3)
     axis.plot([one.effect], [row], "o", color="white", mec=colour, mew=1.6, ms=6, zorder=4)
     axis.annotate(
-        f"{one.label}\n{tables.effect_words(one)}",
+        f"{one.label}\n{numbers.effect_words(one)}",
         (1.01, row),
         xycoords=("axes fraction", "data"),
         va="center",
@@ -244,6 +271,15 @@ def _forest_row(axis: Any, row: int, one: Verdict) -> None:
         fontsize=8.5,
         annotation_clip=False,
     )
+
+
+def _row_label(one: Verdict) -> str:
+    """The claim in words, and below it the arms, the metric and which way is better."""
+    if one.kind == "instrument":
+        return f"the control, run again\n{said.title(one.metric)}"
+    way = said.better(one.metric)
+    compared = f"{said.arms(one)}: {said.title(one.metric)}{f', {way}' if way else ''}"
+    return f"{shortened(one.claim.replace('_', ' '), 56)}\n{shortened(compared, 62)}"
 
 
 def _region(one: Verdict) -> tuple[float, float]:
@@ -300,25 +336,5 @@ def _panels(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, dict[str, l
         part = [run for run in runs if run.params.get("data.name", "") == data]
         telling = arms.telling(part, arms.varying_parameters(part))
         names += [one for one in telling if one not in names]
-        panels.append((_clipped(data), arms.by_arm(part, telling)))
+        panels.append((shortened(data), arms.by_arm(part, telling)))
     return names, panels
-
-
-def _clipped(text: str, longest: int = 60) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches, without pyplot."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as SVG or PNG, equal bytes for equal input."""
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
-    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box; the tables have it
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=160, metadata=metadata)
-    return path

@@ -15,7 +15,7 @@ from rich.text import Text
 from workbench import claims as claims_room
 from workbench.claims import Claim, ClaimError, Verdict
 from workbench.places import CONF, claims_file, experiments_folder
-from workbench.report import tables
+from workbench.report import numbers, tables
 from workbench.report.family import standing
 from workbench.report.history import history_line, outside
 
@@ -180,7 +180,7 @@ def table(found: Sequence[Finding]) -> Table:
                 "" if number else one.id,
                 finding.claim.name.removeprefix(f"{one.id}_").replace("_", " "),
                 Text(label, tables.STYLES.get(verdict.verdict, "") if verdict else ""),
-                tables.effect_words(verdict) if verdict else "",
+                numbers.effect_words(verdict) if verdict else "",
             )
     return shown
 
@@ -192,7 +192,7 @@ def _again(rows: Mapping[str, Verdict]) -> list[str]:
     lines = ["The control, run once more in every block, against itself (A/A):", ""]
     for name, row in rows.items():
         void = "; no measured verdict of it stands" if row.verdict == "instrument failed" else ""
-        size = f"{row.metric} {tables.effect_words(row)}, {tables.pairs_words(row)} pairs"
+        size = f"{row.metric} {numbers.effect_words(row)}, {numbers.pairs_words(row)} pairs"
         lines.append(f"- {name}: **{row.verdict}**, {size}{void}")
     told = [one for one in map(outside, rows.values()) if one is not None]
     line = history_line(told, "of this page")
@@ -209,8 +209,8 @@ def _row(finding: Finding, links: Mapping[str, str], stands: Mapping[tuple[str, 
         claim.statement,
         f"**{verdict.label}**",
         words[stands.get((finding.experiment, claim.name))],
-        tables.effect_words(verdict),
-        tables.pairs_words(verdict),
+        numbers.effect_words(verdict),
+        numbers.pairs_words(verdict),
         condition(claim),
         link,
     ]

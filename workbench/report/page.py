@@ -10,7 +10,9 @@ from typing import Any
 
 from workbench.claims import Verdict
 from workbench.record import Run, gate
-from workbench.report import arms, figures, growth, tables
+from workbench.report import arms, figures, growth, numbers, said, tables
+from workbench.report.curves import Curve
+from workbench.report.html import page_html
 from workbench.wording import counted
 
 # claims/README.md, section 3: what a timed window must be
@@ -31,27 +33,38 @@ METHOD = """\
 
 
 def write_report(
-    folder: str | Path, verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]
+    folder: str | Path,
+    verdicts: Sequence[Verdict],
+    runs: Sequence[Run],
+    facts: Mapping[str, Any],
+    curves: Sequence[Curve] = (),
 ) -> list[Path]:
-    """Write verdicts.json, verdicts.csv, report.md and figures/ into `folder`; the files written.
+    """Write verdicts.json, verdicts.csv, report.md, report.html and figures/ into `folder`; the files written.
 
     The folder may be there already; a figure that there is no longer data for is taken away.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = figures.write_figures(folder / "figures", verdicts, runs, curves)
+    names = list(dict.fromkeys(path.stem for path in drawn))
     texts = {
         "verdicts.json": verdicts_json(verdicts),
         "verdicts.csv": tables.verdict_csv(verdicts),
-        "report.md": page_markdown(verdicts, runs, facts),
+        "report.md": page_markdown(verdicts, runs, facts, names),
+        "report.html": page_html(
+            verdicts,
+            runs,
+            facts,
+            warnings=warnings(runs, facts),
+            details=evidence(verdicts, runs, facts),
+            curves=curves,
+            stands=facts.get("stands"),
+        ),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    drawn = figures.write_figures(folder / "figures", verdicts, runs)
-    for name in figures.FIGURES:
-        for kind in ("svg", "png"):
-            stale = folder / "figures" / f"{name}.{kind}"
-            if stale not in drawn:
-                stale.unlink(missing_ok=True)
+    for stale in {*(folder / "figures").glob("*.svg"), *(folder / "figures").glob("*.png")} - {*drawn}:
+        stale.unlink()
     return [*(folder / name for name in texts), *drawn]
 
 
@@ -61,13 +74,33 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> str:
     return json.dumps(rows, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def page_markdown(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
-    """The page: answers first, then the evidence, what is missing from it, the method, and the facts."""
+def page_markdown(
+    verdicts: Sequence[Verdict],
+    runs: Sequence[Run],
+    facts: Mapping[str, Any],
+    drawn: Sequence[str] | None = None,
+) -> str:
+    """The page: answers first, then the evidence, what is missing from it, the method, and the facts.
+
+    `drawn`: the names of the figures beside it, where they are known already.
+    """
+    names = figures.drawn(verdicts, runs) if drawn is None else drawn
     sections = [
         ("", _opening(verdicts, runs, facts)),
         ("Verdicts", _verdicts(verdicts)),
         ("Runs", _arms(runs)),
-        ("Figures", _figures(verdicts, runs)),
+        ("Figures", "\n\n".join(f"![{figures.caption(name)}](figures/{name}.svg)" for name in names)),
+        *evidence(verdicts, runs, facts),
+    ]
+    parts = [f"## {title}\n\n{text}" if title else text for title, text in sections if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def evidence(
+    verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """What stands below the answers, as Markdown: each section's title and text, empty where it has nothing."""
+    return [
         ("By condition (not judged)", _breakdown(verdicts)),
         ("Less padding, as the lengths foretold it (not judged)", _foretold(verdicts, facts)),
         ("Growth with the steps (not judged)", _growth(runs)),
@@ -78,8 +111,14 @@ def page_markdown(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mappi
         ("Method", METHOD if verdicts else ""),
         ("Facts", _facts(runs, facts)),
     ]
-    parts = [f"## {title}\n\n{text}" if title else text for title, text in sections if text]
-    return "\n\n".join(parts) + "\n"
+
+
+def warnings(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before the verdicts."""
+    failed = facts.get("failures")
+    failures = f"{counted(len(failed), 'job')} failed, named below." if failed else ""
+    notes = map(str, facts.get("notes") or ())
+    return [one for one in (short_window(runs, facts), short_warmup(runs), *notes, failures) if one]
 
 
 def short_window(runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
@@ -145,15 +184,11 @@ def _opening(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[st
         lines += [str(facts["question"]), ""]
     lines.append(_count(verdicts))
     for one in tables.claimed(verdicts):
-        size = f" ({tables.effect_words(one)}, {tables.pairs_words(one)} pairs)" if one.pairs else ""
+        size = f" ({said.sentence(one)}; {numbers.pairs_words(one)} pairs)" if one.pairs else ""
         lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}")
     if len(lines) > 3 and lines[-1].startswith("- "):
         lines.insert(lines.index(_count(verdicts)) + 1, "")
-    warnings = [short_window(runs, facts), short_warmup(runs), *map(str, facts.get("notes") or ())]
-    warnings += (
-        [f"{counted(len(facts['failures']), 'job')} failed, named below."] if facts.get("failures") else []
-    )
-    for warning in filter(None, warnings):
+    for warning in warnings(runs, facts):
         lines += ["", f"> **Note.** {_line(warning)}"]
     return "\n".join(lines)
 
@@ -177,11 +212,6 @@ def _arms(runs: Sequence[Run]) -> str:
     return f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
 
 
-def _figures(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> str:
-    drawn = figures.drawn(verdicts, runs)
-    return "\n\n".join(f"![{figures.CAPTIONS[name]}](figures/{name}.svg)" for name in drawn)
-
-
 def _breakdown(verdicts: Sequence[Verdict]) -> str:
     table = tables.breakdown_markdown(verdicts)
     return table and f"A condition picked after the runs is not a claim.\n\n{table}"
@@ -194,8 +224,8 @@ def _foretold(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
         (
             f"`{one.claim}`",
             f"{one.ideal:.2f}x",
-            tables.effect_words(judged[one.claim]),
-            tables.NOTHING if one.realised is None else f"{one.realised:.0%}",
+            numbers.effect_words(judged[one.claim]),
+            numbers.NOTHING if one.realised is None else f"{one.realised:.0%}",
         )
         for one in facts.get("foretold") or ()
     ]
@@ -212,8 +242,8 @@ def _growth(runs: Sequence[Run]) -> str:
     """The lines of cost against steps, where arms ran with three lengths or more."""
     rows = []
     for one in growth.growths(runs):
-        slope = f"{tables.number(one.slope)} [{', '.join(map(tables.number, one.interval))}]"
-        rows.append((one.arm, one.metric, tables.number(one.base), slope, tables.percent(one.explained)))
+        slope = f"{numbers.number(one.slope)} [{', '.join(map(numbers.number, one.interval))}]"
+        rows.append((one.arm, one.metric, numbers.number(one.base), slope, numbers.percent(one.explained)))
     if not rows:
         return ""
     words = (
@@ -229,8 +259,8 @@ def _adjusted(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
     rows = [
         (
             f"`{one.claim}`",
-            tables.effect_words(judged[one.claim]),
-            tables.sized(one.effect, one.interval, judged[one.claim]),
+            numbers.effect_words(judged[one.claim]),
+            numbers.sized(one.effect, one.interval, judged[one.claim]),
             f"{one.slope:.2g}",
         )
         for one in facts.get("adjusted") or ()

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from workbench.report import tables
+from workbench.report import numbers
 
 
 def summary_lines(
@@ -25,7 +25,7 @@ def summary_lines(
         return isinstance(metrics.get(name), int | float)
 
     def said(name: str) -> str:
-        return tables.number(metrics[name]) + tables.spaced_unit(name)
+        return numbers.number(metrics[name]) + numbers.spaced_unit(name)
 
     budget = params.get("padding.token_budget") not in (None, "", "null")
     shown = {**_RAN, "padding.token_budget": "at most tokens a batch"} if budget else _RAN
@@ -35,7 +35,7 @@ def summary_lines(
         for name, label in shown.items()
         if params.get(name) not in (None, "") and name not in unused
     ]
-    lines = [("ran", ", ".join(ran) or tables.NOTHING)]
+    lines = [("ran", ", ".join(ran) or numbers.NOTHING)]
     if has("speed/valid_tokens_per_s"):
         words = said("speed/valid_tokens_per_s") + " (valid)"
         if has("speed/padded_tokens_per_s"):
@@ -44,12 +44,12 @@ def summary_lines(
             words += f", median step {said('speed/step_p50_ms')}"
         lines.append(("speed", words))
     if has("data/padding_share"):
-        words = f"{tables.percent(metrics['data/padding_share'])} of positions"
+        words = f"{numbers.percent(metrics['data/padding_share'])} of positions"
         if has("data/predicted_padding_share"):
-            words += f" (predicted {tables.percent(metrics['data/predicted_padding_share'])})"
+            words += f" (predicted {numbers.percent(metrics['data/predicted_padding_share'])})"
         lines.append(("padding", words))
     for group in ("loss", "accuracy"):
-        show = said if group == "loss" else lambda name: tables.percent(metrics[name])
+        show = said if group == "loss" else lambda name: numbers.percent(metrics[name])
         for per in ("token", "example"):
             parts = [
                 f"{split} {show(name)}"
@@ -60,8 +60,8 @@ def summary_lines(
                 lines.append((group, f"{', '.join(parts)} (per {per})"))
                 break
     wrong = [
-        f"{thing} {tables.number(metrics[without])}"
-        + (f" (with lengths {tables.number(metrics[given])})" if has(given) else "")
+        f"{thing} {numbers.number(metrics[without])}"
+        + (f" (with lengths {numbers.number(metrics[given])})" if has(given) else "")
         for what, thing in (("output", "outputs"), ("state", "final states"))
         if has(without := f"correctness/max_abs_error_{what}_without_lengths")
         for given in (f"correctness/max_abs_error_{what}_with_lengths",)

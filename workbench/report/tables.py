@@ -13,8 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.claims import Verdict
-from workbench.record import LARGEST, METRICS, Run
-from workbench.report import arms
+from workbench.record import METRICS, Run
+from workbench.report import arms, said
+from workbench.report.numbers import (
+    NOTHING,
+    broken,
+    decimals,
+    effect_words,
+    finding_word,
+    pairs_words,
+    rounded,
+    sized,
+)
 
 STYLES = {
     "reproduced": "bold green",
@@ -39,7 +49,6 @@ _SHARES = (
     "accuracy/validation_per_token",
     "accuracy/test_per_token",
 )  # shown in percent
-NOTHING = "–"
 _CLAIM_WIDTH = 26
 _CSV = [
     one.name for one in fields(Verdict) if one.name not in ("interval", "decision_interval", "by_condition")
@@ -77,7 +86,8 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
         (
             f"`{one.claim}`" + (f": {one.statement}" if one.statement else ""),
             f"**{one.label}**",
-            effect_words(one),
+            said.value(one),
+            said.claimed(one),
             pairs_words(one),
             "; ".join((one.finding, *one.reasons)),
         )
@@ -85,7 +95,8 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     ]
     if not rows:
         return "No claim was judged."
-    return markdown(["claim", "verdict", f"effect [{_level(verdicts)} interval]", "pairs", "finding"], rows)
+    head = ["claim", "verdict", f"measured [{_level(verdicts)} interval]", "claimed", "pairs", "finding"]
+    return markdown(head, rows)
 
 
 def verdict_csv(verdicts: Sequence[Verdict]) -> str:
@@ -138,11 +149,11 @@ def runs_table(runs: Sequence[Run], varying: Sequence[str] | None = None) -> Tab
     summary, names, metrics = summarised(runs, varying)
     table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left", min_width=46)
     longest = max((len(part) + 1 for arm, _, _ in summary for part in arm.split(", ")), default=3)
-    head = " / ".join(one.rpartition(".")[0] or one for one in names) or "arm"
-    table.add_column(head, overflow="fold", min_width=min(longest, 20))
+    heading = " / ".join(map(arms.heading, names)) or "arm"
+    table.add_column(heading, overflow="fold", min_width=min(longest, 20))
     table.add_column("n", justify="right")
     for metric in metrics:
-        table.add_column(_head(metric, "\n"), justify="right", overflow="fold")
+        table.add_column(head(metric, "\n"), justify="right", overflow="fold")
     for arm, count, cells in summary:
         table.add_row(Text(arm), str(count), *(one.replace(" ± ", "\n± ") for one in cells))
     if not any(count for _, count, _ in summary):
@@ -155,8 +166,8 @@ def runs_markdown(runs: Sequence[Run], varying: Sequence[str] | None = None) -> 
     summary, names, metrics = summarised(runs, varying)
     if not summary:
         return "No run finished."
-    head = [" / ".join(names) or "arm", "n", *(_head(metric, ", ") for metric in metrics)]
-    return markdown(head, [(arm, str(count), *cells) for arm, count, cells in summary])
+    titles = [" / ".join(map(arms.heading, names)) or "arm", "n", *map(head, metrics)]
+    return markdown(titles, [(arm, str(count), *cells) for arm, count, cells in summary])
 
 
 Summary = list[tuple[str, int, list[str]]]
@@ -190,110 +201,10 @@ def failures_markdown(failures: Sequence[Sequence[Any]]) -> str:
     return markdown(["job", "why it failed", "run"], [tuple(map(str, one)) for one in failures])
 
 
-# -- numbers and words
-
-
-def number(value: float | None) -> str:
-    """A number as a reader wants it: three or four digits, thousands apart; says what is not a number.
-
-    >>> [number(one) for one in (0.0, 1.0349, 0.000012, 23456.7, 123456789.0, math.nan, -math.inf, None)]
-    ['0', '1.035', '1.2e-05', '23,457', '1.235e+08', 'not a number', '-infinite', '–']
-    """
-    if value is None:
-        return NOTHING
-    if math.isnan(value):
-        return "not a number"
-    if abs(value) >= LARGEST:
-        return "infinite" if value > 0 else "-infinite"
-    if 1000 <= abs(value) < 1e8:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 0.01 else f"{value:.2g}"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage.
-
-    >>> percent(0.7251)
-    '72.5%'
-    """
-    return f"{value:.1%}" if math.isfinite(value) else number(value)
-
-
-def effect_words(verdict: Verdict) -> str:
-    """The effect and its interval: "3.53x [3.47, 3.60]", "-73 MB [-90, -56]"."""
-    return sized(verdict.effect, verdict.interval, verdict)
-
-
-def sized(effect: float | None, interval: Sequence[float | None] | None, verdict: Verdict) -> str:
-    """An effect and an interval of a verdict's scale, to the digits that the interval's width supports."""
-    if effect is None:
-        return NOTHING
-    ends = [one for one in interval or () if one is not None and abs(one) < LARGEST]
-    digits = _decimals(ends[1] - ends[0]) if len(ends) == 2 else None
-    if digits is not None and verdict.scale == "ratio" and abs(effect) < 100:
-        digits = max(2, digits)
-    unit = "x" if verdict.scale == "ratio" else "" if verdict.unit in ("", "1") else f" {verdict.unit}"
-    sign = "+" if verdict.scale != "ratio" and effect > 0 else ""
-    words = f"{sign}{_rounded(effect, digits)}{unit if abs(effect) < LARGEST else ''}"
-    if interval is None:
-        return words
-    return f"{words} [{', '.join(_rounded(one, digits) for one in interval)}]"
-
-
-def _rounded(value: float | None, digits: int | None) -> str:
-    if value is None or digits is None or not abs(value) < LARGEST:
-        return number(value)
-    return f"{value:,.{digits}f}" if abs(value) < 1e9 else number(value)
-
-
-def _decimals(width: float) -> int | None:
-    """Decimals that leave two digits of a width; None where there is no width to go by."""
-    if not (math.isfinite(width) and width > 0):
-        return None
-    return min(12, max(0, 1 - math.floor(math.log10(width))))
-
-
-def pairs_words(verdict: Verdict) -> str:
-    """How many of the planned pairs are complete."""
-    return f"{verdict.pairs} of {verdict.planned}"
-
-
-def finding_word(verdict: Verdict) -> str:
-    """The finding without what stands in columns of its own: metric, arms and numbers."""
-    word, found, _ = verdict.finding.partition(f": {verdict.metric}")
-    return word if found else "" if word.startswith(verdict.metric) else word
-
-
-def broken(name: str, width: int) -> str:
-    """A long name over several lines, at its underscores, dots and slashes, so that it stays readable.
-
-    >>> print(broken("speed/valid_tokens_per_s", 14))
-    speed/valid_
-    tokens_per_s
-    """
-    lines, line = [], ""
-    for part in _parts(name):
-        if line and len(line) + len(part) > width:
-            lines.append(line)
-            line = ""
-        line += part
-    return "\n".join([*lines, line])
-
-
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; bars and line ends inside cells cannot break it."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(one) for one in line)} |" for line in lines)
-
-
-def _parts(name: str) -> list[str]:
-    parts, part = [], ""
-    for letter in name:
-        part += letter
-        if letter in "_/.":
-            parts.append(part)
-            part = ""
-    return [*parts, part] if part else parts
 
 
 def _cell(text: str) -> str:
@@ -313,7 +224,8 @@ def _level(verdicts: Iterable[Verdict]) -> str:
     return f"{100 * next((one.confidence for one in verdicts), 0.95):.3g}%"
 
 
-def _head(metric: str, between: str) -> str:
+def head(metric: str, between: str = ", ") -> str:
+    """A main metric's column: its name and its unit."""
     unit = "%" if metric in _SHARES else METRICS[metric].unit
     return MAIN_METRICS[metric] + (f"{between}{unit}" if unit != "1" else "")
 
@@ -325,17 +237,11 @@ def _mean(values: Sequence[float], runs: int, metric: str) -> str:
     spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
     if spread < 1e-9 * abs(known.mean()):
         spread = 0.0  # the same number, but for its last bits
-    digits = _decimals(spread)
-    words = _rounded(float(known.mean()), digits)
+    digits = decimals(spread)
+    words = rounded(float(known.mean()), digits)
     if math.isfinite(spread):
-        words += f" ± {_rounded(spread, digits)}"
+        words += f" ± {rounded(spread, digits)}"
     return words + (f" (n {len(known)})" if len(known) < runs else "")
-
-
-def spaced_unit(metric: str) -> str:
-    """A metric's unit with a space before it; nothing where it has none."""
-    unit = METRICS[metric].unit if metric in METRICS else "1"
-    return "" if unit == "1" else f" {unit}"
 
 
 def _overrides(one: Any) -> str:

@@ -1,0 +1,171 @@
+"""A verdict in words: the value in its own unit beside what was claimed, never only the difference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from workbench.claims import Verdict
+from workbench.report import said
+
+BASE = Verdict(
+    claim="c",
+    sha="0",
+    verdict="reproduced",
+    finding="higher: speed/valid_tokens_per_s, a against b: 1.32 times",
+    kind="measured",
+    metric="speed/valid_tokens_per_s",
+    unit="times",
+    scale="ratio",
+    direction="higher",
+    smallest=1.5,
+    treatment="padding.name=batch",
+    control="padding.name=global",
+    effect=1.32,
+    interval=(1.26, 1.39),
+    pairs=6,
+    planned=6,
+)
+SIZE = replace(
+    BASE,
+    kind="exact",
+    metric="data/times_text",
+    unit="times",
+    scale="difference",
+    smallest=0.0,
+    control="10",
+    effect=-4.813,
+    interval=None,
+    finding="holds in 0 of 6 pairs: data/times_text, x against 10: -4.813 times",
+    reasons=(
+        "counter-example in block 1: data/times_text is 5.187 in the treatment and 10 in the control (runs a)",
+    ),
+)
+LOSS = replace(
+    BASE,
+    metric="loss/validation_per_token",
+    unit="nats",
+    scale="difference",
+    smallest=0.05,
+    effect=0.2,
+    interval=(0.1, 0.3),
+    finding="higher: loss/validation_per_token, a against b: 0.2 nats",
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "value", "claimed", "sentence"),
+    [
+        (BASE, "1.32x [1.26, 1.39]", "at least 1.5x", "faster: 1.32x [1.26, 1.39]; worth the name from 1.5x"),
+        (
+            SIZE,
+            "5.187 times",
+            "at least 10 times",
+            "fails in all of 6 pairs: 5.187 times; claimed: at least 10 times",
+        ),
+        (
+            LOSS,
+            "+0.20 nats [0.10, 0.30]",
+            "at least 0.05 nats",
+            "higher: +0.20 nats [0.10, 0.30]; worth the name from 0.05 nats",
+        ),
+        (
+            replace(
+                BASE,
+                direction="lower",
+                metric="memory/rss_growth_mb",
+                smallest=1.25,
+                finding="lower: memory/rss_growth_mb, x",
+            ),
+            "1.32x [1.26, 1.39]",
+            "at most 0.8x",
+            "less memory: 1.32x [1.26, 1.39]; worth the name from 0.8x",
+        ),
+        (
+            replace(
+                BASE, direction="same", smallest=1.05, finding="no difference: speed/valid_tokens_per_s, x"
+            ),
+            "1.32x [1.26, 1.39]",
+            "within 1.05x either way",
+            "no difference: 1.32x [1.26, 1.39]; claimed: within 1.05x either way",
+        ),
+        (
+            replace(
+                SIZE,
+                metric="data/batches_at_longest",
+                unit="batches",
+                direction="same",
+                control="1",
+                effect=0.0,
+                finding="holds in 6 of 6 pairs: x",
+            ),
+            "1 batch",
+            "1 batch",
+            "holds in 6 of 6 pairs: 1 batch; claimed: 1 batch",
+        ),
+        (
+            replace(
+                SIZE,
+                metric="accuracy/validation_over_commonest",
+                unit="1",
+                control="0",
+                smallest=0.1,
+                effect=0.556,
+                finding="holds in 6 of 6 pairs: x",
+            ),
+            "55.6%",
+            "at least 10%",
+            "holds in 6 of 6 pairs: 55.6%; claimed: at least 10%",
+        ),
+        (
+            replace(LOSS, control="2", interval=(0.1, 0.3)),
+            "2.2 nats [2.1 nats, 2.3 nats]",
+            "at least 2.05 nats",
+            "higher: 2.2 nats [2.1 nats, 2.3 nats]; worth the name from 2.05 nats",
+        ),
+        (
+            replace(
+                BASE,
+                metric="speed/graph_build_s",
+                finding="higher, but less than worth the name: speed/graph_build_s, x",
+            ),
+            "1.32x [1.26, 1.39]",
+            "at least 1.5x",
+            "longer, but less than worth the name: 1.32x [1.26, 1.39]; worth the name from 1.5x",
+        ),
+        (
+            replace(
+                BASE,
+                direction="not_higher",
+                finding="higher, but less than worth the name: speed/valid_tokens_per_s, x",
+            ),
+            "1.32x [1.26, 1.39]",
+            "at most 1.5x",
+            "faster: 1.32x [1.26, 1.39]; claimed: at most 1.5x",
+        ),
+    ],
+)
+def test_the_value_and_the_claim_in_one_unit(one: Verdict, value: str, claimed: str, sentence: str) -> None:
+    assert (said.value(one), said.claimed(one), said.sentence(one)) == (value, claimed, sentence)
+
+
+def test_a_counter_example_has_its_unit() -> None:
+    assert said.counter_example(SIZE) == "block 1: 5.187 times against 10 times"
+    assert said.counter_example(BASE) == ""
+    repeat = "a repeat differs: loss/step is 1.0 in run a and 2.0 in run b"
+    assert said.counter_example(replace(SIZE, reasons=("other", repeat))) == repeat
+
+
+def test_nothing_measured_is_said_as_it_is() -> None:
+    none = replace(BASE, effect=None, interval=None, finding="no complete pair of 6 planned")
+    assert said.sentence(none) == "no complete pair of 6 planned"
+    assert said.value(none) == "–"
+
+
+def test_arms_leave_out_what_they_share() -> None:
+    one = replace(
+        BASE, treatment="rnn.pass_lengths=true, cell.units=8", control="rnn.pass_lengths=false, cell.units=8"
+    )
+    assert said.arms(one) == "lengths against no lengths"
+    assert said.arms(replace(one, control=one.treatment)) == "the same twice"

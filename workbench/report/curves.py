@@ -1,0 +1,76 @@
+"""Learning curves: what training logged step by step, thinned, kept beside a report as curves.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbench.record import Run
+from workbench.report import arms
+from workbench.tracking import Tracker
+
+METRICS_SHOWN = ("loss/step", "loss/validation_epoch")
+MOST_POINTS = 100
+NAME = "curves.csv"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of one run over its training steps."""
+
+    run_id: str
+    metric: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def recorded_curves(tracker: Tracker, runs: Sequence[Run]) -> list[Curve]:
+    """The curves of the runs that count, at most 100 points each."""
+    found = []
+    for run in arms.counted(runs):
+        for metric in METRICS_SHOWN:
+            if metric not in run.metrics:
+                continue
+            points = thinned(tracker.history(run.run_id, metric))
+            if len(points) > 1:
+                steps, values = zip(*points, strict=True)
+                found.append(Curve(run.run_id, metric, steps, values))
+    return found
+
+
+def thinned(points: Sequence[tuple[int, float]], most: int = MOST_POINTS) -> list[tuple[int, float]]:
+    """At most so many of the points, evenly chosen, the first and the last among them.
+
+    >>> thinned([(step, 0.0) for step in range(10)], 4)
+    [(0, 0.0), (3, 0.0), (6, 0.0), (9, 0.0)]
+    """
+    if len(points) <= most:
+        return list(points)
+    return [points[int(place)] for place in np.linspace(0, len(points) - 1, most).round()]
+
+
+def to_csv(curves: Iterable[Curve]) -> str:
+    """A line a point: run_id, metric, step, value."""
+    rows = [
+        (one.run_id, one.metric, step, value)
+        for one in curves
+        for step, value in zip(one.steps, one.values, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["run_id", "metric", "step", "value"])
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_curves(folder: Path) -> list[Curve]:
+    """The curves that lie beside a report; none where they were not recorded."""
+    path = folder / NAME
+    if not path.is_file():
+        return []
+    groups = pd.read_csv(path).groupby(["run_id", "metric"], sort=False)
+    return [
+        Curve(str(run_id), str(metric), tuple(map(int, group["step"])), tuple(map(float, group["value"])))
+        for (run_id, metric), group in groups
+    ]

@@ -1,0 +1,239 @@
+"""A verdict said so that nobody misreads it: the value in its own unit, beside what was claimed."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from workbench.claims import Verdict
+from workbench.record import METRICS
+from workbench.report import numbers
+from workbench.report.arms import WORDS
+
+_COMPARED = {
+    "/s": ("faster", "slower"),
+    "s": ("longer", "shorter"),
+    "ms": ("longer", "shorter"),
+    "MB": ("more memory", "less memory"),
+    "bytes": ("more bytes", "fewer bytes"),
+    "nodes": ("more nodes", "fewer nodes"),
+    "traces": ("more traces", "fewer traces"),
+}
+_SINGULAR = {"batches": "batch", "traces": "trace", "times": "time", "nodes": "node", "files": "file"}
+_TITLES = {
+    "speed/valid_tokens_per_s": "training speed",
+    "speed/read_examples_per_s": "speed of reading",
+    "speed/shards_examples_per_s": "speed of reading shards",
+    "speed/graph_build_s": "time to build the graph",
+    "speed/graph_nodes": "size of the graph",
+    "speed/traces": "graphs traced",
+    "memory/rss_growth_mb": "memory growth",
+    "memory/parameters": "parameters",
+    "data/batches_at_longest": "batches padded to the longest",
+    "data/times_text": "size over that of plain text",
+    "data/times_packed_example": "size over that of tf.train.Example",
+    "data/bytes_per_token": "size of a token",
+    "loss/validation_per_token": "validation loss",
+    "loss/validation_per_example": "validation loss, per example",
+    "loss/validation_objective_error": "error of the reported loss",
+    "accuracy/validation_per_token": "validation accuracy",
+    "accuracy/validation_over_commonest": "accuracy above the commonest label's",
+    "correctness/gradient_share_past_end": "share of the gradient past the end",
+    "correctness/takes_longer_sequence": "longer sequences that run",
+    "correctness/max_abs_error_output_with_lengths": "error of outputs, lengths given",
+    "correctness/max_abs_error_output_without_lengths": "error of outputs, lengths left out",
+    "correctness/max_abs_error_state_with_lengths": "error of final states, lengths given",
+    "correctness/max_abs_error_state_without_lengths": "error of final states, lengths left out",
+    "correctness/max_abs_output_past_end_with_lengths": "outputs past the end, lengths given",
+}
+
+
+def title(metric: str) -> str:
+    """What a metric is called in a sentence.
+
+    >>> title("speed/valid_tokens_per_s"), title("data/padding_share")
+    ('training speed', 'padding share')
+    """
+    return _TITLES.get(metric) or metric.rpartition("/")[2].replace("_", " ")
+
+
+def better(metric: str) -> str:
+    """Which way is better, in words; empty where neither is.
+
+    >>> better("speed/graph_build_s"), better("speed/valid_tokens")
+    ('less is better', '')
+    """
+    way = METRICS[metric].better if metric in METRICS else None
+    return {"higher": "more is better", "lower": "less is better", "zero": "zero is right"}.get(way or "", "")
+
+
+def arms(one: Verdict) -> str:
+    """The arms in a few words, what both share left out.
+
+    >>> from types import SimpleNamespace as Row
+    >>> arms(Row(treatment="cell.name=gru, rnn.unroll=packed", control="cell.name=gru, rnn.unroll=dynamic"))
+    'packed against dynamic'
+    >>> arms(Row(treatment="cell.units=64", control="0"))
+    'units=64'
+    """
+    treatment, control = (dict(_options(text)) for text in (one.treatment, one.control))
+    if not control:
+        return _short(treatment)
+    apart = [name for name in {**treatment, **control} if treatment.get(name) != control.get(name)]
+    sides = ({name: side[name] for name in apart if name in side} for side in (treatment, control))
+    return " against ".join(_short(side) for side in sides) if apart else "the same twice"
+
+
+def value(one: Verdict) -> str:
+    """What was measured, in its own unit: of a difference to a declared value the value itself, not the difference.
+
+    "1.62x [1.57, 1.67]"; "5.19 times" where 10 were declared and the difference is -4.81.
+    """
+    declared = _declared(one)
+    if declared is None or one.effect is None:
+        return numbers.effect_words(one)
+    words = _in_unit(declared + one.effect, one)
+    if one.interval is None:
+        return words
+    ends = (_in_unit(None if end is None else declared + end, one) for end in one.interval)
+    return f"{words} [{', '.join(ends)}]"
+
+
+def claimed(one: Verdict) -> str:
+    """What was claimed, in the same unit: "at least 1.1x", "10 times or more", "within 1.05x either way"."""
+    if one.scale == "ratio":
+        return _claimed_ratio(one)
+    declared, smallest = _declared(one), one.smallest
+    ends = {side: (declared or 0.0) + side * smallest for side in (-1, 1)}
+    if one.direction == "same":
+        if smallest:
+            return (
+                f"within {_in_unit(smallest, one)} of {_in_unit(declared, one)}"
+                if declared is not None
+                else f"apart by less than {_in_unit(smallest, one)}"
+            )
+        return "no difference" if declared is None else _in_unit(declared, one)
+    side = 1 if one.direction in ("higher", "not_higher") else -1
+    bound = _in_unit(ends[side], one)
+    more, less = ("at least", "at most") if smallest or one.kind == "exact" else ("above", "below")
+    return {
+        "higher": f"{more} {bound}",
+        "lower": f"{less} {bound}",
+        "not_higher": f"at most {bound}",
+        "not_lower": f"at least {bound}",
+    }[one.direction]
+
+
+def sentence(one: Verdict) -> str:
+    """What was found, with the value and what would have been worth the name.
+
+    "faster: 1.32x [1.26, 1.39]; worth the name from 1.5x".
+    """
+    if one.effect is None:
+        return one.finding
+    found = value(one)
+    words = numbers.finding_word(one)
+    if one.kind == "exact":
+        holds = re.match(r"holds in (\d+) of (\d+) pairs", one.finding)
+        words = (
+            f"fails in all of {holds[2]} pairs" if holds and holds[1] == "0" else holds[0] if holds else words
+        )
+        return f"{words}: {found}; claimed: {claimed(one)}"
+    if one.direction.startswith("not_"):
+        words = words.partition(", but less")[0]
+    return f"{in_words(words, one.metric)}: {found}; {worth(one)}"
+
+
+def in_words(finding: str, metric: str) -> str:
+    """A finding with higher and lower said as the metric's: "faster, but less than worth the name".
+
+    >>> in_words("not higher by as much as is worth the name", "speed/valid_tokens_per_s")
+    'not faster by as much as is worth the name'
+    """
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    pair = next(
+        (words for end, words in _COMPARED.items() if unit == end or (end == "/s" and unit.endswith(end))),
+        None,
+    )
+    if pair is None:
+        return finding
+    words = dict(zip(("higher", "lower"), pair, strict=True))
+    return re.sub("higher|lower", lambda found: words[found[0]], finding)
+
+
+def worth(one: Verdict) -> str:
+    """From where the effect was declared to be worth the name."""
+    if one.direction in ("higher", "lower"):
+        return f"worth the name from {claimed(one).removeprefix('at least ').removeprefix('at most ')}"
+    return f"claimed: {claimed(one)}"
+
+
+def counter_example(one: Verdict) -> str:
+    """The first pair that speaks against an exact claim; empty where none does."""
+    found = next((text for text in one.reasons if text.startswith(("counter-example", "a repeat"))), "")
+    words = re.fullmatch(
+        r"counter-example in (block .*): \S+ is (\S+) in the treatment and (\S+) in .*", found
+    )
+    if not words:
+        return found
+    treatment, control = (_in_unit(_number(text), one) for text in words.groups()[1:])
+    return f"{words[1]}: {treatment} against {control}"
+
+
+def _claimed_ratio(one: Verdict) -> str:
+    up, down = f"{one.smallest:.4g}x", f"{1 / one.smallest:.3g}x"
+    if one.direction == "same":
+        return "no difference" if one.smallest == 1 else f"within {up} either way"
+    return {
+        "higher": f"at least {up}",
+        "lower": f"at most {down}",
+        "not_higher": f"at most {up}",
+        "not_lower": f"at least {down}",
+    }[one.direction]
+
+
+def _declared(one: Verdict) -> float | None:
+    """The value that a claim was held against; None where it was another arm."""
+    try:
+        return None if one.scale == "ratio" else float(one.control)
+    except ValueError:
+        return None
+
+
+def _in_unit(number: float | None, one: Verdict) -> str:
+    if number is None:
+        return numbers.NOTHING
+    near = 0.0 if math.isclose(number, 0, abs_tol=1e-15) else number
+    if (
+        one.metric.startswith("accuracy/")
+        or one.metric.rpartition("_")[2] == "share"
+        or "_share_" in one.metric
+    ):
+        return f"{100 * near:.4g}%"
+    unit = "" if one.unit in ("1", "") else f" {_SINGULAR.get(one.unit, one.unit) if near == 1 else one.unit}"
+    return f"{numbers.number(near)}{unit}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _options(text: str) -> list[tuple[str, str]]:
+    return [
+        (name, value) for name, equals, value in (part.partition("=") for part in text.split(", ")) if equals
+    ]
+
+
+def _short(options: dict[str, str]) -> str:
+    return ", ".join(_plain(name, value) for name, value in options.items()) or "what is left"
+
+
+def _plain(name: str, value: str) -> str:
+    """A value that says itself what it is stands alone; others bring the last part of their name."""
+    if words := WORDS.get((name, value)):
+        return words
+    last = name.rpartition(".")[2]
+    return value if last in ("name", "unroll", "direction", "parse", "task") else f"{last}={value}"
