@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.peers.rows import Row
 from experiments.peers.settings import KERAS, PACKED, TORCH
-from workbench.report.figures import INK, PALETTE, SIZES, new_figure, save_figure
+from workbench.report.drawing import INK, PALETTE, SIZES, new_figure, save_figure
 
 COLOURS = dict(zip((PACKED, KERAS, *TORCH, "dynamic"), PALETTE, strict=False))
 MARKS = dict(zip(COLOURS, "osD^v", strict=True))
