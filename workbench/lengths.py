@@ -134,6 +134,40 @@ def best_boundaries(histogram: Histogram, buckets: int) -> list[int]:
     return sorted(limits)
 
 
+def histogram_text(histogram: Histogram, most: int = 200) -> str:
+    """A histogram in a line, at most so many lengths; what lies between counts to the next longer.
+
+    >>> histogram_text({3: 2, 7: 1})
+    '3:2 7:1'
+    """
+    values, counts = _thinned(*_arrays(histogram), most)
+    return " ".join(f"{value}:{count}" for value, count in zip(values, counts, strict=True))
+
+
+def read_histogram(text: str) -> dict[int, int]:
+    """What `histogram_text` wrote.
+
+    >>> read_histogram("3:2 7:1")
+    {3: 2, 7: 1}
+    """
+    pairs = (part.split(":") for part in text.split())
+    return {int(length): int(count) for length, count in pairs}
+
+
+def profile(histogram: Histogram) -> dict[str, float]:
+    """Examples, tokens and lengths at a glance.
+
+    >>> profile({3: 2, 7: 1})
+    {'examples': 3, 'tokens': 13, 'shortest': 3, 'median': 3, 'longest': 7}
+    """
+    values, counts = _arrays(histogram)
+    cumulative = np.cumsum(counts)
+    median = values[np.searchsorted(cumulative, cumulative[-1] / 2)]
+    found = {"examples": cumulative[-1], "tokens": (values * counts).sum(), "shortest": values[0]}
+    found |= {"median": median, "longest": values[-1]}
+    return {name: int(value) for name, value in found.items()}
+
+
 def _arrays(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     """Lengths in rising order, and how many examples have each."""
     items = sorted((int(length), int(count)) for length, count in histogram.items() if count)

@@ -7,6 +7,7 @@ two processes that make one at once destroy it.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import math
 import os
@@ -27,7 +28,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -38,7 +39,7 @@ from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 from workbench.record import Run
-from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, PARENT, SWEEP
+from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, NAME, PARENT, SWEEP
 from workbench.store_errors import explained, mlflow_command
 
 _SQLITE = "sqlite:///"
@@ -154,8 +155,10 @@ class Tracker:
         return run_id
 
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Log parameters; a value too long for MLflow is cut, the whole config is an artifact."""
-        entries = [Param(key, as_text(value)[:_LONGEST_PARAM]) for key, value in params.items()]
+        """Log parameters that are set; a value too long for MLflow is cut, the whole config is an artifact."""
+        entries = [
+            Param(key, as_text(value)[:_LONGEST_PARAM]) for key, value in params.items() if value is not None
+        ]
         with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, params=entries[at : at + 100])
@@ -181,6 +184,37 @@ class Tracker:
         with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, tags=entries[at : at + 100])
+
+    def inputs(self, run_id: str, name: str, digest: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
+        """Say which data set a run reads: one entry a split, its profile what is told of it.
+
+        `digest` is cut to the 36 characters that MLflow takes.
+        """
+        entries = [
+            DatasetInput(
+                Dataset(
+                    name=f"{name} {split}",
+                    digest=digest[:36],
+                    source_type="local",
+                    source=json.dumps({"name": name}),
+                    profile=json.dumps(profile),
+                ),
+                [InputTag("mlflow.data.context", split)],
+            )
+            for split, profile in splits.items()
+        ]
+        with self._reached():
+            self._client.log_inputs(run_id, entries)
+
+    def describe(self, run: Run, name: str, note: str) -> None:
+        """Name a run, and give it its description (Markdown)."""
+        self.tag(run.run_id, {NAME: name, "mlflow.note.content": note})
+
+    def experiment_tags(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment, by its id: its description, a saved view of its runs."""
+        with self._reached():
+            for key, value in tags.items():
+                self._client.set_experiment_tag(experiment, key, value)
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or all files of a folder."""
@@ -282,8 +316,7 @@ class Tracker:
         """Where a browser finds the runs of a run's experiment; empty where no server is known."""
         if not self.uri.startswith(("http://", "https://")):
             return ""
-        number = self._client.get_run(run.run_id).info.experiment_id
-        return f"{without_passwords(self.uri).rstrip('/')}/#/experiments/{number}/runs"
+        return f"{without_passwords(self.uri).rstrip('/')}/#/experiments/{run.experiment}/runs"
 
     def files(self, run_id: str, folder: str | None = None) -> list[str]:
         """The names of a run's artifacts in a folder, or of those in none."""

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from workbench.record import Run
 from workbench.record.frames import runs_of
-from workbench.report import arms, numbers, summary, tables
+from workbench.report import arms, numbers, summary, tables, terminal
 
 
 def text_of(thing, width=100):
@@ -32,7 +32,7 @@ def styled(thing):
 
 
 def test_the_terminal_table_fits_a_hundred_columns_and_says_all(verdicts):
-    text = text_of(tables.verdict_table(verdicts))
+    text = text_of(terminal.verdict_table(verdicts))
     assert max(map(len, text.splitlines())) <= 100
     together = " ".join(text.split())
     for words in (
@@ -51,14 +51,14 @@ def test_the_terminal_table_fits_a_hundred_columns_and_says_all(verdicts):
 
 
 def test_a_verdict_is_a_colour_and_a_word(verdicts):
-    text = styled(tables.verdict_table(verdicts))
+    text = styled(terminal.verdict_table(verdicts))
     for code, word in (("1;32", "reproduced"), ("1;31", "contradicted"), ("1;33", "inconclusive")):
         assert f"\x1b[{code}m{word}" in text
 
 
 def test_markup_in_a_statement_is_text(verdicts):
     odd = replace(verdicts[0], statement="Is [red]it[/red] | faster?", claim="a[bold]b")
-    text = text_of(tables.verdict_table([odd]))
+    text = text_of(terminal.verdict_table([odd]))
     assert "[red]it[/red]" in text
     assert escape("[red]") != "[red]"  # rich would have taken it for a style
     assert "a[bold]b" in text
@@ -69,7 +69,7 @@ def test_markup_in_a_statement_is_text(verdicts):
 def test_long_and_foreign_words_wrap_whole(verdicts):
     statement = "Bucketing, naïve or not, 比…更快, " + "is faster than " * 30 + "nothing"
     odd = replace(verdicts[0], claim="x" * 90, statement=statement, reasons=("a reason of its own",))
-    text = text_of(tables.verdict_table([odd]))
+    text = text_of(terminal.verdict_table([odd]))
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("x") >= 90
     assert "比" in text
@@ -77,7 +77,7 @@ def test_long_and_foreign_words_wrap_whole(verdicts):
 
 
 def test_no_verdicts_is_said():
-    assert "unchecked" in text_of(tables.verdict_table([]))
+    assert "unchecked" in text_of(terminal.verdict_table([]))
     assert tables.verdict_markdown([]) == "No claim was judged."
     assert tables.verdict_csv([]).startswith("claim,label,")
     assert tables.breakdown_markdown([]) == ""
@@ -100,7 +100,7 @@ def test_no_verdicts_is_said():
 def test_effects_in_words(verdicts, effect, interval, words):
     odd = replace(verdicts[0], effect=effect, interval=interval)
     assert numbers.effect_words(odd) == words
-    assert "pairs" in text_of(tables.verdict_table([odd]))
+    assert "pairs" in text_of(terminal.verdict_table([odd]))
 
 
 def test_the_csv_reads_back_as_the_numbers_that_were_computed(verdicts):
@@ -144,7 +144,7 @@ def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
     arm, count, cells = summary[-1]
     assert (arm, count) == ("lstm, global", 8)  # neither the throw-away block nor the A/A runs
     assert cells[metrics.index("speed/valid_tokens_per_s")] == f"{own.mean():,.0f} ± {own.std():,.0f}"
-    text = text_of(tables.runs_table(runs_of(sweep_runs), names))
+    text = text_of(terminal.runs_table(runs_of(sweep_runs), names))
     assert max(map(len, text.splitlines())) <= 100
     assert "tokens/s" in text
 
@@ -152,7 +152,7 @@ def test_a_line_an_arm_with_mean_spread_and_unit(sweep_runs):
 def test_an_arm_with_a_long_name_breaks_between_its_values(sweep_runs):
     other = sweep_runs.assign(**{"params.data.name": "synthetic"})
     other["run_id"] = "other-" + other["run_id"]
-    text = text_of(tables.runs_table(runs_of(pd.concat([sweep_runs, other], ignore_index=True))))
+    text = text_of(terminal.runs_table(runs_of(pd.concat([sweep_runs, other], ignore_index=True))))
     assert max(map(len, text.splitlines())) <= 100
     assert "python_source," in text
 
@@ -168,7 +168,7 @@ def test_missing_metrics_and_infinite_ones_stay_out_of_means(sweep_runs):
 
 def test_no_run_finished(sweep_runs):
     failed = sweep_runs.assign(status="FAILED")
-    assert "no run finished" in text_of(tables.runs_table(runs_of(failed), []))
+    assert "no run finished" in text_of(terminal.runs_table(runs_of(failed), []))
     assert tables.summarised(runs_of(failed))[0] == [
         (f"{cell}, {padding}", 0, []) for cell in ("gru", "lstm") for padding in ("batch", "bucket", "global")
     ]

@@ -217,7 +217,9 @@ class Run:
 
     @cached_property
     def _normal(self) -> dict[str, str]:
-        return {name: text for name, value in self.params.items() if (text := normalise(value)) is not None}
+        """What is not set is not there, be it that null was recorded or nothing."""
+        known = ((name, normalise(value)) for name, value in self.params.items())
+        return {name: text for name, text in known if text not in (None, "null")}
 
     def _yes(self, tag: str) -> bool:
         return self.tags.get(tag, "").lower() == "true"

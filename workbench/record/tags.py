@@ -9,6 +9,7 @@ from typing import Literal
 KIND = "workbench.kind"
 SWEEP = "workbench.sweep"
 ARM = "workbench.arm"
+TITLE = "workbench.title"
 BLOCK = "workbench.block"
 REPEAT = "workbench.repeat"
 ORDER = "workbench.order"
@@ -37,6 +38,7 @@ LAUNCH = "workbench.launch"
 RESUMED = "workbench.resumed"
 KEPT = "workbench.kept"
 CONTROL_AGAIN = "workbench.control_again"
+LENGTHS = "data.lengths"
 NOT_ALONE = "window.not_alone"
 IS_EPOCH = "window.is_epoch"
 FILES = "workbench.files"
@@ -60,6 +62,9 @@ TAGS: dict[str, Tag] = {
     SWEEP: Tag("the id of its sweep; of a single run its own"),
     ARM: Tag(
         "its arm, by which tables of runs are grouped; in front, in brackets, why it is none that counts"
+    ),
+    TITLE: Tag(
+        "its arm in few words: what tells it from the sweep's others, and in brackets what its arm says"
     ),
     BLOCK: Tag("the block of its sweep; 0 is thrown away", "whole number"),
     REPEAT: Tag("0, or 1 for the control run again (A/A)", "whole number"),
@@ -107,6 +112,7 @@ TAGS: dict[str, Tag] = {
     "digest.": Tag("a hash of losses, final weights or order of examples, equal to the bit in equal runs"),
     "memory.method": Tag("how its peak of memory was read"),
     "rnn.kernels": Tag("the ops that its RNN was computed by"),
+    LENGTHS: Tag("the lengths of its training split, each with its number of examples: 3:120 4:98 ..."),
     "data.": Tag("of the data: what of its source it left out, how it was held"),
 }
 

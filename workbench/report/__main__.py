@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
     parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
+    parser.add_argument("--full", action="store_true", help="all that each verdict says, not a line a claim")
     parser.add_argument("--guide", action="store_true", help="the page over all experiments")
     parser.add_argument(
         "--commit-results",
@@ -89,7 +90,7 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     claims = claims_room.load(given.claims) if given.claims else recorded.declared(tracker, given.name, own)
     folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
     found = assemble.report(tracker, given.name, sweep, claims, folder)
-    found.show(console)
+    found.show(console, full=given.full)
     said = _by_which(given, found, own.tags.get(CLAIMS_SHA, ""))
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:

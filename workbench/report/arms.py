@@ -119,6 +119,20 @@ def values(runs: Iterable[Run], metric: str) -> list[float]:
     return [found for run in runs if (found := value(run, metric)) is not None]
 
 
+def short_names(arms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What arms may be called where their sweep is known: what tells them apart, less what most of them have.
+
+    >>> short_names({"cell=lstm padding=batch": {"cell.name": "lstm", "seed": "1"}, "x": {"cell.name": "gru"}})
+    {'cell=lstm padding=batch': 'lstm', 'x': 'gru'}
+    """
+    runs = {arm: Run("", "", dict(params)) for arm, params in arms.items()}
+    names = telling(list(runs.values()), varying_parameters(list(runs.values())))
+    ways = usual(runs.values(), names)
+    short = {arm: label(run, names, ways) for arm, run in runs.items()}
+    counts = Counter(short.values())
+    return {arm: name if len(short) > 1 and counts[name] == 1 else arm for arm, name in short.items()}
+
+
 def heading(name: str) -> str:
     """What a parameter is called over a table: its group where it chooses a variant, else its own name.
 

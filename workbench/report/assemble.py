@@ -19,7 +19,17 @@ from workbench.record import tags as names
 from workbench.record.frames import frame_of, read_csv
 from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.run import NOT_RUN
-from workbench.report import curves, foretold, history, page, recorded, sensitivity, tables
+from workbench.report import (
+    curves,
+    foretold,
+    history,
+    in_mlflow,
+    page,
+    recorded,
+    sensitivity,
+    tables,
+    terminal,
+)
 from workbench.report.recorded import ReportError
 from workbench.tracking import Tracker, as_text
 
@@ -52,14 +62,18 @@ class Report:
     history: str = ""
     """One line on the A/A arms of all sweeps tracked there; not on the page, which is this sweep's alone."""
 
-    def show(self, console: Console, *, quiet: bool = False) -> None:
-        """Print the verdict table, and what failed."""
+    def show(self, console: Console, *, quiet: bool = False, full: bool = False) -> None:
+        """Print the arms and a line a claim, in `full` all that its verdict says, and where the page lies."""
         if not quiet:
-            console.print(tables.runs_table(self.runs))
+            console.print(terminal.runs_table(self.runs, width=console.width))
             for arm, reason in self.facts["skipped"]:
                 console.print(f"skipped: {arm}: {reason}", highlight=False, markup=False, soft_wrap=True)
         if self.verdicts:
-            console.print(tables.verdict_table(self.verdicts))
+            lines = terminal.verdict_lines(self.verdicts, console.width)
+            console.print(terminal.verdict_table(self.verdicts) if full else lines)
+            if not full:
+                console.print(tables.instrument_line(self.verdicts), highlight=False, soft_wrap=True)
+            console.print(tables.headline(self.verdicts), style="bold", highlight=False)
         if self.history and (not quiet or "ALARM" in self.history):
             console.print(self.history, highlight=False, markup=False, soft_wrap=True)
         console.print(f"report: {self.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
@@ -135,6 +149,7 @@ def report(
     tracker.artifact(own.run_id, folder, beside)
     if not beside:
         history.remember(tracker, own.run_id, verdicts)
+        in_mlflow.show(tracker, own, verdicts, children, facts)
     told = history.remembered(tracker) if has_timed_control(verdicts) else []
     return Report(
         folder, verdicts, shown, facts, beside is not None, history.history_line(told, "tracked here")

@@ -13,7 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from workbench.lengths import read_histogram
 from workbench.record import METRICS, Run
+from workbench.record.tags import LENGTHS
 from workbench.report import arms, said
 from workbench.report.curves import Curve
 from workbench.report.drawing import GRID, INK, MOST_ROWS, PALETTE, grid, new_figure, shortened
@@ -22,7 +24,6 @@ from workbench.report.growth import METRICS_THAT_GROW, STEPS
 SHARE, SPEED = "data/padding_share", "speed/valid_tokens_per_s"
 STATE_ERROR = "correctness/max_abs_error_state_without_lengths"
 MEMORY = "memory/rss_growth_mb"
-LENGTHS = "data.lengths"
 
 
 def growth(runs: Sequence[Run]) -> Figure | None:
@@ -240,13 +241,12 @@ def _band(axis: Any, curves: Sequence[Curve], colour: str, style: str, label: st
 
 
 def _histogram(axis: Any, text: str, name: str) -> None:
-    pairs = [tuple(map(int, part.split(":"))) for part in text.split()]
-    total = sum(count for _, count in pairs)
-    longest = max(length for length, _ in pairs)
+    histogram = read_histogram(text)
+    total = sum(histogram.values())
     axis.hist(
-        [length for length, _ in pairs],
-        bins=min(30, longest + 1),
-        weights=[100 * count / total for _, count in pairs],
+        list(histogram),
+        bins=min(30, max(histogram) + 1),
+        weights=[100 * count / total for count in histogram.values()],
         color=PALETTE[0],
         alpha=0.75,
     )

@@ -18,6 +18,7 @@ from workbench.places import CONF, claims_file, experiments_folder
 from workbench.report import numbers, tables
 from workbench.report.family import standing
 from workbench.report.history import history_line, outside
+from workbench.report.terminal import STYLES
 
 NOT_RUN = "not run yet"
 _ID = re.compile(r"([A-Z]\d+)_")
@@ -179,7 +180,7 @@ def table(found: Sequence[Finding]) -> Table:
             shown.add_row(
                 "" if number else one.id,
                 finding.claim.name.removeprefix(f"{one.id}_").replace("_", " "),
-                Text(label, tables.STYLES.get(verdict.verdict, "") if verdict else ""),
+                Text(label, STYLES.get(verdict.verdict, "") if verdict else ""),
                 numbers.effect_words(verdict) if verdict else "",
             )
     return shown

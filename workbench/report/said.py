@@ -124,6 +124,14 @@ def claimed(one: Verdict) -> str:
     }[one.direction]
 
 
+def bound(one: Verdict) -> str:
+    """What was claimed, in signs: ">= 1.1x", "within 1.05x", "10 times or more" as ">= 10 times"."""
+    words = claimed(one).removesuffix(" either way")
+    for text, sign in (("at least", ">="), ("at most", "<="), ("above", ">"), ("below", "<")):
+        words = words.replace(text, sign)
+    return words
+
+
 def sentence(one: Verdict) -> str:
     """What was found, with the value and what would have been worth the name.
 

@@ -72,6 +72,19 @@ def summary_lines(
     return lines
 
 
+def in_brief(metrics: Mapping[str, float]) -> list[str]:
+    """What a finished job found, in few words: its speed, and its validation loss, per token or per example.
+
+    >>> in_brief({"speed/valid_tokens_per_s": 91308.2, "loss/validation_per_token": 1.5559})
+    ['91,308 tokens/s', 'loss 1.556']
+    """
+    losses = (("loss/validation_per_token", "loss"), ("loss/validation_per_example", "loss an example"))
+    speed = metrics.get("speed/valid_tokens_per_s")
+    found = [] if speed is None else [f"{numbers.number(speed)} tokens/s"]
+    words = [f"{label} {numbers.number(metrics[name])}" for name, label in losses if name in metrics]
+    return [*found, *words[:1]]
+
+
 def summary_of_run(
     params: Mapping[str, Any], metrics: Mapping[str, float], run_id: str, where: str
 ) -> RenderableType:

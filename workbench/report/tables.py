@@ -9,47 +9,38 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
-from rich.text import Text
 
 from workbench.claims import Verdict
 from workbench.record import METRICS, Run
 from workbench.report import arms, said
 from workbench.report.numbers import (
     NOTHING,
-    broken,
     decimals,
     effect_words,
-    finding_word,
     pairs_words,
     rounded,
     sized,
 )
+from workbench.wording import counted
 
-STYLES = {
-    "reproduced": "bold green",
-    "contradicted": "bold red",
-    "inconclusive": "bold yellow",
-    "instrument ok": "bold green",
-    "watch": "bold yellow",
-    "instrument failed": "bold red",
-}
 # What a line of the table of runs shows, where it was measured.
 MAIN_METRICS = {
     "speed/valid_tokens_per_s": "speed",
     "data/padding_share": "padding",
     "loss/validation_per_token": "validation loss",
+    "loss/validation_per_example": "validation loss",
     "accuracy/validation_per_token": "accuracy",
+    "accuracy/validation_per_example": "accuracy",
     "accuracy/test_per_token": "test accuracy",
+    "accuracy/test_per_example": "test accuracy",
     "memory/rss_growth_mb": "memory growth",
     "speed/graph_build_s": "graph build",
 }
+"""Of what is measured per token and per example the first that there is."""
 _SHARES = (
     "data/padding_share",
-    "accuracy/validation_per_token",
-    "accuracy/test_per_token",
-)  # shown in percent
-_CLAIM_WIDTH = 26
+    *(name for name in MAIN_METRICS if name.startswith("accuracy/")),
+)  # in percent
 _CSV = [
     one.name for one in fields(Verdict) if one.name not in ("interval", "decision_interval", "by_condition")
 ]
@@ -58,26 +49,6 @@ _CSV += ["interval_low", "interval_high", "decision_low", "decision_high"]
 
 
 # -- verdicts
-
-
-def verdict_table(verdicts: Sequence[Verdict], title: str = "Verdicts") -> Table:
-    """The verdicts for a terminal of 100 columns: claim, verdict, effect with its interval, pairs, finding."""
-    table = Table(title=title, caption=instrument_line(verdicts), expand=False, show_lines=True)
-    table.title_justify = table.caption_justify = "left"
-    table.add_column("claim", width=_CLAIM_WIDTH, overflow="fold")
-    table.add_column("verdict", width=12)
-    table.add_column(f"effect\n[{_level(verdicts)} interval]", width=20, overflow="fold")
-    table.add_column("pairs", width=7)
-    table.add_column("finding", width=19, overflow="fold")
-    for one in claimed(verdicts):
-        table.add_row(
-            Text.assemble((broken(one.claim, _CLAIM_WIDTH), "bold"), _below(one.statement)),
-            Text(one.label, STYLES.get(one.verdict, "")),
-            Text.assemble(_short(effect_words(one), 20), _below(broken(one.metric, 20))),
-            pairs_words(one),
-            Text.assemble(finding_word(one), *(_below(reason) for reason in one.reasons)),
-        )
-    return table
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
@@ -95,7 +66,7 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     ]
     if not rows:
         return "No claim was judged."
-    head = ["claim", "verdict", f"measured [{_level(verdicts)} interval]", "claimed", "pairs", "finding"]
+    head = ["claim", "verdict", f"measured [{level(verdicts)} interval]", "claimed", "pairs", "finding"]
     return markdown(head, rows)
 
 
@@ -133,7 +104,21 @@ def breakdown_markdown(verdicts: Sequence[Verdict]) -> str:
             rows.append((f"`{one.claim}`", condition, size, str(part["pairs"]), judged))
     if not rows:
         return ""
-    return markdown(["claim", "condition", f"effect [{_level(verdicts)} interval]", "pairs", ""], rows)
+    return markdown(["claim", "condition", f"effect [{level(verdicts)} interval]", "pairs", ""], rows)
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """How many claims came out how: "9 claims: 6 reproduced, 2 contradicted, 1 inconclusive"."""
+    rows = claimed(verdicts)
+    if not rows:
+        return "no claim was judged"
+    counts = (
+        (word, sum(one.verdict == word for one in rows))
+        for word in ("reproduced", "contradicted", "inconclusive")
+    )
+    return (
+        f"{counted(len(rows), 'claim')}: {', '.join(f'{number} {word}' for word, number in counts if number)}"
+    )
 
 
 def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -142,23 +127,6 @@ def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 # -- runs
-
-
-def runs_table(runs: Sequence[Run], varying: Sequence[str] | None = None) -> Table:
-    """A line an arm: mean and standard deviation of the main metrics over its blocks, units in the head."""
-    summary, names, metrics = summarised(runs, varying)
-    table = Table(title="Runs: mean ± standard deviation over blocks", title_justify="left", min_width=46)
-    longest = max((len(part) + 1 for arm, _, _ in summary for part in arm.split(", ")), default=3)
-    heading = " / ".join(map(arms.heading, names)) or "arm"
-    table.add_column(heading, overflow="fold", min_width=min(longest, 20))
-    table.add_column("n", justify="right")
-    for metric in metrics:
-        table.add_column(head(metric, "\n"), justify="right", overflow="fold")
-    for arm, count, cells in summary:
-        table.add_row(Text(arm), str(count), *(one.replace(" ± ", "\n± ") for one in cells))
-    if not any(count for _, count, _ in summary):
-        table.caption = "no run finished"
-    return table
 
 
 def runs_markdown(runs: Sequence[Run], varying: Sequence[str] | None = None) -> str:
@@ -179,12 +147,22 @@ def summarised(
     """For each arm: its name, its number of runs that finished, a cell for each main metric that any run has."""
     runs = arms.of_jobs(runs)
     names = arms.telling(runs, arms.varying_parameters(runs) if varying is None else varying)
-    metrics = [one for one in MAIN_METRICS if arms.values((run for run in runs if run.has_numbers), one)]
+    metrics = main_metrics(run for run in runs if run.has_numbers)
     table = []
     for arm, of_arm in arms.by_arm(runs, names).items():
         group = [run for run in of_arm if run.has_numbers]
         table.append((arm, len(group), [_mean(arms.values(group, one), len(group), one) for one in metrics]))
     return table, names, metrics
+
+
+def main_metrics(runs: Iterable[Run]) -> list[str]:
+    """The main metrics that any of the runs has; what is told per token is not told per example too."""
+    runs = list(runs)
+    titles: dict[str, str] = {}
+    for name, title in MAIN_METRICS.items():
+        if arms.values(runs, name):
+            titles.setdefault(title, name)
+    return list(titles.values())
 
 
 def skipped_markdown(skipped: Sequence[tuple[Any, str]]) -> str:
@@ -211,15 +189,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _short(effect: str, width: int) -> str:
-    return effect if len(effect) <= width else effect.replace(" [", "\n[")
-
-
-def _below(text: str) -> tuple[str, str]:
-    return (f"\n{text}" if text else "", "dim")
-
-
-def _level(verdicts: Iterable[Verdict]) -> str:
+def level(verdicts: Iterable[Verdict]) -> str:
     """The confidence of the rows' own intervals."""
     return f"{100 * next((one.confidence for one in verdicts), 0.95):.3g}%"
 

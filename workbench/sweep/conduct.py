@@ -16,8 +16,9 @@ from typing import Literal
 import yaml
 
 from workbench.config import ConfigError, Problem
-from workbench.data.manifest import load_manifest
+from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
+from workbench.lengths import histogram_text, profile
 from workbench.options.data import HOW_READ
 from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child
 from workbench.process.spawner import ForkServer, Fresh, Spawner
@@ -79,6 +80,8 @@ class Conductor:
     kind: str = "run"
     prepared: dict[str, Prepared] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """What arms are called in MLflow and on the terminal, where that is not their own name."""
     experiment: str = field(init=False)
     _server: ForkServer | None = None
     _server_of: tuple[int, Mapping[str, str]] | None = None
@@ -182,7 +185,7 @@ class Conductor:
         environment = {**({} if self.forks else random_environment()), **variables(job)}
         run_id = self.tracker.start(
             self.experiment,
-            _run_name(job),
+            run_name(job, self.titles),
             params={**job.params, "data.fingerprint": fingerprint},
             tags={
                 **self.origin.tags(job.tree),
@@ -190,6 +193,7 @@ class Conductor:
                 **owner(),
                 names.KIND: self.kind,
                 names.ARM: arm_tag(job.arm, self._beside(job)),
+                names.TITLE: arm_tag(self.titles.get(job.arm, job.arm), self._beside(job)),
                 names.BLOCK: str(job.block),
                 names.REPEAT: str(job.repeat),
                 names.ORDER: str(job.number),
@@ -214,6 +218,7 @@ class Conductor:
         prepared = self.prepared[data_key(job.tree)]
         if (manifest := Path(prepared.folder) / "manifest.json").is_file():
             shutil.copy(manifest, folder / "data_manifest.json")
+            self._say_inputs(run_id, load_manifest(prepared.folder))
         made_by = self.origin.write(job.tree, folder)
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
             try:
@@ -240,6 +245,12 @@ class Conductor:
             self.origin.meet(job.tree, outcome.result.get("tags", {}))
             return journal.close_with(outcome)
 
+    def _say_inputs(self, run_id: str, manifest: Manifest) -> None:
+        """Which data a run reads, as MLflow shows it, and the lengths that it trains on, as reports draw them."""
+        splits = {name: profile(split.histogram) for name, split in manifest.splits.items() if split.examples}
+        self.tracker.inputs(run_id, manifest.name, manifest.fingerprint, splits)
+        self.tracker.tag(run_id, {names.LENGTHS: histogram_text(manifest.splits["train"].histogram)})
+
     def set_aside(self, block: list[Ended]) -> bool:
         """Tag the runs of a block as not to be judged where one of them was disturbed; whether it was.
 
@@ -257,8 +268,17 @@ class Conductor:
 
     def tag_aside(self, run_id: str, why: str = ANOTHER) -> None:
         """Say of a run that it is not to be judged, since its block is run again."""
-        arm = arm_tag(self.tracker.get(run_id).arm, ASIDE)
-        self.tracker.tag(run_id, {names.REQUEUED: "true", names.DISTURBED: why, names.ARM: arm})
+        run = self.tracker.get(run_id)
+        title = names.arm_of(run.tags.get(names.TITLE, run.arm))
+        self.tracker.tag(
+            run_id,
+            {
+                names.REQUEUED: "true",
+                names.DISTURBED: why,
+                names.ARM: arm_tag(run.arm, ASIDE),
+                names.TITLE: arm_tag(title, ASIDE),
+            },
+        )
 
     def _beside(self, job: Job) -> str:
         """What a run of a job is, where it is none that its arm is judged by; empty where it is one."""
@@ -369,6 +389,8 @@ def data_key(tree: Tree) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _run_name(job: Job) -> str:
-    again = " again" if job.repeat else ""
-    return f"{job.block:02d} {job.arm}{again}"[:250]
+def run_name(job: Job, titles: Mapping[str, str]) -> str:
+    """A run's name, which begins with what it is a run of: "bucket · block 5"."""
+    block = "throw-away" if job.block == 0 else f"block {job.block}"
+    again = " · again" if job.repeat else ""
+    return f"{titles.get(job.arm, job.arm)[:220]} · {block}{again}"

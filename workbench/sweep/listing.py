@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from workbench.claims import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS
@@ -15,12 +17,19 @@ from workbench.config import Config
 from workbench.record import Run
 from workbench.record.plan import Job, Plan
 from workbench.record.tags import OWNER
+from workbench.report.arms import short_names
 from workbench.sweep.ledger import Ledger, bearing
-from workbench.tracking import Tracker, TrackingError
+from workbench.tracking import Tracker, TrackingError, as_text
 from workbench.wording import counted
 
 ASSUMED_S = 6.0
 """Seconds a job where none was ever seen: the padding ablation's at scale=quick, on 2 cores."""
+
+
+def titles(jobs: Sequence[Job]) -> dict[str, str]:
+    """What the arms of a sweep are called: what tells them apart, in few words."""
+    params = {job.arm: {name: as_text(value) for name, value in job.params.items()} for job in jobs}
+    return short_names(params)
 
 
 def headline(planned: Plan, declared: Sequence[Claim] | None) -> str:
@@ -50,17 +59,45 @@ def list_jobs(
 ) -> None:
     """Print the jobs in their order; of a sweep that would be resumed, also which have finished."""
     left = [job for job in planned.jobs if not (known and known.finished(job))]
-    lines = [headline(planned, declared)]
-    for job in planned.jobs:
-        where = f"block {job.block}" if job.block else "throw-away"
-        again = " (control again)" if job.repeat else ""
-        run = known.finished(job) if known else None
-        done = "" if run is None else "  diverged" if run.diverged else "  finished"
-        lines.append(f"{job.number:4d}  {where:10s}  seed={job.tree['seed']}  {job.arm}{again}{done}")
-    lines += [_pairs(claim, planned.blocks) for claim in declared or ()]
-    lines += [*said, estimate(left, *_last_runs(config))]
-    for line in lines:
+    console.print(headline(planned, declared), highlight=False, markup=False, soft_wrap=True)
+    _print_grid(console, planned, known)
+    lines = [_pairs(claim, planned.blocks) for claim in declared or ()]
+    for line in (*lines, *said, estimate(left, *_last_runs(config))):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_grid(console: Console, planned: Plan, known: Ledger | None) -> None:
+    """A row an arm, a column a block; in each the number that says when the job runs, and how it ended before.
+
+    As many columns as the terminal has room for; what is left out is said.
+    """
+    blocks = list(dict.fromkeys(job.block for job in planned.jobs))
+    seeds = {job.block: job.tree["seed"] for job in planned.jobs}
+    cells = {(job.arm, job.repeat, job.block): _cell(job, known) for job in planned.jobs}
+    rows = list(dict.fromkeys((job.arm, job.repeat) for job in sorted(planned.jobs, key=lambda j: j.repeat)))
+    longest = max(len(arm) + (16 if repeat else 0) for arm, repeat in rows)
+    heads = {block: f"{block if block else 'thrown'}\n{seeds[block]}" for block in blocks}
+    width = max(len(part) for text in (*cells.values(), *heads.values()) for part in text.split("\n"))
+    room = max(1, (console.width - min(longest, 40) - 2) // (width + 2))
+    shown = blocks[:room]
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("block\nseed", overflow="fold", min_width=min(longest, 20))
+    for block in shown:
+        table.add_column(heads[block], min_width=width, justify="right")
+    for arm, repeat in rows:
+        of_arm = [cells.get((arm, repeat, block), "") for block in shown]
+        table.add_row(Text(f"{arm} (control again)" if repeat else arm), *map(Text, of_arm))
+    console.print(table)
+    if len(shown) < len(blocks):
+        words = (
+            f"... and {counted(len(blocks) - len(shown), 'block')} more, for which the terminal has no room"
+        )
+        console.print(words, highlight=False, markup=False)
+
+
+def _cell(job: Job, known: Ledger | None) -> str:
+    run = known.finished(job) if known else None
+    return f"{job.number}{'' if run is None else ' diverged' if run.diverged else ' finished'}"
 
 
 def estimate(jobs: Sequence[Job], runs: Sequence[Run], source: str) -> str:
@@ -95,7 +132,7 @@ def estimate(jobs: Sequence[Job], runs: Sequence[Run], source: str) -> str:
 
 
 def _as_params(job: Job) -> dict[str, str]:
-    return {name: "null" if value is None else value for name, value in bearing(job.tree).items()}
+    return {name: value for name, value in bearing(job.tree).items() if value is not None}
 
 
 def _last_runs(config: Config) -> tuple[list[Run], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +21,7 @@ from rich.progress import (
 
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
+from workbench.report.summary import in_brief
 
 
 class Watcher:
@@ -42,6 +43,8 @@ class Watcher:
         self._task = self._bar.add_task("preparing", total=jobs, failed="")
         self._ends: dict[int, str] = {}  # job number -> how it ended last: a disturbed block is run again
         self._started = time.monotonic()
+        self.titles: Mapping[str, str] = {}
+        """What arms are called here, where that is not their own name."""
 
     @classmethod
     def mute(cls) -> Self:
@@ -73,16 +76,16 @@ class Watcher:
 
     def began(self, job: Job) -> None:
         """A job starts."""
-        self._bar.update(self._task, description=_title(job))
+        self._bar.update(self._task, description=self._title(job))
 
     def heard(self, job: Job, message: Message) -> None:
         """A job says something."""
         self._awake()
         if message["kind"] == "note":
-            self._bar.update(self._task, description=f"{_title(job)}: {message['text']}")
+            self._bar.update(self._task, description=f"{self._title(job)}: {message['text']}")
         elif message["kind"] == "log" and math.isfinite(message["values"].get("loss/step", math.nan)):
             text = f"step {message['step']}, loss {message['values']['loss/step']:.3f}"
-            self._bar.update(self._task, description=f"{_title(job)}: {text}")
+            self._bar.update(self._task, description=f"{self._title(job)}: {text}")
             if self._jobs == 1 and not self._console.is_terminal:
                 self.say(text)
 
@@ -98,21 +101,22 @@ class Watcher:
         self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
         if outcome.status != "finished" and self._jobs > 1:
             self._console.print(
-                f"[{done}/{self._jobs}] {outcome.status}: {_title(job)}: {outcome.error}",
+                f"[{done}/{self._jobs}] {outcome.status}: {self._title(job)}: {outcome.error}",
                 highlight=False,
                 markup=False,
                 style="red",
                 soft_wrap=True,
             )
-        elif not self._console.is_terminal and self._jobs > 1:
-            self.say(f"[{done}/{self._jobs}] {_title(job)} ({outcome.seconds:.1f} s)")
+        elif self._jobs > 1:
+            found = in_brief(outcome.result.get("metrics", {}))
+            words = "".join(f", {text}" for text in found)
+            self.say(f"[{done}/{self._jobs}] {self._title(job)}: {outcome.seconds:.1f} s{words}")
+
+    def _title(self, job: Job) -> str:
+        where = "throw-away block" if job.block == 0 else f"block {job.block}"
+        again = ", control again" if job.repeat else ""
+        return f"{self.titles.get(job.arm, job.arm)} ({where}{again})"
 
     def _awake(self) -> None:
         if not self._bar.live.is_started:
             self._bar.start()
-
-
-def _title(job: Job) -> str:
-    where = "throw-away block" if job.block == 0 else f"block {job.block}"
-    again = ", control again" if job.repeat else ""
-    return f"{job.arm} ({where}{again})"

@@ -26,7 +26,7 @@ from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.devices import require_devices
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger
-from workbench.sweep.listing import headline, list_jobs
+from workbench.sweep.listing import headline, list_jobs, titles
 from workbench.sweep.origin import Origin
 from workbench.sweep.outline import Outline
 from workbench.sweep.overrides import first
@@ -130,6 +130,7 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
         watcher.say(headline(planned, asked.declared))
         conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
         conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
+        conductor.titles = watcher.titles = titles(planned.jobs)
         close_dead_runs(conductor)
         with closing(conductor):
             if not launch or launch.is_here:

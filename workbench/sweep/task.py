@@ -74,6 +74,7 @@ class Task:
     token: str
     tags: dict[str, str]
     prepared: dict[str, Prepared]
+    titles: dict[str, str]
     environment: dict[str, str | None]
 
     @classmethod
@@ -94,6 +95,7 @@ class Task:
             token,
             {**conductor.tags, LAUNCH: token, LAUNCHER: launcher},
             dict(conductor.prepared),
+            dict(conductor.titles),
             {name: os.environ.get(name) for name in (*_SET_BY_LAUNCHERS, *settings(os.environ))},
         )
 
@@ -201,6 +203,7 @@ def _worker(task: Task) -> _Worker:
             task.tags,
             parent=task.parent,
             origin=task.origin,
+            titles=task.titles,
             token=task.token,
         )
         worker.prepared.update(task.prepared)

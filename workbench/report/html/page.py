@@ -18,7 +18,6 @@ from workbench.report import arms, figures, numbers, said, tables
 from workbench.report.curves import Curve
 from workbench.report.html.bars import interval_bar
 from workbench.report.html.pictures import inline_svg
-from workbench.wording import counted
 
 _HERE = Path(__file__).parent
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -92,7 +91,7 @@ def page_html(
     return environment.get_template("page.html").render(
         name=str(facts.get("name") or "Sweep"),
         question=str(facts.get("question") or ""),
-        headline=headline(verdicts),
+        headline=tables.headline(verdicts),
         rows=rows,
         instrument=tables.instrument_line(verdicts) if verdicts else "",
         banners=[*_instrument_banner(verdicts), *warnings],
@@ -102,17 +101,6 @@ def page_html(
         links=_links(runs, str(facts.get("runs_at") or "")),
         style=(_HERE / "page.css").read_text(),
         script=(_HERE / "page.js").read_text(),
-    )
-
-
-def headline(verdicts: Sequence[Verdict]) -> str:
-    """How many claims came out how: "9 claims: 6 reproduced, 2 contradicted, 1 inconclusive"."""
-    rows = tables.claimed(verdicts)
-    if not rows:
-        return "no claim was judged"
-    counts = ((word, sum(one.verdict == word for one in rows)) for word in list(_CLASSES)[:3])
-    return (
-        f"{counted(len(rows), 'claim')}: {', '.join(f'{number} {word}' for word, number in counts if number)}"
     )
 
 

@@ -1,0 +1,110 @@
+"""What people see of a sweep in MLflow: its name and description, its claims as metrics, a view of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.claims import Verdict
+from workbench.record import LARGEST, METRICS, Run
+from workbench.record.tags import BLOCK, KIND, SWEEP, TITLE
+from workbench.report import arms, said, tables
+from workbench.tracking import Tracker
+from workbench.wording import counted
+
+VIEW = "workbench"
+"""The key of the saved view, as an address gives it."""
+
+
+def show(
+    tracker: Tracker, own: Run, verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]
+) -> None:
+    """Name and describe a sweep's own run and its experiment, log each claim's effect, save a view of its runs."""
+    found = tables.headline(verdicts) if verdicts else counted(len(arms.counted(runs)), "run")
+    tracker.describe(own, f"{found} · {own.sweep}", description(verdicts, runs, facts))
+    if effects := claim_metrics(verdicts):
+        tracker.log(own.run_id, [(0, effects)])
+    note = [str(facts.get("question") or ""), f"Last sweep ({own.sweep}): {found}.", _metrics_of(runs)]
+    tags = {
+        "mlflow.note.content": "\n\n".join(text for text in note if text),
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view(own.sweep, runs)),
+    }
+    tracker.experiment_tags(own.experiment, tags)
+
+
+def description(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
+    """A sweep in Markdown, as MLflow shows it: the question, the verdicts, the arms."""
+    rows = [
+        (one.statement or one.claim, f"**{one.label}**", said.value(one), said.claimed(one))
+        for one in tables.claimed(verdicts)
+    ]
+    claims = tables.markdown(["claim", "verdict", "measured", "claimed"], rows) if rows else ""
+    parts = [str(facts.get("question") or ""), claims, tables.instrument_line(verdicts) if rows else ""]
+    return "\n\n".join(text for text in (*parts, tables.runs_markdown(runs)) if text)
+
+
+def claim_metrics(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Each claim's effect and the ends of its interval, as metrics of the sweep's own run."""
+    found = {}
+    for one in verdicts:
+        low, high = one.interval or (None, None)
+        for part, value in (("effect", one.effect), ("low", low), ("high", high)):
+            if value is not None and abs(value) < LARGEST:
+                found[f"claim/{one.claim}/{part}"] = value
+    return found
+
+
+def view(sweep: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """MLflow's table of runs as a researcher wants it: what was found, what varies, by arm, no throw-away runs.
+
+    As MLflow 3.17 saves a view of its own. What was set aside stands apart: its title says so.
+    """
+    counted_runs = arms.counted(runs)
+    metrics = tables.main_metrics(counted_runs)
+    varying = arms.telling(counted_runs, arms.varying_parameters(counted_runs))
+    return {
+        "searchFilter": f"tags.`{KIND}` = 'run' and tags.`{BLOCK}` != '0' and tags.`{SWEEP}` = '{sweep}'",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": [
+            "attributes.`Duration`",
+            *(f"metrics.`{name}`" for name in metrics),
+            *(f"params.`{name}`" for name in varying),
+        ],
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": TITLE}],
+        },
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+    }
+
+
+def address(server: str, experiment: str) -> str:
+    """Where a browser finds the view of an experiment, by its id, on a server."""
+    query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?{query}"
+
+
+def _metrics_of(runs: Sequence[Run]) -> str:
+    """What the columns of the view are: meaning, unit, which way is better."""
+    counted_runs = arms.counted(runs)
+    rows = [
+        (f"`{name}`", METRICS[name].meaning, METRICS[name].unit.replace("1", "–", 1), said.better(name))
+        for name in tables.main_metrics(counted_runs)
+    ]
+    return tables.markdown(["metric", "what it is", "unit", ""], rows) if rows else ""
