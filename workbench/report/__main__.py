@@ -23,7 +23,7 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, guide, numbers, recorded, tables
+from workbench.report import assemble, decisions, guide, numbers, recorded, tables
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -126,11 +126,18 @@ def _by_which(given: argparse.Namespace, found: assemble.Report, known: str) -> 
 def _guide(commit: bool) -> int:
     names = guide.of_the_guide()
     again = guide.instruments({name: experiments_folder() / name / "results" for name in names})
-    page = guide.write_page(guide.committed(names), {name: f"{name}/README.md" for name in names}, again)
+    links = {name: f"{name}/README.md" for name in names}
+    found, decided = guide.committed(names), decisions.declared()
+    page = guide.write_page(found, links, again, decided)
     if commit:
         target = experiments_folder() / "README.md"
         target.write_text(page)
-        print(f"written: {target}")
+        (experiments_folder() / "report.html").write_text(guide.write_html(found, links, decided))
+        stands = guide.stands_over_all(found)
+        for name in {one.experiment for one in found if one.verdict}:
+            own = {claim: still for (of, claim), still in stands.items() if of == name}
+            assemble.redraw(results_folder(name), claims_room.load(claims_file(name) or name), own)
+        print(f"written: {target}, report.html beside it, and the pages of all results")
     else:
         print(page)
     return 0

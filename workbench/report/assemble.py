@@ -156,8 +156,10 @@ def report(
     )
 
 
-def redraw(folder: Path, claims: Sequence[Claim] | None) -> list[Path]:
+def redraw(folder: Path, claims: Sequence[Claim] | None, stands: dict[str, bool] | None = None) -> list[Path]:
     """The pages and figures of a report's folder again, from the runs, facts and curves that lie in it.
+
+    `stands` says of its claims whether they stand if those of all files are one table; it is kept with the facts.
 
     Raises:
         ReportError: something of it is missing, or its runs give other verdicts than lie there.
@@ -172,6 +174,9 @@ def redraw(folder: Path, claims: Sequence[Claim] | None) -> list[Path]:
             f"{folder} was judged by other claims (SHA-256 {facts['claims_sha'][:12] or 'none'}); give their file "
             "by --claims"
         )
+    if stands is not None:
+        facts["stands"] = stands
+        (folder / FACTS).write_text(published_facts(facts))
     runs = read_csv(folder / "runs.csv")
     judged = claims_room.judged_table(claims, runs) if claims else Judged([], {})
     if page.verdicts_json(judged.verdicts) != (folder / "verdicts.json").read_text():

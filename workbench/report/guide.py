@@ -15,15 +15,17 @@ from rich.text import Text
 from workbench import claims as claims_room
 from workbench.claims import Claim, ClaimError, Verdict
 from workbench.places import CONF, claims_file, experiments_folder
-from workbench.report import numbers, tables
+from workbench.report import decisions, numbers, said, tables
+from workbench.report.decisions import Decision
 from workbench.report.family import standing
 from workbench.report.history import history_line, outside
+from workbench.report.html import page_html
 from workbench.report.terminal import STYLES
 
 NOT_RUN = "not run yet"
 _ID = re.compile(r"([A-Z]\d+)_")
 _HEAD = (
-    *("claim", "verdict", "over all files", "effect [95% interval]", "pairs"),
+    *("claim", "verdict", "over all files", "measured [95% interval]", "claimed", "pairs"),
     *("under which condition", "experiment"),
 )
 
@@ -113,25 +115,25 @@ def instruments(folders: Mapping[str, Path]) -> dict[str, Verdict]:
 
 
 def write_page(
-    found: Sequence[Finding], links: Mapping[str, str], again: Mapping[str, Verdict] | None = None
+    found: Sequence[Finding],
+    links: Mapping[str, str],
+    again: Mapping[str, Verdict] | None = None,
+    decided: Sequence[Decision] = (),
 ) -> str:
-    """The page as Markdown.
+    """The page as Markdown: what to do, then the long table that it rests on.
 
     `links` leads from an experiment's name to where its report lies, `again` to the A/A row of its sweep, which is
     shown where some verdict of the sweep still is one on a declared claim.
     """
     table = entries(found)
-    by_file: dict[str, list[tuple[Claim, Verdict | None]]] = {name: [] for name in links}
-    for finding in found:
-        by_file[finding.experiment].append((finding.claim, finding.verdict))
-    stands = standing(by_file)
+    stands = stands_over_all(found)
     rows: list[Sequence[str]] = []
     for one in table:
         if not (one.id or one.findings):
             continue
         title = f"**{one.id}** {one.words}" if one.id else f"**{one.words}**, which the guide does not make"
         shown = "a property: " + ", ".join(f"[{Path(test).name}](../{test})" for test in one.tests)
-        rows.append([title, shown if one.tests else "", "", "", "", "", one.section])
+        rows.append([title, shown if one.tests else "", "", "", "", "", "", one.section])
         rows += [_row(finding, links, stands) for finding in one.findings]
     judged = [one.verdict for one in found if one.verdict]
     counts = {
@@ -139,7 +141,7 @@ def write_page(
         for word in ("reproduced", "contradicted", "inconclusive")
     }
     lines = [
-        "# The guide's claims, and what was found",
+        "# What to do with sequences of different lengths, and what of the guide holds",
         "",
         'Denny Britz, "RNNs in TensorFlow, a Practical Guide and Undocumented Features" (WildML, 21 August 2016).',
         "Made by `python -m workbench.report --guide --commit-results` from the verdicts of the experiments beside",
@@ -152,9 +154,12 @@ def write_page(
         + ", ".join(f"{number} {word}" for word, number in counts.items())
         + ".",
         "",
-        tables.markdown(_HEAD, rows),
-        "",
     ]
+    if decided:
+        lines += ["## What to do", ""]
+        lines += decisions.page(decided, {one.claim.name: one.verdict for one in found}, links)
+        lines += ["## Claim by claim", ""]
+    lines += [tables.markdown(_HEAD, rows), ""]
     counts_still = {one.experiment for one in found if one.verdict}
     lines += _again({name: row for name, row in (again or {}).items() if name in counts_still})
     reasons = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
@@ -166,6 +171,24 @@ def write_page(
             "",
         ]
     return "\n".join(lines)
+
+
+def write_html(found: Sequence[Finding], links: Mapping[str, str], decided: Sequence[Decision] = ()) -> str:
+    """The same as one HTML file: every claim in one table, the effects of all as figures, what to do below them."""
+    verdicts = [one.verdict for one in found if one.verdict]
+    still = stands_over_all(found)
+    what = decisions.page(decided, {one.claim.name: one.verdict for one in found}, links, pictures=False)
+    facts = {"name": "RNNs in TensorFlow: the guide, claim by claim", "question": "What of the guide holds?"}
+    named = {name: one for (_, name), one in still.items()}
+    return page_html(verdicts, [], facts, details=[("What to do", "\n".join(what))], stands=named)
+
+
+def stands_over_all(found: Sequence[Finding]) -> dict[tuple[str, str], bool]:
+    """(experiment, claim) -> whether its verdict stands if the claims of all of them are one table."""
+    by_file: dict[str, list[tuple[Claim, Verdict | None]]] = {}
+    for finding in found:
+        by_file.setdefault(finding.experiment, []).append((finding.claim, finding.verdict))
+    return standing(by_file)
 
 
 def table(found: Sequence[Finding]) -> Table:
@@ -204,13 +227,14 @@ def _row(finding: Finding, links: Mapping[str, str], stands: Mapping[tuple[str, 
     verdict, claim = finding.verdict, finding.claim
     link = f"[{finding.experiment}]({links[finding.experiment]})"
     if verdict is None:
-        return [claim.statement, NOT_RUN, "", "", "", condition(claim), link]
+        return [claim.statement, NOT_RUN, "", "", "", "", condition(claim), link]
     words = {True: "stands", False: "would not stand", None: ""}
     return [
         claim.statement,
         f"**{verdict.label}**",
         words[stands.get((finding.experiment, claim.name))],
-        numbers.effect_words(verdict),
+        said.value(verdict),
+        said.claimed(verdict),
         numbers.pairs_words(verdict),
         condition(claim),
         link,

@@ -115,6 +115,7 @@ def _show_table(config: Config, series: Series, ran: Collection[str], console: C
         found += guide.findings(name, folder)
         links[name], folders[name] = link, folder
     page.write_text(guide.write_page(found, links, guide.instruments(folders)))
+    page.with_suffix(".html").write_text(guide.write_html(found, links))
     console.rule(series.name)
     console.print(guide.table(found))
-    console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"page: {page.with_suffix('.html')}", highlight=False, markup=False, soft_wrap=True)
