@@ -7,17 +7,20 @@ every problem names the key, the value that came, and what would be right.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from workbench.former_names import former_name, former_option
+from workbench.wording import did_you_mean
 
+T = TypeVar("T")
 QUOTES = ": put it in quotes"
 LONGEST_NAME = 100
 ABSENT: Any = object()
@@ -72,7 +75,6 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
     >>> check(Training, {"epoch": 3}, "training")[1][0].remedy
     'no such key; did you mean training.epochs?'
     """
-    hints = typing.get_type_hints(schema)
     known = {field.name: field for field in dataclasses.fields(schema)}
     values: dict[str, Any] = {}
     problems = [
@@ -88,15 +90,66 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
                 problems.append(Problem(key, None, "required, but not given"))
             values[name] = value
             continue
-        value, wrong = _typed(tree[name], hints[name])
-        if wrong:
-            problems.append(Problem(key, tree[name], _must_be(hints[name], tree[name])))
-        else:
-            problems += [
-                Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))
-            ]
-        values[name] = value
+        values[name], wrong = _checked(schema, field, tree[name], key)
+        problems += wrong
     return values, problems
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a variant of a conf group may be told. It is checked when it is made, whoever makes it.
+
+    >>> from workbench.options.padding import Pooled
+    >>> Pooled(pool=3).own()
+    {'pool': 3, 'batch_price': 64}
+    >>> Pooled(pool=0)
+    Traceback (most recent call last):
+    ValueError: padding.pool=0: must be at least 1
+    """
+
+    def __post_init__(self) -> None:
+        group, kind = type(self).__module__.rpartition(".")[2], type(self)
+        wrong = [
+            problem
+            for field in dataclasses.fields(self)
+            for problem in _checked(kind, field, getattr(self, field.name), f"{group}.{field.name}")[1]
+        ]
+        if wrong:
+            raise ValueError("\n".join(map(str, wrong)))
+
+    def own(self) -> dict[str, Any]:
+        """What this variant has beside what every variant of its group has."""
+        of_all = next(
+            kind for kind in reversed(type(self).__mro__) if issubclass(kind, Options) and kind is not Options
+        )
+        common = {field.name for field in dataclasses.fields(of_all)}
+        return {name: value for name, value in vars(self).items() if name not in common}
+
+
+def chosen(group: str, name: str, table: Mapping[str, T]) -> T:
+    """What a room's table has by that name; ValueError with the nearest name where it has none.
+
+    >>> chosen("optimizer", "adma", {"adam": 1, "sgd": 2})
+    Traceback (most recent call last):
+    ValueError: optimizer=adma: must be one of adam, sgd; did you mean adam?
+    """
+    if name not in table:
+        raise ValueError(str(Problem(group, name, not_among(name, table, group))))
+    return table[name]
+
+
+def _checked(schema: type, field: dataclasses.Field, given: Any, key: str) -> tuple[Any, list[Problem]]:
+    """The value as the field has it, and what is wrong with it."""
+    hint = _hints(schema)[field.name]
+    value, wrong = _typed(given, hint)
+    if wrong:
+        return value, [Problem(key, given, _must_be(hint, given))]
+    return value, [Problem(key, value, wrong) for wrong in _outside(value, field.metadata, key)]
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
 
 
 def _default(field: dataclasses.Field) -> tuple[Any, bool]:
@@ -131,7 +184,7 @@ def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
         return float(value), False
     if isinstance(value, bool) and hint is not bool:
         return value, True
-    return value, not isinstance(value, hint)
+    return value, not isinstance(value, (str, os.PathLike) if hint is str else hint)
 
 
 def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
@@ -165,9 +218,7 @@ def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
     known = former_name(group, value, map(str, choices))
     if known:
         return f"must be one of {', '.join(map(_shown, choices))}; {known}"
-    near = difflib.get_close_matches(str(value), map(str, choices), 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"must be one of {', '.join(map(_shown, choices))}{hint}"
+    return f"must be one of {', '.join(map(_shown, choices))}{did_you_mean(value, choices)}"
 
 
 def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
@@ -177,9 +228,9 @@ def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
     former = former_option(".".join(path), name)
     if former:
         return f"no such key; {former}"
-    near = difflib.get_close_matches(str(key), known, 1)
+    near = did_you_mean(key, known, _join(prefix, ""))
     if near:
-        return f"no such key; did you mean {_join(prefix, near[0])}?"
+        return f"no such key{near}"
     where = f"{prefix} has" if prefix else "there are"
     return f"no such key; {where} {', '.join(sorted(known))}"
 
