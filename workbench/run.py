@@ -145,18 +145,13 @@ def _feed(config: Config, folder: Path) -> Feed:
     from workbench.data.manifest import require_free_class_zero
     from workbench.seeds import seed_for
 
-    padding = dataclasses.asdict(config.padding)
     feed = Feed(
         folder,
-        padding=padding.pop("name"),
-        batch_size=config.data.batch_size,
+        config.data,
+        config.padding,
         window_examples=config.measure.window_examples,
         seed=seed_for(config.seed, "order"),
-        parse=_chosen(config.data.parse),
-        memory_mb=config.data.memory_mb,
-        readers=config.data.readers,
         replicas=config.training.workers,
-        **padding,
     )
     if config.loss.mask == "sign" and not config.loss.accept_class_zero:
         require_free_class_zero(feed.manifest, feed.folder)

@@ -31,8 +31,10 @@ def batches(case: str, data: Path, epoch: int, replica: int) -> Iterable[Batch]:
     """
     if case == "shards":
         from workbench.data.feed import Feed
+        from workbench.options.data import TFRecord
+        from workbench.options.padding import Global
 
-        feed = Feed(data, padding="global", batch_size=8, replicas=2, seed=5)
+        feed = Feed(data, TFRecord(batch_size=8), Global(), replicas=2, seed=5)
         for batch in feed.train(epoch, replica):
             yield {name: np.asarray(values) for name, values in batch.items()}
         return

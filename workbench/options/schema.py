@@ -10,17 +10,17 @@ import dataclasses
 import math
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from workbench.former_names import former_name, former_option
 from workbench.wording import did_you_mean
 
-T = TypeVar("T")
 QUOTES = ": put it in quotes"
 LONGEST_NAME = 100
 ABSENT: Any = object()
@@ -99,6 +99,8 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
 class Options:
     """What a variant of a conf group may be told. It is checked when it is made, whoever makes it.
 
+    Its first field names the variant, and its file's SCHEMAS have the class of each.
+
     >>> from workbench.options.padding import Pooled
     >>> Pooled(pool=3).own()
     {'pool': 3, 'batch_price': 64}
@@ -108,12 +110,19 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        group, kind = type(self).__module__.rpartition(".")[2], type(self)
+        kind, group = type(self), type(self).__module__.rpartition(".")[2]
+        schemas, given = sys.modules[kind.__module__].SCHEMAS, vars(self)
         wrong = [
             problem
             for field in dataclasses.fields(self)
-            for problem in _checked(kind, field, getattr(self, field.name), f"{group}.{field.name}")[1]
+            for problem in _checked(kind, field, given[field.name], f"{group}.{field.name}")[1]
         ]
+        key, variant = next(iter(given.items()))
+        if variant not in schemas:
+            wrong.append(Problem(f"{group}.{key}", variant, not_among(variant, schemas, group)))
+        elif schemas[variant] is not kind:
+            remedy = f"is of {schemas[variant].__name__}, not of {kind.__name__}"
+            wrong.append(Problem(f"{group}.{key}", variant, remedy))
         if wrong:
             raise ValueError("\n".join(map(str, wrong)))
 
@@ -124,18 +133,6 @@ class Options:
         )
         common = {field.name for field in dataclasses.fields(of_all)}
         return {name: value for name, value in vars(self).items() if name not in common}
-
-
-def chosen(group: str, name: str, table: Mapping[str, T]) -> T:
-    """What a room's table has by that name; ValueError with the nearest name where it has none.
-
-    >>> chosen("optimizer", "adma", {"adam": 1, "sgd": 2})
-    Traceback (most recent call last):
-    ValueError: optimizer=adma: must be one of adam, sgd; did you mean adam?
-    """
-    if name not in table:
-        raise ValueError(str(Problem(group, name, not_among(name, table, group))))
-    return table[name]
 
 
 def _checked(schema: type, field: dataclasses.Field, given: Any, key: str) -> tuple[Any, list[Problem]]:
