@@ -441,26 +441,33 @@ def test_a_manifest_whose_counts_are_off(folder):
             ["vocabulary", "inputs are symbols"],
         ),
         (lambda to: prepare(PythonSource(cache_dir=to), task="classify"), ["task = classify", "tag"]),
-        (lambda to: prepare(Synthetic(validation_share=1, cache_dir=to)), ["validation_share = 1"]),
-        (lambda to: prepare(Synthetic(max_examples=1, cache_dir=to)), ["max_examples = 1"]),
-        (
-            lambda to: prepare(Synthetic(lengths="gaussian", cache_dir=to)),
-            ["lengths = gaussian", "geometric"],
-        ),
-        (lambda to: prepare(Synthetic(examples=1, cache_dir=to)), ["examples = 1"]),
-        (lambda to: prepare(Synthetic(classes=1, cache_dir=to)), ["classes = 1"]),
-        (lambda to: prepare(Synthetic(longest=0, cache_dir=to)), ["longest = 0"]),
-        (lambda to: prepare(Synthetic(shards=0, cache_dir=to)), ["shards = 0"]),
-        (lambda to: prepare(Synthetic(compression="ZIP", cache_dir=to)), ["compression = ZIP"]),
-        (lambda to: prepare(Synthetic(max_length=0, cache_dir=to)), ["max_length = 0"]),
-        (lambda to: prepare(Synthetic(over_length="cut", cache_dir=to)), ["over_length = cut"]),
-        (lambda to: prepare(Synthetic(first_class=2, cache_dir=to)), ["first_class = 2"]),
     ],
 )
 def test_refusals(tmp_path, call, parts):
     refused(lambda: call(tmp_path / "to"), *parts)
     left = [path for path in (tmp_path / "to").glob("*") if path.name != ".locks"]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"validation_share": 1}, "validation_share=1.0: must be at most 0.9"),
+        ({"max_examples": 1}, "max_examples=1: must be at least 2"),
+        ({"lengths": "gaussian"}, "lengths=gaussian: must be one of geometric, uniform, fixed, one_outlier"),
+        ({"examples": 1}, "examples=1: must be at least 2"),
+        ({"classes": 1}, "classes=1: must be at least 2"),
+        ({"longest": 0}, "longest=0: must be at least 1"),
+        ({"shards": 0}, "shards=0: must be at least 1"),
+        ({"compression": "ZIP"}, "compression=ZIP: must be one of , GZIP"),
+        ({"max_length": 0}, "max_length=0: must be at least 1"),
+        ({"over_length": "cut"}, "over_length=cut: must be one of drop, split"),
+        ({"first_class": 2}, "first_class=2: must be at most 1"),
+    ],
+)
+def test_options_out_of_range_are_refused_when_they_are_made(given, words):
+    with pytest.raises(ValueError, match=f"^data.{words}"):
+        Synthetic(**given)
 
 
 def test_a_split_that_is_not_there(folder):

@@ -231,7 +231,7 @@ def test_gzip_a_list_and_no_dev_file(tmp_path):
     (folder / "xx_some-ud-train.conllu.gz").write_bytes(gzip.compress(plain.read_bytes()))
     with pytest.raises(DataError, match="is there twice"):
         read("ud_english_ewt", path=folder)
-    paths = str(plain), [str(plain) + ".gz"]
+    paths = plain, f"{plain}.gz"
     prints = {SOURCES["ud_english_ewt"].fingerprint(UniversalDependencies(path=path)) for path in paths}
     assert len(prints) == 1, "compression and place do not count"
     plain.unlink()

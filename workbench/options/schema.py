@@ -111,13 +111,13 @@ class Options:
 
     def __post_init__(self) -> None:
         kind, group = type(self), type(self).__module__.rpartition(".")[2]
-        schemas, given = sys.modules[kind.__module__].SCHEMAS, vars(self)
-        wrong = [
-            problem
-            for field in dataclasses.fields(self)
-            for problem in _checked(kind, field, given[field.name], f"{group}.{field.name}")[1]
-        ]
-        key, variant = next(iter(given.items()))
+        schemas, wrong = sys.modules[kind.__module__].SCHEMAS, []
+        for field in dataclasses.fields(self):
+            key = f"{group}.{field.name}"
+            value, found = _checked(kind, field, getattr(self, field.name), key)
+            object.__setattr__(self, field.name, value)  # 20 is 20.0 where that is meant, a path is text
+            wrong += found
+        key, variant = next(iter(vars(self).items()))
         if variant not in schemas:
             wrong.append(Problem(f"{group}.{key}", variant, not_among(variant, schemas, group)))
         elif schemas[variant] is not kind:
@@ -158,7 +158,7 @@ def _default(field: dataclasses.Field) -> tuple[Any, bool]:
 
 
 def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
-    """`value` as the type hint asks, and whether it cannot be. Only int to float is converted."""
+    """`value` as the type hint asks, and whether it cannot be. Int becomes float, a path text."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return value, False
@@ -181,7 +181,9 @@ def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
         return float(value), False
     if isinstance(value, bool) and hint is not bool:
         return value, True
-    return value, not isinstance(value, (str, os.PathLike) if hint is str else hint)
+    if hint is str and isinstance(value, os.PathLike):
+        return os.fspath(value), False
+    return value, not isinstance(value, hint)
 
 
 def _outside(value: Any, limits: Mapping[str, Any], key: str) -> list[str]:
