@@ -71,11 +71,10 @@ def _run(
     same = identity(dataclasses.asdict(config), fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
     with distribution.scope():
-        model, optimizer = _model(config, data), _optimizer(config)
+        model = _model(config, data)
     loading.loaded()  # all that was imported by now is as planned, or nothing is computed
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
-    loss, clip_norm = config.loss, config.optimizer.clip_norm
-    step = make_train_step(model, optimizer, loss.average, loss.mask, clip_norm, distribution)
+    step = make_train_step(model, config.optimizer, config.loss, distribution)
 
     channel.note("tracing")
     graph = build_graph(step.trace, next(iter(window(step, data)())))
@@ -83,16 +82,7 @@ def _run(
 
     channel.note("training")
     with peak_memory() as memory:
-        result = train(
-            model,
-            _epochs(distribution, data),
-            optimizer=None,
-            epochs=training.epochs,
-            max_steps=training.max_steps,
-            log=channel.log,
-            log_every=training.log_every,
-            step=step,
-        )
+        result = train(step, _epochs(distribution, data), training, log=channel.log)
     record.add(memory.metrics())
     record.tags |= {
         "digest.losses": result.losses_sha256,
@@ -196,7 +186,7 @@ def set_devices(config: Config, count: int) -> dict[str, Any]:
     from workbench.rnn.cudnn import check_machine
 
     training = config.training
-    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads, count=count)
+    device = configure(training, count=count)
     if config.rnn.unroll == "cudnn":
         check_machine(lengths=config.rnn.pass_lengths)
     return device
@@ -247,14 +237,6 @@ def _model(config: Config, data: Feed) -> Any:
         seed=seed_for(config.seed, "model"),
         dtype=config.model.dtype,
     )
-
-
-def _optimizer(config: Config) -> Any:
-    from workbench.training import make_optimizer
-
-    options = dataclasses.asdict(config.optimizer)
-    options.pop("clip_norm")
-    return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
 
 
 def _chosen(value: str) -> Any:

@@ -13,7 +13,12 @@ import numpy as np
 Batch = dict[str, np.ndarray]
 CASES: dict[str, dict[str, Any]] = {
     "token": {"clip_norm": 0.05, "direction": "both"},
-    "example": {"loss": "example", "clip_norm": 0.05, "rnn": "packed", "rnn_options": {"kernel": "autodiff"}},
+    "example": {
+        "average": "example",
+        "clip_norm": 0.05,
+        "rnn": "packed",
+        "rnn_options": {"kernel": "autodiff"},
+    },
     "xla": {"rnn": "packed", "rnn_options": {"kernel": "xla"}, "cell": "lstm"},
     "keras": {"rnn": "keras"},
     "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
@@ -70,7 +75,10 @@ def union(case: str, data: Path, epoch: int) -> Iterable[Batch]:
 def trained(case: str, given: Callable[[int], Any], distribution: Any = None) -> dict[str, Any]:
     """What training of a case gives, as JSON can hold it."""
     from workbench.model import build_model
-    from workbench.training import make_optimizer, make_train_step, one, train
+    from workbench.options.loss import Loss
+    from workbench.options.optimizer import AdamW
+    from workbench.options.training import Training
+    from workbench.training import make_train_step, one, train
 
     options: dict[str, Any] = {
         "task": "tag",
@@ -82,22 +90,19 @@ def trained(case: str, given: Callable[[int], Any], distribution: Any = None) ->
         "dtype": "float64",
         **CASES[case],
     }
-    objective = {name: options.pop(name) for name in ("loss", "clip_norm") if name in options}
+    loss, clip_norm = Loss("length", options.pop("average", "token")), options.pop("clip_norm", None)
     learning_rate, max_steps = options.pop("learning_rate", 0.05), options.pop("max_steps", None)
     distribution = distribution or one()
     with distribution.scope():
-        model, optimizer = build_model(**options), make_optimizer("adamw", learning_rate)
+        model = build_model(**options)
     logged: list[list[float]] = []
-    step = make_train_step(model, optimizer, distribution=distribution, **objective)
+    step = make_train_step(model, AdamW(clip_norm=clip_norm), loss, distribution)
+    step.optimizer.learning_rate = learning_rate
     result = train(
-        model,
+        step,
         given,
-        optimizer=optimizer,
-        epochs=EPOCHS,
-        max_steps=max_steps,
-        step=step,
+        Training(epochs=EPOCHS, max_steps=max_steps, log_every=2),
         log=lambda number, values: logged.append([number, values["loss/step"], values["data/valid_tokens"]]),
-        log_every=2,
     )
     return {
         "losses": result.losses,
