@@ -18,7 +18,6 @@ from workbench.config import Config
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
-from workbench.options.cell import Custom
 from workbench.process.channel import Channel
 from workbench.process.replicas import meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
@@ -208,40 +207,21 @@ def _dropped(data: Feed) -> dict[str, str]:
 
 
 def _model(config: Config, data: Feed) -> Any:
-    from workbench.cells.composition import Wrapping
-    from workbench.model import build_model
+    from workbench.model import SequenceModel
     from workbench.seeds import seed_for
 
-    manifest, cell, rnn = data.manifest, dataclasses.asdict(config.cell), dataclasses.asdict(config.rnn)
-    wrapping = {field.name: cell.pop(field.name) for field in dataclasses.fields(Wrapping)}
-    if isinstance(config.cell, Custom):
-        cell |= cell.pop("options")
+    manifest = data.manifest
     ids = manifest.inputs == "ids"
-    return build_model(
-        task=_chosen(manifest.task),
+    return SequenceModel(
+        config.cell,
+        config.rnn,
+        config.model,
+        task=manifest.task,
         classes=len(manifest.labels),
         vocabulary_size=len(manifest.vocabulary or ()) if ids else None,
         feature_size=None if ids else manifest.feature_size,
-        embedding_size=config.model.embedding_size,
-        cell=cell.pop("name"),
-        units=cell.pop("units"),
-        cell_options=cell,
-        wrapping=wrapping,
-        layers=config.model.layers,
-        rnn=rnn.pop("unroll"),
-        direction=rnn.pop("direction"),
-        pass_lengths=rnn.pop("pass_lengths"),
-        rnn_options={key: value for key, value in rnn.items() if key != "allow_retrace"},
-        dropout=config.model.dropout,
-        embedding_dropout=config.model.embedding_dropout,
         seed=seed_for(config.seed, "model"),
-        dtype=config.model.dtype,
     )
-
-
-def _chosen(value: str) -> Any:
-    """A text of which the schema's choices are the room's literals."""
-    return value
 
 
 def _threads(device: Mapping[str, Any]) -> int:

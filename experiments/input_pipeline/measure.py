@@ -25,11 +25,14 @@ from workbench.data.manifest import Manifest
 from workbench.data.pipeline import batches, plan_batches
 from workbench.data.sequence_example import parse_one
 from workbench.data.shards import open_dataset, prepare
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
 from workbench.options.data import Built, PythonSource, TFRecord, UniversalDependencies
 from workbench.options.loss import Loss
+from workbench.options.model import Model
 from workbench.options.optimizer import Optimizer
 from workbench.options.padding import SCHEMAS, Padding
+from workbench.options.rnn import SCHEMAS as RNNS
 from workbench.options.training import Training
 from workbench.provenance import git, machine, versions
 from workbench.training import make_train_step, train
@@ -133,14 +136,13 @@ def efficiency(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
 
 def waiting(folder: Path, manifest: Manifest, rnn: str) -> list[dict[str, Any]]:
     """A row a pipeline: the share of training (LSTM, 128 units) that the step waits for its batch."""
-    model = build_model(
+    model = SequenceModel(
+        LSTM(units=128),
+        RNNS[rnn](),
+        Model(embedding_size=64),
         task="tag",
         classes=len(manifest.labels),
         vocabulary_size=len(manifest.vocabulary),
-        embedding_size=64,
-        cell="lstm",
-        units=128,
-        rnn=rnn,
     )
     step = make_train_step(model, Optimizer("adam", 1e-3, clip_norm=1.0), Loss("length"))
     padded = {

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.model import ModelOutputs, SequenceModel, build_model
+from workbench.model import ModelOutputs, SequenceModel
+from workbench.options.cell import SCHEMAS as CELL_OPTIONS
 from workbench.options.loss import Loss
+from workbench.options.model import Model
 from workbench.options.optimizer import Optimizer
+from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
 from workbench.probes.invariance import RELATIVE_FLOOR, correctness
 from workbench.record import METRICS
 from workbench.training import make_train_step
@@ -23,19 +28,26 @@ NAMES = {
 }
 
 
-def model_of(kind: type[SequenceModel] | None = None, **given: Any) -> SequenceModel:
-    small: dict[str, Any] = {
-        "task": "tag",
-        "classes": 3,
-        "vocabulary_size": 9,
-        "embedding_size": 3,
-        "units": 4,
-    }
-    model = build_model(**{**small, "cell": "lstm", **given})
-    if kind is None:
-        return model
-    config = model.get_config()
-    return kind(**config)
+def model_of(
+    kind: type[SequenceModel] = SequenceModel,
+    cell: str = "lstm",
+    rnn: str = "dynamic",
+    *,
+    units: int = 4,
+    cell_options: Mapping[str, Any] = MappingProxyType({}),
+    rnn_options: Mapping[str, Any] = MappingProxyType({}),
+    direction: str = "forward",
+    pass_lengths: bool = True,
+    **given: Any,
+) -> SequenceModel:
+    """A small model; `given` are its arguments and the options of `model`."""
+    around = {name: given.pop(name) for name in [one.name for one in fields(Model)] if name in given}
+    return kind(
+        CELL_OPTIONS[cell](cell, units, **cell_options),
+        RNN_OPTIONS[rnn](rnn, pass_lengths, direction, **rnn_options),
+        Model(**{"embedding_size": 3, **around}),
+        **{"task": "tag", "classes": 3, "vocabulary_size": 9, **given},
+    )
 
 
 def batch_of(lengths: list[int], *, task: str = "tag", longest: int | None = None) -> dict[str, np.ndarray]:

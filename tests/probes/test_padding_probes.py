@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import GRU
 from workbench.options.loss import Loss
+from workbench.options.model import Model
+from workbench.options.rnn import SCHEMAS
 from workbench.probes.longer import takes_longer_sequence
 from workbench.probes.padding_gradient import gradient_share_past_end
 
@@ -22,16 +25,9 @@ def batch(lengths, steps, task="tag"):
     }
 
 
-def model(**options):
-    arguments = {
-        "task": "tag",
-        "classes": 4,
-        "vocabulary_size": 9,
-        "units": 3,
-        "embedding_size": 2,
-        "cell": "gru",
-    }
-    return build_model(**(arguments | options))
+def model(rnn="dynamic", task="tag"):
+    around = Model(embedding_size=2)
+    return SequenceModel(GRU(units=3), SCHEMAS[rnn](), around, task=task, classes=4, vocabulary_size=9)
 
 
 def test_without_a_mask_the_gradient_falls_on_padding_by_its_share_of_equal_positions():

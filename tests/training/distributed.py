@@ -22,7 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "xla": {"rnn": "packed", "rnn_options": {"kernel": "xla"}, "cell": "lstm"},
     "keras": {"rnn": "keras"},
     "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
-    "dropout": {"dropout": 0.5, "wrapping": {"output_keep_prob": 0.8}},
+    "dropout": {"dropout": 0.5, "cell_options": {"output_keep_prob": 0.8}},
     "diverged": {"learning_rate": float("inf"), "max_steps": 1},
 }
 EPOCHS = 2
@@ -74,27 +74,28 @@ def union(case: str, data: Path, epoch: int) -> Iterable[Batch]:
 
 def trained(case: str, given: Callable[[int], Any], distribution: Any = None) -> dict[str, Any]:
     """What training of a case gives, as JSON can hold it."""
-    from workbench.model import build_model
+    from workbench.model import SequenceModel
+    from workbench.options.cell import SCHEMAS as CELLS
     from workbench.options.loss import Loss
+    from workbench.options.model import Model
     from workbench.options.optimizer import AdamW
+    from workbench.options.rnn import SCHEMAS as RNNS
     from workbench.options.training import Training
     from workbench.training import make_train_step, one, train
 
-    options: dict[str, Any] = {
-        "task": "tag",
-        "classes": 2,
-        "vocabulary_size": 10,
-        "embedding_size": 4,
-        "units": 4,
-        "cell": "basic_rnn",
-        "dtype": "float64",
-        **CASES[case],
-    }
+    options = dict(CASES[case])
+    cell = CELLS[options.pop("cell", "basic_rnn")](units=4, **options.pop("cell_options", {}))
+    rnn = RNNS[options.pop("rnn", "dynamic")](
+        direction=options.pop("direction", "forward"), **options.pop("rnn_options", {})
+    )
+    around = Model(embedding_size=4, dtype="float64", dropout=options.pop("dropout", 0.0))
     loss, clip_norm = Loss("length", options.pop("average", "token")), options.pop("clip_norm", None)
     learning_rate, max_steps = options.pop("learning_rate", 0.05), options.pop("max_steps", None)
     distribution = distribution or one()
     with distribution.scope():
-        model = build_model(**options)
+        model = SequenceModel(
+            cell, rnn, around, **{"task": "tag", "classes": 2, "vocabulary_size": 10, **options}
+        )
     logged: list[list[float]] = []
     step = make_train_step(model, AdamW(clip_norm=clip_norm), loss, distribution)
     step.optimizer.learning_rate = learning_rate

@@ -6,16 +6,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.model import SequenceModel, build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import SCHEMAS as CELL_OPTIONS
 from workbench.options.loss import Loss
+from workbench.options.model import Model
 from workbench.options.optimizer import SCHEMAS, AdamW, Momentum, Optimizer
+from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
 from workbench.options.training import Training
 from workbench.training import (
     OPTIMIZERS,
@@ -34,15 +39,25 @@ Batch = dict[str, np.ndarray]
 Toy = Callable[..., list[Batch]]
 
 
-def model_of(**given: Any) -> SequenceModel:
-    small: dict[str, Any] = {
-        "task": "tag",
-        "classes": 2,
-        "vocabulary_size": 10,
-        "embedding_size": 4,
-        "units": 4,
-    }
-    return build_model(**{**small, "cell": "basic_rnn", **given})
+def model_of(
+    cell: str = "basic_rnn",
+    rnn: str = "dynamic",
+    *,
+    units: int = 4,
+    cell_options: Mapping[str, Any] = MappingProxyType({}),
+    rnn_options: Mapping[str, Any] = MappingProxyType({}),
+    direction: str = "forward",
+    pass_lengths: bool = True,
+    **given: Any,
+) -> SequenceModel:
+    """A small model; `given` are its arguments and the options of `model`."""
+    around = {name: given.pop(name) for name in [one.name for one in fields(Model)] if name in given}
+    return SequenceModel(
+        CELL_OPTIONS[cell](cell, units, **cell_options),
+        RNN_OPTIONS[rnn](rnn, pass_lengths, direction, **rnn_options),
+        Model(**{"embedding_size": 4, **around}),
+        **{"task": "tag", "classes": 2, "vocabulary_size": 10, **given},
+    )
 
 
 def step_of(
@@ -465,7 +480,10 @@ def test_metrics_bear_names_of_the_table(toy: Toy) -> None:
 CHILD = """
 import json, sys, numpy as np
 from workbench.training import *
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.model import Model
+from workbench.options.rnn import Dynamic
 from workbench.options.loss import Loss
 from workbench.options.optimizer import Optimizer
 from workbench.options.training import Training
@@ -476,7 +494,9 @@ def batches(epoch):
         ids = np.minimum(random.zipf(1.5, (64, 40)) + 1, 90).astype(np.int32)
         length = random.integers(0, 41, 64).astype(np.int32)
         yield {"inputs": ids, "labels": ids % 5, "length": length}
-model = build_model(task="tag", classes=5, vocabulary_size=100, units=64, direction="both", dropout=0.2)
+model = SequenceModel(
+    LSTM(), Dynamic(direction="both"), Model(dropout=0.2), task="tag", classes=5, vocabulary_size=100
+)
 step = make_train_step(model, Optimizer("sgd", 0.1, clip_norm=1.0), Loss("length"))
 result = train(step, batches, Training())
 print(json.dumps([result.losses_sha256, weights_digest(model)]))
