@@ -127,7 +127,7 @@ def main(kind: str, number: int, data: Path, output: Path) -> None:
     if kind == "mirrored":
         [cpu] = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        distribution = mirrored(2)
+        distribution = mirrored(2, "cpu")
     else:
         distribution = multi_worker(number, timeout_s=120)
     found = {
