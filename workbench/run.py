@@ -1,4 +1,4 @@
-"""The joint: a checked configuration -> the rooms' plain arguments -> what a run finds.
+"""The joint: a checked configuration -> its groups, each to the room that uses it -> what a run finds.
 
 python -m workbench.run FROZEN.yaml              # one run, by hand: what it logs goes to stdout
 python -m workbench.run --prepare FROZEN.yaml    # make or open its data set only
@@ -27,9 +27,6 @@ from workbench.record.tags import DIVERGED
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
     from workbench.training import Distribution
-
-Log = Callable[[int, Mapping[str, float]], None]
-
 
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
@@ -89,20 +86,12 @@ def _run(
         "digest.weights": weights_digest(model),
         "memory.method": memory.method,
         DIVERGED: "false",
-        **{f"device.{key}": str(value) for key, value in device.items()},
-        "device.replicas": str(distribution.replicas),
-        "device.processes": str(distribution.processes),
-        **environment(),
-        **_dropped(data),
-        "data.held": data.held,
-        **_kernels(config, model),
+        **_circumstances(config, model, data, device, distribution),
     }
     lost = result.not_finite or measured(config, model, step, data, channel, record, result)
     if lost:
         record.diverge(result.batches, lost)
-        if math.isfinite(
-            result.losses[-1]
-        ):  # MLflow ranks a run by its last value, and NaN behind all others
+        if math.isfinite(result.losses[-1]):  # MLflow ranks a run by its last value, NaN behind all others
             channel.log(result.batches + 1, {"loss/step": math.nan})
     else:
         if config.measure.reading:
@@ -114,7 +103,7 @@ def _run(
         record.add({"speed/traces": step.traces})
     record.facts |= {
         "device": device["device"],
-        "threads": _threads(device),
+        "threads": device["intra_threads"] or int(machine()["machine.cores"]),
         "task": data.manifest.task,
         "data.fingerprint": data.manifest.fingerprint,
     }
@@ -184,26 +173,30 @@ def set_devices(config: Config, count: int) -> dict[str, Any]:
     from workbench.measure.device import configure
     from workbench.rnn.cudnn import check_machine
 
-    training = config.training
-    device = configure(training, count=count)
+    device = configure(config.training, count=count)
     if config.rnn.unroll == "cudnn":
         check_machine(lengths=config.rnn.pass_lengths)
     return device
 
 
-def _kernels(config: Config, model: Any) -> dict[str, str]:
-    """What ran each cell: the kernels, each with its reason, or the runner itself where it has but one."""
+def _circumstances(
+    config: Config, model: Any, data: Feed, device: Mapping[str, Any], distribution: Distribution
+) -> dict[str, str]:
+    """As tags: the devices, what ran each cell, what of the source is left out of the data, what was in memory."""
     from workbench.rnn import kernels_of
 
     ran = {cell.name: kernels_of(cell) for cell in model.cells_of_layers()}
-    words = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
-    return {"rnn.kernels": "; ".join(words) or config.rnn.unroll}
-
-
-def _dropped(data: Feed) -> dict[str, str]:
-    """What of the source is not in the data set, and why; nothing where all of it is."""
-    counts = {reason: count for reason, count in data.manifest.dropped.items() if count}
-    return {"data.dropped": ", ".join(f"{n} {reason}" for reason, n in counts.items())} if counts else {}
+    kernels = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
+    dropped = [f"{count} {reason}" for reason, count in data.manifest.dropped.items() if count]
+    return {
+        **{f"device.{key}": str(value) for key, value in device.items()},
+        "device.replicas": str(distribution.replicas),
+        "device.processes": str(distribution.processes),
+        **environment(),
+        **({"data.dropped": ", ".join(dropped)} if dropped else {}),
+        "data.held": data.held,
+        "rnn.kernels": "; ".join(kernels) or config.rnn.unroll,
+    }
 
 
 def _model(config: Config, data: Feed) -> Any:
@@ -222,10 +215,6 @@ def _model(config: Config, data: Feed) -> Any:
         feature_size=None if ids else manifest.feature_size,
         seed=seed_for(config.seed, "model"),
     )
-
-
-def _threads(device: Mapping[str, Any]) -> int:
-    return device["intra_threads"] or int(machine()["machine.cores"])
 
 
 if __name__ == "__main__":
