@@ -18,7 +18,8 @@ from experiments.timing import quartiles, rounds, step_seconds
 from workbench.cells import CELLS
 from workbench.cells.composition import compose_cell
 from workbench.options.cell import LSTM, SCHEMAS
-from workbench.provenance import git, machine, versions
+from workbench.provenance import machine, versions
+from workbench.repositories import git
 from workbench.rnn import RNNS
 
 B, T, D, H = 32, 50, 64, 64

@@ -34,7 +34,8 @@ from workbench.options.optimizer import Optimizer
 from workbench.options.padding import SCHEMAS, Padding
 from workbench.options.rnn import SCHEMAS as RNNS
 from workbench.options.training import Training
-from workbench.provenance import git, machine, versions
+from workbench.provenance import machine, versions
+from workbench.repositories import git
 from workbench.training import make_train_step, train
 
 BATCH = 32
