@@ -1,6 +1,6 @@
 """What a histogram of lengths says before anything runs: the share of padding of each way of batching.
 
-    predict(histogram, "batch", batch_size=32).padding_share
+    predict(histogram, Padding("batch"), batch_size=32).padding_share
 
 With a batch size the number of padded tokens is its exact expectation over random orders: the expected longest
 of `b` examples drawn without replacement, by order statistics. With a token budget, or from pools, where
@@ -11,13 +11,15 @@ tokens. NumPy only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Batching, check_boundaries, checked
+from workbench.data.padding import PADDINGS, Size, check_boundaries, sized
+from workbench.options.padding import Bucket, Global, Padding
 
 Histogram = Mapping[int, int]
 
@@ -36,44 +38,25 @@ class Prediction:
 
 
 def predict(
-    histogram: Histogram,
-    padding: str,
-    *,
-    batch_size: int | None = None,
-    token_budget: int | None = None,
-    boundaries: Sequence[int] | None = None,
-    buckets: int | None = None,
-    pad_to_boundary: bool = False,
-    pool: int = POOL,
-    batch_price: int = BATCH_PRICE,
-    longest: int | None = None,
+    histogram: Histogram, padding: Padding, *, batch_size: int, longest: int | None = None
 ) -> Prediction:
-    """Batches, positions and padding of one epoch. Arguments as those of `pipeline.batches`.
+    """Batches, positions and padding of one epoch. Arguments as those of `padding.plan`.
 
-    >>> predict({1: 1, 3: 1}, "global", batch_size=2)
+    >>> predict({1: 1, 3: 1}, Global(), batch_size=2)
     Prediction(padding_share=0.33333333333333337, batches=1, padded_tokens=6, valid_tokens=4)
     """
-    if padding not in PADDINGS:
-        raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
     values, counts = _arrays(histogram)
-    if padding == "bucket" and boundaries is None:
-        boundaries = best_boundaries(histogram, buckets or usual_buckets(int(counts.sum()), batch_size))
-    batching = checked(
-        Batching(batch_size, token_budget, longest, boundaries, pad_to_boundary, pool, batch_price), values
-    )
-    longest = batching.longest or 1
+    padding, size = settled(padding, histogram, batch_size), sized(padding, values, batch_size, longest)
     batches: float
     padded: float
-    if padding == "global":
-        size = batch_size or max(1, (token_budget or 0) // longest)
-        batches, padded = -(-int(counts.sum()) // size), int(counts.sum()) * longest
-    elif padding == "batch" and batch_size:
-        batches, padded = _expected(values, counts, batch_size)
-    elif padding == "bucket" and (batch_size or pad_to_boundary):
-        limits = check_boundaries(boundaries)
-        batches, padded = _buckets(values, counts, limits, batch_size, token_budget, pad_to_boundary, longest)
+    if isinstance(padding, Global):
+        batches, padded = -(-int(counts.sum()) // size.at(size.longest)), int(counts.sum()) * size.longest
+    elif padding.name == "batch" and size.examples:
+        batches, padded = _expected(values, counts, size.examples)
+    elif isinstance(padding, Bucket) and (size.examples or padding.pad_to_boundary):
+        batches, padded = _buckets(values, counts, padding, size)
     else:
-        batches, padded = _simulated(values, counts, padding, batching)
+        batches, padded = _simulated(values, counts, padding, size)
     valid = int((values * counts).sum())
     return Prediction(1 - valid / padded, batches, padded, valid)
 
@@ -97,6 +80,21 @@ def usual_buckets(examples: int, batch_size: int | None = None) -> int:
     24
     """
     return min(32, max(8, examples // (batch_size or 32) // 16))
+
+
+def settled(padding: Padding, histogram: Histogram, batch_size: int) -> Padding:
+    """The padding with the buckets' boundaries filled in, where it leaves them to the training split's lengths."""
+    if not isinstance(padding, Bucket) or padding.boundaries is not None:
+        return padding
+    buckets = padding.buckets or usual_buckets(
+        sum(histogram.values()), None if padding.token_budget else batch_size
+    )
+    return replace(padding, boundaries=_best_boundaries(tuple(sorted(histogram.items())), buckets))
+
+
+@lru_cache(maxsize=8)
+def _best_boundaries(histogram: tuple[tuple[int, int], ...], buckets: int) -> list[int]:
+    return best_boundaries(dict(histogram), buckets)
 
 
 def best_boundaries(histogram: Histogram, buckets: int) -> list[int]:
@@ -213,16 +211,9 @@ def _expected_longest(values: np.ndarray, counts: np.ndarray, size: int) -> floa
     return float((values * np.diff(chance, prepend=0.0)).sum())
 
 
-def _buckets(
-    values: np.ndarray,
-    counts: np.ndarray,
-    boundaries: list[int],
-    batch_size: int | None,
-    token_budget: int | None,
-    pad_to_boundary: bool,
-    longest: int,
-) -> tuple[int, float]:
+def _buckets(values: np.ndarray, counts: np.ndarray, padding: Bucket, size: Size) -> tuple[int, float]:
     """Buckets do not mix, so each is a data set of its own."""
+    boundaries, longest = check_boundaries(padding.boundaries), size.longest
     limits = [-1, *boundaries, max(longest, boundaries[-1] + 1)]
     batches, padded = 0, 0.0
     for low, high in pairwise(limits):
@@ -230,27 +221,24 @@ def _buckets(
         examples = int(counts[inside].sum())
         if not examples:
             continue
-        if pad_to_boundary:
+        if padding.pad_to_boundary:
             limit = max(1, min(high, max(longest, boundaries[-1])))
-            size = batch_size or max(1, (token_budget or 0) // limit)
-            batches, padded = batches + -(-examples // size), padded + examples * limit
+            batches, padded = batches + -(-examples // size.at(limit)), padded + examples * limit
         else:
-            assert batch_size is not None
-            more = _expected(values[inside], counts[inside], batch_size)
+            assert size.examples is not None
+            more = _expected(values[inside], counts[inside], size.examples)
             batches, padded = batches + more[0], padded + more[1]
     return batches, padded
 
 
-def _simulated(
-    values: np.ndarray, counts: np.ndarray, padding: str, batching: Batching
-) -> tuple[float, float]:
+def _simulated(values: np.ndarray, counts: np.ndarray, padding: Padding, size: Size) -> tuple[float, float]:
     """Mean over the plans for random orders, the same ones every time."""
     lengths = np.repeat(values, counts)
     draw = np.random.default_rng(0)
     repeats = int(np.clip(_SIMULATED_EXAMPLES // len(lengths), 2, 200))
     batches, padded = [], []
     for _ in range(repeats):
-        planned = PADDINGS[padding](lengths, draw.permutation(len(lengths)), batching)
+        planned = PADDINGS[padding.name](lengths, draw.permutation(len(lengths)), padding, size)
         batches.append(len(planned))
         padded.append(sum(len(batch.indices) * batch.padded_length for batch in planned))
     return float(np.mean(batches)), float(np.mean(padded))

@@ -77,7 +77,7 @@ def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, f
 def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None]:
     from workbench.training import Evaluator
 
-    evaluator = Evaluator(model, loss=config.loss.average, mask=config.loss.mask)
+    evaluator = Evaluator(model, config.loss)
     found: dict[str, float | None] = {}
     for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
         if split in data.manifest.splits:
@@ -108,13 +108,10 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
         return {}
     split = "validation" if "validation" in data.manifest.splits else "train"
     batches = list(islice(data.evaluation(split), count))
-    loss, mask = config.loss.average, config.loss.mask
-    found = correctness(model, batches, loss=loss, mask=mask, seed=seed_for(config.seed, "probes"))
+    found = correctness(model, batches, config.loss, seed=seed_for(config.seed, "probes"))
     found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])
     if data.manifest.task == "tag":
-        found["correctness/gradient_share_past_end"] = gradient_share_past_end(
-            model, batches, loss=loss, mask=mask
-        )
+        found["correctness/gradient_share_past_end"] = gradient_share_past_end(model, batches, config.loss)
     return found
 
 
@@ -129,13 +126,10 @@ def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: Find
         timed = timed_window(
             step,
             window(step, data),
-            passes=measure.passes,
-            warmup_steps=measure.warmup_steps,
-            quiet_steps=measure.quiet_steps,
+            measure,
             traces=lambda: step.traces,
             would_trace=step.would_trace if distribution.replicas == 1 else None,
             parts=step.parts,
-            inject_sleep=measure.inject_sleep,
         )
     counts = ("valid_tokens", "padded_tokens", "examples")
     total = distribution.gather([getattr(timed, name) for name in counts]).sum(axis=0)
@@ -159,12 +153,12 @@ def read(config: Config, data: Feed, channel: Channel, record: Findings) -> dict
     from workbench.measure.reading import examples_per_second
     from workbench.measure.timing import turn
 
-    passes = config.measure.passes
+    measure = config.measure
     channel.quiet()
     with turn(_TIMING_LOCK) as (_, shared):
         found = {
-            "speed/read_examples_per_s": examples_per_second(data.window, passes=passes),
-            "speed/shards_examples_per_s": examples_per_second(data.chunks, passes=passes),
+            "speed/read_examples_per_s": examples_per_second(data.window, measure),
+            "speed/shards_examples_per_s": examples_per_second(data.chunks, measure),
         }
     if shared:
         record.tags[NOT_ALONE] = shared

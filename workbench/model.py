@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from workbench.cells import CELLS
 from workbench.cells.base import freeze_inside
-from workbench.cells.composition import CUSTOM, Wrapping, compose_cell
+from workbench.cells.composition import compose_cell
 from workbench.cells.dropout import seed_of_replica
-from workbench.former_names import former_name
 from workbench.masking import last_valid
+from workbench.options import cell as cell_options
+from workbench.options import rnn as rnn_options
+from workbench.options.model import Model
 from workbench.rnn import RNNS
 from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
 from workbench.seeds import initialisation, seed_for
-
-Direction = Literal["forward", "backward", "both"]
-Task = Literal["tag", "classify"]
 
 
 class ModelOutputs(NamedTuple):
@@ -33,58 +32,6 @@ class ModelOutputs(NamedTuple):
     """Final states of all layers, flat: layer by layer, forward before backward."""
 
 
-def build_model(
-    *,
-    task: Task,
-    classes: int,
-    vocabulary_size: int | None = None,
-    feature_size: int | None = None,
-    embedding_size: int = 64,
-    cell: str = "lstm",
-    cell_options: Mapping[str, Any] | None = None,
-    units: int = 64,
-    layers: int = 1,
-    rnn: str = "dynamic",
-    rnn_options: Mapping[str, Any] | None = None,
-    direction: Direction = "forward",
-    pass_lengths: bool = True,
-    wrapping: Mapping[str, Any] | None = None,
-    dropout: float = 0.0,
-    embedding_dropout: float = 0.0,
-    seed: int = 0,
-    dtype: str = "float32",
-) -> SequenceModel:
-    """Build a `SequenceModel` with its weights.
-
-    `cell` and `rnn` are names in CELLS (or `custom`) and RNNS; `cell_options` and `rnn_options` go to them as
-    they are; `wrapping` are the fields of `Wrapping`, what stands around each cell.
-    Weights are drawn by (seed, which weight): models that differ in runner, direction's other half or
-    `pass_lengths` share them. Give `vocabulary_size` for inputs that are ids [B, T], `feature_size` for
-    inputs that are features [B, T, D]. `dtype` is a dtype or a mixed policy of Keras'; under a mixed one logits are
-    of the weights' dtype.
-    """
-    return SequenceModel(
-        task=task,
-        classes=classes,
-        vocabulary_size=vocabulary_size,
-        feature_size=feature_size,
-        embedding_size=embedding_size,
-        cell=cell,
-        cell_options=dict(cell_options or {}),
-        units=units,
-        layers=layers,
-        rnn=rnn,
-        rnn_options=dict(rnn_options or {}),
-        direction=direction,
-        pass_lengths=pass_lengths,
-        wrapping=dict(wrapping or {}),
-        dropout=dropout,
-        embedding_dropout=embedding_dropout,
-        seed=seed,
-        dtype=dtype,
-    )
-
-
 @keras.saving.register_keras_serializable("workbench")
 class SequenceModel(keras.Model):
     """Tags each step of a sequence, or classifies the whole of it.
@@ -95,59 +42,67 @@ class SequenceModel(keras.Model):
         classify: logits [B, classes]    = dense(last valid output of each direction)
 
     `model(batch)` takes a dict with `inputs` and `length` (labels and others are ignored) and gives logits.
-    `direction="backward"` runs from the end to the beginning: the valid part reversed where lengths are
+    `cell`, `rnn` and `model` are the options of those names. Weights are drawn by (seed, which weight): models that
+    differ in runner, direction's other half or `pass_lengths` share them. Give `vocabulary_size` for inputs of ids
+    [B, T], `feature_size` for inputs of features [B, T, D]. Under a mixed `model.dtype` logits are of the weights'
+    dtype.
+
+    `rnn.direction="backward"` runs from the end to the beginning: the valid part reversed where lengths are
     passed, the whole padded sequence where not; outputs come back in their places. With `both`, `units` are
     units of each direction. Without lengths the state goes on over the padding, and the last output is the
     one at the padded end: that is what the guide warns of, and what an ablation needs.
 
-    Made by `build_model`; saved with `model.save("x.keras")` and loaded with `keras.saving.load_model`.
+    Saved with `model.save("x.keras")` and loaded with `keras.saving.load_model`.
     """
 
     def __init__(
         self,
+        cell: cell_options.Cell,
+        rnn: rnn_options.RNN,
+        model: Model,
         *,
-        task: Task,
+        task: str,
         classes: int,
-        vocabulary_size: int | None,
-        feature_size: int | None,
-        embedding_size: int,
-        cell: str,
-        cell_options: dict[str, Any],
-        units: int,
-        layers: int,
-        rnn: str,
-        rnn_options: dict[str, Any],
-        direction: Direction,
-        pass_lengths: bool,
-        wrapping: dict[str, Any],
-        dropout: float,
-        seed: int,
-        dtype: Any,
-        embedding_dropout: float = 0.0,
+        vocabulary_size: int | None = None,
+        feature_size: int | None = None,
+        seed: int = 0,
         name: str = "sequence_model",
         **others: Any,
     ):
-        super().__init__(name=name, dtype=dtype, **others)
-        arguments = {key: value for key, value in locals().items() if key not in ("self", "name", "others")}
-        arguments = {key: value for key, value in arguments.items() if not key.startswith("__")}
-        self._arguments = arguments | {"dtype": self.dtype_policy.name}
-        _check(self._arguments)
-        self.task, self.classes = task, classes
+        if task not in ("tag", "classify"):
+            raise ValueError(f"task is {task!r}: must be one of tag, classify")
+        if classes < 1:
+            raise ValueError(f"classes is {classes}: must be at least 1")
+        if (vocabulary_size is None) == (feature_size is None):
+            raise ValueError(
+                f"vocabulary_size is {vocabulary_size} and feature_size {feature_size}: give one, vocabulary_size "
+                "for inputs of ids [B, T], feature_size for inputs of features [B, T, D]"
+            )
+        super().__init__(name=name, dtype=model.dtype, **others)
+        self._arguments = {
+            "cell": asdict(cell),
+            "rnn": asdict(rnn),
+            "model": asdict(model),
+            "task": task,
+            "classes": classes,
+            "seed": seed,
+            "vocabulary_size": vocabulary_size,
+            "feature_size": feature_size,
+        }
+        self.task, self.classes, self.rnn = task, classes, rnn
         self.vocabulary_size, self.feature_size = vocabulary_size, feature_size
-        self.rnn, self.rnn_options = rnn, dict(rnn_options)
-        self.direction, self.pass_lengths = direction, pass_lengths
 
         policy = self.dtype_policy
-        width = embedding_size if feature_size is None else feature_size
+        width = model.embedding_size if feature_size is None else feature_size
         self.embedding = None
         if vocabulary_size is not None:
             with initialisation(seed, "embedding"):
                 self.embedding = keras.layers.Embedding(
-                    vocabulary_size, embedding_size, dtype=policy, name="embedding"
+                    vocabulary_size, model.embedding_size, dtype=policy, name="embedding"
                 )
             self.embedding.build((None, None))
         self.embedding_dropout = PaddingFreeDropout(
-            embedding_dropout,
+            model.embedding_dropout,
             seed=seed_for(seed, "embedding dropout"),
             dtype=policy,
             name="embedding_dropout",
@@ -156,30 +111,29 @@ class SequenceModel(keras.Model):
         self.cells_forward: list[keras.layers.Layer] = []
         self.cells_backward: list[keras.layers.Layer] = []
         ways = {"forward": [self.cells_forward], "backward": [self.cells_backward]}.get(
-            direction, [self.cells_forward, self.cells_backward]
+            rnn.direction, [self.cells_forward, self.cells_backward]
         )
         self.dropouts = []
-        around = Wrapping(**wrapping)
-        for layer in range(layers):
+        for layer in range(model.layers):
             output_size = 0
             for cells in ways:
                 way = "forward" if cells is self.cells_forward else "backward"
                 with initialisation(seed, f"rnn/{layer}/{way}"):
                     made = compose_cell(
                         cell,
-                        units,
-                        cell_options,
-                        around,
                         seed=seed_for(seed, f"cell dropout/{layer}/{way}"),
                         dtype=policy,
-                        name=f"{cell}_{layer}_{way}",
+                        name=f"{cell.name}_{layer}_{way}",
                     )
                     made.build((None, width))
                 cells.append(made)
                 output_size += made.output_size
             self.dropouts.append(
                 PaddingFreeDropout(
-                    dropout, seed=seed_for(seed, f"dropout/{layer}"), dtype=policy, name=f"dropout_{layer}"
+                    model.dropout,
+                    seed=seed_for(seed, f"dropout/{layer}"),
+                    dtype=policy,
+                    name=f"dropout_{layer}",
                 )
             )
             self.dropouts[-1].build((None, None, output_size))
@@ -194,7 +148,7 @@ class SequenceModel(keras.Model):
     @property
     def needs_static_length(self) -> bool:
         """Whether a graph of this model is good for one padded length only."""
-        return self.rnn == "static"
+        return self.rnn.unroll == "static"
 
     def batch_signature(self, time_steps: int | None = None) -> dict[str, tf.TensorSpec]:
         """What a batch of this model is, for `tf.function(input_signature=...)`: any size, any padded length.
@@ -242,8 +196,11 @@ class SequenceModel(keras.Model):
         `pass_lengths` and `rnn` take the place of the model's own for this call, so that a trained model can
         be probed with and without lengths, and by the runner that takes any length.
         """
-        passed = self.pass_lengths if pass_lengths is None else pass_lengths
-        runner, options = (self.rnn, self.rnn_options) if rnn in (None, self.rnn) else (rnn, {})
+        passed = self.rnn.pass_lengths if pass_lengths is None else pass_lengths
+        if rnn is None or rnn == self.rnn.unroll:
+            runner, options = self.rnn.unroll, self.rnn.own()
+        else:
+            runner, options = rnn, {}
         lengths = batch["length"] if passed else None
         vectors = batch["inputs"]
         if self.embedding is not None:
@@ -269,9 +226,9 @@ class SequenceModel(keras.Model):
         options: Mapping[str, Any],
         training: bool,
     ) -> tuple[tf.Tensor, Any]:
-        if self.direction == "forward":
+        if self.rnn.direction == "forward":
             return RNNS[rnn](self.cells_forward[layer], vectors, lengths, training=training, **options)
-        if self.direction == "backward":
+        if self.rnn.direction == "backward":
             return backward_rnn(
                 self.cells_backward[layer], vectors, lengths, rnn=rnn, training=training, **options
             )
@@ -293,15 +250,15 @@ class SequenceModel(keras.Model):
             lengths = tf.fill([shape[0]], shape[1])
         # a backward RNN ends at the first step, where its outputs are zero already for length 0
         first = tf.reduce_sum(vectors[:, :1], axis=1)
-        if self.direction == "forward":
+        if self.rnn.direction == "forward":
             return last_valid(vectors, lengths)
-        if self.direction == "backward":
+        if self.rnn.direction == "backward":
             return first
         size = self.cells_forward[-1].output_size
         return tf.concat([last_valid(vectors[..., :size], lengths), first[..., size:]], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `build_model`, and which of its layers, counted through, are frozen, if any is."""
+        """The arguments, options as plain values; and which layers, counted through, are frozen, if any is."""
         frozen = [i for i, layer in enumerate(self._flatten_layers()) if not layer.trainable]
         return {"name": self.name, **self._arguments, **({"frozen": frozen} if frozen else {})}
 
@@ -310,7 +267,13 @@ class SequenceModel(keras.Model):
         """A model of the same arguments, with the same layers frozen."""
         config = dict(config)
         frozen = config.pop("frozen", [])
-        model = cls(**config)
+        cell, rnn = config.pop("cell"), config.pop("rnn")
+        model = cls(
+            cell_options.SCHEMAS[cell["name"]](**cell),
+            rnn_options.SCHEMAS[rnn["unroll"]](**rnn),
+            Model(**config.pop("model")),
+            **config,
+        )
         for i, layer in enumerate(model._flatten_layers()):
             if i in frozen:
                 layer.trainable = False
@@ -350,25 +313,3 @@ class PaddingFreeDropout(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Rate and seed."""
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    for field, table in (("cell", [*CELLS, CUSTOM]), ("rnn", RNNS)):
-        if given[field] not in table:
-            known = former_name(field, given[field], table)
-            hint = f"; {known}" if known else ""
-            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(sorted(table))}{hint}")
-    for field, allowed in (("task", ("tag", "classify")), ("direction", ("forward", "backward", "both"))):
-        if given[field] not in allowed:
-            raise ValueError(f"{field} is {given[field]!r}: must be one of {', '.join(allowed)}")
-    for field in ("classes", "units", "layers", "embedding_size"):
-        if given[field] < 1:
-            raise ValueError(f"{field} is {given[field]}: must be at least 1")
-    for field, of in (("dropout", "outputs"), ("embedding_dropout", "the embeddings' elements")):
-        if not 0 <= given[field] < 1:
-            raise ValueError(f"{field} is {given[field]}: a share of {of}, at least 0 and below 1")
-    if (given["vocabulary_size"] is None) == (given["feature_size"] is None):
-        raise ValueError(
-            f"vocabulary_size is {given['vocabulary_size']} and feature_size {given['feature_size']}: give one, "
-            "vocabulary_size for inputs of ids [B, T], feature_size for inputs of features [B, T, D]"
-        )

@@ -1,4 +1,4 @@
-"""The joint: a checked configuration -> the rooms' plain arguments -> what a run finds.
+"""The joint: a checked configuration -> its groups, each to the room that uses it -> what a run finds.
 
 python -m workbench.run FROZEN.yaml              # one run, by hand: what it logs goes to stdout
 python -m workbench.run --prepare FROZEN.yaml    # make or open its data set only
@@ -18,7 +18,6 @@ from workbench.config import Config
 from workbench.identity import identity
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
-from workbench.options.cell import Custom
 from workbench.process.channel import Channel
 from workbench.process.replicas import meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
@@ -28,9 +27,6 @@ from workbench.record.tags import DIVERGED
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
     from workbench.training import Distribution
-
-Log = Callable[[int, Mapping[str, float]], None]
-
 
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
@@ -71,11 +67,10 @@ def _run(
     same = identity(dataclasses.asdict(config), fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
     with distribution.scope():
-        model, optimizer = _model(config, data), _optimizer(config)
+        model = _model(config, data)
     loading.loaded()  # all that was imported by now is as planned, or nothing is computed
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
-    loss, clip_norm = config.loss, config.optimizer.clip_norm
-    step = make_train_step(model, optimizer, loss.average, loss.mask, clip_norm, distribution)
+    step = make_train_step(model, config.optimizer, config.loss, distribution)
 
     channel.note("tracing")
     graph = build_graph(step.trace, next(iter(window(step, data)())))
@@ -83,16 +78,7 @@ def _run(
 
     channel.note("training")
     with peak_memory() as memory:
-        result = train(
-            model,
-            _epochs(distribution, data),
-            optimizer=None,
-            epochs=training.epochs,
-            max_steps=training.max_steps,
-            log=channel.log,
-            log_every=training.log_every,
-            step=step,
-        )
+        result = train(step, _epochs(distribution, data), training, log=channel.log)
     record.add(memory.metrics())
     record.tags |= {
         "digest.losses": result.losses_sha256,
@@ -100,20 +86,12 @@ def _run(
         "digest.weights": weights_digest(model),
         "memory.method": memory.method,
         DIVERGED: "false",
-        **{f"device.{key}": str(value) for key, value in device.items()},
-        "device.replicas": str(distribution.replicas),
-        "device.processes": str(distribution.processes),
-        **environment(),
-        **_dropped(data),
-        "data.held": data.held,
-        **_kernels(config, model),
+        **_circumstances(config, model, data, device, distribution),
     }
     lost = result.not_finite or measured(config, model, step, data, channel, record, result)
     if lost:
         record.diverge(result.batches, lost)
-        if math.isfinite(
-            result.losses[-1]
-        ):  # MLflow ranks a run by its last value, and NaN behind all others
+        if math.isfinite(result.losses[-1]):  # MLflow ranks a run by its last value, NaN behind all others
             channel.log(result.batches + 1, {"loss/step": math.nan})
     else:
         if config.measure.reading:
@@ -125,7 +103,7 @@ def _run(
         record.add({"speed/traces": step.traces})
     record.facts |= {
         "device": device["device"],
-        "threads": _threads(device),
+        "threads": device["intra_threads"] or int(machine()["machine.cores"]),
         "task": data.manifest.task,
         "data.fingerprint": data.manifest.fingerprint,
     }
@@ -145,18 +123,13 @@ def _feed(config: Config, folder: Path) -> Feed:
     from workbench.data.manifest import require_free_class_zero
     from workbench.seeds import seed_for
 
-    padding = dataclasses.asdict(config.padding)
     feed = Feed(
         folder,
-        padding=padding.pop("name"),
-        batch_size=config.data.batch_size,
+        config.data,
+        config.padding,
         window_examples=config.measure.window_examples,
         seed=seed_for(config.seed, "order"),
-        parse=_chosen(config.data.parse),
-        memory_mb=config.data.memory_mb,
-        readers=config.data.readers,
         replicas=config.training.workers,
-        **padding,
     )
     if config.loss.mask == "sign" and not config.loss.accept_class_zero:
         require_free_class_zero(feed.manifest, feed.folder)
@@ -200,75 +173,48 @@ def set_devices(config: Config, count: int) -> dict[str, Any]:
     from workbench.measure.device import configure
     from workbench.rnn.cudnn import check_machine
 
-    training = config.training
-    device = configure(_chosen(training.device), tf32=training.tf32, threads=training.threads, count=count)
+    device = configure(config.training, count=count)
     if config.rnn.unroll == "cudnn":
         check_machine(lengths=config.rnn.pass_lengths)
     return device
 
 
-def _kernels(config: Config, model: Any) -> dict[str, str]:
-    """What ran each cell: the kernels, each with its reason, or the runner itself where it has but one."""
+def _circumstances(
+    config: Config, model: Any, data: Feed, device: Mapping[str, Any], distribution: Distribution
+) -> dict[str, str]:
+    """As tags: the devices, what ran each cell, what of the source is left out of the data, what was in memory."""
     from workbench.rnn import kernels_of
 
     ran = {cell.name: kernels_of(cell) for cell in model.cells_of_layers()}
-    words = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
-    return {"rnn.kernels": "; ".join(words) or config.rnn.unroll}
-
-
-def _dropped(data: Feed) -> dict[str, str]:
-    """What of the source is not in the data set, and why; nothing where all of it is."""
-    counts = {reason: count for reason, count in data.manifest.dropped.items() if count}
-    return {"data.dropped": ", ".join(f"{n} {reason}" for reason, n in counts.items())} if counts else {}
+    kernels = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
+    dropped = [f"{count} {reason}" for reason, count in data.manifest.dropped.items() if count]
+    return {
+        **{f"device.{key}": str(value) for key, value in device.items()},
+        "device.replicas": str(distribution.replicas),
+        "device.processes": str(distribution.processes),
+        **environment(),
+        **({"data.dropped": ", ".join(dropped)} if dropped else {}),
+        "data.held": data.held,
+        "rnn.kernels": "; ".join(kernels) or config.rnn.unroll,
+    }
 
 
 def _model(config: Config, data: Feed) -> Any:
-    from workbench.cells.composition import Wrapping
-    from workbench.model import build_model
+    from workbench.model import SequenceModel
     from workbench.seeds import seed_for
 
-    manifest, cell, rnn = data.manifest, dataclasses.asdict(config.cell), dataclasses.asdict(config.rnn)
-    wrapping = {field.name: cell.pop(field.name) for field in dataclasses.fields(Wrapping)}
-    if isinstance(config.cell, Custom):
-        cell |= cell.pop("options")
+    manifest = data.manifest
     ids = manifest.inputs == "ids"
-    return build_model(
-        task=_chosen(manifest.task),
+    return SequenceModel(
+        config.cell,
+        config.rnn,
+        config.model,
+        task=manifest.task,
         classes=len(manifest.labels),
         vocabulary_size=len(manifest.vocabulary or ()) if ids else None,
         feature_size=None if ids else manifest.feature_size,
-        embedding_size=config.model.embedding_size,
-        cell=cell.pop("name"),
-        units=cell.pop("units"),
-        cell_options=cell,
-        wrapping=wrapping,
-        layers=config.model.layers,
-        rnn=rnn.pop("unroll"),
-        direction=rnn.pop("direction"),
-        pass_lengths=rnn.pop("pass_lengths"),
-        rnn_options={key: value for key, value in rnn.items() if key != "allow_retrace"},
-        dropout=config.model.dropout,
-        embedding_dropout=config.model.embedding_dropout,
         seed=seed_for(config.seed, "model"),
-        dtype=config.model.dtype,
     )
-
-
-def _optimizer(config: Config) -> Any:
-    from workbench.training import make_optimizer
-
-    options = dataclasses.asdict(config.optimizer)
-    options.pop("clip_norm")
-    return make_optimizer(options.pop("name"), options.pop("learning_rate"), **options)
-
-
-def _chosen(value: str) -> Any:
-    """A text of which the schema's choices are the room's literals."""
-    return value
-
-
-def _threads(device: Mapping[str, Any]) -> int:
-    return device["intra_threads"] or int(machine()["machine.cores"])
 
 
 if __name__ == "__main__":

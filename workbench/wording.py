@@ -1,6 +1,9 @@
-"""Numbers of things, in words."""
+"""Words that several rooms say: numbers of things, and the name that was meant."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 def counted(number: int, what: str) -> str:
@@ -10,3 +13,13 @@ def counted(number: int, what: str) -> str:
     ('1 job', '2 jobs')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def did_you_mean(name: object, names: Iterable[object], before: str = "") -> str:
+    """`; did you mean x?` with the name that is most alike, `before` in front of it; nothing where none is.
+
+    >>> did_you_mean("epoch", ["epochs", "device"], before="training.")
+    '; did you mean training.epochs?'
+    """
+    near = difflib.get_close_matches(str(name), sorted(map(str, names)), 1)
+    return f"; did you mean {before}{near[0]}?" if near else ""

@@ -16,16 +16,18 @@ import tensorflow as tf
 
 from experiments.timing import quartiles, rounds, step_seconds
 from workbench.cells import CELLS
-from workbench.cells.composition import Wrapping, compose_cell
-from workbench.provenance import git, machine, versions
+from workbench.cells.composition import compose_cell
+from workbench.options.cell import LSTM, SCHEMAS
+from workbench.provenance import machine, versions
+from workbench.repositories import git
 from workbench.rnn import RNNS
 
 B, T, D, H = 32, 50, 64, 64
 WRAPPED = {
-    "lstm, 4 layers": Wrapping(layers=4),
-    "lstm, dropout 0.5 on outputs": Wrapping(output_keep_prob=0.5),
-    "lstm, residual": Wrapping(residual=True),
-    "lstm, attention over 10": Wrapping(attention_length=10),
+    "lstm, 4 layers": LSTM(units=H, layers=4),
+    "lstm, dropout 0.5 on outputs": LSTM(units=H, output_keep_prob=0.5),
+    "lstm, residual": LSTM(units=H, residual=True),
+    "lstm, attention over 10": LSTM(units=H, attention_length=10),
 }
 
 
@@ -47,8 +49,8 @@ def step_of(cell: object, inputs: tf.Tensor) -> Callable[[], object]:
 def measure(turns: int, steps: int) -> list[dict[str, object]]:
     """A row a cell: its parameters, the median time of a step in ms, its ratio to the LSTM with quartiles."""
     inputs = tf.random.stateless_normal([B, T, D], seed=[1, 2])
-    named = {name: compose_cell(name, H) for name in CELLS}
-    named |= {name: compose_cell("lstm", H, wrapping=wrapping) for name, wrapping in WRAPPED.items()}
+    named = {name: compose_cell(SCHEMAS[name](units=H)) for name in CELLS}
+    named |= {name: compose_cell(options) for name, options in WRAPPED.items()}
     run = {}
     for name, cell in named.items():
         cell.build((None, D))

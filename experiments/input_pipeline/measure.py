@@ -25,10 +25,18 @@ from workbench.data.manifest import Manifest
 from workbench.data.pipeline import batches, plan_batches
 from workbench.data.sequence_example import parse_one
 from workbench.data.shards import open_dataset, prepare
-from workbench.model import build_model
-from workbench.options.data import Built, PythonSource, UniversalDependencies
-from workbench.provenance import git, machine, versions
-from workbench.training import make_optimizer, make_train_step, train
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.data import Built, PythonSource, TFRecord, UniversalDependencies
+from workbench.options.loss import Loss
+from workbench.options.model import Model
+from workbench.options.optimizer import Optimizer
+from workbench.options.padding import SCHEMAS, Padding
+from workbench.options.rnn import SCHEMAS as RNNS
+from workbench.options.training import Training
+from workbench.provenance import machine, versions
+from workbench.repositories import git
+from workbench.training import make_train_step, train
 
 BATCH = 32
 MOST = 15_000  # examples of a data set, both splits
@@ -52,12 +60,17 @@ def guide(folder: Path, manifest: Manifest, *, parallel: bool) -> tf.data.Datase
     return parsed.padded_batch(BATCH, shapes).prefetch(tf.data.AUTOTUNE)
 
 
+def stored(folder: Path, parse: str) -> Iterable[Any]:
+    """An epoch of the training split in stored order, each batch padded to its longest."""
+    return batches(folder, "train", TFRecord(batch_size=BATCH, parse=parse), Padding("batch"), shuffle=False)
+
+
 def pipelines(folder: Path, manifest: Manifest) -> dict[str, Callable[[], Iterable[Any]]]:
     """An epoch of the training split, in stored order, by each way to read it."""
     plain, parallel = (guide(folder, manifest, parallel=parallel) for parallel in (False, True))
 
-    def ours(parse: Any) -> Callable[[], Iterable[Any]]:
-        return lambda: batches(folder, "train", batch_size=BATCH, shuffle=False, parse=parse)
+    def ours(parse: str) -> Callable[[], Iterable[Any]]:
+        return lambda: stored(folder, parse)
 
     def first() -> Iterable[Any]:
         hold_parsed.cache_clear()
@@ -110,7 +123,9 @@ def efficiency(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     for padding in PADDINGS:
         row: dict[str, Any] = {"padding": padding}
         for size in (BATCH, 128):
-            planned = plan_batches(folder, "train", padding=padding, batch_size=size, seed=1)
+            planned = plan_batches(
+                folder, "train", TFRecord(batch_size=size), SCHEMAS[padding](padding), seed=1
+            )
             area = sum(len(batch.indices) * batch.padded_length for batch in planned)
             row |= {
                 f"efficiency_{size}": round(manifest.splits["train"].tokens / area, 4),
@@ -122,26 +137,23 @@ def efficiency(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
 
 def waiting(folder: Path, manifest: Manifest, rnn: str) -> list[dict[str, Any]]:
     """A row a pipeline: the share of training (LSTM, 128 units) that the step waits for its batch."""
-    model = build_model(
+    model = SequenceModel(
+        LSTM(units=128),
+        RNNS[rnn](),
+        Model(embedding_size=64),
         task="tag",
         classes=len(manifest.labels),
         vocabulary_size=len(manifest.vocabulary),
-        embedding_size=64,
-        cell="lstm",
-        units=128,
-        rnn=rnn,
     )
-    step = make_train_step(model, make_optimizer("adam", 1e-3), "token", "length", 1.0)
+    step = make_train_step(model, Optimizer("adam", 1e-3, clip_norm=1.0), Loss("length"))
     padded = {
-        padding: batches(folder, "train", batch_size=BATCH, padding=padding, seed=1)
+        padding: batches(folder, "train", TFRecord(batch_size=BATCH), SCHEMAS[padding](padding), seed=1)
         for padding in ("batch", "pooled")
     }
     ways: dict[str, Iterable[Any]] = {
         "guide": guide(folder, manifest, parallel=False),
         "guide, parallel map and prefetch": guide(folder, manifest, parallel=True),
-        "data.parse=vectorised": batches(
-            folder, "train", batch_size=BATCH, shuffle=False, parse="vectorised"
-        ),
+        "data.parse=vectorised": stored(folder, "vectorised"),
         "data.parse=cached": padded["batch"],
         "data.parse=cached, padding=pooled": padded["pooled"],
     }
@@ -150,7 +162,7 @@ def waiting(folder: Path, manifest: Manifest, rnn: str) -> list[dict[str, Any]]:
             step(batch)
     rows = []
     for name, way in ways.items():
-        result = train(model, lambda _, way=way: way, optimizer=None, epochs=1, max_steps=STEPS, step=step)
+        result = train(step, lambda _, way=way: way, Training(max_steps=STEPS))
         rows.append(
             {
                 "pipeline": name,

@@ -17,6 +17,7 @@ from experiments.peers.work import INPUTS, Batch, other_weights, states_of, weig
 from workbench.cells.base import output_size
 from workbench.cells.composition import compose_cell
 from workbench.masking import sequence_mask
+from workbench.options.cell import SCHEMAS
 from workbench.rnn import RNNS, bidirectional_rnn
 
 Variables = dict[str, tf.Variable]
@@ -109,7 +110,8 @@ def _training(forward: Forward, setting: Setting, dtype: str, padded: int | None
 def _cell(setting: Setting, dtype: str, direction: int = 0) -> Any:
     """A cell of the setting with its weights."""
     name, options = OPTIONS.get(setting.cell, (setting.cell, {}))
-    cell = compose_cell(name, setting.units, options, dtype=dtype, name=("forward", "backward")[direction])
+    chosen = SCHEMAS[name](name, setting.units, **options)
+    cell = compose_cell(chosen, dtype=dtype, name=("forward", "backward")[direction])
     cell.build((None, INPUTS))
     if setting.cell in GATES:
         named = weights(setting, direction)

@@ -123,11 +123,12 @@ def run_memory(name: str, setting: Setting, machine: Machine) -> Measured:
 
 def _configure(machine: Machine, tf32: bool) -> None:
     from workbench.measure.device import configure
+    from workbench.options.training import Training
 
     logging.getLogger("tensorflow").setLevel(
         logging.ERROR
     )  # that TensorFlow 1's runners are deprecated is known
-    configure("gpu" if machine.gpu else "cpu", tf32=tf32, threads=machine.threads)
+    configure(Training(device="gpu" if machine.gpu else "cpu", tf32=tf32, threads=machine.threads))
     if has_torch():
         from experiments.peers import torch_arms
 

@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from experiments.timing import ratio, rounds, step_seconds
 from workbench.cells import CELLS
-from workbench.provenance import git, machine, versions
+from workbench.provenance import machine, versions
+from workbench.repositories import git
 from workbench.rnn import RNNS
 
 BATCHES, TIME, UNITS = (256, 512), 50, (128, 256, 512)

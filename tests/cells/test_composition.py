@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from workbench.cells import CELLS
-from workbench.cells.composition import Wrapping, compose_cell
+from workbench.cells.composition import compose_cell
 from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
-from workbench.options.cell import SCHEMAS
+from workbench.options.cell import GRU, LSTM, SCHEMAS, Custom
 from workbench.rnn import RNNS
 
 
@@ -21,22 +21,21 @@ def test_the_configuration_offers_every_cell_of_the_table() -> None:
 
 
 def test_the_guides_own_composition_has_four_cells_of_its_own() -> None:
-    made = compose_cell("lstm", 64, wrapping=Wrapping(layers=4, output_keep_prob=0.5))
+    made = compose_cell(LSTM(units=64, layers=4, output_keep_prob=0.5))
     assert isinstance(made, MultiRNNCell)
     assert all(isinstance(layer, DropoutWrapper) for layer in made.cells)
     assert len({id(layer.cell) for layer in made.cells}) == 4
 
 
 def test_wrappers_stand_from_the_inside_out() -> None:
-    wrapping = Wrapping(residual=True, input_keep_prob=0.9, attention_length=3)
-    made = compose_cell("gru", 5, wrapping=wrapping)
+    made = compose_cell(GRU(units=5, residual=True, input_keep_prob=0.9, attention_length=3))
     assert isinstance(made, AttentionWrapper)
     assert isinstance(made.cell, DropoutWrapper)
     assert isinstance(made.cell.cell, ResidualWrapper)
 
 
 def test_layers_draw_different_noise() -> None:
-    made = compose_cell("gru", 5, wrapping=Wrapping(layers=2, output_keep_prob=0.5), seed=7)
+    made = compose_cell(GRU(units=5, layers=2, output_keep_prob=0.5), seed=7)
     assert made.cells[0].seed != made.cells[1].seed
 
 
@@ -45,7 +44,7 @@ def test_a_custom_class_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "import keras\n\nclass Mine(keras.layers.GRUCell):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    made = compose_cell("custom", 4, {"target": "ours_elsewhere:Mine", "reset_after": False})
+    made = compose_cell(Custom(units=4, target="ours_elsewhere:Mine", options={"reset_after": False}))
     assert isinstance(made, keras.layers.GRUCell)
     assert not made.reset_after
     outputs, _ = RNNS["dynamic"](made, np.ones((2, 3, 5), "float32"), np.array([1, 3]))
@@ -65,14 +64,14 @@ def test_a_custom_class_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_class_that_is_not_there_is_named(target: str | None, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        compose_cell("custom", 4, {"target": target})
+        compose_cell(Custom(units=4, target=target))
 
 
 def test_options_that_a_class_does_not_take_are_named() -> None:
     with pytest.raises(ValueError, match=r"cell=custom with units=4 .*wrong"):
-        compose_cell("custom", 4, {"target": "keras.layers:GRUCell", "wrong": 1})
+        compose_cell(Custom(units=4, target="keras.layers:GRUCell", options={"wrong": 1}))
 
 
 def test_what_a_class_makes_must_be_a_cell() -> None:
     with pytest.raises(TypeError, match=r"cell=custom needs a cell with Keras' cell contract .*not <Dense"):
-        compose_cell("custom", 4, {"target": "keras.layers:Dense"})
+        compose_cell(Custom(units=4, target="keras.layers:Dense"))

@@ -9,6 +9,7 @@ import pytest
 
 from workbench.cells import CELLS, WRAPPERS
 from workbench.cells.composition import compose_cell
+from workbench.options.cell import Custom
 from workbench.probes.cell_batch import Batch
 
 PEEPHOLES = {"use_peepholes": True}
@@ -51,7 +52,7 @@ def third_party(name):
     """By the name that `cell=custom cell.target=...` takes; their module is not on the path by itself."""
     sys.path.insert(0, str(Path(__file__).parent))
     try:
-        return compose_cell("custom", 4, {"target": f"third_party:{name}"}, dtype="float64")
+        return compose_cell(Custom(units=4, target=f"third_party:{name}"), dtype="float64")
     finally:
         sys.path.pop(0)
 

@@ -1,5 +1,6 @@
 """Every padding of the table, fed by it: what must hold however batches are made."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -8,13 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.data.padding import PADDINGS, plan
-from workbench.data.pipeline import batches, check_batch, example_order, plan_batches
+from workbench.data.pipeline import batches, example_order, plan_batches
 from workbench.data.shards import open_dataset, prepare
 from workbench.lengths import predict
-from workbench.options.data import Synthetic
+from workbench.options.data import PARSES, Synthetic, TFRecord
+from workbench.options.padding import SCHEMAS
 
 SIZES = [{"batch_size": 7}, {"batch_size": 1}, {"token_budget": 300}, {"token_budget": 90}]
 lengths_ = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(np.array)
+
+
+def padding_of(name, **options):
+    """The padding's options; of `options` those that it has."""
+    has = {field.name for field in dataclasses.fields(SCHEMAS[name])}
+    return SCHEMAS[name](name, **{key: value for key, value in options.items() if key in has})
+
+
+def of(name, *, batch_size=32, parse="cached", **options):
+    """How the split is read, and how it is padded."""
+    return TFRecord(batch_size=batch_size, parse=parse), padding_of(name, **options)
+
+
 every_padding = pytest.mark.parametrize("padding", PADDINGS)
 
 
@@ -48,9 +63,8 @@ def cases(draw):
 @settings(max_examples=80, deadline=None)
 def test_plans(padding, case):
     lengths, order, size, boundaries, to_boundary = case
-    planned = plan(
-        padding, lengths, order, **size, boundaries=boundaries, pad_to_boundary=to_boundary, longest=50
-    )
+    data, chosen = of(padding, **size, boundaries=boundaries, pad_to_boundary=to_boundary)
+    planned = plan(chosen, lengths, order, batch_size=data.batch_size, longest=50)
     given_out = np.concatenate([batch.indices for batch in planned])
     assert sorted(given_out.tolist()) == list(range(len(lengths))), "each example exactly once"
     for batch in planned:
@@ -70,13 +84,13 @@ def test_plans(padding, case):
 def test_an_epoch_gives_each_example_once_and_as_it_is(folder, padding, size):
     manifest = open_dataset(folder)
     stored = {}
-    for batch in batches(folder, "train", batch_size=1, shuffle=False):
+    for batch in batches(folder, "train", *of("batch", batch_size=1), shuffle=False):
         stored[int(batch["index"][0])] = (batch["inputs"][0].numpy(), batch["labels"][0].numpy())
     seen = Counter()
-    dataset = batches(folder, "train", padding=padding, **size, seed=3)
-    check_batch(dataset.element_spec, manifest)
-    for batch in dataset:
-        check_batch(batch, manifest)
+    for batch in batches(folder, "train", *of(padding, **size), seed=3):
+        past = np.arange(batch["inputs"].shape[1]) >= batch["length"].numpy()[:, np.newaxis]
+        for name in ("inputs", "labels"):
+            assert not batch[name].numpy()[past].any(), "padding is 0"
         for index, length, inputs, labels in zip(
             *(batch[k].numpy() for k in ("index", "length", "inputs", "labels")), strict=True
         ):
@@ -89,13 +103,11 @@ def test_an_epoch_gives_each_example_once_and_as_it_is(folder, padding, size):
 @every_padding
 @pytest.mark.parametrize("size", SIZES)
 def test_every_way_to_parse_gives_equal_batches(folder, padding, size):
-    arguments = {"padding": padding, **size, "seed": 1, "boundaries": [4, 12], "pad_to_boundary": True}
-    cached = batches(folder, "validation", **arguments)
-    others = [
-        batches(folder, "validation", **arguments, parse="one"),
-        batches(folder, "validation", **arguments, parse="vectorised"),
-        cached.dataset(),
-    ]
+    options = {**size, "boundaries": [4, 12], "pad_to_boundary": True}
+    cached, *others = (
+        batches(folder, "validation", *of(padding, **options, parse=parse), seed=1) for parse in PARSES
+    )
+    others.append(cached.dataset())
     for fast, *slow in zip(cached, *others, strict=True):
         for other in slow:
             assert list(fast) == list(other) == list(cached.element_spec)
@@ -107,14 +119,12 @@ def test_every_way_to_parse_gives_equal_batches(folder, padding, size):
 @every_padding
 def test_seed_and_epoch_make_the_order_and_nothing_else_does(folder, padding):
     def indices(**arguments):
-        return [
-            batch.indices.tolist() for batch in plan_batches(folder, "train", padding=padding, **arguments)
-        ]
+        return [batch.indices.tolist() for batch in plan_batches(folder, "train", *of(padding), **arguments)]
 
-    def served(**arguments):
+    def served(parse="cached", **arguments):
         return [
             batch["index"].numpy().tolist()
-            for batch in batches(folder, "train", padding=padding, **arguments)
+            for batch in batches(folder, "train", *of(padding, parse=parse), **arguments)
         ]
 
     assert indices(seed=1) == indices(seed=1) == served(seed=1) == served(seed=1, parse="one")
@@ -125,9 +135,9 @@ def test_seed_and_epoch_make_the_order_and_nothing_else_does(folder, padding):
 
 @every_padding
 def test_a_part_is_drawn_by_the_seed_and_is_the_same_for_every_padding_and_epoch(folder, padding):
-    def part(count, **arguments):
+    def part(count, name=padding, batch_size=32, **arguments):
         plan = plan_batches(
-            folder, "train", **{"seed": 1, "padding": padding, **arguments}, max_examples=count
+            folder, "train", *of(name, batch_size=batch_size), **{"seed": 1, **arguments}, max_examples=count
         )
         return sorted(np.concatenate([batch.indices for batch in plan]).tolist())
 
@@ -135,18 +145,18 @@ def test_a_part_is_drawn_by_the_seed_and_is_the_same_for_every_padding_and_epoch
     assert len(set(ten)) == 10
     assert ten != list(range(10)), "not the first"
     assert ten != part(10, seed=2)
-    assert ten == part(10, epoch=3) == part(10, shuffle=False) == part(10, padding="global", batch_size=3)
+    assert ten == part(10, epoch=3) == part(10, shuffle=False) == part(10, "global", batch_size=3)
     assert set(ten) < set(part(30))
     everything = open_dataset(folder).splits["train"].examples
     assert part(everything + 1) == part(None) == list(range(everything))
-    served = batches(folder, "train", padding=padding, seed=1, max_examples=10, batch_size=4)
+    served = batches(folder, "train", *of(padding, batch_size=4), seed=1, max_examples=10)
     assert sorted(np.concatenate([batch["index"] for batch in served]).tolist()) == ten
 
 
 def test_global_and_batch_have_the_same_batches(folder):
     """The arms of a pair see the same examples in the same batches; only T differs."""
     one, other = (
-        plan_batches(folder, "train", padding=name, batch_size=7, seed=5) for name in ("global", "batch")
+        plan_batches(folder, "train", *of(name, batch_size=7), seed=5) for name in ("global", "batch")
     )
     assert [batch.indices.tolist() for batch in one] == [batch.indices.tolist() for batch in other]
 
@@ -155,11 +165,12 @@ def test_global_and_batch_have_the_same_batches(folder):
 @pytest.mark.parametrize("size", [{"batch_size": 7}, {"token_budget": 90}])
 def test_the_histogram_predicts_the_padding(folder, padding, size):
     manifest = open_dataset(folder)
-    areas = []
+    areas, (data, chosen) = [], of(padding, **size)
     for epoch in range(60):
-        plan = plan_batches(folder, "train", padding=padding, **size, epoch=epoch)
+        plan = plan_batches(folder, "train", data, chosen, epoch=epoch)
         areas.append(sum(len(batch.indices) * batch.padded_length for batch in plan))
-    predicted = predict(manifest.splits["train"].histogram, padding, **size, longest=manifest.longest)
+    histogram = manifest.splits["train"].histogram
+    predicted = predict(histogram, chosen, batch_size=data.batch_size, longest=manifest.longest)
     assert predicted.padded_tokens == pytest.approx(
         np.mean(areas), abs=6 * np.std(areas) / np.sqrt(60) + 1e-9
     )
@@ -169,17 +180,14 @@ def test_the_histogram_predicts_the_padding(folder, padding, size):
 def test_refusals(padding):
     lengths, order = np.array([3, 5]), np.arange(2)
 
-    def planned(**options):
-        return plan(padding, lengths, order, boundaries=[4], **options)
+    def planned(longest=None, **options):
+        return plan(
+            padding_of(padding, boundaries=[4], **options), lengths, order, batch_size=2, longest=longest
+        )
 
-    with pytest.raises(ValueError, match="give exactly one of the two"):
-        planned()
-    with pytest.raises(ValueError, match="give exactly one of the two"):
-        planned(batch_size=2, token_budget=9)
-    for name in ("batch_size", "token_budget"):
-        with pytest.raises(ValueError, match=f"{name} = 0: must be 1 or more"):
-            planned(**{name: 0})
+    with pytest.raises(ValueError, match=r"padding.token_budget=0: must be at least 1"):
+        planned(token_budget=0)
     with pytest.raises(ValueError, match="longest = 4: an example has 5 tokens"):
-        planned(batch_size=2, longest=4)
+        planned(longest=4)
     with pytest.raises(ValueError, match=r"token_budget = 4: an example has 5 tokens, .* 5 or more"):
         planned(token_budget=4)

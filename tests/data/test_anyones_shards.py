@@ -18,7 +18,10 @@ from workbench.data.read_shard import checked
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
 from workbench.data.sources import Example
 from workbench.options.data import Synthetic, TFRecord
+from workbench.options.padding import Padding
 
+BATCH = Padding("batch")
+OPENED = TFRecord(), BATCH
 WORDS = {"inputs": "words", "labels": "label"}
 GIVEN = {"name": "x", "labels": ["A", "B", "C"], "vocabulary": [f"w{i}" for i in range(20)]}
 FRAMES = {**GIVEN, "vocabulary": [], "feature_size": 2}
@@ -79,7 +82,7 @@ def says(call, *parts):
 
 
 def unpadded(folder, parse):
-    found = batches(folder, "train", batch_size=3, shuffle=False, parse=parse)
+    found = batches(folder, "train", TFRecord(batch_size=3, parse=parse), BATCH, shuffle=False)
     return [
         (batch["inputs"][i, :length].numpy().tolist(), batch["labels"][i, :length].numpy().tolist())
         for batch in found
@@ -339,7 +342,11 @@ def test_the_cache_is_made_again_anyones_own_is_copied_again(tmp_path, change):
             MANIFEST if change == "manifest" else path.name, "copy it again from where it came or from a backup",
         )  # fmt: skip
     if change != "manifest":
-        says(lambda: list(batches(tmp_path / "indexed", "train")), "a.tfrecord", "from a backup")
+        says(
+            lambda: list(batches(tmp_path / "indexed", "train", *OPENED)),
+            "a.tfrecord",
+            "from a backup",
+        )
 
 
 def test_a_shard_that_a_pointer_stands_for_or_that_was_compressed_meanwhile(tmp_path):
@@ -414,7 +421,9 @@ def test_features_come_back_without_a_length(tmp_path):
     rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     one = record({}, words=[floats(*row) for row in rows], label=[ints(n) for n in (0, 1, 2)])
     index(tmp_path / "d", one, record({}, words=[], label=[]), **FRAMES)
-    [batch] = batches(tmp_path / "d", "train", batch_size=2, shuffle=False, parse="vectorised")
+    [batch] = batches(
+        tmp_path / "d", "train", TFRecord(batch_size=2, parse="vectorised"), BATCH, shuffle=False
+    )
     np.testing.assert_array_equal(batch["inputs"], [rows, [[0, 0]] * 3])
     np.testing.assert_array_equal(batch["length"], [3, 0])
 
@@ -422,7 +431,11 @@ def test_features_come_back_without_a_length(tmp_path):
 def test_a_shard_that_changes_while_it_is_read(tmp_path):
     folder = tmp_path / "d"
     index(folder, tagged(3, 4), tagged(5), tagged(6))
-    made = batches(folder, "train", batch_size=1, parse="vectorised", memory_mb=0)
+    data = TFRecord(batch_size=1, parse="vectorised")
+    object.__setattr__(
+        data, "memory_mb", 0
+    )  # no data set of a test is larger than the least that may be given
+    made = batches(folder, "train", data, BATCH)
     assert made.held == "nothing"
     (folder / "a.tfrecord").write_bytes(b"\xff" * 300)
     says(lambda: list(made), "d: shards = ", "changed or went missing while it was read", "from a backup")

@@ -6,8 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.data.padding import plan
+from workbench.options.padding import SCHEMAS
 
 LENGTHS = np.array([3, 1, 0, 9, 2, 2])
+
+
+def planned(padding, lengths, order, *, batch_size=1, longest=None, **options):
+    return plan(SCHEMAS[padding](padding, **options), lengths, order, batch_size=batch_size, longest=longest)
 
 
 def shown(batches):
@@ -24,7 +29,7 @@ def shown(batches):
     ],
 )
 def test_global(size, expected):
-    assert shown(plan("global", LENGTHS, np.arange(6), **size)) == expected
+    assert shown(planned("global", LENGTHS, np.arange(6), **size)) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_global(size, expected):
     ],
 )
 def test_batch(size, expected):
-    assert shown(plan("batch", LENGTHS, np.arange(6), **size)) == expected
+    assert shown(planned("batch", LENGTHS, np.arange(6), **size)) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,17 +58,17 @@ def test_batch(size, expected):
     ],
 )
 def test_bucket(options, expected):
-    assert shown(plan("bucket", LENGTHS, np.arange(6), **options)) == expected
+    assert shown(planned("bucket", LENGTHS, np.arange(6), **options)) == expected
 
 
 def test_a_batch_of_empty_sequences_has_a_time_axis():
-    assert shown(plan("batch", np.zeros(2, int), np.arange(2), batch_size=2)) == [([0, 1], 1)]
+    assert shown(planned("batch", np.zeros(2, int), np.arange(2), batch_size=2)) == [([0, 1], 1)]
 
 
 @pytest.mark.parametrize("boundaries", [None, [], [3, 3], [4, 2], [-1, 2]])
 def test_boundaries_must_rise(boundaries):
     with pytest.raises(ValueError, match="boundaries"):
-        plan("bucket", LENGTHS, np.arange(6), batch_size=2, boundaries=boundaries)
+        planned("bucket", LENGTHS, np.arange(6), batch_size=2, boundaries=boundaries)
 
 
 def cheapest(rising, size, price):
@@ -81,7 +86,7 @@ def cheapest(rising, size, price):
     price=st.integers(0, 40),
 )
 def test_a_pool_is_cut_where_it_costs_least(lengths, size, price):
-    batches = plan("pooled", lengths, np.arange(len(lengths)), batch_size=size, batch_price=price)
+    batches = planned("pooled", lengths, np.arange(len(lengths)), batch_size=size, batch_price=price)
     cost = sum(len(batch.indices) * batch.padded_length + price for batch in batches)
     assert cost == cheapest(sorted(lengths.tolist()), size, price)
 
@@ -90,7 +95,7 @@ def test_pools_keep_the_order_between_them_and_shuffle_within():
     lengths = np.random.default_rng(0).integers(1, 50, 400)
     order = np.random.default_rng(1).permutation(400)
     options = {"batch_size": 8, "batch_price": 10_000}
-    pools = plan("pooled", lengths, order, pool=10, **options)
+    pools = planned("pooled", lengths, order, pool=10, **options)
     assert [len(batch.indices) for batch in pools] == [8] * 50
     for k in range(5):
         members = np.concatenate([batch.indices for batch in pools[10 * k : 10 * k + 10]])
@@ -98,7 +103,7 @@ def test_pools_keep_the_order_between_them_and_shuffle_within():
         tall = [batch.padded_length for batch in pools[10 * k : 10 * k + 10]]
         assert tall not in (sorted(tall), sorted(tall, reverse=True))
     # equal lengths stay in the order's order, so which of them share a batch is random
-    [*same] = plan("pooled", np.ones(20, int), order[order < 20], batch_size=5)
+    [*same] = planned("pooled", np.ones(20, int), order[order < 20], batch_size=5)
     assert {tuple(batch.indices) for batch in same} == {
         tuple(order[order < 20][i : i + 5]) for i in range(0, 20, 5)
     }

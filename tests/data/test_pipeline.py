@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 
 from workbench.data.errors import DataError
-from workbench.data.pipeline import PARSES, ahead, batches, check_batch
-from workbench.data.shards import open_dataset, prepare, write_dataset
-from workbench.data.sources import Example
+from workbench.data.pipeline import ahead, batches
+from workbench.data.shards import open_dataset, prepare
 from workbench.data.verify import read_split
-from workbench.options.data import Synthetic
+from workbench.options.data import PARSES, Synthetic, TFRecord
+from workbench.options.padding import SCHEMAS, Global, Padding, Pooled
+
+BATCH = Padding("batch")
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +29,11 @@ def test_a_step_is_traced_once(folder, padding):
         traces.append(batch["inputs"].shape)
         return tf.reduce_sum(batch["inputs"])
 
-    dataset = batches(folder, "train", padding=padding, batch_size=8)
+    given = TFRecord(batch_size=8), SCHEMAS[padding](padding)
+    dataset = batches(folder, "train", *given)
     compiled = tf.function(step, input_signature=[dataset.element_spec])
     for epoch in range(2):
-        for batch in batches(folder, "train", padding=padding, batch_size=8, epoch=epoch):
+        for batch in batches(folder, "train", *given, epoch=epoch):
             compiled(batch)
     longest = open_dataset(folder).longest
     assert [shape.as_list() for shape in traces] == [[None, longest if padding == "global" else None]]
@@ -39,7 +42,9 @@ def test_a_step_is_traced_once(folder, padding):
 def test_number_of_shards_does_not_change_a_batch(tmp_path):
     options = {"examples": 60, "mean": 6}
     one, four = (prepare(Synthetic(**options, cache_dir=tmp_path, shards=shards)) for shards in (1, 4))
-    for a, b in zip(batches(one, "train", seed=4), batches(four, "train", seed=4), strict=True):
+    for a, b in zip(
+        *(batches(made, "train", TFRecord(), BATCH, seed=4) for made in (one, four)), strict=True
+    ):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
 
@@ -57,20 +62,26 @@ def test_shards_read_side_by_side_give_the_same_and_a_fault_in_one_names_it(tmp_
 
 
 def test_cardinality_and_longest(folder):
-    assert len(batches(folder, "train", batch_size=7)) == 13
-    [batch] = batches(folder, "validation", padding="global", batch_size=10, longest=300)
+    assert len(batches(folder, "train", TFRecord(batch_size=7), BATCH)) == 13
+    [batch] = batches(folder, "validation", TFRecord(batch_size=10), Global(length=300))
     assert batch["inputs"].shape == (10, 300)
-    with pytest.raises(ValueError, match="longest = 3: an example has"):
-        batches(folder, "validation", padding="global", longest=3)
+    with pytest.raises(DataError, match=r"padding.length = 3: an example has \d+ tokens; give that or more"):
+        batches(folder, "validation", TFRecord(), Global(length=3))
 
 
 def test_refusals(folder):
-    with pytest.raises(ValueError, match="padding = 'bucked': must be one of global, batch, bucket, pooled"):
-        batches(folder, "train", padding="bucked")
-    with pytest.raises(ValueError, match="parse = 'two'"):
-        batches(folder, "train", parse="two")
+    with pytest.raises(
+        ValueError, match=r"padding.name=bucked: must be one of global, batch, bucket, pooled; did"
+    ):
+        batches(folder, "train", TFRecord(), Padding("bucked"))
+    with pytest.raises(ValueError, match=r"padding.name=bucket: is of Bucket, not of Padding"):
+        batches(folder, "train", TFRecord(), Padding("bucket"))
+    with pytest.raises(ValueError, match=r"data.parse=two: must be one of cached, vectorised, one"):
+        batches(folder, "train", TFRecord(parse="two"), BATCH)
+    with pytest.raises(ValueError, match=r"data.batch_size=0: must be at least 1"):
+        batches(folder, "train", TFRecord(batch_size=0), BATCH)
     with pytest.raises(ValueError, match="max_examples = 0"):
-        batches(folder, "train", max_examples=0)
+        batches(folder, "train", TFRecord(), BATCH, max_examples=0)
 
 
 @pytest.mark.parametrize("task", ["tag", "classify"])
@@ -79,62 +90,60 @@ def test_refusals(folder):
 def test_types_and_shapes(tmp_path, task, features, parse):
     folder = prepare(Synthetic(examples=20, features=features, cache_dir=tmp_path, task=task))
     manifest = open_dataset(folder)
-    dataset = batches(folder, "train", batch_size=5, parse=parse)
-    check_batch(dataset.element_spec, manifest)
+    dataset = batches(folder, "train", TFRecord(batch_size=5, parse=parse), BATCH)
+    known = {
+        "inputs": ([None, None, 3], tf.float32) if features else ([None, None], tf.int32),
+        "labels": ([None, None] if task == "tag" else [None], tf.int32),
+        "length": ([None], tf.int32),
+        "index": ([None], tf.int64),
+    }
+    assert dataset.element_spec == {name: tf.TensorSpec(*one) for name, one in known.items()}
     for batch in dataset:
-        check_batch(batch, manifest)
-        assert batch["index"].dtype == tf.int64
-
-
-def test_check_batch_names_what_is_wrong(tmp_path):
-    manifest = write_dataset([Example([1, 2], [0, 1]), Example([3], [1])], tmp_path / "x", name="x")
-    good = next(iter(batches(tmp_path / "x", "train", batch_size=2, shuffle=False)))
-    check_batch(good, manifest)
-    for change, message in [
-        ({"labels": None}, "labels = missing"),
-        ({"length": tf.constant([2, 1], tf.int64)}, "length.dtype = <dtype: 'int64'>"),
-        ({"inputs": tf.zeros([2], tf.int32)}, r"inputs.shape = \(2,\)"),
-        ({"length": tf.constant([2, 3])}, r"length = \[2, 3\]: must be 0 to 2"),
-        ({"labels": tf.constant([[0, 2], [1, 0]])}, "labels = 0 to 2: must be 0 to 1"),
-        ({"inputs": tf.constant([[1, 2], [9, 0]])}, "inputs = 1 to 9: must be 0 to 3"),
-        ({"inputs": tf.constant([[1, 2], [3, 3]])}, "inputs = not 0 past an example's end"),
-    ]:
-        bad = {name: value for name, value in {**good, **change}.items() if value is not None}
-        with pytest.raises(DataError, match=message):
-            check_batch(bad, manifest)
+        assert all(dataset.element_spec[name].is_compatible_with(batch[name]) for name in known)
+        length, labels = batch["length"].numpy(), batch["labels"].numpy()
+        assert 0 <= length.min() <= length.max() <= batch["inputs"].shape[1]
+        assert 0 <= labels.min() <= labels.max() < len(manifest.labels)
+        past = np.arange(batch["inputs"].shape[1]) >= length[:, np.newaxis]
+        assert not batch["inputs"].numpy()[past].any(), "padding is 0"
 
 
 def test_more_than_memory_mb_is_refused_or_read_from_the_shards(tmp_path):
     """Ids are written as plain numbers, so 2,000 examples of 200 take some megabytes."""
     options = {"lengths": "fixed", "mean": 200, "longest": 200, "examples": 2000}
     folder = prepare(Synthetic(**options, cache_dir=tmp_path, shards=3))
-    given = {"padding": "pooled", "seed": 2, "batch_size": 100, "max_examples": 300}
+    drawn = {"seed": 2, "max_examples": 300}
+
+    def read(**given):
+        return batches(folder, "train", TFRecord(batch_size=100, **given), Pooled(), **drawn)
+
     with pytest.raises(
         DataError, match=r"splits.train.tokens = .* 3 MB parsed.*memory_mb=1: raise that, or take"
     ):
-        batches(folder, "train", **given, memory_mb=1)
-    held, left = (
-        batches(folder, "train", **given, parse="vectorised", memory_mb=memory_mb) for memory_mb in (100, 1)
-    )
+        read(memory_mb=1)
+    held, left = (read(parse="vectorised", memory_mb=memory_mb) for memory_mb in (100, 1))
     assert (held.held, left.held) == ("records", "nothing")
     for one, other in zip(held, left, strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
     packed = prepare(Synthetic(**{**options, "vocabulary": 9999}, cache_dir=tmp_path, compression="GZIP"))
     with pytest.raises(DataError, match="compression = GZIP: the records of train are more than"):
-        batches(packed, "train", parse="vectorised", memory_mb=1)
+        batches(packed, "train", TFRecord(parse="vectorised", memory_mb=1), BATCH)
 
 
 def test_a_split_is_read_once_a_process(tmp_path, monkeypatch):
     folder = prepare(Synthetic(examples=20, cache_dir=tmp_path))
-    first = [batch["index"].numpy().tolist() for batch in batches(folder, "train", batch_size=5)]
+    first = [
+        batch["index"].numpy().tolist() for batch in batches(folder, "train", TFRecord(batch_size=5), BATCH)
+    ]
 
     def read_again(*_):
         raise AssertionError("the shards were read again")
 
     monkeypatch.setattr("workbench.data.held.read_split", read_again)
-    assert [batch["index"].numpy().tolist() for batch in batches(folder, "train", batch_size=5)] == first
-    assert list(batches(folder, "train", batch_size=5, epoch=1, padding="pooled"))
+    assert [
+        batch["index"].numpy().tolist() for batch in batches(folder, "train", TFRecord(batch_size=5), BATCH)
+    ] == first
+    assert list(batches(folder, "train", TFRecord(batch_size=5), Pooled(), epoch=1))
 
 
 def test_batches_are_made_before_they_are_asked_for():
@@ -166,7 +175,7 @@ def test_what_fails_ahead_is_raised_where_the_batch_is_asked_for():
 
 def test_an_epoch_left_early_leaves_no_thread_behind(folder):
     before = threading.active_count()
-    for _ in batches(folder, "train", batch_size=1):
+    for _ in batches(folder, "train", TFRecord(batch_size=1), BATCH):
         break
-    assert next(iter(batches(folder, "train", batch_size=1)))["index"].shape == (1,)
+    assert next(iter(batches(folder, "train", TFRecord(batch_size=1), BATCH)))["index"].shape == (1,)
     assert threading.active_count() == before

@@ -21,7 +21,10 @@ from workbench.data.pipeline import batches
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
 from workbench.data.sources import SOURCES, Example
 from workbench.options.data import PythonSource, Synthetic, TFRecord, UniversalDependencies
+from workbench.options.padding import Padding
 
+BATCH = Padding("batch")
+OPENED = TFRecord(), BATCH
 GUIDE = [Example([1, 2, 3], [0, 1, 0]), Example([4, 5, 1], [1, 0, 0]), Example([1, 2], [1, 1])]
 SMALL = {"examples": 40, "mean": 5}
 
@@ -35,7 +38,7 @@ def folder(tmp_path):
 def unpadded(folder, split="train"):
     """Each example as it comes out of the pipeline."""
     found = []
-    for batch in batches(folder, split, batch_size=2, shuffle=False):
+    for batch in batches(folder, split, TFRecord(batch_size=2), BATCH, shuffle=False):
         for inputs, labels, length in zip(
             *(batch[k].numpy() for k in ("inputs", "labels", "length")), strict=True
         ):
@@ -295,10 +298,15 @@ def test_damaged_files(folder):
     path.write_bytes(whole[:-3] + b"abc")
     refused(lambda: open_dataset(folder), path.name, "shards[0].sha256", "damaged")
     assert open_dataset(folder, verify=False).name == "guide"
-    refused(lambda: list(batches(folder, "train")), path.name, "record", "unreadable")
+    refused(
+        lambda: list(batches(folder, "train", *OPENED)),
+        path.name,
+        "record",
+        "unreadable",
+    )
     path.unlink()
     refused(lambda: open_dataset(folder), path.name, "shards[0].file", "missing")
-    refused(lambda: list(batches(folder, "train")), path.name, "unreadable")
+    refused(lambda: list(batches(folder, "train", *OPENED)), path.name, "unreadable")
     path.mkdir()
     refused(lambda: open_dataset(folder), path.name)
 
@@ -390,7 +398,7 @@ def test_an_empty_sequence_is_legal_where_tokens_are_tagged_only(tmp_path):
 def test_a_manifest_whose_counts_are_off(folder):
     edit(folder, lambda m: m["splits"]["train"].update(histogram={"2": 2, "3": 1}, tokens=7))
     refused(lambda: verify_examples(folder), MANIFEST, "splits.train.histogram", "the shards have")
-    refused(lambda: batches(folder, "train"), MANIFEST, "splits.train.histogram")
+    refused(lambda: batches(folder, "train", *OPENED), MANIFEST, "splits.train.histogram")
 
 
 @pytest.mark.parametrize(
@@ -433,20 +441,6 @@ def test_a_manifest_whose_counts_are_off(folder):
             ["vocabulary", "inputs are symbols"],
         ),
         (lambda to: prepare(PythonSource(cache_dir=to), task="classify"), ["task = classify", "tag"]),
-        (lambda to: prepare(Synthetic(validation_share=1, cache_dir=to)), ["validation_share = 1"]),
-        (lambda to: prepare(Synthetic(max_examples=1, cache_dir=to)), ["max_examples = 1"]),
-        (
-            lambda to: prepare(Synthetic(lengths="gaussian", cache_dir=to)),
-            ["lengths = gaussian", "geometric"],
-        ),
-        (lambda to: prepare(Synthetic(examples=1, cache_dir=to)), ["examples = 1"]),
-        (lambda to: prepare(Synthetic(classes=1, cache_dir=to)), ["classes = 1"]),
-        (lambda to: prepare(Synthetic(longest=0, cache_dir=to)), ["longest = 0"]),
-        (lambda to: prepare(Synthetic(shards=0, cache_dir=to)), ["shards = 0"]),
-        (lambda to: prepare(Synthetic(compression="ZIP", cache_dir=to)), ["compression = ZIP"]),
-        (lambda to: prepare(Synthetic(max_length=0, cache_dir=to)), ["max_length = 0"]),
-        (lambda to: prepare(Synthetic(over_length="cut", cache_dir=to)), ["over_length = cut"]),
-        (lambda to: prepare(Synthetic(first_class=2, cache_dir=to)), ["first_class = 2"]),
     ],
 )
 def test_refusals(tmp_path, call, parts):
@@ -455,8 +449,33 @@ def test_refusals(tmp_path, call, parts):
     assert left == []
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"validation_share": 1}, "validation_share=1.0: must be at most 0.9"),
+        ({"max_examples": 1}, "max_examples=1: must be at least 2"),
+        ({"lengths": "gaussian"}, "lengths=gaussian: must be one of geometric, uniform, fixed, one_outlier"),
+        ({"examples": 1}, "examples=1: must be at least 2"),
+        ({"classes": 1}, "classes=1: must be at least 2"),
+        ({"longest": 0}, "longest=0: must be at least 1"),
+        ({"shards": 0}, "shards=0: must be at least 1"),
+        ({"compression": "ZIP"}, "compression=ZIP: must be one of , GZIP"),
+        ({"max_length": 0}, "max_length=0: must be at least 1"),
+        ({"over_length": "cut"}, "over_length=cut: must be one of drop, split"),
+        ({"first_class": 2}, "first_class=2: must be at most 1"),
+    ],
+)
+def test_options_out_of_range_are_refused_when_they_are_made(given, words):
+    with pytest.raises(ValueError, match=f"^data.{words}"):
+        Synthetic(**given)
+
+
 def test_a_split_that_is_not_there(folder):
-    refused(lambda: batches(folder, "test"), "splits = train, validation", "has no split 'test'")
+    refused(
+        lambda: batches(folder, "test", *OPENED),
+        "splits = train, validation",
+        "has no split 'test'",
+    )
 
 
 def failing():

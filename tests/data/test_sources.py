@@ -20,7 +20,9 @@ from workbench.data.sources import SOURCES, Corpus, Example
 from workbench.data.sources.python_source import CLASSES, find_files, logical_lines
 from workbench.data.sources.synthetic import labels_of
 from workbench.data.sources.ud_conllu import KNOWN, UPOS
-from workbench.options.data import SCHEMAS, PythonSource, Synthetic, UniversalDependencies
+from workbench.options.data import SCHEMAS, PythonSource, Synthetic, TFRecord, UniversalDependencies
+from workbench.options.padding import SCHEMAS as PADDINGS
+from workbench.options.padding import Padding
 
 NO_LIMITS = {"train": None, "validation": None}
 
@@ -133,7 +135,7 @@ def test_a_small_data_set_and_any_first_part_of_it_is_of_many_files(tmp_path, mo
     for split in manifest.splits:
         lines[split] = [
             "".join(manifest.vocabulary[i] for i in row[:length])
-            for batch in batches(made, split, shuffle=False)
+            for batch in batches(made, split, TFRecord(), Padding("batch"), shuffle=False)
             for row, length in zip(batch["inputs"].numpy(), batch["length"].numpy(), strict=True)
         ]
     assert (len(lines["train"]), len(set(lines["train"]))) == (576, 128)
@@ -229,7 +231,7 @@ def test_gzip_a_list_and_no_dev_file(tmp_path):
     (folder / "xx_some-ud-train.conllu.gz").write_bytes(gzip.compress(plain.read_bytes()))
     with pytest.raises(DataError, match="is there twice"):
         read("ud_english_ewt", path=folder)
-    paths = str(plain), [str(plain) + ".gz"]
+    paths = plain, f"{plain}.gz"
     prints = {SOURCES["ud_english_ewt"].fingerprint(UniversalDependencies(path=path)) for path in paths}
     assert len(prints) == 1, "compression and place do not count"
     plain.unlink()
@@ -331,7 +333,7 @@ def test_the_english_web_treebank(tmp_path):
     assert manifest.source["info"]["checksums"].startswith("match")
     assert str(folder.parent) not in (made / "manifest.json").read_text()
     for padding, least in (("bucket", 0.95), ("pooled", 0.99)):
-        planned = plan_batches(made, "train", padding=padding, batch_size=32)
+        planned = plan_batches(made, "train", TFRecord(), PADDINGS[padding]())
         area = sum(len(batch.indices) * batch.padded_length for batch in planned)
         assert manifest.splits["train"].tokens / area >= least, padding
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.data.pipeline import PARSES, batches
+from workbench.data.pipeline import batches
 from workbench.data.shards import index_shards, prepare, verify_examples, write_dataset
 from workbench.data.sources import Example
-from workbench.options.data import TFRecord
+from workbench.options.data import PARSES, TFRecord
+from workbench.options.padding import Padding
 
 GOLDEN = Path(os.environ.get("WORKBENCH_GOLDEN_DIR") or Path(__file__).parent.parent / "golden")
 
@@ -33,7 +34,9 @@ def test_shards_of_tf1_are_a_data_set(tmp_path, file, compression, parse):
     assert folder == tmp_path
     verify_examples(folder)
     found = {"tokens": [], "labels": [], "lengths": []}
-    for batch in batches(folder, "train", batch_size=7, shuffle=False, parse=parse):
+    for batch in batches(
+        folder, "train", TFRecord(batch_size=7, parse=parse), Padding("batch"), shuffle=False
+    ):
         lengths = batch["length"].numpy()
         valid = np.arange(batch["inputs"].shape[1]) < lengths[:, None]
         found["lengths"].append(lengths)
@@ -48,6 +51,6 @@ def test_the_guides_batch_is_what_tf1_made_of_it(tmp_path, parse):
     """[], [1], [1,2], [1,2,3], [1,2,3,4] in one batch of 5 (guide, P2)."""
     folder = tmp_path / "guide"
     write_dataset([Example(list(range(1, n + 1)), [0] * n) for n in range(5)], folder, name="guide")
-    [batch] = batches(folder, "train", batch_size=5, shuffle=False, parse=parse)
+    [batch] = batches(folder, "train", TFRecord(batch_size=5, parse=parse), Padding("batch"), shuffle=False)
     np.testing.assert_array_equal(batch["inputs"], np.load(GOLDEN / "batch_padding.npz")["guide_batch"])
     assert batch["length"].numpy().tolist() == [0, 1, 2, 3, 4]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from workbench.measure.device import DeviceError, configure
+from workbench.options.training import Training
 
 
 class FakeTensorFlow:
@@ -43,7 +44,7 @@ class FakeTensorFlow:
 
 def test_auto_takes_the_first_gpu_and_hides_the_others() -> None:
     fake = FakeTensorFlow(2)
-    found = configure("auto", tensorflow=fake)
+    found = configure(Training(), tensorflow=fake)
     assert fake.calls == {"visible": ["GPU:0"], "growth GPU:0": True, "tf32": False}
     assert (found["device"], found["device_name"], found["compute_capability"]) == (
         "gpu",
@@ -54,13 +55,13 @@ def test_auto_takes_the_first_gpu_and_hides_the_others() -> None:
 
 
 def test_auto_without_a_gpu_is_the_cpu_and_says_so() -> None:
-    found = configure("auto", tensorflow=FakeTensorFlow(0))
+    found = configure(Training(), tensorflow=FakeTensorFlow(0))
     assert (found["device"], found["device_name"], found["cudnn_version"]) == ("cpu", "CPU", None)
 
 
 def test_cpu_hides_a_gpu_that_is_there() -> None:
     fake = FakeTensorFlow(1)
-    assert configure("cpu", tensorflow=fake)["device"] == "cpu"
+    assert configure(Training(device="cpu"), tensorflow=fake)["device"] == "cpu"
     assert fake.calls["visible"] == []
 
 
@@ -71,7 +72,7 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_set(monkeypatch: pyte
         DeviceError,
         match=r"training.device=gpu: TensorFlow sees no GPU.*it is '-1'.*take training.device=cpu",
     ):
-        configure("gpu", tensorflow=fake)
+        configure(Training(device="gpu"), tensorflow=fake)
     assert fake.calls == {}
 
 
@@ -79,12 +80,12 @@ def test_fewer_gpus_than_replicas_are_refused() -> None:
     with pytest.raises(
         DeviceError, match=r"^training.workers=3: each replica needs a GPU .* TensorFlow sees 2; take"
     ):
-        configure("auto", count=3, tensorflow=FakeTensorFlow(2))
-    assert configure("auto", count=2, tensorflow=FakeTensorFlow(3))["device"] == "gpu"
+        configure(Training(), count=3, tensorflow=FakeTensorFlow(2))
+    assert configure(Training(), count=2, tensorflow=FakeTensorFlow(3))["device"] == "gpu"
 
 
 def test_threads_and_tf32_are_set_and_recorded() -> None:
-    found = configure("auto", threads=2, tf32=True, memory_growth=False, tensorflow=FakeTensorFlow(1))
+    found = configure(Training(threads=2, tf32=True), memory_growth=False, tensorflow=FakeTensorFlow(1))
     assert (found["intra_threads"], found["inter_threads"], found["tf32"]) == (2, 2, True)
     assert found["memory_growth"] is False
 
@@ -92,21 +93,25 @@ def test_threads_and_tf32_are_set_and_recorded() -> None:
 def test_the_environments_flags_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
-    found = configure("cpu", tensorflow=FakeTensorFlow(0))
+    found = configure(Training(device="cpu"), tensorflow=FakeTensorFlow(0))
     assert (found["onednn"], found["xla_flags"]) == ("0", "--xla_dump_to=x")
 
 
 def test_too_late_is_said_in_words() -> None:
     with pytest.raises(DeviceError, match="TensorFlow has run already in this process"):
-        configure("cpu", tensorflow=FakeTensorFlow(0, has_run=True))
+        configure(Training(device="cpu"), tensorflow=FakeTensorFlow(0, has_run=True))
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({"device": "tpu"}, "device is 'tpu'"), ({"threads": 0}, "threads is 0")]
+    ("given", "message"),
+    [
+        ({"device": "tpu"}, r"training.device=tpu: must be one of auto, cpu, gpu"),
+        ({"threads": 0}, r"training.threads=0: must be at least 1"),
+    ],
 )
 def test_values_out_of_range_are_named(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(DeviceError, match=message):
-        configure(**given, tensorflow=FakeTensorFlow(0))
+    with pytest.raises(ValueError, match=message):
+        Training(**given)
 
 
 def test_the_real_tensorflow_has_all_that_is_asked_of_it() -> None:

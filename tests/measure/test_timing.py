@@ -12,20 +12,21 @@ import pytest
 
 from workbench.measure.machine_state import cpu_shares
 from workbench.measure.timing import TimingError, Window, host_lock, timed_window, turn
+from workbench.options.measure import Measure
 from workbench.record import METRICS
 
 
 def window_of(step: Callable[[Any], Any], source: Any, clock: Any, **given: Any) -> Window:
+    options = {"warmup_steps": 3, "quiet_steps": 0}
+    options |= {name: given.pop(name) for name in ("passes", *options, "inject_sleep") if name in given}
     arguments = {
         "traces": lambda: 1,
         "clock": clock,
         "sleep": clock.sleep,
         "calibration": lambda: 50.0,
-        "warmup_steps": 3,
-        "quiet_steps": 0,
         **given,
     }
-    return timed_window(step, source, **arguments)
+    return timed_window(step, source, Measure(**options), **arguments)
 
 
 def steps_of(clock: Any, seconds: list[float]) -> Callable[[Any], float]:
@@ -196,7 +197,7 @@ def test_no_batches_or_no_passes_is_an_error(clock: Any, source: Any) -> None:
         window_of(lambda batch: 0.0, list, clock)
     with pytest.raises(TimingError, match="got no batches"):
         window_of(lambda batch: 0.0, list, clock, warmup_steps=0)
-    with pytest.raises(TimingError, match="passes is 0"):
+    with pytest.raises(ValueError, match=r"measure.passes=0: must be at least 1"):
         window_of(lambda batch: 0.0, source, clock, passes=0)
 
 
@@ -204,8 +205,8 @@ def test_with_the_real_clock_a_sleep_takes_its_time(source: Any) -> None:
     window = timed_window(
         lambda batch: time.sleep(0.02) or 0.0,
         source,
+        Measure(warmup_steps=1),
         traces=lambda: 0,
-        warmup_steps=1,
         calibration=lambda: 1.0,
     )
     assert window.seconds >= 0.06

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -10,22 +12,36 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS
-from workbench.model import PaddingFreeDropout, SequenceModel, build_model
+from workbench.model import PaddingFreeDropout, SequenceModel
+from workbench.options.cell import SCHEMAS as CELL_OPTIONS
+from workbench.options.cell import Cell
+from workbench.options.model import Model
+from workbench.options.rnn import RNN
+from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
 
 Make = Callable[..., dict[str, np.ndarray]]
 LENGTHS = [3, 0, 5, 1]
-SMALL: dict[str, Any] = {
-    "classes": 3,
-    "vocabulary_size": 20,
-    "embedding_size": 4,
-    "cell": "basic_rnn",
-    "units": 5,
-    "dtype": "float64",
-}
 
 
-def model_of(**given: Any) -> SequenceModel:
-    return build_model(**{"task": "tag", **SMALL, **given})
+def model_of(
+    cell: str = "basic_rnn",
+    rnn: str = "dynamic",
+    *,
+    units: int = 5,
+    cell_options: Mapping[str, Any] = MappingProxyType({}),
+    rnn_options: Mapping[str, Any] = MappingProxyType({}),
+    direction: str = "forward",
+    pass_lengths: bool = True,
+    **given: Any,
+) -> SequenceModel:
+    """A small model; `given` are its arguments and the options of `model`."""
+    around = {name: given.pop(name) for name in [one.name for one in fields(Model)] if name in given}
+    return SequenceModel(
+        CELL_OPTIONS[cell](cell, units, **cell_options),
+        RNN_OPTIONS[rnn](rnn, pass_lengths, direction, **rnn_options),
+        Model(**{"embedding_size": 4, "dtype": "float64", **around}),
+        **{"task": "tag", "classes": 3, "vocabulary_size": 20, **given},
+    )
 
 
 def in_numpy(model: SequenceModel, batch: dict[str, np.ndarray], pass_lengths: bool) -> dict[str, Any]:
@@ -219,14 +235,13 @@ class TestDropout:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cell": "lstmm"}, r"cell is 'lstmm': must be one of .*lstm"),
-        ({"rnn": "rolled"}, r"rnn is 'rolled': must be one of .*static"),
         ({"task": "parse"}, "task is 'parse': must be one of tag, classify"),
-        ({"direction": "up"}, "direction is 'up': must be one of forward, backward, both"),
+        ({"direction": "up"}, r"rnn.direction=up: must be one of forward, backward, both"),
         ({"classes": 0}, "classes is 0: must be at least 1"),
-        ({"layers": 0}, "layers is 0: must be at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0: a share of outputs"),
-        ({"embedding_dropout": -0.1}, "embedding_dropout is -0.1: a share of the embeddings' elements"),
+        ({"layers": 0}, r"model.layers=0: must be at least 1"),
+        ({"dropout": 1.0}, r"model.dropout=1.0: must be at most 0.95"),
+        ({"embedding_dropout": -0.1}, r"model.embedding_dropout=-0.1: must be at least 0"),
+        ({"units": 0}, r"cell.units=0: must be at least 1"),
         ({"feature_size": 3}, "vocabulary_size is 20 and feature_size 3: give one"),
         ({"vocabulary_size": None}, "vocabulary_size is None and feature_size None: give one"),
     ],
@@ -234,6 +249,15 @@ class TestDropout:
 def test_what_cannot_be_built_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_of(**given)
+
+
+def test_a_name_that_is_not_there_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"cell.name=lstmm: must be one of .*lstm.*; did you mean lstm\?"):
+        Cell("lstmm")
+    with pytest.raises(ValueError, match=r"cell.name=basic_lstm: .*; basic_lstm is cell=lstm, with"):
+        Cell("basic_lstm")
+    with pytest.raises(ValueError, match=r"rnn.unroll=rolled: must be one of .*static"):
+        RNN("rolled")
 
 
 @pytest.mark.covering(1)

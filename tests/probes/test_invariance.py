@@ -1,17 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.model import ModelOutputs, SequenceModel, build_model
+from workbench.model import ModelOutputs, SequenceModel
+from workbench.options.cell import SCHEMAS as CELL_OPTIONS
+from workbench.options.loss import Loss
+from workbench.options.model import Model
+from workbench.options.optimizer import Optimizer
+from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
 from workbench.probes.invariance import RELATIVE_FLOOR, correctness
 from workbench.record import METRICS
-from workbench.training import make_optimizer, make_train_step
+from workbench.training import make_train_step
 
+LOSS = Loss("length")
 NAMES = {
     name
     for name in METRICS
@@ -20,19 +28,26 @@ NAMES = {
 }
 
 
-def model_of(kind: type[SequenceModel] | None = None, **given: Any) -> SequenceModel:
-    small: dict[str, Any] = {
-        "task": "tag",
-        "classes": 3,
-        "vocabulary_size": 9,
-        "embedding_size": 3,
-        "units": 4,
-    }
-    model = build_model(**{**small, "cell": "lstm", **given})
-    if kind is None:
-        return model
-    config = model.get_config()
-    return kind(**config)
+def model_of(
+    kind: type[SequenceModel] = SequenceModel,
+    cell: str = "lstm",
+    rnn: str = "dynamic",
+    *,
+    units: int = 4,
+    cell_options: Mapping[str, Any] = MappingProxyType({}),
+    rnn_options: Mapping[str, Any] = MappingProxyType({}),
+    direction: str = "forward",
+    pass_lengths: bool = True,
+    **given: Any,
+) -> SequenceModel:
+    """A small model; `given` are its arguments and the options of `model`."""
+    around = {name: given.pop(name) for name in [one.name for one in fields(Model)] if name in given}
+    return kind(
+        CELL_OPTIONS[cell](cell, units, **cell_options),
+        RNN_OPTIONS[rnn](rnn, pass_lengths, direction, **rnn_options),
+        Model(**{"embedding_size": 3, **around}),
+        **{"task": "tag", "classes": 3, "vocabulary_size": 9, **given},
+    )
 
 
 def batch_of(lengths: list[int], *, task: str = "tag", longest: int | None = None) -> dict[str, np.ndarray]:
@@ -56,10 +71,10 @@ def of(found: dict[str, float], part: str) -> dict[str, float]:
 @pytest.mark.parametrize("rnn", ["dynamic", "static"])
 def test_a_model_with_lengths_is_right_and_without_is_not(direction: str, rnn: str) -> None:
     model = model_of(direction=direction, rnn=rnn, layers=2 if direction == "both" else 1)
-    step = make_train_step(model, make_optimizer("adam", 0.05)) if rnn == "dynamic" else None
+    step = make_train_step(model, Optimizer("adam", 0.05, clip_norm=None), LOSS) if rnn == "dynamic" else None
     for _ in range(5 if step else 0):
         step(BATCHES[0])
-    found = correctness(model, BATCHES)
+    found = correctness(model, BATCHES, LOSS)
     assert set(found) == NAMES
     for name, value in of(found, "with_lengths").items():
         assert value <= 1e-6 / (RELATIVE_FLOOR if "rel" in name else 1), name
@@ -79,7 +94,7 @@ def test_a_model_with_lengths_is_right_and_without_is_not(direction: str, rnn: s
 @pytest.mark.parametrize("pass_lengths", [True, False])
 def test_a_classifier_that_passes_no_lengths_changes_with_its_padding(pass_lengths: bool) -> None:
     model = model_of(task="classify", pass_lengths=pass_lengths)
-    found = correctness(model, [batch_of([5, 2, 0, 1], task="classify")])
+    found = correctness(model, [batch_of([5, 2, 0, 1], task="classify")], LOSS)
     for name, value in of(found, "change_padding").items():
         assert (value > 1e-4) != pass_lengths, name
     assert found["correctness/max_abs_error_state_with_lengths"] <= 1e-6
@@ -89,14 +104,14 @@ def test_a_classifier_that_passes_no_lengths_changes_with_its_padding(pass_lengt
 def test_a_loss_that_counts_padding_changes_with_it_though_lengths_are_passed() -> None:
     model = model_of()
     model.head.bias.assign([1.0, 0.0, -1.0])
-    found = correctness(model, BATCHES, mask="none")
+    found = correctness(model, BATCHES, Loss("none"))
     assert found["correctness/loss_change_padding_longer"] > 1e-2
     assert found["correctness/gradient_change_padding_longer"] > 1e-2
     assert found["correctness/max_abs_error_output_with_lengths"] <= 1e-6
 
 
 def test_a_sign_mask_is_blind_to_padding_since_padded_labels_are_0() -> None:
-    found = correctness(model_of(), BATCHES, mask="sign")
+    found = correctness(model_of(), BATCHES, Loss("sign"))
     assert max(of(found, "change_padding").values()) <= 1e-5
 
 
@@ -117,7 +132,7 @@ def test_numbers_by_hand() -> None:
             return ModelOutputs(logits, outputs, [state])
 
     model = model_of(Counts, cell="basic_rnn", units=1)
-    found = correctness(model, [batch_of([4, 1, 0])])
+    found = correctness(model, [batch_of([4, 1, 0])], LOSS)
     for given in ("with", "without"):
         assert found[f"correctness/max_abs_error_output_{given}_lengths"] == 0
         assert found[f"correctness/max_abs_output_past_end_{given}_lengths"] == 7
@@ -161,7 +176,7 @@ def _broken(how: str) -> type[SequenceModel]:
     ],
 )
 def test_a_model_that_is_wrong_in_one_way_is_caught_in_that_way(how: str, caught_by: set[str]) -> None:
-    found = correctness(model_of(_broken(how)), BATCHES)
+    found = correctness(model_of(_broken(how)), BATCHES, LOSS)
     watched = {
         name: v
         for name, v in {**of(found, "with_lengths"), **of(found, "change")}.items()
@@ -177,13 +192,13 @@ def test_a_nan_past_the_end_does_not_hide() -> None:
             past = ~tf.sequence_mask(batch["length"], tf.shape(batch["inputs"])[1])[..., tf.newaxis]
             return ran._replace(outputs=tf.where(past, np.nan, ran.outputs))
 
-    found = correctness(model_of(Leaks), BATCHES)
+    found = correctness(model_of(Leaks), BATCHES, LOSS)
     assert np.isnan(found["correctness/max_abs_output_past_end_with_lengths"])
     assert found["correctness/max_abs_error_output_with_lengths"] <= 1e-6
 
 
 def test_batches_without_padding_have_nothing_wrong() -> None:
-    found = correctness(model_of(direction="both"), [batch_of([4, 4])])
+    found = correctness(model_of(direction="both"), [batch_of([4, 4])], LOSS)
     assert max(of(found, "lengths").values()) <= 1e-6 / RELATIVE_FLOOR
     assert found["correctness/max_abs_output_past_end_without_lengths"] == 0
 
@@ -194,7 +209,7 @@ def test_features_are_probed_as_ids_are() -> None:
     batch["inputs"] = np.stack([np.sin(batch["inputs"]), np.sin(2.0 * batch["inputs"])], -1).astype(
         np.float32
     )
-    found = correctness(model, [batch])
+    found = correctness(model, [batch], LOSS)
     assert max(of(found, "with_lengths").values()) <= 1e-6 / RELATIVE_FLOOR
     assert max(of(found, "change").values()) <= 1e-5
     assert found["correctness/max_abs_error_state_without_lengths"] > 1e-2
@@ -203,7 +218,7 @@ def test_features_are_probed_as_ids_are() -> None:
 def test_the_same_seed_draws_the_same_padding() -> None:
     model = model_of(task="classify", pass_lengths=False)
     batches = [batch_of([5, 2], task="classify")]
-    first, again, other = (correctness(model, batches, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (correctness(model, batches, LOSS, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first["correctness/loss_change_padding_random"] != other["correctness/loss_change_padding_random"]
 
@@ -213,4 +228,4 @@ def test_nothing_to_compare_or_lengths_that_cannot_be_are_refused(make: Callable
     with pytest.raises(
         ValueError, match=r"got no batches|batch 0: length must lie between 0 and .* 2, got 1 to 3"
     ):
-        correctness(model_of(), make())
+        correctness(model_of(), make(), LOSS)

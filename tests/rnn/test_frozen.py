@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from workbench.cells import CELLS, WRAPPERS
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.model import Model
+from workbench.options.rnn import Dynamic
 from workbench.rnn import PackedRNN
 
 INPUTS = np.ones((8, 5, 4), "float32")
@@ -83,7 +86,8 @@ def test_a_step_of_training_leaves_it_as_it_is():
     "freeze", [lambda m: m, lambda m: m.embedding, lambda m: m.cells_forward[0].cells[0]]
 )
 def test_the_models_layers_stay_frozen_when_loaded(freeze, tmp_path):
-    model = build_model(task="tag", classes=2, vocabulary_size=5, units=3, wrapping={"layers": 2})
+    cell = LSTM(units=3, layers=2)
+    model = SequenceModel(cell, Dynamic(), Model(), task="tag", classes=2, vocabulary_size=5)
     freeze(model).trainable = False
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

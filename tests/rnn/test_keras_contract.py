@@ -12,7 +12,10 @@ import tensorflow as tf
 from keras.src.testing import TestCase
 
 from workbench.cells import CELLS, WRAPPERS
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.model import Model
+from workbench.options.rnn import Packed
 from workbench.rnn import PackedRNN
 
 RANDOM = np.random.default_rng(0)
@@ -64,7 +67,7 @@ def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
 def test_a_saved_model_serves_any_batch_and_length(whole, tmp_path):
     ids = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0], [0, 0, 0, 0, 0]], "int32")
     if whole:
-        model = build_model(task="tag", classes=2, vocabulary_size=20, units=3, rnn="packed")
+        model = SequenceModel(LSTM(units=3), Packed(), Model(), task="tag", classes=2, vocabulary_size=20)
         given = {"inputs": tf.constant(ids), "length": tf.constant([5, 3, 0])}
         model.export(tmp_path / "saved", verbose=False)
         loaded = tf.saved_model.load(str(tmp_path / "saved"))

@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.model import Model
+from workbench.options.rnn import Dynamic, Packed
 from workbench.rnn import RNNS, PackedRNN, bidirectional_rnn, fused_rnn, kernels_of
 from workbench.rnn.table import EVERYWHERE
 
@@ -164,13 +167,19 @@ def test_both_ways_and_as_a_layer():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"direction": "both", "rnn": "packed"}, {"layers": 2, "dropout": 0.1}]
+    ("rnn", "options"),
+    [(Dynamic(), {}), (Packed(direction="both"), {}), (Dynamic(), {"layers": 2, "dropout": 0.1})],
 )
-def test_a_model(options, tmp_path):
+def test_a_model(rnn, options, tmp_path):
     """Logits of the weights' dtype, near float32's; saved and loaded, the same."""
     full, half = (
-        build_model(
-            task="tag", classes=3, vocabulary_size=7, units=5, embedding_size=4, dtype=dtype, **options
+        SequenceModel(
+            LSTM(units=5),
+            rnn,
+            Model(embedding_size=4, dtype=dtype, **options),
+            task="tag",
+            classes=3,
+            vocabulary_size=7,
         )
         for dtype in ("float32", "mixed_bfloat16")
     )

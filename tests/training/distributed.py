@@ -13,11 +13,16 @@ import numpy as np
 Batch = dict[str, np.ndarray]
 CASES: dict[str, dict[str, Any]] = {
     "token": {"clip_norm": 0.05, "direction": "both"},
-    "example": {"loss": "example", "clip_norm": 0.05, "rnn": "packed", "rnn_options": {"kernel": "autodiff"}},
+    "example": {
+        "average": "example",
+        "clip_norm": 0.05,
+        "rnn": "packed",
+        "rnn_options": {"kernel": "autodiff"},
+    },
     "xla": {"rnn": "packed", "rnn_options": {"kernel": "xla"}, "cell": "lstm"},
     "keras": {"rnn": "keras"},
     "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
-    "dropout": {"dropout": 0.5, "wrapping": {"output_keep_prob": 0.8}},
+    "dropout": {"dropout": 0.5, "cell_options": {"output_keep_prob": 0.8}},
     "diverged": {"learning_rate": float("inf"), "max_steps": 1},
 }
 EPOCHS = 2
@@ -31,8 +36,10 @@ def batches(case: str, data: Path, epoch: int, replica: int) -> Iterable[Batch]:
     """
     if case == "shards":
         from workbench.data.feed import Feed
+        from workbench.options.data import TFRecord
+        from workbench.options.padding import Global
 
-        feed = Feed(data, padding="global", batch_size=8, replicas=2, seed=5)
+        feed = Feed(data, TFRecord(batch_size=8), Global(), replicas=2, seed=5)
         for batch in feed.train(epoch, replica):
             yield {name: np.asarray(values) for name, values in batch.items()}
         return
@@ -67,35 +74,36 @@ def union(case: str, data: Path, epoch: int) -> Iterable[Batch]:
 
 def trained(case: str, given: Callable[[int], Any], distribution: Any = None) -> dict[str, Any]:
     """What training of a case gives, as JSON can hold it."""
-    from workbench.model import build_model
-    from workbench.training import make_optimizer, make_train_step, one, train
+    from workbench.model import SequenceModel
+    from workbench.options.cell import SCHEMAS as CELLS
+    from workbench.options.loss import Loss
+    from workbench.options.model import Model
+    from workbench.options.optimizer import AdamW
+    from workbench.options.rnn import SCHEMAS as RNNS
+    from workbench.options.training import Training
+    from workbench.training import make_train_step, one, train
 
-    options: dict[str, Any] = {
-        "task": "tag",
-        "classes": 2,
-        "vocabulary_size": 10,
-        "embedding_size": 4,
-        "units": 4,
-        "cell": "basic_rnn",
-        "dtype": "float64",
-        **CASES[case],
-    }
-    objective = {name: options.pop(name) for name in ("loss", "clip_norm") if name in options}
+    options = dict(CASES[case])
+    cell = CELLS[options.pop("cell", "basic_rnn")](units=4, **options.pop("cell_options", {}))
+    rnn = RNNS[options.pop("rnn", "dynamic")](
+        direction=options.pop("direction", "forward"), **options.pop("rnn_options", {})
+    )
+    around = Model(embedding_size=4, dtype="float64", dropout=options.pop("dropout", 0.0))
+    loss, clip_norm = Loss("length", options.pop("average", "token")), options.pop("clip_norm", None)
     learning_rate, max_steps = options.pop("learning_rate", 0.05), options.pop("max_steps", None)
     distribution = distribution or one()
     with distribution.scope():
-        model, optimizer = build_model(**options), make_optimizer("adamw", learning_rate)
+        model = SequenceModel(
+            cell, rnn, around, **{"task": "tag", "classes": 2, "vocabulary_size": 10, **options}
+        )
     logged: list[list[float]] = []
-    step = make_train_step(model, optimizer, distribution=distribution, **objective)
+    step = make_train_step(model, AdamW(clip_norm=clip_norm), loss, distribution)
+    step.optimizer.learning_rate = learning_rate
     result = train(
-        model,
+        step,
         given,
-        optimizer=optimizer,
-        epochs=EPOCHS,
-        max_steps=max_steps,
-        step=step,
+        Training(epochs=EPOCHS, max_steps=max_steps, log_every=2),
         log=lambda number, values: logged.append([number, values["loss/step"], values["data/valid_tokens"]]),
-        log_every=2,
     )
     return {
         "losses": result.losses,
@@ -119,7 +127,7 @@ def main(kind: str, number: int, data: Path, output: Path) -> None:
     if kind == "mirrored":
         [cpu] = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        distribution = mirrored(2)
+        distribution = mirrored(2, "cpu")
     else:
         distribution = multi_worker(number, timeout_s=120)
     found = {

@@ -5,18 +5,29 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.model import SequenceModel, build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import SCHEMAS as CELL_OPTIONS
+from workbench.options.loss import Loss
+from workbench.options.model import Model
+from workbench.options.optimizer import SCHEMAS, AdamW, Momentum, Optimizer
+from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
+from workbench.options.training import Training
 from workbench.training import (
     OPTIMIZERS,
+    Evaluation,
+    Evaluator,
     TrainResult,
-    evaluate,
+    TrainStep,
     first_not_finite,
     make_optimizer,
     make_train_step,
@@ -28,20 +39,55 @@ Batch = dict[str, np.ndarray]
 Toy = Callable[..., list[Batch]]
 
 
-def model_of(**given: Any) -> SequenceModel:
-    small: dict[str, Any] = {
-        "task": "tag",
-        "classes": 2,
-        "vocabulary_size": 10,
-        "embedding_size": 4,
-        "units": 4,
-    }
-    return build_model(**{**small, "cell": "basic_rnn", **given})
+def model_of(
+    cell: str = "basic_rnn",
+    rnn: str = "dynamic",
+    *,
+    units: int = 4,
+    cell_options: Mapping[str, Any] = MappingProxyType({}),
+    rnn_options: Mapping[str, Any] = MappingProxyType({}),
+    direction: str = "forward",
+    pass_lengths: bool = True,
+    **given: Any,
+) -> SequenceModel:
+    """A small model; `given` are its arguments and the options of `model`."""
+    around = {name: given.pop(name) for name in [one.name for one in fields(Model)] if name in given}
+    return SequenceModel(
+        CELL_OPTIONS[cell](cell, units, **cell_options),
+        RNN_OPTIONS[rnn](rnn, pass_lengths, direction, **rnn_options),
+        Model(**{"embedding_size": 4, **around}),
+        **{"task": "tag", "classes": 2, "vocabulary_size": 10, **given},
+    )
 
 
-def trained(model: SequenceModel, batches: Callable[[int], Any], **given: Any) -> TrainResult:
-    arguments: dict[str, Any] = {"optimizer": make_optimizer("adam", 0.05), "epochs": 1, **given}
-    return train(model, batches, **arguments)
+def step_of(
+    model: SequenceModel,
+    name: str = "adam",
+    learning_rate: float = 0.05,
+    clip_norm: float | None = None,
+    *,
+    average: str = "token",
+    mask: str = "length",
+) -> TrainStep:
+    options = SCHEMAS[name](name, min(learning_rate, 1.0), clip_norm)
+    step = make_train_step(model, options, Loss(mask, average))
+    step.optimizer.learning_rate = learning_rate  # none that is beyond all numbers can be asked for
+    return step
+
+
+def trained(
+    model: SequenceModel,
+    batches: Callable[[int], Any],
+    step: TrainStep | None = None,
+    log: Any = None,
+    clock: Any = time.perf_counter,
+    **training: Any,
+) -> TrainResult:
+    return train(step or step_of(model), batches, Training(**training), log=log, clock=clock)
+
+
+def evaluate(model: SequenceModel, batches: Any, average: str = "token", mask: str = "length") -> Evaluation:
+    return Evaluator(model, Loss(mask, average))(batches)
 
 
 # ------------------------------------------------------------------ train
@@ -138,10 +184,11 @@ def test_it_stops_where_the_loss_is_no_number_and_says_at_which_step(toy: Toy) -
 @pytest.mark.parametrize("log_every", [1, 2, 3, 20])
 def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy, log_every: int) -> None:
     seen: list[float] = []
+    model = model_of()
     result = trained(
-        model_of(),
+        model,
         toy,
-        optimizer=make_optimizer("sgd", float("inf")),
+        step_of(model, "sgd", float("inf")),
         log=lambda step, values: seen.append(values["loss/step"]),
         log_every=log_every,
     )
@@ -154,8 +201,8 @@ def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy,
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_what_the_last_update_left_is_looked_at(toy: Toy, name: str, clip_norm: float | None) -> None:
-    optimizer = make_optimizer(name, float("inf"))
-    result = trained(model_of(), toy, optimizer=optimizer, clip_norm=clip_norm, max_steps=1)
+    model = model_of()
+    result = trained(model, toy, step_of(model, name, float("inf"), clip_norm), max_steps=1)
     assert np.isfinite(result.losses).all()
     assert result.diverged_at == 1
     assert "after its update embedding/embeddings is not finite, nor are" in result.not_finite
@@ -164,10 +211,9 @@ def test_what_the_last_update_left_is_looked_at(toy: Toy, name: str, clip_norm: 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
 def test_what_the_optimizer_keeps_is_looked_at_too(dtype: str) -> None:
     """A mean of squares that overflows stops its weight, and no loss tells."""
-    model, optimizer = model_of(dtype=dtype), make_optimizer("adam", 0.05)
-    step = make_train_step(model, optimizer)
+    step = step_of(model_of(dtype=dtype))
     assert first_not_finite(step) == ""
-    kept = next(one for one in optimizer.variables if "velocity" in one.path)
+    kept = next(one for one in step.optimizer.variables if "velocity" in one.path)
     kept.assign(np.full(kept.shape, np.inf))
     assert first_not_finite(step) == f"{kept.path} is not finite"
 
@@ -202,17 +248,18 @@ def test_time_of_logging_is_left_out_and_that_of_waiting_for_a_batch_told_apart(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("make", "message"),
     [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"loss": "sum"}, "loss is 'sum': must be one of example, token"),
-        ({"mask": "bool"}, "mask is 'bool': must be one of length, none, sign"),
-        ({"clip_norm": 0.0}, "clip_norm is 0.0: must be above 0"),
+        (lambda: Training(epochs=0), r"training.epochs=0: must be at least 1"),
+        (lambda: Loss("length", "sum"), r"loss.average=sum: must be one of token, example"),
+        (lambda: Loss("bool"), r"loss.mask=bool: must be one of length, sign, none"),
+        (lambda: Optimizer("adam", clip_norm=0.0), r"optimizer.clip_norm=0.0: must be more than 0"),
+        (lambda: Optimizer("adam", np.inf), r"optimizer.learning_rate=inf: must be a finite number"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_by_name(toy: Toy, given: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_trained_is_refused_by_name(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        trained(model_of(), toy, **given)
+        make()
 
 
 def test_no_batches_is_an_error() -> None:
@@ -223,7 +270,7 @@ def test_no_batches_is_an_error() -> None:
 # ------------------------------------------------------------------ the step
 def test_a_dynamic_step_is_one_graph_for_all_lengths_and_sizes(toy: Toy) -> None:
     model = model_of()
-    step = make_train_step(model, make_optimizer("sgd", 0.1))
+    step = step_of(model, "sgd", 0.1)
     first = toy(size=3, longest=5)[0]
     assert step.would_trace(first)
     for batch in (first, *toy(size=5, longest=9), *toy(size=2, longest=3)):
@@ -234,7 +281,7 @@ def test_a_dynamic_step_is_one_graph_for_all_lengths_and_sizes(toy: Toy) -> None
 
 def test_a_static_step_is_one_graph_for_each_length_whatever_the_batch_size(toy: Toy) -> None:
     model = model_of(rnn="static")
-    step = make_train_step(model, make_optimizer("sgd", 0.1))
+    step = step_of(model, "sgd", 0.1)
     for size in (3, 5):
         for longest in (4, 2):
             step(toy(size=size, longest=longest)[0])
@@ -249,10 +296,9 @@ def test_both_runners_train_alike(toy: Toy) -> None:
 
 
 def test_a_step_traced_before_is_used_and_not_made_again(toy: Toy) -> None:
-    model, optimizer = model_of(), make_optimizer("adam", 0.05)
-    step = make_train_step(model, optimizer, "token", "length", None)
+    step = step_of(model_of())
     step.trace(toy()[0])
-    result = train(model, toy, optimizer=optimizer, epochs=1, step=step)
+    result = train(step, toy, Training())
     assert result.traces == step.traces == 1
     assert result.losses == trained(model_of(), toy).losses
 
@@ -261,7 +307,7 @@ def test_a_step_traced_before_is_used_and_not_made_again(toy: Toy) -> None:
 def test_clipping_bounds_the_norm_of_the_whole_gradient(toy: Toy, clip_norm: float | None) -> None:
     model = model_of(dtype="float64")
     before = [weight.numpy() for weight in model.trainable_variables]
-    make_train_step(model, make_optimizer("sgd", 1.0), clip_norm=clip_norm)(toy()[0])
+    step_of(model, "sgd", 1.0, clip_norm)(toy()[0])
     moved = [weight.numpy() - was for weight, was in zip(model.trainable_variables, before, strict=True)]
     norm = np.sqrt(
         sum((change**2).sum() for change in moved)
@@ -279,7 +325,7 @@ def test_a_token_that_is_there_twice_moves_by_its_summed_gradient() -> None:
     before = model.embedding.embeddings.numpy()
     ids = np.array([[3, 3, 3, 5], [3, 5, 3, 7]], np.int32)
     batch = {"inputs": ids, "labels": ids % 2, "length": np.array([4, 4], np.int32)}
-    make_train_step(model, make_optimizer("adam", 0.01))(batch)
+    step_of(model, "adam", 0.01)(batch)
     moved = np.abs(model.embedding.embeddings.numpy() - before)
     expected = np.zeros_like(moved)
     expected[[3, 5, 7]] = 0.01
@@ -289,17 +335,18 @@ def test_a_token_that_is_there_twice_moves_by_its_summed_gradient() -> None:
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_every_optimizer_takes_a_step_downhill(toy: Toy, name: str) -> None:
     model, batch = model_of(), toy()[0]
-    step = make_train_step(model, make_optimizer(name, 0.01))
+    step = step_of(model, name, 0.01)
     losses = [float(step(batch)) for _ in range(8)]
     assert losses[-1] < losses[0]
 
 
 def test_an_optimizer_takes_its_own_options() -> None:
-    assert make_optimizer("momentum", 0.1).momentum == 0.9
-    assert make_optimizer("momentum", 0.1, momentum=0.5).momentum == 0.5
-    assert make_optimizer("adamw", 0.1, weight_decay=0.3).weight_decay == 0.3
-    with pytest.raises(ValueError, match="optimizer is 'lion2': must be one of adagrad, adam"):
-        make_optimizer("lion2", 0.1)
+    assert make_optimizer(Momentum()).momentum == 0.9
+    assert make_optimizer(Momentum(momentum=0.5)).momentum == 0.5
+    assert make_optimizer(AdamW(weight_decay=0.3)).weight_decay == 0.3
+    assert make_optimizer(Optimizer("sgd", 0.25)).learning_rate == 0.25
+    with pytest.raises(ValueError, match=r"optimizer.name=lion2: must be one of adam, adamw"):
+        Optimizer("lion2")
 
 
 def _other_padding(batch: Batch) -> Batch:
@@ -316,7 +363,7 @@ def test_only_the_length_mask_is_blind_to_padded_labels(
     model = model_of()
     model.head.bias.assign([0.3, -0.3])  # past the end outputs are 0 and logits the bias alone
     first, other = (
-        float(make_train_step(model, make_optimizer("sgd", 1e-9), loss, mask)(batch))
+        float(step_of(model, "sgd", 1e-9, average=loss, mask=mask)(batch))
         for batch in (toy()[0], _other_padding(toy()[0]))
     )
     assert (abs(first - other) > 1e-3) == sees_padding
@@ -330,7 +377,7 @@ def test_a_batch_of_empty_sequences_alone_costs_and_moves_nothing() -> None:
         "labels": np.zeros((2, 3), np.int32),
         "length": np.zeros(2, np.int32),
     }
-    assert float(make_train_step(model, make_optimizer("sgd", 1.0), clip_norm=1.0)(empty)) == 0
+    assert float(step_of(model, "sgd", 1.0, 1.0)(empty)) == 0
     assert weights_digest(model) == before
 
 
@@ -375,7 +422,7 @@ def test_how_examples_are_batched_does_not_matter(toy: Toy, loss: str) -> None:
     alone = [
         {**row, **{k: row[k][:, : max(1, row["length"][0])] for k in ("inputs", "labels")}} for row in rows
     ]
-    together, apart = (evaluate(model, given, loss=loss) for given in (batches, alone[::-1]))
+    together, apart = (evaluate(model, given, loss) for given in (batches, alone[::-1]))
     for name in vars(together):
         assert getattr(together, name) == pytest.approx(getattr(apart, name), rel=1e-12), name
     assert together.objective == pytest.approx(getattr(together, f"loss_per_{loss}"), rel=1e-12)
@@ -433,7 +480,13 @@ def test_metrics_bear_names_of_the_table(toy: Toy) -> None:
 CHILD = """
 import json, sys, numpy as np
 from workbench.training import *
-from workbench.model import build_model
+from workbench.model import SequenceModel
+from workbench.options.cell import LSTM
+from workbench.options.model import Model
+from workbench.options.rnn import Dynamic
+from workbench.options.loss import Loss
+from workbench.options.optimizer import Optimizer
+from workbench.options.training import Training
 set_determinism(0, True)
 random = np.random.default_rng(0)
 def batches(epoch):
@@ -441,8 +494,11 @@ def batches(epoch):
         ids = np.minimum(random.zipf(1.5, (64, 40)) + 1, 90).astype(np.int32)
         length = random.integers(0, 41, 64).astype(np.int32)
         yield {"inputs": ids, "labels": ids % 5, "length": length}
-model = build_model(task="tag", classes=5, vocabulary_size=100, units=64, direction="both", dropout=0.2)
-result = train(model, batches, optimizer=make_optimizer("sgd", 0.1), epochs=1, clip_norm=1.0)
+model = SequenceModel(
+    LSTM(), Dynamic(direction="both"), Model(dropout=0.2), task="tag", classes=5, vocabulary_size=100
+)
+step = make_train_step(model, Optimizer("sgd", 0.1, clip_norm=1.0), Loss("length"))
+result = train(step, batches, Training())
 print(json.dumps([result.losses_sha256, weights_digest(model)]))
 """
 

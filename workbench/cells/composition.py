@@ -1,103 +1,72 @@
-"""A cell by its name and options, and the wrappers around it: what `cell=` in a configuration comes to."""
+"""A cell of its options, with the wrappers around it: what `cell=` in a configuration comes to."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from workbench.cells import CELLS
 from workbench.cells.base import check_is_cell
 from workbench.cells.wrappers import AttentionWrapper, DropoutWrapper, MultiRNNCell, ResidualWrapper
+from workbench.options.cell import Cell, Custom
 
-CUSTOM = "custom"
 
-
-@dataclass(frozen=True)
-class Wrapping:
-    """What stands around a cell, from the inside out: residual, dropout, layers, attention.
+def compose_cell(options: Cell, *, seed: int = 0, dtype: Any = "float32", name: str = "cell") -> Any:
+    """A cell of CELLS, or anyone's (`Custom`), wrapped from the inside out: residual, dropout, layers, attention.
 
     The guide's own composition, an LSTM of 64 in Dropout(output 0.5) four times in a MultiRNN, is
-    `Wrapping(layers=4, output_keep_prob=0.5)`; each layer is a cell of its own.
-    """
-
-    layers: int = 1
-    input_keep_prob: float = 1.0
-    state_keep_prob: float = 1.0
-    output_keep_prob: float = 1.0
-    variational: bool = False
-    residual: bool = False
-    attention_length: int | None = None
-    attention_size: int | None = None
-    attention_vector_size: int | None = None
-
-    @property
-    def drops(self) -> bool:
-        """Whether anything is dropped in training."""
-        return min(self.input_keep_prob, self.state_keep_prob, self.output_keep_prob) < 1
-
-
-def compose_cell(
-    cell: str,
-    units: int,
-    options: Mapping[str, Any] | None = None,
-    wrapping: Wrapping | None = None,
-    *,
-    seed: int = 0,
-    dtype: Any = "float32",
-    name: str = "cell",
-) -> Any:
-    """The cell called `cell` in CELLS with its options, wrapped; or anyone's, where `cell` is `custom`.
-
-    `custom` takes `options["target"]`, a `module:Class` with Keras' cell contract, and passes the rest of the
-    options to it. `seed` is that of the dropout's noise.
+    `LSTM(units=64, layers=4, output_keep_prob=0.5)`; each layer is a cell of its own. `seed` is that of the
+    dropout's noise.
 
     Raises:
-        ValueError: no such cell, module or class, or one that does not take its options.
+        ValueError: no such module or class, or one that does not take its options.
         TypeError: what the class makes is no cell.
     """
-    options, wrapping = dict(options or {}), wrapping or Wrapping()
-    make = _custom(options.pop("target", None)) if cell == CUSTOM else CELLS[cell]
+    make: Any
+    if isinstance(options, Custom):
+        make, own = _custom(options.target), options.options
+    else:
+        make, own = CELLS[options.name], options.own()
     layers = []
-    for layer in range(wrapping.layers):
-        label = f"{name}_{layer}" if wrapping.layers > 1 else name
-        made = _made(make, cell, units, options, dtype, label)
-        if wrapping.residual:
+    for layer in range(options.layers):
+        label = f"{name}_{layer}" if options.layers > 1 else name
+        made = _made(make, options, own, dtype, label)
+        if options.residual:
             made = ResidualWrapper(made, name=f"{label}_residual")
-        if wrapping.drops:
+        if options.drops:
             made = DropoutWrapper(
                 made,
-                input_keep_prob=wrapping.input_keep_prob,
-                state_keep_prob=wrapping.state_keep_prob,
-                output_keep_prob=wrapping.output_keep_prob,
-                variational=wrapping.variational,
+                input_keep_prob=options.input_keep_prob,
+                state_keep_prob=options.state_keep_prob,
+                output_keep_prob=options.output_keep_prob,
+                variational=options.variational,
                 seed=seed + layer,
                 name=f"{label}_dropout",
             )
         layers.append(made)
     whole = MultiRNNCell(layers, name=f"{name}_layers") if len(layers) > 1 else layers[0]
-    if wrapping.attention_length is None:
+    if options.attention_length is None:
         return whole
     return AttentionWrapper(
         whole,
-        wrapping.attention_length,
-        attn_size=wrapping.attention_size,
-        attn_vec_size=wrapping.attention_vector_size,
+        options.attention_length,
+        attn_size=options.attention_size,
+        attn_vec_size=options.attention_vector_size,
         name=f"{name}_attention",
     )
 
 
-def _made(make: Any, cell: str, units: int, options: dict[str, Any], dtype: Any, label: str) -> Any:
+def _made(make: Any, options: Cell, own: Mapping[str, Any], dtype: Any, label: str) -> Any:
     try:
-        made = make(units, **options, dtype=dtype, name=label)
+        made = make(options.units, **own, dtype=dtype, name=label)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"cell={cell} with units={units} and {options or 'no options'}: {error}; "
+            f"cell={options.name} with units={options.units} and {dict(own) or 'no options'}: {error}; "
             f"it takes {inspect.signature(make)}"
         ) from error
-    check_is_cell(f"cell={cell}", made)
+    check_is_cell(f"cell={options.name}", made)
     return made
 
 

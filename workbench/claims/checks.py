@@ -10,7 +10,7 @@ from typing import Any
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import pair
 from workbench.claims.runs import PairingError
-from workbench.claims.schema import did_you_mean, parse_where
+from workbench.claims.schema import nearest_or_all, parse_where
 from workbench.record import Run, normalise
 from workbench.record.tags import BLOCK
 
@@ -50,11 +50,11 @@ def check_against(claims: Sequence[Claim], flat_config: Config) -> list[str]:
     for claim in claims:
         for at, name in _config_names(claim):
             if name not in flat_config:
-                guess = did_you_mean(name, flat_config)
+                guess = nearest_or_all(name, flat_config)
                 problems.append(f"{claim.at(at)}: claim {claim.name}: the config has no {name}{guess}")
         for at, name in _table_names(claim):
             if name not in flat_config:
-                guess = did_you_mean(name, [*flat_config, *(RECORDED if at != "block" else ())])
+                guess = nearest_or_all(name, [*flat_config, *(RECORDED if at != "block" else ())])
                 problems.append(f"{claim.at(at)}: {at.split('.')[0]}: the config has no {name}{guess}")
     return list(dict.fromkeys(problems))
 
@@ -134,7 +134,7 @@ def _no_job(claim: Claim, arm: str, wanted: Sequence[Named], jobs: Mapping[str, 
 
 
 def _nearest(wanted: str, there: Sequence[str]) -> str:
-    """The nearest number for a number, else what `did_you_mean` finds.
+    """The nearest number for a number, else what `nearest_or_all` finds.
 
     >>> _nearest("100", ["64", "128", "null"]), _nearest("bacth", ["batch", "global"])
     ('; the nearest is 128', '; did you mean batch?')
@@ -142,7 +142,7 @@ def _nearest(wanted: str, there: Sequence[str]) -> str:
     numbers = [one for one in there if _is_number(one)]
     if _is_number(wanted) and numbers:
         return f"; the nearest is {min(numbers, key=lambda one: abs(float(one) - float(wanted)))}"
-    return did_you_mean(wanted, there)
+    return nearest_or_all(wanted, there)
 
 
 def _is_number(text: str) -> bool:

@@ -20,7 +20,7 @@ from workbench.claims.schema import (
     REQUIRED,
     Field,
     contradictions,
-    did_you_mean,
+    nearest_or_all,
     too_few_pairs,
 )
 from workbench.claims.statistics import REGIONS, hypotheses
@@ -242,7 +242,7 @@ class _Complaints:
             return {}
         for name in given:
             if name not in known:
-                self.add((*at, name), f"{what} has no such field{did_you_mean(str(name), known)}")
+                self.add((*at, name), f"{what} has no such field{nearest_or_all(str(name), known)}")
         right = {}
         for name, one in known.items():
             if name not in given:

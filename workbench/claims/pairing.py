@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from workbench.claims.blocks import as_number, blocks_of
 from workbench.claims.declaration import Claim
 from workbench.claims.runs import PairingError
-from workbench.claims.schema import did_you_mean, parse_where
+from workbench.claims.schema import parse_where
 from workbench.identity import unlike
 from workbench.record import Run, counted, normalise
+from workbench.wording import did_you_mean
 
 Condition = tuple[tuple[str, str], ...]
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -290,10 +291,8 @@ def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[R
         there = sorted({value for run in runs if (value := run.param(name)) is not None})
         wanted = str(normalise(one))
         if wanted not in there:
-            near = did_you_mean(wanted, there)
-            guess = near if "did you mean" in near else ""
             seen = f"the runs have {', '.join(there)}" if there else "no run records it"
-            return f"no runs of the {arm} {name}={wanted}; {seen}{guess}"
+            return f"no runs of the {arm} {name}={wanted}; {seen}{did_you_mean(wanted, there)}"
     return f"no runs of the {arm} {', '.join(f'{name}={one}' for name, one in values.items())}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS
 from workbench.record import METRICS, normalise
+from workbench.wording import did_you_mean
 
 REQUIRED = object()
 Check = Callable[[Any], str | None]
@@ -25,16 +25,12 @@ class Field:
     default: Any = REQUIRED
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean x?` for the nearest known name, else the names where they are few, else nothing.
-
-    >>> did_you_mean("pading.name", ["padding.name", "cell.name"])
-    '; did you mean padding.name?'
-    """
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """`; did you mean x?` for the nearest known name, else the names where they are few, else nothing."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = did_you_mean(name, names)
     if near:
-        return f"; did you mean {near[0]}?"
+        return near
     return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
 
 
@@ -49,7 +45,7 @@ def parse_where(text: str) -> tuple[str, str, str]:
         raise ValueError(f"{text!r} is not `name operator value`, such as data/padding_share > 0.5")
     name, operator, value = match.groups()
     if "/" in name and name not in METRICS:
-        raise ValueError(f"no metric {name}{did_you_mean(name, METRICS)}")
+        raise ValueError(f"no metric {name}{nearest_or_all(name, METRICS)}")
     if operator not in ("==", "!=") and not _is_number(normalise(value)):
         raise ValueError(f"{text!r} compares with {value!r}, which is no number")
     return name, operator, value
@@ -134,7 +130,9 @@ def _one_of(*allowed: Any) -> Check:
         if type(value) in {type(one) for one in allowed} and value in allowed:
             return None
         names = [str(one) for one in allowed]
-        guess = did_you_mean(str(value), names).split(";")[1] if len(names) > 1 else f" it must be {names[0]}"
+        guess = (
+            nearest_or_all(str(value), names).split(";")[1] if len(names) > 1 else f" it must be {names[0]}"
+        )
         return (
             f"{value!r} is none of {', '.join(names)};{guess}"
             if len(names) > 1
@@ -155,7 +153,7 @@ def _name(value: Any) -> str | None:
 
 
 def _metric(value: Any) -> str | None:
-    return None if value in METRICS else f"no metric {value}{did_you_mean(str(value), METRICS)}"
+    return None if value in METRICS else f"no metric {value}{nearest_or_all(str(value), METRICS)}"
 
 
 def _pairs(value: Any) -> str | None:
@@ -193,7 +191,7 @@ def _names(value: Any) -> str | None:
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         return f"{value!r} is no list of names"
     unknown = [name for name in value if "/" in name and name not in METRICS]
-    return f"no metric {unknown[0]}{did_you_mean(unknown[0], METRICS)}" if unknown else None
+    return f"no metric {unknown[0]}{nearest_or_all(unknown[0], METRICS)}" if unknown else None
 
 
 def _where(value: Any) -> str | None:

@@ -117,7 +117,7 @@ def encode(
     )
 
 
-def build_vocabulary(sequences: Iterable[Iterable[object]], min_count: int = 1) -> list[str]:
+def build_vocabulary(sequences: Iterable[Iterable[object]], min_count: int) -> list[str]:
     """Padding, unknown, then the symbols that occur `min_count` times or more, the most frequent first.
 
     >>> build_vocabulary(["abba", "ac"], min_count=2)

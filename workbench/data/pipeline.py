@@ -1,4 +1,4 @@
-"""Shards -> padded batches: `batches(folder, split, padding=...)`.
+"""Shards -> padded batches: `batches(folder, split, data, padding)`.
 
     order drawn from (seed, epoch) -> plan(padding, lengths, order)
     -> cached: gather from the split's parsed arrays     (parsed once a process, some thousands at a time)
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,14 +27,13 @@ import tensorflow as tf
 from workbench.data.errors import DataError
 from workbench.data.held import Parsed, Records, hold_parsed, hold_records, read_lengths
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
-from workbench.data.padding import BATCH_PRICE, PADDINGS, POOL, Plan, plan
+from workbench.data.padding import Plan, plan
 from workbench.data.read_shard import reason_of
 from workbench.data.sequence_example import parse_batch, parse_one
 from workbench.data.whose import restore
-from workbench.lengths import best_boundaries, usual_buckets
-
-PARSES = ("cached", "vectorised", "one")
-MEMORY_MB = 2048
+from workbench.lengths import settled
+from workbench.options.data import Data
+from workbench.options.padding import Global, Padding
 
 # the purposes for which the seed is used
 _ORDER = 0x6F72646572  # "order"
@@ -70,30 +69,26 @@ class Batches:
 def batches(
     folder: str | Path,
     split: str,
-    *,
-    parse: Literal["cached", "vectorised", "one"] = "cached",
-    memory_mb: int = MEMORY_MB,
-    readers: int = 1,
-    **planned: Any,
+    data: Data,
+    padding: Padding,
+    **drawn: Any,
 ) -> Batches:
     """One epoch of `split`: each example once, none dropped, the last batches as small as they come.
 
-    `planned`: `plan_batches`' options, which say what is in a batch: padding, batch_size, seed, epoch and others.
-    `parse`: "cached" parses all examples once a process and holds them; "vectorised" a batch at once, each time;
-    "one" example by example and pads then, as the guide does. The batches are equal.
-    `memory_mb`: what a split may take in memory. Where it would take more, "cached" is refused, and the others read
-    the shards batch by batch. `readers` shards are read at once. T is static with `padding="global"`.
+    `data` says how the split is read, and with `padding` and `drawn`, `plan_batches`' keywords, what is in a batch.
+    `data.parse`: "cached" parses all examples once a process and holds them; "vectorised" a batch at once, each
+    time; "one" example by example and pads then, as the guide does. The batches are equal.
+    Where a split would take more than `data.memory_mb`, "cached" is refused, and the others read the shards batch
+    by batch. T is static under global padding.
     """
-    if parse not in PARSES:
-        raise ValueError(f"parse = {parse!r}: must be one of {', '.join(PARSES)}")
     folder = Path(folder)
     manifest = _manifest(folder)
     _check_split(folder, split, manifest)
     place = (str(folder.resolve()), split, manifest.fingerprint)
-    if parse == "cached":
-        parsed = hold_parsed(*place, memory_mb, readers)
-        chosen = _plan(parsed.lengths, manifest, split, **planned)
-        spec = _spec(manifest, chosen, planned)
+    if data.parse == "cached":
+        parsed = hold_parsed(*place, data.memory_mb, data.readers)
+        chosen = _plan(parsed.lengths, manifest, split, data, padding, **drawn)
+        spec = _spec(manifest, chosen, padding)
         return Batches(
             chosen,
             spec,
@@ -101,10 +96,10 @@ def batches(
             lambda: _shaped(_planned(chosen).map(lambda i, t: _gather(parsed, i, t)), spec, len(chosen)),
             lambda: (_tensors(parsed.batch(*one)) for one in chosen),
         )
-    records = hold_records(*place, memory_mb, readers)
-    chosen = _plan(records.lengths, manifest, split, **planned)
-    spec = _spec(manifest, chosen, planned)
-    made = _vectorised if parse == "vectorised" else _one_by_one
+    records = hold_records(*place, data.memory_mb, data.readers)
+    chosen = _plan(records.lengths, manifest, split, data, padding, **drawn)
+    spec = _spec(manifest, chosen, padding)
+    made = _vectorised if data.parse == "vectorised" else _one_by_one
 
     def dataset() -> tf.data.Dataset:
         return _shaped(made(records, chosen, manifest), spec, len(chosen))
@@ -112,16 +107,14 @@ def batches(
     return Batches(chosen, spec, records.held, dataset, lambda: _read_on(folder, dataset()))
 
 
-def plan_batches(folder: str | Path, split: str, **planned: Any) -> Plan:
-    """The batches that `batches` with the same options gives: their indices and padded lengths.
+def plan_batches(folder: str | Path, split: str, data: Data, padding: Padding, **drawn: Any) -> Plan:
+    """The batches that `batches` of the same gives: their indices and padded lengths.
 
-    `padding`, `batch_size`, `token_budget`, `boundaries`, `pad_to_boundary`, `pool`, `batch_price`: see `padding`.
-    A `token_budget` given takes the place of `batch_size`. `boundaries` default to the best `buckets` for the
-    training split's lengths, and `buckets` to as many as its size is worth (`lengths.usual_buckets`).
+    Buckets without boundaries have the best for the training split's lengths, as many as its size is worth
+    (`lengths.settled`).
     `seed` and `epoch` determine the order, and nothing else does; `shuffle=False` keeps the stored one.
     `max_examples`: only so many of the split, drawn by `seed`: the same ones for every padding and every epoch,
     shuffled or not, and among those that a greater `max_examples` draws. None: all.
-    `longest`: T of `padding="global"`; default the longest example of the data set, all splits.
     `replica` of `replicas`: only the examples of the split's shards replica, replica + replicas, ...; a DataError
     where there are fewer shards than replicas.
     """
@@ -129,57 +122,32 @@ def plan_batches(folder: str | Path, split: str, **planned: Any) -> Plan:
     manifest = _manifest(folder)
     _check_split(folder, split, manifest)
     lengths = read_lengths(str(folder.resolve()), split, manifest.fingerprint)
-    return _plan(lengths, manifest, split, **planned)
+    return _plan(lengths, manifest, split, data, padding, **drawn)
 
 
 def _plan(
     lengths: np.ndarray,
     manifest: Manifest,
     split: str,
+    data: Data,
+    padding: Padding,
     *,
-    padding: str = "batch",
-    batch_size: int | None = 32,
-    token_budget: int | None = None,
-    boundaries: Sequence[int] | None = None,
-    buckets: int | None = None,
-    pad_to_boundary: bool = False,
-    pool: int = POOL,
-    batch_price: int = BATCH_PRICE,
     seed: int = 0,
     epoch: int = 0,
     shuffle: bool = True,
     max_examples: int | None = None,
-    longest: int | None = None,
     replica: int = 0,
     replicas: int = 1,
 ) -> Plan:
-    if padding not in PADDINGS:
-        raise ValueError(f"padding = {padding!r}: must be one of {', '.join(PADDINGS)}")
-    size = None if token_budget else batch_size
     part = examples_of(manifest, split, replica, replicas)
     part = part[drawn_part(len(part), max_examples, seed)]
-    if padding == "bucket" and boundaries is None:
-        train = manifest.splits["train"]
-        boundaries = _boundaries(
-            tuple(train.histogram.items()), buckets or usual_buckets(train.examples, size)
-        )
     return plan(
-        padding,
+        settled(padding, manifest.splits["train"].histogram, data.batch_size),
         lengths,
         part[example_order(len(part), seed, epoch)] if shuffle else part,
-        batch_size=size,
-        token_budget=token_budget,
-        longest=manifest.longest if longest is None else longest,
-        boundaries=boundaries,
-        pad_to_boundary=pad_to_boundary,
-        pool=pool,
-        batch_price=batch_price,
+        batch_size=data.batch_size,
+        longest=manifest.longest,
     )
-
-
-@lru_cache(maxsize=8)
-def _boundaries(histogram: tuple[tuple[int, int], ...], buckets: int) -> list[int]:
-    return best_boundaries(dict(histogram), buckets)
 
 
 def ahead(made: Callable[[], Iterator[Batch]], batches: int = _AHEAD) -> Iterator[Batch]:
@@ -244,53 +212,6 @@ def example_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([_ORDER, seed, epoch]).permutation(count)
 
 
-def check_batch(batch: dict[str, Any], manifest: Manifest) -> None:
-    """Raise DataError where a batch (or a data set's element_spec) is not what `manifest` promises.
-
-    Names, dtypes and ranks; where there are values, that lengths fit and that ids and labels are in range.
-    """
-    rank = {
-        "inputs": 2 if manifest.inputs == "ids" else 3,
-        "labels": 2 if manifest.task == "tag" else 1,
-        "length": 1,
-    }
-    dtype = {
-        "inputs": tf.int32 if manifest.inputs == "ids" else tf.float32,
-        "labels": tf.int32,
-        "length": tf.int32,
-    }
-    for name in rank:
-        if name not in batch:
-            raise DataError("batch", name, "missing", f"a batch has {', '.join(rank)}")
-        if batch[name].dtype != dtype[name]:
-            raise DataError("batch", f"{name}.dtype", str(batch[name].dtype), f"must be {dtype[name].name}")
-        if len(batch[name].shape) != rank[name]:
-            raise DataError("batch", f"{name}.shape", str(batch[name].shape), f"must have {rank[name]} axes")
-    if manifest.inputs == "features" and batch["inputs"].shape[2] != manifest.feature_size:
-        raise DataError(
-            "batch", "inputs.shape", str(batch["inputs"].shape), f"must end in {manifest.feature_size}"
-        )
-    if isinstance(batch["length"], tf.TensorSpec):
-        return
-    length, labels, inputs = (np.asarray(batch[name]) for name in ("length", "labels", "inputs"))
-    if length.size and (length.min() < 0 or length.max() > inputs.shape[1]):
-        raise DataError(
-            "batch", "length", length.tolist(), f"must be 0 to {inputs.shape[1]}, the padded length"
-        )
-    valid = np.arange(inputs.shape[1]) < length[:, None]
-    for name, values, size, first in (
-        ("labels", labels[valid] if labels.ndim == 2 else labels, len(manifest.labels), manifest.first_class),
-        ("inputs", inputs[valid] if manifest.inputs == "ids" else np.zeros(0), len(manifest.vocabulary), 0),
-    ):
-        if values.size and (values.min() < first or values.max() >= size):
-            raise DataError(
-                "batch", name, f"{values.min()} to {values.max()}", f"must be {first} to {size - 1}"
-            )
-    for name, values in (("inputs", inputs), ("labels", labels)):
-        if values.ndim > 1 and np.any(values[~valid]):
-            raise DataError("batch", name, "not 0 past an example's end", "padding must be 0")
-
-
 def _check_split(folder: Path, split: str, manifest: Manifest) -> None:
     if split not in manifest.splits:
         raise DataError(folder / MANIFEST, "splits", ", ".join(manifest.splits), f"has no split {split!r}")
@@ -310,9 +231,9 @@ def _manifest_as_of(folder: Path, *state: int) -> Manifest:
     return load_manifest(folder)
 
 
-def _spec(manifest: Manifest, chosen: Plan, planned: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+def _spec(manifest: Manifest, chosen: Plan, padding: Padding) -> dict[str, tf.TensorSpec]:
     """Which axes are static, so that a `tf.function` traces once."""
-    width = chosen[0].padded_length if planned.get("padding") == "global" else None
+    width = chosen[0].padded_length if isinstance(padding, Global) else None
     ids, tag = manifest.inputs == "ids", manifest.task == "tag"
     return {
         "inputs": tf.TensorSpec(

@@ -16,7 +16,8 @@ from workbench.data.encode import check_range
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of
 from workbench.data.manifest import Manifest
-from workbench.data.whose import WRITE, did_you_mean
+from workbench.data.whose import WRITE
+from workbench.wording import did_you_mean
 
 _KINDS = {"int64_list": "whole numbers", "float_list": "floats", "bytes_list": "bytes"}
 _NOT_LENGTH = "feature_names['length'] says what holds the length, and \"\" has the steps of inputs counted"

@@ -47,7 +47,6 @@ from workbench.data.sources import SOURCES, Corpus, Example, digest
 from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
 from workbench.data.whose import LOCKS
 from workbench.options.data import Built, Data
-from workbench.options.schema import check
 
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
@@ -79,11 +78,6 @@ def prepare(data: Data, task: str | None = None) -> Path:
     whether its shards are whole. A damaged one is never built over.
     """
     where = f"data={data.name}"
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(data).items()}
-    values, wrong = check(type(data), given)
-    for problem in wrong:
-        raise DataError(where, problem.key, problem.value, problem.remedy)
-    data = type(data)(**values)  # 20 is 20.0 where that is meant: one data set
     task = task or getattr(data, "task", None)
     if not isinstance(data, Built):
         return _in_place(data, task)

@@ -32,7 +32,8 @@ from workbench.data.manifest import (
 )
 from workbench.data.read_shard import Chunk, read_shard
 from workbench.data.record_faults import decoded
-from workbench.data.whose import did_you_mean, restore, unopened
+from workbench.data.whose import restore, unopened
+from workbench.wording import did_you_mean
 
 _LENGTH = re.compile(r"(?<![a-z])(seq|sequence)?len(gth)?s?(?![a-z])")  # what looks like the name of a length
 

@@ -6,10 +6,10 @@ the only copy there is, and nobody is told to remove it.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
+
+from workbench.wording import did_you_mean
 
 MANIFEST = "manifest.json"
 LOCKS = ".locks"  # in a cache, beside the data sets: a file of each one's name
@@ -43,12 +43,6 @@ def unopened(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read: ask for the permission, or check it (ls -l)"
     return f"unreadable: {restore(path)}"
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`; did you mean ...?` with the name that is most alike, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def without_manifest(folder: Path) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
+
+from workbench.options.training import Training
 
 
 class DeviceError(RuntimeError):
@@ -13,28 +15,19 @@ class DeviceError(RuntimeError):
 
 
 def configure(
-    device: Literal["auto", "cpu", "gpu"] = "auto",
-    *,
-    tf32: bool = False,
-    threads: int | None = None,
-    memory_growth: bool = True,
-    count: int = 1,
-    tensorflow: Any = tf,
+    training: Training, *, count: int = 1, memory_growth: bool = True, tensorflow: Any = tf
 ) -> dict[str, Any]:
     """Set device, TF32 and threads; return what was set and what was found.
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU; the record says which. `gpu` with none there
     raises DeviceError and never runs on the CPU instead. `count` devices are used, other GPUs are hidden: as
     many GPUs, DeviceError where there are fewer, or as many logical devices of the CPU. `threads` sets
-    both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. `tf32=False` makes
-    float32 products on a GPU full float32; TensorFlow's own default is TF32. Must be called before
+    both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. Without `tf32`
+    float32 products on a GPU are full float32; TensorFlow's own default is TF32. Must be called before
     TensorFlow runs its first operation, after which threads and devices are fixed. (`tensorflow` is there for
     tests.)
     """
-    if device not in ("auto", "cpu", "gpu"):
-        raise DeviceError(f"device is {device!r}: must be auto, cpu or gpu")
-    if threads is not None and threads < 1:
-        raise DeviceError(f"threads is {threads}: must be at least 1, or None for one a core")
+    device, threads = training.device, training.threads
     config = tensorflow.config
     gpus = config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
@@ -66,7 +59,7 @@ def configure(
             "device settings come too late, TensorFlow has run already in this process "
             f"({error}): call configure() before anything that computes, or start a new process"
         ) from error
-    config.experimental.enable_tensor_float_32_execution(tf32)
+    config.experimental.enable_tensor_float_32_execution(training.tf32)
     return _found(tensorflow, chosen, memory_growth)
 
 

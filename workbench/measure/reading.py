@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from workbench.options.measure import Measure
+
 _LEAST_S = 0.2  # a pass goes over the batches as often as it takes to be at least so long
 
 
 def examples_per_second(
     chunks: Callable[[], Iterable[Mapping[str, Any]]],
+    measure: Measure,
     *,
-    passes: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Examples a second of `chunks()`, whose items have a `length` [N]: the median of `passes`.
+    """Examples a second of `chunks()`, whose items have a `length` [N]: the median of `measure.passes`.
 
     One round over the chunks goes before, untimed: what is opened, cached or traced once is so by then.
     """
@@ -24,7 +26,7 @@ def examples_per_second(
     if not examples:
         raise ValueError("there is nothing to read: the split is empty")
     rates = []
-    for _ in range(passes):
+    for _ in range(measure.passes):
         read, start = 0, clock()
         while not read or clock() - start < _LEAST_S:
             read += _exhaust(chunks())

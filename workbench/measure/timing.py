@@ -17,6 +17,7 @@ import numpy as np
 from workbench import file_lock
 from workbench.measure.calibration import calibrate
 from workbench.measure.machine_state import MachineState, machine_state
+from workbench.options.measure import Measure
 
 Batch = Mapping[str, Any]
 Step = Callable[[Batch], Any]
@@ -91,19 +92,16 @@ class Window:
 def timed_window(
     step: Step,
     batches: Callable[[], Iterable[Batch]],
+    measure: Measure,
     *,
-    passes: int = 3,
-    warmup_steps: int = 20,
-    quiet_steps: int = 3,
     traces: Callable[[], int],
     would_trace: Callable[[Batch], bool] | None = None,
     parts: Callable[[Any], Sequence[Batch | None]] | None = None,
-    inject_sleep: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
     calibration: Callable[[], float] = calibrate,
 ) -> Window:
-    """Time `passes` passes of `step` over the same batches.
+    """Time `measure.passes` passes of `step` over the same batches.
 
         warm up: at least `warmup_steps` steps, and until `quiet_steps` in a row made no new graph
         warm up each batch of a pass for which `would_trace` still says yes
@@ -125,15 +123,13 @@ def timed_window(
     TimingError for an empty pass, passes that differ, or a step that never stops making graphs. Source:
     claims/README.md, section 3.
     """
-    if passes < 1:
-        raise TimingError(f"passes is {passes}: a timed window needs at least 1 (3 is usual)")
-    warmed = _warm_up(step, batches, warmup_steps, quiet_steps, traces, would_trace)
-    pause = inject_sleep * _mean_step(step, batches, clock) if inject_sleep else 0.0
+    warmed = _warm_up(step, batches, measure.warmup_steps, measure.quiet_steps, traces, would_trace)
+    pause = measure.inject_sleep * _mean_step(step, batches, clock) if measure.inject_sleep else 0.0
 
     before = calibration()
     with machine_state() as machine, _no_garbage_collection():
         traces_before = traces()
-        timed = [_one_pass(step, batches(), pause, clock, sleep, parts) for _ in range(passes)]
+        timed = [_one_pass(step, batches(), pause, clock, sleep, parts) for _ in range(measure.passes)]
         traces_after = traces()
     after = calibration()
 
@@ -154,7 +150,7 @@ def timed_window(
         seconds=float(medians.sum()),
         window_s=float(sum(one.total for one in timed)),
         batch_seconds=tuple(float(value) for value in medians),
-        passes=passes,
+        passes=measure.passes,
         batches=number,
         valid_tokens=valid,
         padded_tokens=padded,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Options):
     """What every cell has."""
 
     name: str = option(help="a name in workbench.cells.CELLS")
@@ -25,6 +25,11 @@ class Cell:
     attention_vector_size: int | None = option(
         None, "size of the attention's hidden layer; null: as above", low=1
     )
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped around the cell in training."""
+        return min(self.input_keep_prob, self.state_keep_prob, self.output_keep_prob) < 1
 
 
 @dataclass(frozen=True)

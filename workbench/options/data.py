@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
+PARSES = ("cached", "vectorised", "one")
 HOW_READ = ("batch_size", "parse", "memory_mb", "readers")
 """Options that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Options):
     """What every source has."""
 
     name: str = option(help="the source, a name in workbench.data.sources.SOURCES")
@@ -19,7 +20,7 @@ class Data:
     parse: str = option(
         "cached",
         "all examples once a run, a batch at once, or one example at a time as in 2016",
-        choices=["cached", "vectorised", "one"],
+        choices=PARSES,
     )
     memory_mb: int = option(
         2048, "most that a split may take; beyond it cached is refused, the others read from disk", low=1

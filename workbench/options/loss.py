@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Options):
     """Cross entropy, masked and averaged."""
 
     mask: str = option(help="a name in workbench.losses.MASKS", choices=["length", "sign", "none"])

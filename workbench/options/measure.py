@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Options):
     """A window that may be judged has one epoch or at least 200 batches, three passes, after 20 warm-up steps."""
 
     name: str = option("default", "", choices=["default", "off"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Options):
     """Embedding, RNN layers, dense head; the data set says whether it tags or classifies."""
 
     name: str = option("tagger", "", choices=["tagger"])

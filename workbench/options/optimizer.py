@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Options):
     """A Keras optimizer with its own defaults but for the learning rate."""
 
     name: str = option(help="a Keras optimizer")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Padding:
+class Padding(Options):
     """What every padding has."""
 
     name: str = option(help="a name in workbench.data.padding.PADDINGS")
@@ -31,7 +31,7 @@ class Bucket(Padding):
 
     name: str = "bucket"
     boundaries: list[int] | None = option(
-        None, "upper limit of each bucket but the last, included; null: those that leave least padding", low=1
+        None, "upper limit of each bucket but the last, included; null: those that leave least padding", low=0
     )
     buckets: int | None = option(
         None, "how many, where boundaries is null; null: one for 16 training batches, 8 to 32", low=2

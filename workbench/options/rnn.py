@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class RNN:
+class RNN(Options):
     """What every unrolling has."""
 
     unroll: str = option(help="a name in workbench.rnn.RNNS")
@@ -22,6 +23,10 @@ class Static(RNN):
 
     unroll: str = "static"
     allow_retrace: bool = option(False, "accept a new graph for every length that a batch may have")
+
+    def own(self) -> dict[str, Any]:
+        """Nothing that the runner takes: what may be retraced is asked before a run (`config.rules`)."""
+        return {}
 
 
 @dataclass(frozen=True)

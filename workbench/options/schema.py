@@ -7,16 +7,19 @@ every problem names the key, the value that came, and what would be right.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
+import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from workbench.former_names import former_name, former_option
+from workbench.wording import did_you_mean
 
 QUOTES = ": put it in quotes"
 LONGEST_NAME = 100
@@ -72,7 +75,6 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
     >>> check(Training, {"epoch": 3}, "training")[1][0].remedy
     'no such key; did you mean training.epochs?'
     """
-    hints = typing.get_type_hints(schema)
     known = {field.name: field for field in dataclasses.fields(schema)}
     values: dict[str, Any] = {}
     problems = [
@@ -88,15 +90,63 @@ def check(schema: type, tree: Mapping[str, Any], prefix: str = "") -> tuple[dict
                 problems.append(Problem(key, None, "required, but not given"))
             values[name] = value
             continue
-        value, wrong = _typed(tree[name], hints[name])
-        if wrong:
-            problems.append(Problem(key, tree[name], _must_be(hints[name], tree[name])))
-        else:
-            problems += [
-                Problem(key, value, wrong) for wrong in _outside(value, field.metadata, _join(prefix, name))
-            ]
-        values[name] = value
+        values[name], wrong = _checked(schema, field, tree[name], key)
+        problems += wrong
     return values, problems
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a variant of a conf group may be told. It is checked when it is made, whoever makes it.
+
+    Its first field names the variant, and its file's SCHEMAS have the class of each.
+
+    >>> from workbench.options.padding import Pooled
+    >>> Pooled(pool=3).own()
+    {'pool': 3, 'batch_price': 64}
+    >>> Pooled(pool=0)
+    Traceback (most recent call last):
+    ValueError: padding.pool=0: must be at least 1
+    """
+
+    def __post_init__(self) -> None:
+        kind, group = type(self), type(self).__module__.rpartition(".")[2]
+        schemas, wrong = sys.modules[kind.__module__].SCHEMAS, []
+        for field in dataclasses.fields(self):
+            key = f"{group}.{field.name}"
+            value, found = _checked(kind, field, getattr(self, field.name), key)
+            object.__setattr__(self, field.name, value)  # 20 is 20.0 where that is meant, a path is text
+            wrong += found
+        key, variant = next(iter(vars(self).items()))
+        if variant not in schemas:
+            wrong.append(Problem(f"{group}.{key}", variant, not_among(variant, schemas, group)))
+        elif schemas[variant] is not kind:
+            remedy = f"is of {schemas[variant].__name__}, not of {kind.__name__}"
+            wrong.append(Problem(f"{group}.{key}", variant, remedy))
+        if wrong:
+            raise ValueError("\n".join(map(str, wrong)))
+
+    def own(self) -> dict[str, Any]:
+        """What this variant has beside what every variant of its group has."""
+        of_all = next(
+            kind for kind in reversed(type(self).__mro__) if issubclass(kind, Options) and kind is not Options
+        )
+        common = {field.name for field in dataclasses.fields(of_all)}
+        return {name: value for name, value in vars(self).items() if name not in common}
+
+
+def _checked(schema: type, field: dataclasses.Field, given: Any, key: str) -> tuple[Any, list[Problem]]:
+    """The value as the field has it, and what is wrong with it."""
+    hint = _hints(schema)[field.name]
+    value, wrong = _typed(given, hint)
+    if wrong:
+        return value, [Problem(key, given, _must_be(hint, given))]
+    return value, [Problem(key, value, wrong) for wrong in _outside(value, field.metadata, key)]
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
 
 
 def _default(field: dataclasses.Field) -> tuple[Any, bool]:
@@ -108,7 +158,7 @@ def _default(field: dataclasses.Field) -> tuple[Any, bool]:
 
 
 def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
-    """`value` as the type hint asks, and whether it cannot be. Only int to float is converted."""
+    """`value` as the type hint asks, and whether it cannot be. Int becomes float, a path text."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return value, False
@@ -131,6 +181,8 @@ def _typed(value: Any, hint: Any) -> tuple[Any, bool]:
         return float(value), False
     if isinstance(value, bool) and hint is not bool:
         return value, True
+    if hint is str and isinstance(value, os.PathLike):
+        return os.fspath(value), False
     return value, not isinstance(value, hint)
 
 
@@ -165,9 +217,7 @@ def not_among(value: Any, choices: Iterable[Any], group: str = "") -> str:
     known = former_name(group, value, map(str, choices))
     if known:
         return f"must be one of {', '.join(map(_shown, choices))}; {known}"
-    near = difflib.get_close_matches(str(value), map(str, choices), 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"must be one of {', '.join(map(_shown, choices))}{hint}"
+    return f"must be one of {', '.join(map(_shown, choices))}{did_you_mean(value, choices)}"
 
 
 def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
@@ -177,9 +227,9 @@ def unknown_key(key: str, known: Iterable[str], prefix: str = "") -> str:
     former = former_option(".".join(path), name)
     if former:
         return f"no such key; {former}"
-    near = difflib.get_close_matches(str(key), known, 1)
+    near = did_you_mean(key, known, _join(prefix, ""))
     if near:
-        return f"no such key; did you mean {_join(prefix, near[0])}?"
+        return f"no such key{near}"
     where = f"{prefix} has" if prefix else "there are"
     return f"no such key; {where} {', '.join(sorted(known))}"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.options.schema import option
+from workbench.options.schema import Options, option
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Options):
     """Epochs over the training split; the validation split is evaluated at the end."""
 
     name: str = option("default", "", choices=["default"])

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.model import SequenceModel
+from workbench.options.loss import Loss
 from workbench.seeds import seed_for
 from workbench.training import batch_loss, dense_gradients
 
@@ -26,12 +27,7 @@ RELATIVE_FLOOR = 1e-3
 
 
 def correctness(
-    model: SequenceModel,
-    batches: Iterable[Batch],
-    *,
-    loss: str = "token",
-    mask: str = "length",
-    seed: int = 0,
+    model: SequenceModel, batches: Iterable[Batch], loss: Loss, *, seed: int = 0
 ) -> dict[str, float]:
     """Hold a model on padded batches against each example run alone and unpadded.
 
@@ -44,13 +40,13 @@ def correctness(
     - the largest output past an example's end (0 where nothing was padded);
     - the change of loss and gradient, relative, when padding is longer by half (rounded up, filled with 0), and
       when the padded inputs are random (ids over the whole vocabulary, or standard normal features). Labels
-      keep their padding of 0. Here the model passes lengths, or does not, as it is set, and `loss` and `mask`
-      are those of its training. The gradient's change is the norm of the difference over the norm.
+      keep their padding of 0. Here the model passes lengths, or does not, as it is set, and `loss` is that
+      of its training. The gradient's change is the norm of the difference over the norm.
 
     An example of length 0 has no outputs to compare; its final state must be the initial one. Relative means
     |a - b| / max(|b|, 1e-3). Dropout is off. Source: the guide, passing sequence_length.
     """
-    probe = _Probe(model, loss, mask)
+    probe = _Probe(model, loss)
     random = np.random.default_rng(seed_for(seed, "padding"))
     found = _Largest()
     for number, batch in enumerate(batches):
@@ -84,7 +80,7 @@ class _Probe:
     A model that unrolls runs eagerly here: its graphs cost more to build than they save.
     """
 
-    def __init__(self, model: SequenceModel, loss: str, mask: str):
+    def __init__(self, model: SequenceModel, loss: Loss):
         def outputs(passed: bool, rnn: str | None = None) -> Callable[[Batch], Any]:
             def run(batch: Batch) -> Any:
                 ran = model.run(batch, pass_lengths=passed, rnn=rnn)
@@ -94,7 +90,7 @@ class _Probe:
 
         def gradient(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                parts = batch_loss(model, batch, model(batch), loss=loss, mask=mask)
+                parts = batch_loss(model, batch, model(batch), loss)
                 value = parts.sum / parts.denominator
             flat = [
                 tf.reshape(slope, [-1]) for slope in dense_gradients(tape, value, model.trainable_variables)

@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.model import SequenceModel
+from workbench.options.loss import Loss
 from workbench.training import batch_loss
 
 
-def gradient_share_past_end(
-    model: SequenceModel, batches: Iterable[Mapping[str, Any]], *, loss: str = "token", mask: str = "length"
-) -> float:
+def gradient_share_past_end(model: SequenceModel, batches: Iterable[Mapping[str, Any]], loss: Loss) -> float:
     """The share of the loss's gradient by the logits that lies past the examples' ends, over all batches.
 
         slopes [B, T, classes] = d loss / d logits
@@ -30,7 +29,7 @@ def gradient_share_past_end(
         logits = tf.convert_to_tensor(model(batch))
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
+            parts = batch_loss(model, batch, logits, loss)
             value = parts.sum / parts.denominator
         size = np.abs(tape.gradient(value, logits).numpy().astype(np.float64)).sum(axis=-1)
         valid = np.arange(size.shape[1]) < np.asarray(batch["length"])[:, np.newaxis]

@@ -1,7 +1,7 @@
 """Training and evaluation: one graph for a step, the loss of every step, sums that do not depend on batching."""
 
 from workbench.training.distribution import Distribution, LostReplicaError, mirrored, multi_worker, one
-from workbench.training.evaluation import Evaluation, Evaluator, evaluate
+from workbench.training.evaluation import Evaluation, Evaluator
 from workbench.training.loop import TrainResult, first_not_finite, set_determinism, train, weights_digest
 from workbench.training.make_step import make_train_step
 from workbench.training.objective import batch_loss, dense_gradients
@@ -18,7 +18,6 @@ __all__ = [
     "TrainStep",
     "batch_loss",
     "dense_gradients",
-    "evaluate",
     "first_not_finite",
     "make_optimizer",
     "make_train_step",

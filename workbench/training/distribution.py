@@ -116,7 +116,7 @@ def one() -> Distribution:
     return Distribution(tf.distribute.get_strategy(), 1, 1, 0)
 
 
-def mirrored(replicas: int, device: str = "cpu") -> Distribution:
+def mirrored(replicas: int, device: str) -> Distribution:
     """`replicas` devices of this process, of a kind, which `measure.device.configure` has made or shown."""
     strategy = tf.distribute.MirroredStrategy([f"{device.upper()}:{i}" for i in range(replicas)])
     return Distribution(strategy, replicas, replicas, 0)

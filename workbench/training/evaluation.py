@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from workbench.losses import LOSSES, MASKS, cross_entropy
+from workbench.losses import cross_entropy
 from workbench.model import SequenceModel
-from workbench.training.objective import Batch, aligned, batch_loss, check_name, counted
+from workbench.options.loss import Loss
+from workbench.training.objective import Batch, aligned, batch_loss, counted
 from workbench.training.step import PerLength
 
 
@@ -44,15 +45,17 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates batches of a model; keeps its graph from one call to the next."""
+    """True loss and accuracy per token and per example (by the lengths), and the objective as configured.
 
-    def __init__(self, model: SequenceModel, *, loss: str = "token", mask: str = "length"):
-        check_name("loss", loss, LOSSES)
-        check_name("mask", mask, MASKS)
+    Per token: the mean over all valid tokens of the split. Per example: the mean within each example by its
+    true length, then over the non-empty examples. The objective is by `loss`, which may count padding. For a model
+    that classifies, an example's one label is its only token. The graph is kept from one call to the next.
+    """
 
+    def __init__(self, model: SequenceModel, loss: Loss):
         def forward(batch: Batch) -> tuple[tf.Tensor, ...]:
             logits = model(batch, training=False)
-            parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
+            parts = batch_loss(model, batch, logits, loss)
             scores, targets, lengths = aligned(logits, batch, model.task)
             right = tf.equal(tf.argmax(scores, axis=-1, output_type=targets.dtype), targets)
             right &= tf.reduce_all(tf.math.is_finite(scores), axis=-1)  # the argmax of NaN is class 0
@@ -89,18 +92,6 @@ class Evaluator:
             examples=examples,
             counted_examples=len(loss_means),
         )
-
-
-def evaluate(
-    model: SequenceModel, batches: Iterable[Batch], *, loss: str = "token", mask: str = "length"
-) -> Evaluation:
-    """True loss and accuracy per token and per example (by the lengths), and the objective as configured.
-
-    Per token: the mean over all valid tokens of the split. Per example: the mean within each example by its
-    true length, then over the non-empty examples. The objective uses `loss` and `mask`, which may count
-    padding. For a model that classifies, an example's one label is its only token.
-    """
-    return Evaluator(model, loss=loss, mask=mask)(batches)
 
 
 def _sum(values: Iterable[float]) -> float:

@@ -13,10 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workbench.model import SequenceModel
+from workbench.options.training import Training
 from workbench.seeds import seed_for
 from workbench.training.distribution import Distribution
-from workbench.training.make_step import make_train_step
 from workbench.training.objective import Batch
 from workbench.training.replicas import ReplicatedStep
 from workbench.training.step import Done, TrainStep
@@ -73,18 +72,11 @@ class TrainResult:
 
 
 def train(
-    model: SequenceModel,
+    step: TrainStep | ReplicatedStep,
     batches_of_epoch: Callable[[int], Any],
+    training: Training,
     *,
-    optimizer: keras.optimizers.Optimizer,
-    loss: str = "token",
-    mask: str = "length",
-    epochs: int,
-    max_steps: int | None = None,
-    clip_norm: float | None = None,
     log: Log | None = None,
-    log_every: int = 20,
-    step: TrainStep | ReplicatedStep | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train for `epochs`, or until `max_steps` or a loss that is not finite; then look at what the steps left.
@@ -92,21 +84,19 @@ def train(
         for epoch: for batch in batches_of_epoch(epoch): loss = step(batch)
 
     `log(step, values)` is called every `log_every` steps and at the last one, outside any timed section, with
-    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`. `step` is one that was made before
-    (make_train_step with the same model, optimizer, loss, mask and clipping), so that measuring its graph
-    costs no second one; with one over several replicas, `batches_of_epoch` gives a list, for each replica of this
-    process its batches, every process must call this, and the result is of all replicas but for its times.
+    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`. With a step over several replicas,
+    `batches_of_epoch` gives a list, for each replica of this process its batches, every process must call this, and
+    the result is of all replicas but for its times.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: must be at least 1")
-    take: Any = step or make_train_step(model, optimizer, loss, mask, clip_norm)
-    distribution: Distribution = take.distribution
+    take: Any = step
+    model, distribution = take.model, take.distribution
+    max_steps = training.max_steps
     distribution.require_equal(weights_digest(model), "the first weights")
     result = TrainResult()
     orders, bits = [hashlib.sha256() for _ in range(distribution.local)], hashlib.sha256()
     begin, logging, logged = clock(), 0.0, 0
     total, weight = 0.0, 0.0
-    for epoch in range(epochs):
+    for epoch in range(training.epochs):
         if result.diverged or result.batches == max_steps:
             break
         total, weight = 0.0, 0.0
@@ -128,7 +118,7 @@ def train(
                 result.not_finite = f"its loss is {done.loss:g}"
                 break
             total, weight = total + done.loss * done.denominator, weight + done.denominator
-            if log is not None and result.batches % log_every == 0:
+            if log is not None and result.batches % training.log_every == 0:
                 logging, logged = logging + _log(log, result, epoch, clock), result.batches
             asked = clock()
     if log is not None and logged != result.batches:

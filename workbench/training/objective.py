@@ -1,4 +1,4 @@
-"""What training minimises: a batch's loss by the names of a loss and a mask, and its gradient."""
+"""What training minimises: a batch's loss, masked and averaged as its options say, and its gradient."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from workbench.losses import LOSSES, MASKS
 from workbench.model import SequenceModel
+from workbench.options.loss import Loss
 
 Batch = Mapping[str, Any]
 
@@ -27,10 +28,10 @@ def aligned(logits: tf.Tensor, batch: Batch, task: str) -> tuple[tf.Tensor, tf.T
     return logits, targets, lengths
 
 
-def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, *, loss: str, mask: str) -> Any:
-    """The LossParts (sum, denominator, valid_tokens) of a batch by the names of a loss and a mask."""
+def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss) -> Any:
+    """The LossParts (sum, denominator, valid_tokens) of a batch."""
     logits, targets, lengths = aligned(logits, batch, model.task)
-    return LOSSES[loss](logits, targets, MASKS[mask](targets, lengths))
+    return LOSSES[loss.average](logits, targets, MASKS[loss.mask](targets, lengths))
 
 
 def counted(parts: Any) -> tf.Tensor:
@@ -50,9 +51,3 @@ def dense_gradients(tape: tf.GradientTape, value: tf.Tensor, variables: Sequence
         tf.zeros(variable.shape, variable.dtype) if slope is None else tf.convert_to_tensor(slope)
         for slope, variable in zip(slopes, variables, strict=True)
     ]
-
-
-def check_name(field_name: str, name: str, table: Mapping[str, Any]) -> None:
-    """Raise ValueError where `name` is none of the table's."""
-    if name not in table:
-        raise ValueError(f"{field_name} is {name!r}: must be one of {', '.join(sorted(table))}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
+from workbench.options.optimizer import Optimizer
+
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "sgd": keras.optimizers.SGD,
-    "momentum": lambda momentum=0.9, **options: keras.optimizers.SGD(momentum=momentum, **options),
+    "momentum": keras.optimizers.SGD,
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
     "rmsprop": keras.optimizers.RMSprop,
@@ -17,11 +18,6 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
 }
 
 
-def make_optimizer(name: str, learning_rate: float, **options: Any) -> keras.optimizers.Optimizer:
-    """A Keras optimizer by its name in OPTIMIZERS; `options` are its own (momentum, weight_decay, ...).
-
-    Clipping is the training step's (`clip_norm`), not the optimizer's.
-    """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {name!r}: must be one of {', '.join(sorted(OPTIMIZERS))}")
-    return OPTIMIZERS[name](learning_rate=learning_rate, **options)
+def make_optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
+    """A Keras optimizer. Clipping is the training step's, not the optimizer's."""
+    return OPTIMIZERS[options.name](learning_rate=options.learning_rate, **options.own())

@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from workbench.model import SequenceModel
+from workbench.options.loss import Loss
 from workbench.training.distribution import Distribution, lost_replicas, reduced_before, summed
 from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
 from workbench.training.step import Done, counts_of, fields_of
@@ -33,12 +34,11 @@ class ReplicatedStep:
         self,
         model: SequenceModel,
         optimizer: keras.optimizers.Optimizer,
-        loss: str,
-        mask: str,
+        loss: Loss,
         clip_norm: float | None,
         distribution: Distribution,
     ):
-        self._model, self.distribution = model, distribution
+        self.model, self.optimizer, self.distribution = model, optimizer, distribution
         self._concrete: dict[tuple[int | None, ...], Any] = {}
         self._widths = [1] * distribution.local
         self._more = 0
@@ -57,7 +57,7 @@ class ReplicatedStep:
             here = distribution.local_replica()
             batch, present = batches[here], facts[here][0]
             with tf.GradientTape() as tape:
-                parts = batch_loss(model, batch, model(batch, training=True), loss=loss, mask=mask)
+                parts = batch_loss(model, batch, model(batch, training=True), loss)
                 value = parts.sum * tf.cast(present, parts.sum.dtype)
             gradients = dense_gradients(tape, value, [variable.value for variable in variables])
             own = [tf.cast(one, tf.float64) for one in (value, counted(parts))]
@@ -116,7 +116,7 @@ class ReplicatedStep:
         key = self._key(batches)
         if key not in self._concrete:
             signature = [
-                [self._model.batch_signature(width) for width in key],
+                [self.model.batch_signature(width) for width in key],
                 [tf.TensorSpec([5], tf.float64)] * len(key),
             ]
             function = tf.function(self._step, input_signature=signature, autograph=False)
@@ -132,7 +132,7 @@ class ReplicatedStep:
         return batches
 
     def _key(self, batches: Batches) -> tuple[int | None, ...]:
-        if not self._model.needs_static_length:
+        if not self.model.needs_static_length:
             return (None,) * len(batches)
         return tuple(
             self._widths[number] if batch is None else int(batch["inputs"].shape[1])
@@ -153,7 +153,7 @@ class ReplicatedStep:
                 self._widths[number] = int(batch["inputs"].shape[1])
                 filled.append(fields_of(batch))
                 continue
-            signature = self._model.batch_signature(self._widths[number])
+            signature = self.model.batch_signature(self._widths[number])
             filled.append(
                 {
                     name: tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.model import SequenceModel
+from workbench.options.loss import Loss
 from workbench.training.distribution import one
 from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
 
@@ -85,11 +86,10 @@ class TrainStep:
         self,
         model: SequenceModel,
         optimizer: keras.optimizers.Optimizer,
-        loss: str,
-        mask: str,
+        loss: Loss,
         clip_norm: float | None,
     ):
-        self.distribution = one()
+        self.model, self.optimizer, self.distribution = model, optimizer, one()
         variables = model.trainable_variables
         optimizer.build(variables)
         self.variables = [*model.weights, *optimizer.variables]
@@ -98,7 +98,7 @@ class TrainStep:
         def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 logits = model(batch, training=True)
-                parts = batch_loss(model, batch, logits, loss=loss, mask=mask)
+                parts = batch_loss(model, batch, logits, loss)
                 value = parts.sum / parts.denominator
             gradients = dense_gradients(tape, value, variables)
             if clip_norm is not None:

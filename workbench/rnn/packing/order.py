@@ -44,7 +44,7 @@ def pack(
     time: Any,
     *,
     capacity: Any = None,
-    chains: int = 1,
+    chains: int,
     backwards: bool = False,
     round_up: Rounding = tf.identity,
 ) -> Packing:
