@@ -23,3 +23,14 @@ def did_you_mean(name: object, names: Iterable[object], before: str = "") -> str
     """
     near = difflib.get_close_matches(str(name), sorted(map(str, names)), 1)
     return f"; did you mean {before}{near[0]}?" if near else ""
+
+
+def lasting(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> [lasting(one) for one in (12, 400, 9000)]
+    ['about 12 s', 'about 7 min', 'about 2.5 h']
+    """
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -50,7 +50,7 @@ def test_how_the_only_job_failed_is_said_once(trace: str, more: list[str]) -> No
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_plain_lines_where_there_is_no_terminal_and_of_a_quiet_sweep_the_failures(quiet: bool) -> None:
-    finished = [] if quiet else ["[1/3] padding=batch (block 1): 1.0 s"]
+    finished = [] if quiet else ["[1/3] padding=batch (block 1): 1.0 s, about 2 s left"]
     lines = [*finished, "[2/3] killed: padding=batch (block 1): ended by SIGKILL"]
     assert seen(terminal=False, quiet=quiet).splitlines() == lines
 

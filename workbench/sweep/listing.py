@@ -20,7 +20,7 @@ from workbench.record.tags import OWNER
 from workbench.report.arms import short_names
 from workbench.sweep.ledger import Ledger, bearing
 from workbench.tracking import Tracker, TrackingError, as_text
-from workbench.wording import counted
+from workbench.wording import counted, lasting
 
 ASSUMED_S = 6.0
 """Seconds a job where none was ever seen: the padding ablation's at scale=quick, on 2 cores."""
@@ -113,7 +113,7 @@ def estimate(jobs: Sequence[Job], runs: Sequence[Run], source: str) -> str:
     if not finished:
         return (
             f"time: not known: {source}; at {ASSUMED_S:g} s a job, which is what the padding ablation's took at "
-            f"scale=quick on 2 cores, {_lasting(ASSUMED_S * len(jobs))}: a guess"
+            f"scale=quick on 2 cores, {lasting(ASSUMED_S * len(jobs))}: a guess"
         )
     trees = {(job.arm, job.repeat): _as_params(job) for job in jobs}
     names = sorted({name for tree in trees.values() for name in tree})
@@ -128,7 +128,7 @@ def estimate(jobs: Sequence[Job], runs: Sequence[Run], source: str) -> str:
     if unseen:
         arms = len({arm for arm, _ in trees})
         more = f"; {unseen} of {arms} arms were not run as they are now, and count as the mean of those runs"
-    return f"time: {_lasting(total)} for {counted(len(jobs), 'job')} one after another, from {source}{more}"
+    return f"time: {lasting(total)} for {counted(len(jobs), 'job')} one after another, from {source}{more}"
 
 
 def _as_params(job: Job) -> dict[str, str]:
@@ -141,15 +141,21 @@ def _last_runs(config: Config) -> tuple[list[Run], str]:
         tracker = Tracker(
             config.tracking.uri, config.tracking.artifacts, wal=config.tracking.wal, create=False
         )
-        for sweep in tracker.sweeps(experiment=config.name)[:5]:
-            jobs = [run for run in tracker.jobs(config.name, sweep.sweep) if run.finished]
-            if jobs:
-                machine = next((cpu for run in jobs if (cpu := run.tags.get("machine.cpu"))), "")
-                where = f", on {machine}" if machine else ""
-                return jobs, f"{counted(len(jobs), 'run')} of its last sweep {sweep.sweep}{where}"
+        if jobs := last_finished(tracker, config.name):
+            machine = next((cpu for run in jobs if (cpu := run.tags.get("machine.cpu"))), "")
+            where = f", on {machine}" if machine else ""
+            return jobs, f"{counted(len(jobs), 'run')} of its last sweep {jobs[0].sweep}{where}"
         return [], f"experiment {config.name!r} has no finished sweep at {tracker.uri}"
     except TrackingError:
         return [], "nothing is tracked yet"
+
+
+def last_finished(tracker: Tracker, experiment: str) -> list[Run]:
+    """The jobs that finished of an experiment's last sweep that has any."""
+    for sweep in tracker.sweeps(experiment=experiment)[:5]:
+        if jobs := [run for run in tracker.jobs(experiment, sweep.sweep) if run.finished]:
+            return jobs
+    return []
 
 
 def _pairs(claim: Claim, blocks: int) -> str:
@@ -171,14 +177,3 @@ def _between(runs: Sequence[Run]) -> float:
     )
     inside = sum(run.seconds for run in runs)
     return max(1.0, whole / inside) if inside else 1.0
-
-
-def _lasting(seconds: float) -> str:
-    """A time as a person says it.
-
-    >>> [_lasting(one) for one in (12, 400, 9000)]
-    ['about 12 s', 'about 7 min', 'about 2.5 h']
-    """
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -6,6 +6,7 @@ import io
 import math
 import time
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ from rich.progress import (
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
 from workbench.report.summary import in_brief
+from workbench.wording import lasting
 
 
 class Watcher:
@@ -45,6 +47,9 @@ class Watcher:
         self._started = time.monotonic()
         self.titles: Mapping[str, str] = {}
         """What arms are called here, where that is not their own name."""
+        self.seconds_each: float | None = None
+        """How long a job took in the last sweep, until some of this one's have ended."""
+        self._took: list[float] = []
 
     @classmethod
     def mute(cls) -> Self:
@@ -109,8 +114,16 @@ class Watcher:
             )
         elif self._jobs > 1:
             found = in_brief(outcome.result.get("metrics", {}))
-            words = "".join(f", {text}" for text in found)
+            words = "".join(f", {text}" for text in (*found, *self._left(outcome, self._jobs - done)))
             self.say(f"[{done}/{self._jobs}] {self._title(job)}: {outcome.seconds:.1f} s{words}")
+
+    def _left(self, outcome: Outcome, jobs: int) -> list[str]:
+        """How long so many jobs take, by this command's pace; before three have ended, by the last sweep's."""
+        self._took.append(outcome.seconds)
+        each = self.seconds_each or fmean(self._took)
+        if len(self._took) > 2:  # several may run at once
+            each = (time.monotonic() - self._started) / len(self._took)
+        return [f"{lasting(each * jobs)} left"] if jobs else []
 
     def _title(self, job: Job) -> str:
         where = "throw-away block" if job.block == 0 else f"block {job.block}"

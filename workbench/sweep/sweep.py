@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 
@@ -26,7 +27,7 @@ from workbench.sweep.conduct import Conductor, Ended
 from workbench.sweep.devices import require_devices
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger
-from workbench.sweep.listing import headline, list_jobs, titles
+from workbench.sweep.listing import headline, last_finished, list_jobs, titles
 from workbench.sweep.origin import Origin
 from workbench.sweep.outline import Outline
 from workbench.sweep.overrides import first
@@ -131,6 +132,8 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
         conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
         conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
         conductor.titles = watcher.titles = titles(planned.jobs)
+        if earlier := last_finished(asked.tracker, config.name):
+            watcher.seconds_each = fmean(run.seconds for run in earlier)
         close_dead_runs(conductor)
         with closing(conductor):
             if not launch or launch.is_here:

@@ -1,0 +1,58 @@
+"""What MLflow shows of a sweep: its own run's name, description and metrics, and a view of its runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from workbench.record.frames import runs_of
+from workbench.report import in_mlflow
+from workbench.tracking import Tracker
+
+
+def test_a_sweep_says_what_it_found(tmp_path: Path, verdicts, sweep_runs) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'm.db'}")
+    experiment = tracker.experiment("padding")
+    run_id = tracker.start(
+        experiment, "sweep s1", params={}, tags={"workbench.kind": "sweep", "workbench.sweep": "s1"}
+    )
+    runs = runs_of(sweep_runs)
+    in_mlflow.show(tracker, tracker.get(run_id), verdicts, runs, {"question": "What does padding cost?"})
+    own = tracker.get(run_id)
+    assert own.tags["mlflow.runName"] == "5 claims: 3 reproduced, 1 contradicted, 1 inconclusive · s1"
+    note = own.tags["mlflow.note.content"]
+    assert note.startswith("What does padding cost?\n\n| claim | verdict | measured | claimed |")
+    assert "3.53x [3.47, 3.60]" in note
+    assert own.metrics["claim/P2_batch_padding_is_faster/effect"] == verdicts[0].effect
+    assert own.metrics["claim/P2_batch_padding_is_faster/low"] == verdicts[0].interval[0]
+    found = tracker._client.get_experiment(experiment).tags
+    assert "3 reproduced" in found["mlflow.note.content"]
+    assert "more is better" in found["mlflow.note.content"]
+    assert json.loads(found["mlflow.sharedViewState.workbench"]) == in_mlflow.view("s1", runs)
+
+
+def test_the_view_has_what_was_found_and_what_varies(sweep_runs) -> None:
+    made = in_mlflow.view("s1", runs_of(sweep_runs))
+    assert made["selectedColumns"][:3] == [
+        "attributes.`Duration`",
+        "metrics.`speed/valid_tokens_per_s`",
+        "metrics.`data/padding_share`",
+    ]
+    assert {"params.`padding.name`", "params.`cell.name`"} <= set(made["selectedColumns"])
+    assert "params.`seed`" not in made["selectedColumns"]
+    assert "tags.`workbench.sweep` = 's1'" in made["searchFilter"]
+    assert made["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "workbench.title"}]
+
+
+def test_the_address_opens_the_runs_and_not_the_genai_page() -> None:
+    where = in_mlflow.address("http://127.0.0.1:5000/", "7")
+    assert where == (
+        "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=workbench"
+    )
+
+
+def test_nothing_judged_is_named_by_its_runs(tmp_path: Path, sweep_runs) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'm.db'}")
+    run_id = tracker.start(tracker.experiment("x"), "s", params={}, tags={"workbench.sweep": "s2"})
+    in_mlflow.show(tracker, tracker.get(run_id), [], runs_of(sweep_runs), {})
+    assert tracker.get(run_id).tags["mlflow.runName"] == "48 runs · s2"
