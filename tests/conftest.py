@@ -1,4 +1,4 @@
-"""Options of the whole suite, which part of a grid the quick one takes, which file is first, and MLflow's databases."""
+"""Options of the whole suite, its quick part of a grid, which file is first, and MLflow's databases."""
 
 from __future__ import annotations
 
