@@ -19,8 +19,8 @@ def test_cell(batch, check):
     CHECKS[check](batch)
 
 
-# Each check, cell and runner once: that every cell in every runner gives what a loop does, whatever the padding, order
-# and company, is held by test_properties.py.
+# Each check, cell and runner once: that every cell in every runner gives what a loop does, whatever its padding and
+# company, is held by test_properties.py.
 @pytest.mark.covering(1, 1)
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 @pytest.mark.parametrize("check", [name for name in RUNNER_CHECKS if name != "graph"])
