@@ -29,7 +29,8 @@ ablation: $(READY) ## the padding ablation to its verdicts
 bench: $(READY) ## one training step against Keras, TensorFlow 1 and PyTorch (SIZE=quick: the goals)
 	$(BIN)/python -m experiments.peers --size $(SIZE)
 
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# tests/conftest.py says which file is begun first
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
 	$(PYTEST) -m "not slow" $(TESTS)
 

@@ -1,10 +1,10 @@
-"""Options of the whole suite, which part of a grid of parameters the quick one takes, and MLflow's databases."""
+"""Options of the whole suite, its quick part of a grid, which file is first, and MLflow's databases."""
 
 from __future__ import annotations
 
 import sqlite3
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import combinations
@@ -28,6 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Of a test marked `covering(n)` what is beside a part in which any n values of its parameters meet is slow.
 
     Of one marked `covering(n, m)` no more is run than a part in which any m values meet.
+    Files that start processes are run first.
     """
     grids = defaultdict(list)
     for item in items:
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+    _begin_with_the_longest(items)
+
+
+def _begin_with_the_longest(items: list[pytest.Item]) -> None:
+    """Files that start processes, then those of most tests: none of them is left to one worker at the end."""
+    number = Counter(item.path for item in items)
+    starts_processes = {item.path for item in items if item.get_closest_marker("command")}
+    items.sort(key=lambda item: (item.path not in starts_processes, -number[item.path]))
 
 
 def _cover(grid: list[pytest.Function], number: int) -> set[pytest.Function]:

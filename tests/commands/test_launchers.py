@@ -34,15 +34,15 @@ def children(folder: Path, name: str) -> pd.DataFrame:
 
 
 @needs("joblib")
-def test_eight_jobs_at_once_are_timed_in_turns_and_lose_no_metric(tmp_path: Path, type_in, small) -> None:
-    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "name=jobs", "padding=global,batch"]
-    done = type_in(tmp_path, "-m", *small, *words, "seed=1,2,3,4", "training.log_every=1")
+def test_jobs_at_once_are_timed_in_turns_and_lose_no_metric(tmp_path: Path, type_in, small) -> None:
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "name=jobs", "padding=global,batch"]
+    done = type_in(tmp_path, "-m", *small, *words, "seed=1,2", "training.log_every=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[8/8]" in done.stdout
+    assert "[4/4]" in done.stdout
     runs = children(tmp_path, "jobs")
-    assert list(runs["status"]) == ["FINISHED"] * 8
+    assert list(runs["status"]) == ["FINISHED"] * 4
     assert set(runs["tags.workbench.launcher"]) == {"joblib"}
-    assert runs["tags.workbench.owner"].nunique() == 8
+    assert runs["tags.workbench.owner"].nunique() == 4
     assert runs["metrics.speed/valid_tokens_per_s"].notna().all()
     assert "tags.environment.OMP_NUM_THREADS" not in runs or "OMP_NUM_THREADS" in os.environ
     tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")

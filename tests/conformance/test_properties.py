@@ -1,15 +1,18 @@
-"""Padding, its content, order and company change no valid output, state or gradient: any cell, any runner."""
+"""Any cell in any runner gives what a plain loop does.
+
+Padding, its content, order and company change no valid output, state or gradient.
+"""
 
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, seed, settings
+from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
 from workbench.cells.base import initial_states
-from workbench.probes.cell_batch import compare, run
+from workbench.probes.cell_batch import alone, compare, run
 from workbench.rnn import RNNS
 from workbench.rnn.table import EVERYWHERE
 
@@ -44,6 +47,10 @@ class Examples:
         """One example's valid steps, without lengths."""
         return self._run(self.inputs[row : row + 1, : self.lengths[row]], None, [row])
 
+    def by_a_loop(self, row):
+        """Outputs of its valid steps and last states, by nothing but the cell."""
+        return alone(self.batch, row, int(self.lengths[row]), self.inputs, self.states)
+
     def together(self, order, time, content):
         """All of them in an order, padded to so many steps; what comes back is in their own order."""
         inputs = np.full((len(order), time, self.inputs.shape[-1]), content)
@@ -58,22 +65,29 @@ class Examples:
         return run(self.batch, self.rnn, inputs, lengths, rows, states)
 
 
-@pytest.mark.covering(0)  # one, as tests/conformance/test_cells.py has each cell and each runner
+@pytest.mark.covering(
+    0
+)  # one: of each cell and of each runner tests/conformance/test_cells.py has a quick one
 @pytest.mark.parametrize("rnn", EVERYWHERE)
 def test_padding_order_and_company_change_nothing(batch, rnn, request):
     """Each cell and runner meet examples of their own, the same ones each time."""
 
     @seed(zlib.crc32(request.node.callspec.id.encode()))
-    @settings(max_examples=3, deadline=None, database=None)
+    @settings(max_examples=2, deadline=None, database=None)
     @given(changes())
+    @example((np.array([3, 1, 0, 2], "int32"), 3, np.nan, [2, 0, 3, 1], True))  # at least: all at once
     def holds(change):
         lengths, longer, content, order, given_states = change
         examples, longest = Examples(batch, rnn, lengths, given_states), int(max(lengths))
-        alone = [examples.alone(row) for row in range(len(lengths))]
+        singles = [examples.alone(row) for row in range(len(lengths))]
+        for row, one in enumerate(singles):
+            outputs, states = examples.by_a_loop(row)
+            compare(batch, rnn, "outputs, alone and by a loop,", outputs, [x[0] for x in one.outputs])
+            compare(batch, rnn, "states, alone and by a loop,", states, [x[0] for x in one.states])
         plain, changed = (range(len(lengths)), longest, 0.0), (order, longest + longer, content)
         for rows, time, padding in (plain, changed):
             found, what = examples.together(list(rows), time, padding), f"padded to {time} with {padding}"
-            for row, (one, length) in enumerate(zip(alone, lengths, strict=True)):
+            for row, (one, length) in enumerate(zip(singles, lengths, strict=True)):
                 for name in OF_EXAMPLES:
                     mine = [x[row] for x in getattr(found, name)]
                     if name in OVER_TIME:
@@ -82,7 +96,7 @@ def test_padding_order_and_company_change_nothing(batch, rnn, request):
                     compare(
                         batch, rnn, f"{name}, alone and {what},", [x[0] for x in getattr(one, name)], mine
                     )
-            summed = [np.sum(each, 0) for each in zip(*(one.grad_weights for one in alone), strict=True)]
+            summed = [np.sum(each, 0) for each in zip(*(one.grad_weights for one in singles), strict=True)]
             compare(batch, rnn, f"grad_weights, alone and {what},", summed, found.grad_weights)
 
     holds()

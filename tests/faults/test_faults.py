@@ -18,6 +18,7 @@ from workbench.record.frames import frame_of
 from workbench.sweep.resume import sole
 from workbench.tracking import Tracker
 
+pytestmark = pytest.mark.command
 A_SWEEP = 50
 """Kills in one sweep, at most."""
 

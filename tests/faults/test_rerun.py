@@ -11,6 +11,7 @@ from killer import Sweeper
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
+pytestmark = pytest.mark.command
 GRID = ("-m", "padding=global,batch", "seed=1,2,3,4,5,6", "measure=off", "data=synthetic")
 
 

@@ -63,6 +63,7 @@ SMALL: dict[str, dict[str, Any]] = {
 SEEDS = (1, 2)
 
 Runs = Callable[[str], pd.DataFrame]
+pytestmark = pytest.mark.command
 
 
 def declared(name: str) -> list[claims.Claim]:

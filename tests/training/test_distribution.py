@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,36 +37,58 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(scope="module", params=[DEVICES, ALL])
-def found(request, tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, Found]:
-    """process -> case -> what it found; all run at once."""
+@pytest.fixture(scope="module")
+def found_by(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[list[str]], dict[str, Found]]:
+    """process -> case -> what it found; those that have not been run yet are run at once."""
     folder, addresses = tmp_path_factory.mktemp("distributed"), free_addresses(2)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(places.PACKAGE.parent)}
-    children = {}
-    for name in request.param:
-        kind, number = ("mirrored", 0) if name == "devices" else ("", int(name[-1]))
-        with (folder / f"{name}.log").open("w") as log:
-            children[name] = subprocess.Popen(
-                [sys.executable, distributed.__file__, kind, str(number), str(data), str(folder / name)],
-                env=environment if kind else {**environment, "TF_CONFIG": tf_config(addresses, number)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-    for name, child in children.items():
-        assert child.wait(timeout=240) == 0, (folder / f"{name}.log").read_text()[-3000:]
-    return {name: json.loads((folder / name).read_text()) for name in children}
+
+    def of(names: list[str]) -> dict[str, Found]:
+        children = {}
+        for name in names:
+            if (folder / name).exists():
+                continue
+            kind, number = ("mirrored", 0) if name == "devices" else ("", int(name[-1]))
+            with (folder / f"{name}.log").open("w") as log:
+                children[name] = subprocess.Popen(
+                    [sys.executable, distributed.__file__, kind, str(number), str(data), str(folder / name)],
+                    env=environment if kind else {**environment, "TF_CONFIG": tf_config(addresses, number)},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+        try:
+            for name, child in children.items():
+                assert child.wait(timeout=480) == 0, (folder / f"{name}.log").read_text()[-3000:]
+        finally:
+            for child in children.values():
+                child.kill()
+        return {name: json.loads((folder / name).read_text()) for name in names}
+
+    return of
+
+
+@pytest.fixture(scope="module", params=[DEVICES, ALL])
+def found(request, found_by) -> dict[str, Found]:
+    """process -> case -> what it found."""
+    return found_by(request.param)
+
+
+@functools.cache
+def alone(case: str, data: Path) -> dict[str, Any]:
+    """What one replica finds on the same global batches."""
+    return distributed.trained(case, lambda epoch: distributed.union(case, data, epoch))
 
 
 @pytest.mark.parametrize("case", sorted(set(distributed.CASES) - {"dropout", "diverged"}))
 def test_replicas_train_as_one_does_on_the_same_global_batches(found, data, case) -> None:
-    alone = distributed.trained(case, lambda epoch: distributed.union(case, data, epoch))
+    expected = alone(case, data)
     for name, cases in found.items():
         several = cases[case]
         # float64; only the order differs in which examples are added up, which costs some ulps a step
-        np.testing.assert_allclose(several["losses"], alone["losses"], rtol=1e-12, err_msg=name)
-        for ours, theirs in zip(several["weights"], alone["weights"], strict=True):
+        np.testing.assert_allclose(several["losses"], expected["losses"], rtol=1e-12, err_msg=name)
+        for ours, theirs in zip(several["weights"], expected["weights"], strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12, err_msg=name)
-        assert several["objective"] == pytest.approx(alone["objective"], rel=1e-12)
+        assert several["objective"] == pytest.approx(expected["objective"], rel=1e-12)
 
 
 def test_each_example_of_the_shards_is_trained_on_once_an_epoch(found, data) -> None:
@@ -107,9 +131,9 @@ def test_all_processes_end_with_the_same_bits(found) -> None:
 
 
 def test_all_processes_see_what_their_last_update_left(found, data) -> None:
-    alone = distributed.trained("diverged", lambda epoch: distributed.union("diverged", data, epoch))
-    assert alone["not finite"].startswith("after its update embedding/embeddings is not finite")
-    assert {cases["diverged"]["not finite"] for cases in found.values()} == {alone["not finite"]}
+    expected = alone("diverged", data)["not finite"]
+    assert expected.startswith("after its update embedding/embeddings is not finite")
+    assert {cases["diverged"]["not finite"] for cases in found.values()} == {expected}
 
 
 @pytest.mark.parametrize("found", [ALL], indirect=True)

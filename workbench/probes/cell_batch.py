@@ -171,13 +171,22 @@ def run(
     return Run(*tf.nest.map_structure(array, tensors(batch, rnn, inputs, lengths, rows, states)))
 
 
-def alone(batch: Batch, row: int, length: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A plain loop over one example's valid part: outputs [length, ...], last states."""
+def alone(
+    batch: Batch, row: int, length: int | None, inputs: Any = None, states: Any = None
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A plain loop over one example's valid part: outputs [length, ...], last states.
+
+    The example is of the batch, or of `inputs`, from the initial states of the cell or its own of `states`.
+    """
     cell, steps = batch.cell, max(LENGTHS) if length is None else length
-    states = initial_states(cell, 1)
+    inputs = batch.inputs if inputs is None else inputs
+    if states is None:
+        states = initial_states(cell, 1)
+    else:
+        states = tf.nest.map_structure(lambda s: tf.constant(s[row : row + 1]), states)
     collected = []
     for t in range(steps):
-        step = tf.nest.map_structure(lambda x, t=t: tf.constant(x[row : row + 1, t]), batch.inputs)
+        step = tf.nest.map_structure(lambda x, t=t: tf.constant(x[row : row + 1, t]), inputs)
         output, new_states = cell(step, states)
         states = tf.nest.pack_sequence_as(states, tf.nest.flatten(new_states))
         collected.append([array(o)[0] for o in tf.nest.flatten(output)])
