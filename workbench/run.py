@@ -189,7 +189,7 @@ def _circumstances(
     kernels = [f"{name}: {one.kernel} ({one.reason})" for name, choices in ran.items() for one in choices]
     dropped = [f"{count} {reason}" for reason, count in data.manifest.dropped.items() if count]
     return {
-        **{f"device.{key}": str(value) for key, value in device.items()},
+        **{f"device.{key}": str(value) for key, value in device.items() if value is not None},
         "device.replicas": str(distribution.replicas),
         "device.processes": str(distribution.processes),
         **environment(),

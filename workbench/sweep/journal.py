@@ -21,6 +21,8 @@ from workbench.tracking import Tracker, TrackingError
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _SECONDS = 5.0
+ENVIRONMENT = "environment.json"
+_OF_ENVIRONMENT = ("version", "machine", "device", "environment", "git")
 _RESUMES = (
     "Once tracking.uri answers again, the same command with workbench.resume=true counts what was recorded as "
     "finished and runs the rest"
@@ -117,6 +119,8 @@ class Journal:
             self._tracker.tag(self._run_id, found["tags"])
         if outcome.status != "finished":
             self._tracker.tag(self._run_id, {ERROR: outcome.error[:5000]})
+        where = self._folder / ENVIRONMENT
+        where.write_text(environment_json(self._tracker.get(self._run_id).tags))
         self._tracker.artifact(self._run_id, self._folder)
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
@@ -125,6 +129,27 @@ class Journal:
         if self._rows:
             self._tracker.log(self._run_id, self._rows)
             self._rows = []
+
+
+def environment_json(tags: Mapping[str, str]) -> str:
+    """What a run ran in, of its tags: versions, machine, devices, variables, repositories, as one JSON text.
+
+    >>> print(environment_json({"version.keras": "3.15", "machine.cores": "2", "workbench.block": "1"}))
+    {
+     "machine": {
+      "cores": "2"
+     },
+     "version": {
+      "keras": "3.15"
+     }
+    }
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, value in tags.items():
+        section, _, key = name.partition(".")
+        if section in _OF_ENVIRONMENT:
+            found.setdefault(section, {})[key] = value
+    return json.dumps(found, indent=1, sort_keys=True)
 
 
 def owner() -> dict[str, str]:
