@@ -1,0 +1,211 @@
+"""Which padding and batch size suit your lengths; nothing is trained.
+
+python -m workbench.advise --data FOLDER                    # shards with their manifest
+python -m workbench.advise --data lengths.txt               # a length a line; of a CSV, --column NAME
+python -m workbench.advise --data train.conllu              # a treebank
+cut -f2 sizes.tsv | python -m workbench.advise --data -     # from a pipe
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from workbench import advice
+from workbench.data.errors import DataError
+from workbench.data.manifest import load_manifest
+from workbench.lengths import Histogram, profile
+
+_BARS = 20
+
+
+class LengthsError(ValueError):
+    """The lengths cannot be read; the message says where and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the lengths, print histogram, table and the override to paste; 2 where they cannot be read."""
+    given = _parser().parse_args(arguments)
+    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+    try:
+        histogram = read_lengths(given.data, given.column, sys.stdin)
+        per_position = advice.bytes_per_position(given.embedding, given.units)
+        budgets = list(given.budget)
+        if given.max_memory:
+            budgets.append(advice.largest_budget(histogram, given.max_memory, per_position))
+        rows = advice.advise(histogram, given.batch_size, budgets)
+    except (LengthsError, DataError, ValueError, OSError) as error:
+        errors.print(f"--data {given.data}: {error}", style="red", highlight=False, markup=False)
+        return 2
+    _print(console, histogram, rows, per_position, given.buckets)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.advise",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", required=True, help="folder of shards, .conllu, .csv, text of lengths, or - for stdin"
+    )
+    parser.add_argument(
+        "--column", help="of a CSV: the column of the lengths; its only or first one where not given"
+    )
+    parser.add_argument(
+        "--batch-size", type=_whole, nargs="+", default=[16, 32, 64, 128], metavar="N", help="examples"
+    )
+    parser.add_argument(
+        "--budget", type=_whole, nargs="+", default=[], metavar="N", help="tokens a batch, padding included"
+    )
+    parser.add_argument(
+        "--buckets", type=_whole, nargs="+", default=[4, 8, 16], metavar="K", help="show best boundaries"
+    )
+    parser.add_argument(
+        "--max-memory", type=float, metavar="MB", help="find the largest token budget that fits"
+    )
+    parser.add_argument("--units", type=_whole, default=64, help="of the cell, for the memory of a batch")
+    parser.add_argument(
+        "--embedding", type=_whole, default=64, help="size of the inputs of the cell, likewise"
+    )
+    return parser
+
+
+def read_lengths(data: str, column: str | None, stdin: Iterable[str]) -> Histogram:
+    """length -> examples, of whatever `data` names.
+
+    Raises:
+        LengthsError: with the line and what is wrong there.
+    """
+    path = Path(data)
+    kind = Path(data.removesuffix(".gz")).suffix
+    if data == "-":
+        found = _of_lines(stdin)
+    elif path.is_dir():
+        found = Counter(load_manifest(path).splits["train"].histogram)
+    else:
+        readers: dict[str, Callable[[Iterable[str]], Counter[int]]] = {
+            ".conllu": _of_treebank,
+            ".csv": partial(_of_csv, column=column),
+        }
+        read = readers.get(kind, _of_lines)
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
+            found = read(lines)
+    if not found:
+        raise LengthsError("holds no length")
+    return dict(found)
+
+
+def _of_lines(lines: Iterable[str]) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for number, line in enumerate(lines, 1):
+        if text := line.strip():
+            found[_length(text, number)] += 1
+    return found
+
+
+def _of_csv(lines: Iterable[str], column: str | None) -> Counter[int]:
+    rows = csv.reader(lines)
+    head = next(rows, [])
+    if column is None and head and head[0].strip().isdigit():
+        raise LengthsError("its first line is no head; give a text file for lengths without one")
+    name = column or (head[0] if head else "")
+    if name not in head:
+        raise LengthsError(f"has no column {name!r}; there are {', '.join(head) or 'none'}: give --column")
+    at = head.index(name)
+    return Counter(
+        _length(row[at].strip() if at < len(row) else "", n) for n, row in enumerate(rows, 2) if row
+    )
+
+
+def _of_treebank(lines: Iterable[str]) -> Counter[int]:
+    """Words of each sentence: lines that begin with a whole number."""
+    found: Counter[int] = Counter()
+    words = 0
+    for line in lines:
+        if line.strip():
+            words += line.split("\t", 1)[0].isdigit()
+        elif words:
+            found[words] += 1
+            words = 0
+    if words:
+        found[words] += 1
+    return found
+
+
+def _length(text: str, line: int) -> int:
+    try:
+        length = int(text)
+    except ValueError:
+        raise LengthsError(
+            f"line {line}: {text[:40]!r} is no length; a whole number a line is wanted"
+        ) from None
+    if not 0 <= length < 2**31:
+        raise LengthsError(f"line {line}: {length} is no length; 0 to 2,147,483,647 are")
+    return length
+
+
+def _print(
+    console: Console,
+    histogram: Histogram,
+    rows: Sequence[advice.Advice],
+    per_position: int,
+    buckets: Sequence[int],
+) -> None:
+    facts = {name: f"{value:,}" for name, value in profile(histogram).items()}
+    words = "{examples} sequences, {tokens} steps: shortest {shortest}, median {median}, longest {longest}"
+    console.print(words.format(**facts), highlight=False)
+    _print_histogram(console, histogram)
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for head in ("padding", "batch", "padded", "steps", "shapes", "largest batch, MB"):
+        table.add_column(head, justify="left" if head == "padding" else "right")
+    for row in rows:
+        size = f"{row.megabytes(per_position):,.3g}"
+        table.add_row(
+            row.padding, row.batch, f"{row.share:.1%}", f"{row.steps:,.0f}", f"{row.shapes:,}", size
+        )
+    console.print(table)
+    for number, limits, share in advice.boundaries(histogram, buckets):
+        listed = ",".join(map(str, limits[:-1]))
+        words = (
+            f"{number} buckets: padding.boundaries=[{listed}] ({share:.1%} where each is padded to its limit)"
+        )
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
+    chosen = advice.best(rows)
+    console.print(
+        f"least padding: python -m workbench {chosen.override}", style="bold", highlight=False, soft_wrap=True
+    )
+
+
+def _print_histogram(console: Console, histogram: Histogram) -> None:
+    longest = max(histogram)
+    width = max(1, -(-(longest + 1) // _BARS))
+    counts: Counter[int] = Counter()
+    for length, count in histogram.items():
+        counts[length // width] += count
+    most = max(counts.values())
+    for at in range(max(counts) + 1):
+        bar = "█" * round(40 * counts[at] / most) or ("▏" if counts[at] else "")
+        span = f"{at * width}" if width == 1 else f"{at * width}-{(at + 1) * width - 1}"
+        console.print(f"{span:>13} {bar} {counts[at]:,}", highlight=False, markup=False)
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
