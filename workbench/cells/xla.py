@@ -1,4 +1,4 @@
-"""What XLA compiles: whether an outer `jit_compile` is around, and what is kept out of its own clusters."""
+"""Where what is traced will run: inside an outer `jit_compile`, on a GPU; and what is kept out of XLA's clusters."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def inside_jit() -> bool:
     if tf.executing_eagerly():
         return False
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def on_gpu() -> bool:
+    """Whether what is made now runs on a GPU: TensorFlow sees one, and no `tf.device` around says otherwise.
+
+    >>> on_gpu() if not tf.config.list_logical_devices("GPU") else False
+    False
+    """
+    if not tf.config.list_logical_devices("GPU"):
+        return False
+    return tf.DeviceSpec.from_string(tf.zeros([]).device).device_type in (None, "GPU")
 
 
 def never_clustered(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -111,7 +111,7 @@ def _block_dtype(tree: Mapping[str, Any]) -> list[Problem]:
 
 def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     cell, kernel = tree["cell"], tree["rnn"].get("kernel")
-    if kernel not in ("xla", "plain"):
+    if kernel not in ("xla", "tiles", "plain"):
         return []
     what = _stepless(cell)
     if what is None:
