@@ -158,6 +158,9 @@ def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
     if tree["training"]["device"] == "cpu":
         remedy = "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed or rnn=keras on the CPU"
         problems.append(Problem("rnn.unroll", "cudnn", remedy, skip=True))
+    if tree["training"]["deterministic"]:
+        remedy = "rnn=cudnn (the ops CudnnRNNV2 and CudnnRNNV3) gives no equal bits twice; take false, or rnn=packed"
+        problems.append(Problem("training.deterministic", True, remedy, skip=True))
     what = None
     if cell["name"] not in ("lstm", "gru"):
         what = "it has lstm and gru only"
