@@ -300,7 +300,10 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
             ["rnn=cudnn", "cell=gru"],
             "its gru is the one of cell.reset_after=true; take rnn=packed or rnn=keras",
         ),
-        (["rnn=cudnn", "training.deterministic=true"], "(the ops CudnnRNNV2 and CudnnRNNV3) gives no equal bits"),
+        (
+            ["rnn=cudnn", "training.deterministic=true"],
+            "(the ops CudnnRNNV2 and CudnnRNNV3) gives no equal bits",
+        ),
         (["rnn=cudnn", "cell=ugrnn"], "it has lstm and gru only"),
         (["rnn=cudnn", "cell.cell_clip=1"], "no peepholes, clipping or projection"),
         (["rnn=cudnn", "cell.output_keep_prob=0.5"], "it takes no wrapped cell"),

@@ -143,8 +143,8 @@ class TestAgainstTheOpAsDocumented:
             inputs[row, length:] = np.nan
         run = lambda x: cudnn_rnn(one, x, lengths)  # noqa: E731
         check_same(run, lambda x: dynamic_rnn(one, x, lengths), [one], inputs)
-        assert CALLED == [called]
-        assert SEEN == [(1, 1, steps)]
+        assert [called] == CALLED
+        assert [(1, 1, steps)] == SEEN
 
     def test_lengths_that_no_one_knows_while_tracing_are_looked_at_on_the_host(self, monkeypatch):
         """One graph holds both calls, and one of them runs."""
@@ -170,14 +170,18 @@ class TestAgainstTheOpAsDocumented:
 
     def test_more_than_cudnn_takes_is_refused_by_number(self, monkeypatch):
         monkeypatch.setattr(cudnn, "MOST", 3)
-        with pytest.raises(ValueError, match="cuDNN takes at most 3 steps in one call: .* fewer than these 5"):
+        with pytest.raises(
+            ValueError, match="cuDNN takes at most 3 steps in one call: .* fewer than these 5"
+        ):
             cudnn_rnn(cell("lstm"), INPUTS, LENGTHS)
         with pytest.raises(ValueError, match="cuDNN takes at most 3 examples in one call: .* than these 4"):
             cudnn_rnn(cell("lstm"), INPUTS, [1] * 4)
         one = cell("lstm")
         one.build((None, 2))
         signature = [tf.TensorSpec([None, None, 2], tf.float64), tf.TensorSpec([None], tf.int32)]
-        monkeypatch.setattr(cudnn, "run_op", lambda inputs, h, c, *_, **__: (inputs[:, :, :1] * tf.ones([3]), h, c))
+        monkeypatch.setattr(
+            cudnn, "run_op", lambda inputs, h, c, *_, **__: (inputs[:, :, :1] * tf.ones([3]), h, c)
+        )
         run = tf.function(lambda x, n: cudnn_rnn(one, x, n)[0], autograph=False, input_signature=signature)
         assert run(INPUTS[:3], [3, 2, 1]).shape == (3, 7, 3)
         with pytest.raises(tf.errors.InvalidArgumentError, match="at most 3 steps in one call"):
@@ -187,7 +191,9 @@ class TestAgainstTheOpAsDocumented:
 
     def test_ops_that_are_to_be_deterministic_are_refused_by_name(self, monkeypatch):
         monkeypatch.setattr(private, "is_op_determinism_enabled", lambda: True)
-        with pytest.raises(ValueError, match="CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's gradient"):
+        with pytest.raises(
+            ValueError, match="CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's gradient"
+        ):
             cudnn_rnn(cell("lstm"), INPUTS, LENGTHS)
 
     @pytest.mark.parametrize("time", [0, 7])

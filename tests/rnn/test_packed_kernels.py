@@ -57,13 +57,20 @@ class TestTheChoice:
         monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: False)
         assert in_graph(lambda: choose_kernel(CELLS["gru"](3), "auto", False)).kernel == "plain"
         for kernel in ("xla", "tiles"):
-            with pytest.raises(ValueError, match=f'kernel="{kernel}" needs XLA, which this TensorFlow was built'):
+            with pytest.raises(
+                ValueError, match=f'kernel="{kernel}" needs XLA, which this TensorFlow was built'
+            ):
                 choose_kernel(CELLS["gru"](3), kernel, False)
 
     @pytest.mark.parametrize(
         ("cell", "kernel", "training", "message"),
         [
-            (CELLS["gru"](3), "fast", False, "kernel='fast' is not a kernel; there are auto, xla, tiles, plain"),
+            (
+                CELLS["gru"](3),
+                "fast",
+                False,
+                "kernel='fast' is not a kernel; there are auto, xla, tiles, plain",
+            ),
             (keras.layers.GRUCell(3), "xla", False, "one-step form, but GRUCell has only `call`"),
             (keras.layers.GRUCell(3), "tiles", False, "one-step form, but GRUCell has only `call`"),
             (

@@ -79,7 +79,9 @@ class Tile:
         like = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), weights)
         sums = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, self.dtype), weights)
         compiled = {"jit_compile": True, "autograph": False}
-        self.forward = tf.function(self._forward, **compiled).get_concrete_function(inputs, left, states, like)
+        self.forward = tf.function(self._forward, **compiled).get_concrete_function(
+            inputs, left, states, like
+        )
         self.backward = tf.function(self._backward, **compiled).get_concrete_function(
             rows(self.output_size), inputs, left, states, kept, like, sums
         )
