@@ -1,4 +1,7 @@
-"""The packed RNN by XLA, in its forms for a CPU and for a GPU, against other ways to the same numbers; one compilation serves every test of a fixture."""
+"""The packed RNN by XLA, for a CPU and for a GPU, against other ways to the same numbers.
+
+One compilation serves every test of a fixture.
+"""
 
 import keras
 import numpy as np

@@ -1,7 +1,7 @@
-"""The packed kernel for a GPU, as far as a CPU can tell: what XLA is given, how often, and that the numbers are right.
+"""The packed kernel for a GPU, as far as a CPU can tell: what XLA is given, how often, and that numbers are right.
 
-Nothing here is measured, and no GPU is needed. XLA for a CPU makes no fusion of several results, so that the kernels of
-a step are counted by what one for a GPU merges: what needs the same products, apart from what writes into a buffer.
+Nothing here is measured, and no GPU is needed. XLA for a CPU makes no fusion of several results, so the kernels of
+a step are counted by what one for a GPU merges: what needs the same products, apart from what writes to a buffer.
 """
 
 import re
@@ -22,8 +22,8 @@ from workbench.rnn.packing.tiles import UNROLLS, cut
 
 FEATURES, UNITS, ROWS, STEPS = 3, 5, 16, 8
 BESIDE_PRODUCTS = {
-    *("fusion", "concatenate", "copy", "bitcast", "slice", "broadcast", "select", "compare", "convert", "transpose"),
-    *("add", "subtract", "multiply", "divide", "negate", "tanh", "logistic", "exponential", "iota"),
+    *("fusion", "concatenate", "copy", "bitcast", "slice", "broadcast", "select", "compare", "convert"),
+    *("transpose", "add", "subtract", "multiply", "divide", "negate", "tanh", "logistic", "exponential", "iota"),
 }  # fmt: skip
 OF_A_TURN = {"parameter", "get-tuple-element", "tuple", "constant"}
 
@@ -143,13 +143,15 @@ class Recorder:
         return Before(tf.zeros_like(inputs), d_states, sums)
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(16, 1), (64, 2), (100, 3), (1000, 4)])
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(16, 1), (100, 3), pytest.param(1000, 4, marks=pytest.mark.slow)]
+)
 def test_what_is_compiled_is_bounded_whatever_the_lengths(monkeypatch, most, sizes):
     """Two tiles for each size of rows, in each direction."""
     recorder, draw = Recorder(), np.random.default_rng(0)
     monkeypatch.setattr(tiles, "tile_of", lambda *_: recorder)
     cell = CELLS["basic_rnn"](UNITS)
-    for _ in range(25):
+    for _ in range(8):
         lengths = draw_lengths(draw, most, 150)
         inputs = tf.zeros([len(lengths), lengths.max() + draw.integers(0, 9), FEATURES])
         with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""Where what is traced will run: inside an outer `jit_compile`, on a GPU; and what is kept out of XLA's clusters."""
+"""Where what is traced will run: in an outer `jit_compile`, on a GPU; and what is kept out of XLA's clusters."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     outputs, h, c = CudnnRNNV3(inputs, h, c, params, sequence_lengths)       lengths that differ
     outputs, h, c = CudnnRNNV2(inputs [T, B, D], h, c, params)               all equal, or none given
 
-V2 tries which of cuDNN's algorithms is the fastest, and packs nothing; V3 always takes the standard one. V3 reads the
-lengths on the host, so to look at them there first waits for nothing more.
+V2 tries which of cuDNN's algorithms is the fastest, and packs nothing; V3 always takes the standard one. V3 reads
+the lengths on the host, so to look at them there first waits for nothing more.
 
 What cuDNN wants and what the runners promise differ in three things, which are mended here: it takes no example
 of length 0 (such run one step, whose results are thrown away), no NaN in the padding, and gates in an order of
@@ -36,8 +36,8 @@ CORRUPT = ((8, 1, 0), (8, 9, 0))
 """First and last version of cuDNN that gave corrupt results under sequence lengths."""
 
 MOST = 65_535
-"""Steps, and examples, of one call: cuDNN has no kernel for more steps (pytorch #133751), and nobody saw one for more
-examples; TensorFlow reported a failure from 6,464 on, of cuDNN 7.6 (tensorflow #39453)."""
+"""Steps, and examples, of one call: cuDNN has no kernel for more steps (pytorch #133751); for examples no number is
+published, and with an older cuDNN a batch of 6,464 failed (tensorflow #39453)."""
 
 _MODES = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
 # cuDNN's i, f, c, o of Keras' i, f, c, o; its r, z, n of Keras' z, r, n
@@ -161,14 +161,13 @@ def _call(
     time = tf.shape(inputs)[1]
     if lengths is None and inputs.shape[1] == 0:
         lengths = tf.zeros(tf.shape(inputs)[:1], tf.int32)
-    if lengths is None:
-        seen, steps, full = None, time, True
-    else:
+    seen, steps = None, time
+    full = True if lengths is None else None if known is None else len(known) <= 1
+    if lengths is not None:
         seen = tf.maximum(lengths, 1)
         steps = tf.reduce_max(tf.concat([seen, [1]], 0))
         inputs = zero_past_end(inputs, lengths)
         inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time, 0)], [0, 0]])[:, :steps]
-        full = None if known is None else len(known) <= 1
     told = {True: "CudnnRNNV2", False: "CudnnRNNV3", None: "CudnnRNNV3, or V2 where lengths are equal"}[full]
     choice = Choice(told, f"{len(layers)} layers and {len(layers[0])} directions in one call")
     for cell in (cell for layer in layers for cell in layer):
@@ -232,7 +231,7 @@ def run_op(
     units: int,
     directions: int,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The op: inputs [B, T, D], h and c [B, layers * directions, units]; lengths [B] from 1 to T, None for all of T."""
+    """The op: inputs [B, T, D], h and c [B, layers * directions, units]; lengths [B] from 1 to T, None for T."""
     options = {
         "params": params,
         "rnn_mode": mode,
@@ -295,15 +294,16 @@ def _refuse_here() -> None:
         )
     if deterministic():
         raise ValueError(
-            "rnn=cudnn gives no equal bits twice: CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's gradient "
-            "is not deterministic (tensorflow #59281). Take rnn=packed, or training.deterministic=false."
+            "rnn=cudnn gives no equal bits twice: CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's "
+            "gradient is not deterministic (tensorflow #59281). Take rnn=packed, or training.deterministic=false."
         )
 
 
 def deterministic() -> bool:
     """Whether TensorFlow's ops are to be deterministic (`tf.config.experimental.enable_op_determinism`).
 
-    TensorFlow tells by a private function only; where that is gone the answer is no. tests/rnn/test_cudnn.py notices.
+    TensorFlow tells by a private function only; where that is gone the answer is no, and
+    tests/rnn/test_cudnn.py notices.
     """
     try:
         from tensorflow.python.framework.config import is_op_determinism_enabled

@@ -51,8 +51,8 @@ def packed_rnn(
     Arguments and results are `dynamic_rnn`'s, and so are the numbers. Beside them:
 
     `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest on a CPU; compiles for seconds
-    once for each kind of cell and size of batch), "tiles" (the same for a GPU: loops of a known number of turns, few
-    sizes of rows, each compiled once), "plain" (the same without XLA), "autodiff" (for cells that have only
+    once for each kind of cell and size of batch), "tiles" (the same for a GPU: loops of a known number of turns,
+    few sizes of rows, each compiled once), "plain" (the same without XLA), "autodiff" (for cells that have only
     `call`), "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one
     by the rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
@@ -66,8 +66,8 @@ def packed_rnn(
     A MultiRNNCell runs layer by layer, each by the kernel that fits it. So does the cell in a wrapper that acts on
     inputs and outputs alone (residual; dropout that drops no state), which then acts for all steps at once.
 
-    "xla", "tiles" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
-    argument is wrong, or why a kernel cannot run this cell here.
+    "xla", "tiles" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says
+    which argument is wrong, or why a kernel cannot run this cell here.
 
     Source: packed sequences are known from PyTorch (`torch.nn.utils.rnn.pack_padded_sequence`) and cuDNN; the guide
     has none.

@@ -1,8 +1,8 @@
 """Jobs that run side by side on one host get a GPU each, or take turns at those that there are.
 
 A GPU is held by the process that conducts the job, through a lock on a file, so it is given back however that
-process ends. The child sees no other (CUDA_VISIBLE_DEVICES). This process has no TensorFlow: which GPUs there are is
-what CUDA_VISIBLE_DEVICES says, or `nvidia-smi`. Only one user's jobs know of each other.
+process ends. The child sees no other (CUDA_VISIBLE_DEVICES). This process has no TensorFlow: which GPUs there are
+is what CUDA_VISIBLE_DEVICES says, or `nvidia-smi`. Only one user's jobs know of each other.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def held(
 ) -> Iterator[dict[str, str]]:
     """The GPUs that a job of this configuration is alone on while the context lasts: variables for its child.
 
-    Empty where it takes none, or where there are not as many as it needs (which its child then says). `given` are the
-    job's own variables. Where all are taken it waits for one, and says so.
+    Empty where it takes none, or where there are not as many as it needs (which its child then says). `given` are
+    the job's own variables. Where all are taken it waits for one, and says so.
     """
     there, wanted = gpus(given), _wanted(tree["training"])
     if not wanted or len(there) < wanted:
@@ -50,8 +50,8 @@ def held(
 def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; none where it hides them.
 
-    >>> gpus({"CUDA_VISIBLE_DEVICES": "2,0"}), gpus({"CUDA_VISIBLE_DEVICES": ""}), gpus({"CUDA_VISIBLE_DEVICES": "-1"})
-    (('2', '0'), (), ())
+    >>> gpus({"CUDA_VISIBLE_DEVICES": "2,0"}), gpus({"CUDA_VISIBLE_DEVICES": "-1"})
+    (('2', '0'), ())
     """
     named = {**os.environ, **(given or {})}.get(VISIBLE)
     if named is None:
@@ -62,12 +62,12 @@ def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 
 def turns_of(trees: list[Mapping[str, Any]], side_by_side: int) -> str:
-    """What to say before jobs start side by side of which not each can have a GPU of its own; empty where each can."""
+    """What to say before jobs start side by side that cannot have a GPU of their own each; empty where they can."""
     there, wanted = len(gpus()), max((_wanted(tree["training"]) for tree in trees), default=0)
     if not there or side_by_side * wanted <= there:
         return ""
-    needed = counted(side_by_side * wanted, "GPU")
-    return f"{counted(side_by_side, 'job')} side by side would need {needed}, and this machine has {there}: they take turns"
+    jobs, needed = counted(side_by_side, "job"), counted(side_by_side * wanted, "GPU")
+    return f"{jobs} side by side would need {needed}, and this machine has {there}: they take turns"
 
 
 def _wanted(training: Mapping[str, Any]) -> int:
@@ -89,7 +89,7 @@ def _of_machine() -> tuple[str, ...]:
 
 
 def _take(stack: ExitStack, there: tuple[str, ...], wanted: int) -> list[str]:
-    """As many GPUs as wanted, locked; none where not so many are free, as two that hold a part each wait for ever."""
+    """As many GPUs as wanted, locked; none where fewer are free, as two that hold a part each wait for ever."""
     with ExitStack() as trying:
         mine: list[str] = []
         for gpu in there:

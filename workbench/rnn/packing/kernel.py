@@ -88,7 +88,7 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
     if kernel != "masked" and inside_jit():
         raise ValueError(
             f'kernel="{kernel}" cannot run inside an outer jit_compile, which takes static shapes only: take '
-            'kernel="masked" or "auto", or leave the outer jit_compile away ("xla" and "tiles" compile by themselves).'
+            'kernel="masked" or "auto", or leave the outer jit_compile away ("xla", "tiles" compile by themselves).'
         )
     if kernel != "masked" and inside_map():
         raise ValueError(

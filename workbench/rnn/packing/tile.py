@@ -5,10 +5,10 @@
         output, states = step(projected[t], states)        `together` times in the loop's body
     d_kernel, d_recurrent: one product each, after the loop that goes backwards
 
-Steps and rows are those of the tensors that come in, so XLA compiles one computation for each pair of them. On a GPU a
-loop of a known number of turns needs no answer from the device, and some five kernels in a row, as those of a few
-steps, are launched as one. What a step leaves is written as one row: an XLA of a GPU merges what writes results with
-one another, but not with what writes into a buffer.
+Steps and rows are those of the tensors that come in, so XLA compiles one computation for each pair of them. On a
+GPU a loop of a known number of turns needs no answer from the device, and some five kernels in a row, as those of a
+few steps, are launched as one. What a step leaves is written as one row: XLA for a GPU merges what makes results
+with one another, but not with what writes into a buffer. Not measured on a GPU yet.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Tile:
     forward(inputs [N, D], left [R], states [R, n], weights) -> (outputs [N, O], states, kept [N, width] each)
     backward(d_outputs [N, O], inputs, left, d_states, kept, weights, sums) -> Before
 
-    `left` says how many steps of each row count; `sums` are the weights' gradients so far. Inputs and matrices may be in
-    halves: these are then multiplied as they are, and all else is in float32.
+    `left` says how many steps of each row count; `sums` are the weights' gradients so far. Inputs and matrices may
+    be in halves: these are then multiplied as they are, and all else is in float32.
     """
 
     def __init__(self, cell: StepCell, weights: StepWeights, features: int, together: int) -> None:
@@ -139,8 +139,8 @@ class Tile:
         return self._after(inputs, kept[0], d_products, d_states, d_small, weights, sums)
 
     def _after(
-        self, inputs: Any, kept: Any, d_products: Tensors, d_states: Tensors, d_small: Tensors, weights: StepWeights,
-        sums: StepWeights,
+        self, inputs: Any, kept: Any, d_products: Tensors, d_states: Tensors, d_small: Tensors,
+        weights: StepWeights, sums: StepWeights,
     ) -> Before:  # fmt: skip
         """What is left to do for all steps at once: one product a matrix."""
         values, d_projected = self._parts(kept)[1:], self.saved.d_projected(d_products)

@@ -1,10 +1,11 @@
 """The packed RNN by tiles, made for a GPU: wide and short ones of static shape, one after another.
 
     lengths    90, 70, 20, 20, ... (64 examples), longest 90
-    tiles      32 steps of 64 rows | 32 of 16 | 32 of 16          rows: those that run when a tile begins, rounded up
+    tiles      32 steps of 64 rows | 32 of 16 | 32 of 16        rows: those that run when a tile begins, rounded up
 
-On a GPU a step of some hundred rows takes about as long as one of 16, so rows are rounded up coarsely; what costs is
-a step, and an answer that the host waits for. What lies where is worked out on the host, from the lengths alone.
+On a GPU a step of some hundred rows takes about as long as one of 16 (published, not measured here), so rows are
+rounded up coarsely; what costs is a step, and an answer that the host waits for. What lies where is worked out on
+the host, from the lengths alone.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Cut(NamedTuple):
 def cut(running: tf.Tensor, capacity: Any, together: int = 1) -> Cut:
     """Tiles for the rows that run at each step; `capacity` is the most that may.
 
-    Tiles of LONG steps, and of SHORT ones where at most half a long one is left (both at least `together`). Rows are
-    16, 64, 256, ... or `capacity`, so that XLA compiles few: for a capacity of C at most two for each of these
-    numbers below C, and two for C, in each direction, whatever the lengths.
+    Tiles of LONG steps, and of SHORT ones where less than half a long one is left (both at least
+    `together`). Rows are 16, 64, 256, ... or `capacity`, so that XLA compiles few: for a capacity of C at most two
+    for each of these numbers below C, and two for C, in each direction, whatever the lengths.
 
     >>> [part.numpy().tolist() for part in cut(tf.constant([64] * 20 + [3] * 20), 64)]
     [[0, 32], [32, 8], [64, 16]]
