@@ -5,6 +5,7 @@ python -m experiments.gpu.device --out $OUT --parts peers    # some of it: what 
 python -m experiments.gpu.device --size tiny --out /tmp/gpu  # from end to end on a CPU, in some minutes
 
 Writes as it goes: rows.jsonl (a line a result), log.txt (what the parts print), table.md (anew after each part).
+What the runs of the workbench record lies in the system's folder for temporary files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,9 +47,10 @@ class Part(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-def parts(size: str, out: Path) -> list[Part]:
-    """All of them, in order."""
-    state = [f"tracking.folder={out}/mlruns"]
+def parts(size: str, state_in: Path) -> list[Part]:
+    """All of them, in order; runs are recorded in a folder of their own."""
+    state = [f"tracking.folder={state_in}", f"tracking.uri=sqlite:///{state_in}/mlflow.db"]
+    state += [f"tracking.artifacts={state_in}/artifacts"]
     less = _TINY.split() if size == "tiny" else []
     tests = ["-m", "pytest", "-q", "--gpu", "-m", "gpu", "-p", "no:cacheprovider", "tests/rnn"]
     flags = f"{os.environ.get('XLA_FLAGS', '')} {WHOLE_LOOPS}".strip()
@@ -81,14 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together (9.5)")
     parser.add_argument("--parts", metavar="NAMES", help="by commas; `run` is every run")
     given = parser.parse_args(arguments)
-    chosen = parts(given.size, given.out.resolve())
+    state_in = Path(tempfile.gettempdir()) / f"workbench-gpu-{os.getuid()}"
+    every = chosen = parts(given.size, state_in)
     if given.parts:
         wanted = given.parts.split(",")
         chosen = [part for part in chosen if {part.name, part.name.partition(" ")[0]} & {*wanted}]
         if not chosen:
-            print(
-                f"no part is called {given.parts}: {', '.join(p.name for p in parts(given.size, given.out))}"
-            )
+            print(f"no part is called {given.parts}; there are {', '.join(part.name for part in every)}")
             return 2
     given.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * given.minutes

@@ -1,7 +1,7 @@
 """On a GPU: every cell by every runner against a loop in float64 on the CPU. `make test-gpu`; skipped without one.
 
-Tolerances, of the norm: float32 without TF32 2e-5, with TF32 (ten bits of a product's operands) 2e-2, bfloat16 5e-2.
-No GPU has seen these tests yet; where a tolerance is missed, the kernel is to be looked at first.
+Tolerances, of the norm: float32 without TF32 2e-5, with TF32 (ten bits of a product's operands) 2e-2, bfloat16
+5e-2. No GPU has seen these tests yet; where a tolerance is missed, the kernel is to be looked at first.
 """
 
 import numpy as np
