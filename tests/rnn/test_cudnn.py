@@ -178,7 +178,9 @@ class TestAgainstTheOpAsDocumented:
         one.build((None, 2))
         signature = [tf.TensorSpec([None, None, 2], tf.float64), tf.TensorSpec([None], tf.int32)]
         monkeypatch.setattr(
-            cudnn, "run_op", lambda inputs, h, c, *_, **__: (inputs[:, :, :1] * tf.ones([3], tf.float64), h, c)
+            cudnn,
+            "run_op",
+            lambda inputs, h, c, *_, **__: (inputs[:, :, :1] * tf.ones([3], tf.float64), h, c),
         )
         run = tf.function(lambda x, n: cudnn_rnn(one, x, n)[0], autograph=False, input_signature=signature)
         assert run(INPUTS[:3], [3, 2, 1]).shape == (3, 7, 3)
