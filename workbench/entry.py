@@ -78,15 +78,15 @@ def main(arguments: list[str]) -> int:
 def in_words(error: Exception) -> str:
     """What went wrong, and where it is known what to do.
 
-    >>> in_words(RuntimeError("INTERNAL: libdevice not found at ./libdevice.10.bc [[{{node StatefulPartiti..."))[:56]
+    >>> in_words(RuntimeError("INTERNAL: libdevice not found at ./libdevice.10.bc [[{{node Stateful..."))[:56]
     'XLA finds no CUDA files (libdevice.10.bc): install the g'
     """
     message = str(error) or type(error).__name__
     if "libdevice" not in message:
         return message
     return (
-        "XLA finds no CUDA files (libdevice.10.bc): install the gpu extra (pip install 'rnn-workbench[gpu]'), or say "
-        "where they lie: XLA_FLAGS=--xla_gpu_cuda_data_dir=FOLDER, with FOLDER/nvvm/libdevice/libdevice.10.bc in it"
+        "XLA finds no CUDA files (libdevice.10.bc): install the gpu extra (pip install 'rnn-workbench[gpu]'), or "
+        "say where they lie: XLA_FLAGS=--xla_gpu_cuda_data_dir=FOLDER, of which FOLDER/nvvm/libdevice is a folder"
     )
 
 
