@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.cells import CELLS
+from workbench.cells import CELLS, xla
 from workbench.cells.base import state_sizes
 from workbench.rnn import dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing import kernel, tiles
@@ -241,8 +241,12 @@ def test_states_in_halves_are_carried_in_float32():
 
 
 class TestTheChoiceByDevice:
-    def choice(self, *, gpus=1, place=None):
-        found = []
+    def choice(self, *, gpus=1, place=None, around="GPU"):
+        """What is taken inside a tf.function, under tf.device(place), where there seem to be so many GPUs."""
+        found, told = [], xla._place
+
+        def placed():
+            return around if tf.executing_eagerly() else told()
 
         @tf.function(autograph=False)
         def trace():
@@ -251,6 +255,7 @@ class TestTheChoiceByDevice:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tf.config, "list_logical_devices", lambda kind: ["a GPU, so to say"] * gpus)
+            patch.setattr(xla, "_place", placed)
             trace.get_concrete_function()
         return found[0].kernel
 
@@ -260,7 +265,10 @@ class TestTheChoiceByDevice:
 
     def test_a_call_that_is_placed_on_the_cpu_stays_there(self):
         assert self.choice(place="/CPU:0") == "xla"
-        assert self.choice(place="/GPU:0") == "tiles"
+        assert self.choice(around="CPU") == "xla"
+        assert self.choice(place="/GPU:0", around="CPU") == "tiles"
+        with tf.device("/CPU:0"):
+            assert xla._place() == "CPU"
 
     def test_is_told(self, monkeypatch):
         monkeypatch.setattr(kernel, "on_gpu", lambda: True)

@@ -28,14 +28,22 @@ def inside_jit() -> bool:
 
 
 def on_gpu() -> bool:
-    """Whether what is made now runs on a GPU: TensorFlow sees one, and no `tf.device` around says otherwise.
+    """Whether what is made now runs on a GPU: TensorFlow sees one, and no `tf.device` says otherwise.
 
-    >>> on_gpu() if not tf.config.list_logical_devices("GPU") else False
-    False
+    One inside a `tf.function` counts, and else one around it, which TensorFlow keeps out of its graph.
     """
     if not tf.config.list_logical_devices("GPU"):
         return False
-    return tf.DeviceSpec.from_string(tf.zeros([]).device).device_type in (None, "GPU")
+    place = _place()
+    if place is None:
+        with tf.init_scope():
+            place = _place()
+    return place != "CPU"
+
+
+def _place() -> str | None:
+    """The kind of device on which a floating number is made here; None where nothing says."""
+    return tf.DeviceSpec.from_string(tf.zeros([]).device).device_type
 
 
 def never_clustered(function: Callable[_P, _R]) -> Callable[_P, _R]:
