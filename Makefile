@@ -9,7 +9,7 @@ READY := $(VENV)/.ready$(patsubst requirements%.txt,%,$(LOCK))
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation bench test test-all lint format
+.PHONY: help setup ablation bench test test-all test-gpu lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,12 +37,12 @@ test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
 test-all: $(READY) ## every test, as CI runs them
 	$(PYTEST) $(TESTS)
 
+TENSOR_HALF = tests/rnn tests/golden tests/cells tests/masking tests/losses tests/model
+test-gpu: $(READY) ## the tensor half's quick tests with the GPU visible, without TF32; skipped where there is none
+	TF_FORCE_GPU_ALLOW_GROWTH=true $(PYTEST) --gpu -m "gpu or not slow" $(or $(TESTS),$(TENSOR_HALF))
+
 lint: $(READY) ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-format: $(READY) ## let ruff write
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .

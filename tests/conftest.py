@@ -21,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=12,
         help="processes that the fault test kills at random moments; over 100 is its long form",
     )
+    parser.addoption(
+        "--gpu", action="store_true", help="with the GPU, without TF32; skips all where there is none"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled
@@ -30,6 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Of one marked `covering(n, m)` no more is run than a part in which any m values meet.
     Files that start processes are run first.
     """
+    if config.getoption("--gpu") and (why := _without_gpu()):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=why))
     grids = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("covering"):
@@ -56,6 +62,14 @@ def _begin_with_the_longest(items: list[pytest.Item]) -> None:
     number = Counter(item.path for item in items)
     starts_processes = {item.path for item in items if item.get_closest_marker("command")}
     items.sort(key=lambda item: (item.path not in starts_processes, -number[item.path]))
+
+
+def _without_gpu() -> str:
+    """Why no test can have a GPU here; empty where it can, and then products are full float32 as on a CPU."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return "" if tf.config.list_physical_devices("GPU") else "TensorFlow sees no GPU"
 
 
 def _cover(grid: list[pytest.Function], number: int) -> set[pytest.Function]:

@@ -70,10 +70,24 @@ def main(arguments: list[str]) -> int:
                 return 1
     except Exception as error:
         traceback.print_exc()
-        message = str(error) or type(error).__name__
-        channel.send("failure", error=message, trace=traceback.format_exc())
+        channel.send("failure", error=in_words(error), trace=traceback.format_exc())
         return 1
     return 0
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, and where it is known what to do.
+
+    >>> in_words(RuntimeError("INTERNAL: libdevice not found at ./libdevice.10.bc [[{{node Stateful..."))[:56]
+    'XLA finds no CUDA files (libdevice.10.bc): install the g'
+    """
+    message = str(error) or type(error).__name__
+    if "libdevice" not in message:
+        return message
+    return (
+        "XLA finds no CUDA files (libdevice.10.bc): install the gpu extra (pip install 'rnn-workbench[gpu]'), or "
+        "say where they lie: XLA_FLAGS=--xla_gpu_cuda_data_dir=FOLDER, of which FOLDER/nvvm/libdevice is a folder"
+    )
 
 
 @contextmanager

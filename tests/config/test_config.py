@@ -143,6 +143,7 @@ REFUSED = [
         "cell=layer_norm_lstm with cell.dropout_keep_prob under 1 is not in one-step form",
     ),
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
+    (["rnn=packed", "rnn.kernel=tiles", "cell=gru_block"], "rnn.kernel=tiles: cell=gru_block is not in"),
     (["loss=sign"], "class 0 is in use"),
     (
         ["cell=grid_lstm", "cell.couple_gates=true", "cell.forget_bias=0"],
@@ -298,6 +299,10 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
         (
             ["rnn=cudnn", "cell=gru"],
             "its gru is the one of cell.reset_after=true; take rnn=packed or rnn=keras",
+        ),
+        (
+            ["rnn=cudnn", "training.deterministic=true"],
+            "(ops CudnnRNNV2, CudnnRNNV3) gives no equal bits",
         ),
         (["rnn=cudnn", "cell=ugrnn"], "it has lstm and gru only"),
         (["rnn=cudnn", "cell.cell_clip=1"], "no peepholes, clipping or projection"),

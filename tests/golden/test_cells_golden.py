@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, load_tf1_weights, tf1_states, tf1_variables, weight_paths
-from workbench.rnn import RNNS, bidirectional_rnn, fused_rnn
+from workbench.rnn import RNNS, bidirectional_rnn, fused_rnn, kernels_of, packed_rnn
+from workbench.rnn.packing import kernel
 from workbench.rnn.table import EVERYWHERE
 
 # Ours for each of TF 1.15's.
@@ -138,6 +139,20 @@ def pairs():
 
 @pytest.mark.parametrize(("name", "rnn", "traced"), [*pairs()])
 def test_case(name, rnn, traced):
+    hold_case(name, rnn, traced)
+
+
+@pytest.mark.slow  # quick: tests/rnn/test_packed_numbers.py
+@pytest.mark.parametrize("name", [case for case in CASES if "__fused__" not in case])
+def test_case_as_on_a_gpu(name, monkeypatch):
+    """Packed by what it takes where there is one: the kernel `tiles`, for cells in one-step form."""
+    monkeypatch.setattr(kernel, "on_gpu", lambda: True)
+    monkeypatch.setitem(packed_rnn.__kwdefaults__, "unroll_steps", 1)  # XLA for a CPU takes long over more
+    cells = hold_case(name, "packed", traced=True).cells
+    assert {choice.kernel for cell in cells for choice in kernels_of(cell)} <= {"tiles", "autodiff"}
+
+
+def hold_case(name, rnn, traced):
     case = Case(name, rnn)
     variables = [{path: v.value for path, v in weight_paths(cell).items()} for cell in case.cells]
 
@@ -165,6 +180,7 @@ def test_case(name, rnn, traced):
             np.testing.assert_allclose(gradient, case.data[f"grad_weights/{key}"], err_msg=key, **near)
             seen.add(key)
     assert seen == set(case.meta["weights"])
+    return case
 
 
 def names_in(spec):

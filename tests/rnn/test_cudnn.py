@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as private
 
 from workbench.cells import CELLS, WRAPPERS
 from workbench.rnn import bidirectional_rnn, cudnn, cudnn_rnn, kernels_of, stacked_bidirectional_rnn
@@ -13,6 +14,7 @@ INPUTS = np.random.default_rng(0).normal(size=(4, 7, 2))
 for _row, _length in enumerate(LENGTHS):
     INPUTS[_row, _length:] = np.nan
 SEEN = []
+CALLED = []
 
 
 def sigmoid(x):
@@ -49,8 +51,9 @@ def one_step(mode, matrices, biases, x, h, c):
 
 
 def documented(inputs, h, c, params, lengths, *, mode, units, directions):
-    """CudnnRNNV3 as documented, one example and one step at a time."""
-    lengths = lengths.numpy()
+    """CudnnRNNV3 as documented, and V2 without lengths, one example and one step at a time."""
+    CALLED.append("V2" if lengths is None else "V3")
+    lengths = np.full(inputs.shape[0], inputs.shape[1]) if lengths is None else lengths.numpy()
     assert lengths.min() >= 1, "cuDNN takes no empty example"
     assert lengths.max() <= inputs.shape[1]
     assert np.all(np.isfinite(inputs))
@@ -83,7 +86,9 @@ def documented(inputs, h, c, params, lengths, *, mode, units, directions):
 def replaced(monkeypatch):
     monkeypatch.setattr(cudnn, "run_op", documented)
     monkeypatch.setattr(cudnn, "check_machine", lambda **_: None)
+    assert cudnn.MOST == 65_535
     SEEN.clear()
+    CALLED.clear()
 
 
 def cell(kind):
@@ -124,6 +129,72 @@ class TestAgainstTheOpAsDocumented:
         one = cell("lstm")
         inputs = np.nan_to_num(INPUTS)
         check_same(lambda x: cudnn_rnn(one, x), lambda x: dynamic_rnn(one, x), [one], inputs)
+        assert CALLED == ["V2"]
+
+    @pytest.mark.parametrize(
+        ("lengths", "called", "steps"),
+        [([7] * 4, "V2", 7), ([4] * 4, "V2", 4), ([1, 0, 1, 0], "V3", 1), (LENGTHS, "V3", 5)],
+        ids=["full", "equal", "some empty", "other"],
+    )
+    def test_equal_lengths_take_the_call_without_lengths(self, lengths, called, steps):
+        """Whatever the padding behind them holds."""
+        one, inputs = cell("gru"), np.nan_to_num(INPUTS)
+        for row, length in enumerate(lengths):
+            inputs[row, length:] = np.nan
+        run = lambda x: cudnn_rnn(one, x, lengths)  # noqa: E731
+        check_same(run, lambda x: dynamic_rnn(one, x, lengths), [one], inputs)
+        assert [called] == CALLED
+        assert [(1, 1, steps)] == SEEN
+
+    def test_lengths_that_no_one_knows_while_tracing_are_looked_at_on_the_host(self, monkeypatch):
+        """One graph holds both calls, and one of them runs."""
+
+        def told(inputs, h, c, params, lengths, *, mode, units, directions):
+            outputs = tf.zeros([*tf.unstack(tf.shape(inputs)[:2]), units], inputs.dtype)
+            return outputs + (2.0 if lengths is None else 3.0) * tf.reduce_sum(params), h, c
+
+        monkeypatch.setattr(cudnn, "run_op", told)
+        one = cell("lstm")
+        inputs = np.nan_to_num(INPUTS)
+        one.build((None, 2))
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32)])
+        def run(lengths):
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(cudnn_rnn(one, inputs, lengths)[0])
+            return tape.gradient(total, one.bias.value)
+
+        np.testing.assert_allclose(run([5] * 4), np.full(12, 2 * 4 * 5 * 3))
+        np.testing.assert_allclose(run([5, 4, 5, 5]), np.full(12, 3 * 19 * 3))
+        assert "V2 where lengths are equal" in kernels_of(one)[0].kernel
+
+    def test_more_than_cudnn_takes_is_refused_by_number(self, monkeypatch):
+        monkeypatch.setattr(cudnn, "MOST", 3)
+        with pytest.raises(ValueError, match=r"at most 3 steps in one call: .* fewer than these 5"):
+            cudnn_rnn(cell("lstm"), INPUTS, LENGTHS)
+        with pytest.raises(ValueError, match=r"at most 3 examples in one call: .* than these 4"):
+            cudnn_rnn(cell("lstm"), INPUTS, [1] * 4)
+        one = cell("lstm")
+        one.build((None, 2))
+        signature = [tf.TensorSpec([None, None, 2], tf.float64), tf.TensorSpec([None], tf.int32)]
+        monkeypatch.setattr(
+            cudnn,
+            "run_op",
+            lambda inputs, h, c, *_, **__: (inputs[:, :, :1] * tf.ones([3], tf.float64), h, c),
+        )
+        run = tf.function(lambda x, n: cudnn_rnn(one, x, n)[0], autograph=False, input_signature=signature)
+        assert run(INPUTS[:3], [3, 2, 1]).shape == (3, 7, 3)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="at most 3 steps in one call"):
+            run(INPUTS[:3], [4, 2, 1])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="at most 3 examples in one call"):
+            run(INPUTS, [3] * 4)
+
+    def test_ops_that_are_to_be_deterministic_are_refused_by_name(self, monkeypatch):
+        monkeypatch.setattr(private, "is_op_determinism_enabled", lambda: True)
+        with pytest.raises(
+            ValueError, match="CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's gradient"
+        ):
+            cudnn_rnn(cell("lstm"), INPUTS, LENGTHS)
 
     @pytest.mark.parametrize("time", [0, 7])
     def test_only_empty_examples(self, time):

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as private
 
 from workbench.cells import CELLS, WRAPPERS, GRUCell, LSTMCell
-from workbench.rnn import dynamic_rnn, keras_rnn, kernels_of
+from workbench.rnn import cudnn, dynamic_rnn, keras_rnn, kernels_of
 
 INPUTS = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
 LENGTHS = [4, 0, 2]
@@ -121,3 +122,46 @@ def test_cudnn_that_cannot_be_is_refused(name, options, message, monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     with pytest.raises(ValueError, match=f"use_cudnn=True, but {message}"):
         keras_rnn(CELLS[name](3, **options), INPUTS, LENGTHS, use_cudnn=True)
+
+
+class TestOnCudnn:
+    """Keras' layer is told to take cuDNN, and does not, as there is none: what it is given is what counts."""
+
+    @pytest.fixture
+    def masks(self, monkeypatch):
+        """The masks that Keras' layers are called with, where TensorFlow seems to see a GPU."""
+        found, call = [], keras.layers.LSTM.call
+
+        def kept(self, sequences, initial_state=None, mask=None, training=False):
+            found.append(mask)
+            assert self.use_cudnn
+            self.use_cudnn = False
+            return call(self, sequences, initial_state=initial_state, mask=mask, training=training)
+
+        monkeypatch.setattr(keras.layers.LSTM, "call", kept)
+        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["a GPU, so to say"])
+        return found
+
+    @pytest.mark.parametrize(("lengths", "masked"), [([4, 4, 4], False), ([3, 3, 3], True), (LENGTHS, True)])
+    def test_full_lengths_are_no_mask(self, masks, lengths, masked):
+        cell = CELLS["lstm"](3)
+        outputs, states = keras_rnn(cell, INPUTS, lengths)
+        assert [mask is not None for mask in masks] == [masked]
+        expected, after = dynamic_rnn(cell, INPUTS, lengths)
+        for ours, theirs in zip([outputs, *states], [expected, *after], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        assert kernels_of(cell)[0].reason.endswith("on cuDNN")
+
+    def test_more_steps_than_cudnn_takes_are_refused(self, masks, monkeypatch):
+        monkeypatch.setattr(cudnn, "MOST", 3)
+        with pytest.raises(ValueError, match="cuDNN takes at most 3 steps in one call"):
+            keras_rnn(CELLS["lstm"](3), INPUTS, LENGTHS)
+        assert not masks
+
+    def test_where_ops_are_to_be_deterministic_it_is_not_taken(self, masks, monkeypatch):
+        monkeypatch.setattr(private, "is_op_determinism_enabled", lambda: True)
+        with pytest.raises(ValueError, match="to be deterministic, and the gradient of CudnnRNNV3 is not"):
+            keras_rnn(CELLS["lstm"](3), INPUTS, LENGTHS, use_cudnn=True)
+        cell = CELLS["gru"](3, reset_after=True)
+        keras_rnn(cell, INPUTS, LENGTHS)
+        assert kernels_of(cell)[0].reason.endswith("a loop of TensorFlow")

@@ -56,16 +56,23 @@ class TestTheChoice:
     def test_without_xla(self, monkeypatch):
         monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: False)
         assert in_graph(lambda: choose_kernel(CELLS["gru"](3), "auto", False)).kernel == "plain"
-        with pytest.raises(
-            ValueError, match='kernel="xla" needs XLA, which this TensorFlow was built without'
-        ):
-            choose_kernel(CELLS["gru"](3), "xla", False)
+        for kernel in ("xla", "tiles"):
+            with pytest.raises(
+                ValueError, match=f'kernel="{kernel}" needs XLA, which this TensorFlow was built'
+            ):
+                choose_kernel(CELLS["gru"](3), kernel, False)
 
     @pytest.mark.parametrize(
         ("cell", "kernel", "training", "message"),
         [
-            (CELLS["gru"](3), "fast", False, "kernel='fast' is not a kernel; there are auto, xla, plain"),
+            (
+                CELLS["gru"](3),
+                "fast",
+                False,
+                "kernel='fast' is not a kernel; there are auto, xla, tiles, plain",
+            ),
             (keras.layers.GRUCell(3), "xla", False, "one-step form, but GRUCell has only `call`"),
+            (keras.layers.GRUCell(3), "tiles", False, "one-step form, but GRUCell has only `call`"),
             (
                 CELLS["layer_norm_lstm"](3, dropout_keep_prob=0.5),
                 "plain",
@@ -78,7 +85,7 @@ class TestTheChoice:
         with pytest.raises(ValueError, match=message):
             choose_kernel(cell, kernel, training)
 
-    @pytest.mark.parametrize("kernel", ["xla", "plain", "autodiff"])
+    @pytest.mark.parametrize("kernel", ["xla", "tiles", "plain", "autodiff"])
     def test_an_outer_jit_takes_no_other_kernel(self, kernel):
         with pytest.raises(ValueError, match="cannot run inside an outer jit_compile"):
             in_graph(lambda: choose_kernel(CELLS["gru"](3), kernel, False), jit=True)
@@ -104,7 +111,7 @@ def test_options_are_checked(option, value):
 
 
 def test_the_names_are_those_that_can_run():
-    assert set(kernels.NAMES) == {"xla", "plain", "autodiff", "masked"}
+    assert set(kernels.NAMES) == {"xla", "tiles", "plain", "autodiff", "masked"}
 
 
 class TestTheCompiledSize:
@@ -163,7 +170,7 @@ class TestSecondDerivatives:
             outer.watch(variable)
             with tf.GradientTape() as inner:
                 inner.watch(variable)
-                total = tf.reduce_sum(packed_rnn(cell, variable, LENGTHS, kernel=kernel)[0])
+                total = tf.reduce_sum(packed_rnn(cell, variable, LENGTHS, kernel=kernel, unroll_steps=1)[0])
             first = tf.reduce_sum(inner.gradient(total, variable) ** 2)
         return outer.gradient(first, variable)
 
@@ -171,6 +178,7 @@ class TestSecondDerivatives:
         ("kernel", "where"),
         [
             pytest.param("xla", in_graph, marks=pytest.mark.slow),
+            pytest.param("tiles", in_graph, marks=pytest.mark.slow),
             ("plain", in_graph),
             ("plain", lambda f: f()),
         ],

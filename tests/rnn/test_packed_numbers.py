@@ -1,4 +1,7 @@
-"""The packed RNN by XLA against other ways to the same numbers; one compilation serves every test of a fixture."""
+"""The packed RNN by XLA, for a CPU and for a GPU, against other ways to the same numbers.
+
+One compilation serves every test of a fixture.
+"""
 
 import keras
 import numpy as np
@@ -64,9 +67,13 @@ def cell():
     return make_cell()
 
 
-@pytest.fixture(scope="module")
-def packed(cell):
-    return Runner(lambda *a, **k: packed_rnn(*a, kernel="xla", batch_size=MOST, **k), cell)
+KERNELS = {"xla": {}, "tiles": {"unroll_steps": 1}}  # more steps a turn take XLA longer, and give the same
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def packed(cell, request):
+    options = {"kernel": request.param, "batch_size": MOST, **KERNELS[request.param]}
+    return Runner(lambda *a, **k: packed_rnn(*a, **options, **k), cell)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +193,7 @@ def test_an_example_alone_is_the_same(packed, lengths):
 
 def test_outside_a_graph_it_is_the_same(packed, cell):
     inputs, lengths, states = batch = make_batch([2, 0, 5])
-    outputs, _ = packed_rnn(cell, inputs, lengths, initial_state=states, kernel="xla", batch_size=MOST)
+    outputs, _ = packed.rnn(cell, inputs, lengths, initial_state=states)
     same([outputs.numpy()], [packed(*batch)[0]])
 
 
@@ -196,7 +203,9 @@ def test_without_lengths_every_step_counts(cell, dynamic):
     same(run(inputs, lengths, states), dynamic(inputs, lengths, states))
 
 
-@pytest.mark.parametrize("kernel", [pytest.param("xla", marks=pytest.mark.slow), "plain", "autodiff"])
+@pytest.mark.parametrize(
+    "kernel", [*(pytest.param(name, marks=pytest.mark.slow) for name in KERNELS), "plain", "autodiff"]
+)
 def test_backwards_is_the_valid_part_reversed(cell, kernel):
     def turned(cell, inputs, lengths, initial_state):
         outputs, state = dynamic_rnn(
@@ -205,7 +214,8 @@ def test_backwards_is_the_valid_part_reversed(cell, kernel):
         return reverse_valid(outputs, lengths), state
 
     def ours(*given, **options):
-        return packed_rnn(*given, kernel=kernel, batch_size=MOST, go_backwards=True, **options)
+        options |= {"kernel": kernel, "batch_size": MOST, "unroll_steps": 1}
+        return packed_rnn(*given, go_backwards=True, **options)
 
     batch = make_batch([4, 0, 9, 2, 2], padding=2, content=0.0)
     same(Runner(ours, cell)(*batch), Runner(turned, cell)(*batch))

@@ -1,4 +1,4 @@
-"""What XLA compiles: whether an outer `jit_compile` is around, and what is kept out of its own clusters."""
+"""Where what is traced will run: in an outer `jit_compile`, on a GPU; and what is kept out of XLA's clusters."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def inside_jit() -> bool:
     if tf.executing_eagerly():
         return False
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def on_gpu() -> bool:
+    """Whether what is made now runs on a GPU: TensorFlow sees one, and no `tf.device` says otherwise.
+
+    One inside a `tf.function` counts, and else one around it, which TensorFlow keeps out of its graph.
+    """
+    if not tf.config.list_logical_devices("GPU"):
+        return False
+    place = _place()
+    if place is None:
+        with tf.init_scope():
+            place = _place()
+    return place != "CPU"
+
+
+def _place() -> str | None:
+    """The kind of device on which a floating number is made here; None where nothing says."""
+    return tf.DeviceSpec.from_string(tf.zeros([]).device).device_type
 
 
 def never_clustered(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -111,7 +111,7 @@ def _block_dtype(tree: Mapping[str, Any]) -> list[Problem]:
 
 def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     cell, kernel = tree["cell"], tree["rnn"].get("kernel")
-    if kernel not in ("xla", "plain"):
+    if kernel not in ("xla", "tiles", "plain"):
         return []
     what = _stepless(cell)
     if what is None:
@@ -158,6 +158,9 @@ def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
     if tree["training"]["device"] == "cpu":
         remedy = "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed or rnn=keras on the CPU"
         problems.append(Problem("rnn.unroll", "cudnn", remedy, skip=True))
+    if tree["training"]["deterministic"]:
+        remedy = "rnn=cudnn (ops CudnnRNNV2, CudnnRNNV3) gives no equal bits twice; take false, or rnn=packed"
+        problems.append(Problem("training.deterministic", True, remedy, skip=True))
     what = None
     if cell["name"] not in ("lstm", "gru"):
         what = "it has lstm and gru only"

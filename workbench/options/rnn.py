@@ -45,12 +45,15 @@ class Packed(RNN):
     kernel: str = option(
         "auto",
         "what computes; the run's record says what auto took",
-        choices=["auto", "xla", "plain", "autodiff", "masked"],
+        choices=["auto", "xla", "tiles", "plain", "autodiff", "masked"],
     )
     batch_size: int | None = option(
         None, "most examples of a batch, to compile for; null: the next power of two, from 16", low=1
     )
     chains: int = option(2, "independent parts of a batch, which run on as many cores", low=1, high=64)
+    unroll_steps: int = option(
+        8, "steps a turn of the loop in the tiles kernel, that of a GPU", choices=[1, 2, 4, 8, 16, 32]
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ DISTURBED = "workbench.disturbed"
 SUPERSEDED = "workbench.superseded"
 NOT_FINITE = "workbench.not_finite"
 DIVERGED = "workbench.diverged"
+VISIBLE = "device.visible"
 DIVERGED_AT = "workbench.diverged_at"
 RERUN_OF = "workbench.rerun_of"
 RERUN_RESULT = "workbench.rerun_result"
@@ -107,6 +108,7 @@ TAGS: dict[str, Tag] = {
     "version.": Tag("the version of a package"),
     "environment.": Tag("a variable that was set for its process"),
     "machine.": Tag("the machine: processor, cores, memory, system"),
+    VISIBLE: Tag("the GPUs that it was alone on among its user's jobs, as CUDA_VISIBLE_DEVICES gave them"),
     "device.": Tag("the devices that it ran on"),
     "git.": Tag("commit, branch and changes of the repositories that its code lies in"),
     "digest.": Tag("a hash of losses, final weights or order of examples, equal to the bit in equal runs"),

@@ -1,16 +1,22 @@
 """cuDNN's own RNN: all layers and directions of a batch in one call, on a GPU only.
 
     params = every layer's and direction's matrices, one after another, then all their biases
-    outputs, h, c = CudnnRNNV3(inputs, h, c, params, sequence_lengths)
+    outputs, h, c = CudnnRNNV3(inputs, h, c, params, sequence_lengths)       lengths that differ
+    outputs, h, c = CudnnRNNV2(inputs [T, B, D], h, c, params)               all equal, or none given
+
+V2 tries which of cuDNN's algorithms is the fastest, and packs nothing; V3 always takes the standard one. V3 reads
+the lengths on the host, so to look at them there first waits for nothing more.
 
 What cuDNN wants and what the runners promise differ in three things, which are mended here: it takes no example
 of length 0 (such run one step, whose results are thrown away), no NaN in the padding, and gates in an order of
-its own.
+its own. Padding is always behind, as lengths say. Nothing here was run on a GPU yet: what its ops do is taken from
+their documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -28,6 +34,10 @@ from workbench.rnn.step import swap_time
 
 CORRUPT = ((8, 1, 0), (8, 9, 0))
 """First and last version of cuDNN that gave corrupt results under sequence lengths."""
+
+MOST = 65_535
+"""Steps, and examples, of one call: cuDNN has no kernel for more steps (pytorch #133751); for examples no number is
+published, and with an older cuDNN a batch of 6,464 failed (tensorflow #39453)."""
 
 _MODES = {keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
 # cuDNN's i, f, c, o of Keras' i, f, c, o; its r, z, n of Keras' z, r, n
@@ -50,18 +60,21 @@ def cudnn_rnn(
     example's valid part from its end; outputs stand in the order of the inputs.
 
     Raises RuntimeError where TensorFlow sees no GPU, or cuDNN is of a version that gave corrupt results under
-    lengths; ValueError for a cell that cuDNN does not have, and inside an outer jit_compile.
+    lengths; ValueError for a cell that cuDNN does not have, inside an outer jit_compile, where ops are to be
+    deterministic, and for more steps or examples than MOST (InvalidArgumentError where these are not known while
+    tracing).
 
     Source: cuDNN, https://docs.nvidia.com/deeplearning/cudnn/.
     """
-    _refuse_jit()
+    _refuse_here()
     check_machine(lengths=sequence_length is not None)
     layers = _layers(cell)
     got = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
     given = got.lengths if sequence_length is not None else None
     vectors = reverse_valid(got.inputs, given) if go_backwards else got.inputs
     states = got.states if isinstance(cell, MultiRNNCell) else [got.states]
-    outputs, finals = _call([[layer] for layer in layers], vectors, given, [[s] for s in states])
+    known = known_lengths(sequence_length)
+    outputs, finals = _call([[layer] for layer in layers], vectors, given, [[s] for s in states], known)
     outputs = reverse_valid(outputs, given) if go_backwards else outputs
     finals = [final for (final,) in finals]
     outputs, finals = got.shaped(outputs, finals if isinstance(cell, MultiRNNCell) else finals[0])
@@ -80,7 +93,7 @@ def cudnn_both_ways(
     time_major: bool = False,
 ) -> tuple[tf.Tensor, tuple[list[Any], list[Any]]]:
     """`stacked_bidirectional_rnn` in one call: layers of two directions, each reading both of the one below."""
-    _refuse_jit()
+    _refuse_here()
     check_machine(lengths=sequence_length is not None)
     pairs = [[_single(fw), _single(bw)] for fw, bw in zip(cells_fw, cells_bw, strict=True)]
     got = [
@@ -95,7 +108,8 @@ def cudnn_both_ways(
     ]
     first = got[0][0]
     given = first.lengths if sequence_length is not None else None
-    outputs, finals = _call(pairs, first.inputs, given, [[one.states for one in pair] for pair in got])
+    states = [[one.states for one in pair] for pair in got]
+    outputs, finals = _call(pairs, first.inputs, given, states, known_lengths(sequence_length))
     outputs = tf.ensure_shape(outputs, [*first.first.shape[:2], outputs.shape[-1]])
     outputs = swap_time(outputs) if time_major else outputs
     return outputs, ([fw for fw, _ in finals], [bw for _, bw in finals])
@@ -126,8 +140,12 @@ def _call(
     inputs: tf.Tensor,
     lengths: tf.Tensor | None,
     states: Sequence[Sequence[Any]],
+    known: set[int] | None,
 ) -> tuple[tf.Tensor, list[list[Any]]]:
-    """Layers of one or two directions each: outputs [B, T, units * directions], and final states nested alike."""
+    """Layers of one or two directions each: outputs [B, T, units * directions], and final states nested alike.
+
+    `known` are the lengths that there are, if they are known while tracing.
+    """
     forms = [[_form(cell) for cell in layer] for layer in layers]
     mode, units = _MODES[forms[0][0].layer], layers[0][0].units
     kinds = {
@@ -140,25 +158,28 @@ def _call(
             "cuDNN runs layers and directions of one kind, size and dtype in one call, not "
             f"{' and '.join(sorted(kinds))}: take rnn=packed."
         )
-    choice = Choice("CudnnRNNV3", f"{len(layers)} layers and {len(layers[0])} directions in one call")
-    for cell in (cell for layer in layers for cell in layer):
-        keep_choice(cell, choice)
     time = tf.shape(inputs)[1]
     if lengths is None and inputs.shape[1] == 0:
         lengths = tf.zeros(tf.shape(inputs)[:1], tf.int32)
-    if lengths is None:
-        seen, steps = tf.fill([tf.shape(inputs)[0]], time), time
-    else:
+    seen, steps = None, time
+    full = True if lengths is None else None if known is None else len(known) <= 1
+    if lengths is not None:
         seen = tf.maximum(lengths, 1)
         steps = tf.reduce_max(tf.concat([seen, [1]], 0))
         inputs = zero_past_end(inputs, lengths)
         inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time, 0)], [0, 0]])[:, :steps]
+    told = {True: "CudnnRNNV2", False: "CudnnRNNV3", None: "CudnnRNNV3, or V2 where lengths are equal"}[full]
+    choice = Choice(told, f"{len(layers)} layers and {len(layers[0])} directions in one call")
+    for cell in (cell for layer in layers for cell in layer):
+        keep_choice(cell, choice)
     flat = [state for row in states for state in row]  # layer by layer, forward before backward
     h, c = (
         tf.stack([s[i] for s in flat], 1) if i < len(flat[0]) else tf.zeros([], inputs.dtype) for i in (0, 1)
     )
     params = pack_params([form for row in forms for form in row], mode)
-    outputs, h, c = run_op(inputs, h, c, params, seen, mode=mode, units=units, directions=len(layers[0]))
+    with tf.control_dependencies(check_size(inputs, steps)):
+        run = partial(run_op, inputs, h, c, params, mode=mode, units=units, directions=len(layers[0]))
+        outputs, h, c = _as_lengths_are(full, seen, run)
     parts = [h, c] if mode == "lstm" else [h]
     after = [
         list(state) for state in zip(*(tf.unstack(part, len(flat), axis=1) for part in parts), strict=True)
@@ -171,29 +192,62 @@ def _call(
     return outputs, [after[i : i + wide] for i in range(0, len(after), wide)]
 
 
+def known_lengths(lengths: Any) -> set[int] | None:
+    """Which lengths there are, where the host knows it while tracing; None where it does not."""
+    known = None if lengths is None else tf.get_static_value(tf.convert_to_tensor(lengths))
+    return None if known is None else set(known.tolist())
+
+
+def _as_lengths_are(full: bool | None, lengths: Any, run: Callable[..., Any]) -> Any:
+    """Without lengths where all are equal; where that shows at run time only, the host looks, as V3 would."""
+    if full is None:
+        with tf.device("CPU:0"):
+            equal = tf.reduce_all(lengths == lengths[:1])
+        return tf.cond(equal, partial(run, lengths=None), partial(run, lengths=lengths))
+    return run(lengths=None if full else lengths)
+
+
+def check_size(inputs: tf.Tensor, steps: Any) -> list[tf.Operation]:
+    """Refuses what is larger than cuDNN takes: now, or before the call where its size is not known yet."""
+    checks = []
+    for number, what in ((steps, "steps"), (tf.shape(inputs)[0], "examples")):
+        message = f"cuDNN takes at most {MOST} {what} in one call: take rnn=packed"
+        known = tf.get_static_value(number)
+        if known is None:
+            checks.append(tf.debugging.assert_less_equal(number, MOST, message))
+        elif known > MOST:
+            raise ValueError(f"{message}, or fewer than these {known}.")
+    return checks
+
+
 def run_op(
     inputs: tf.Tensor,
     h: tf.Tensor,
     c: tf.Tensor,
     params: tf.Tensor,
-    lengths: tf.Tensor,
+    lengths: tf.Tensor | None,
     *,
     mode: str,
     units: int,
     directions: int,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The op: inputs [B, T, D], h and c [B, layers * directions, units], lengths [B] from 1 to T."""
-    outputs, h, c, _, _ = tf.raw_ops.CudnnRNNV3(
-        input=inputs,
-        input_h=h,
-        input_c=c,
-        params=params,
-        sequence_lengths=lengths,
-        rnn_mode=mode,
-        direction="bidirectional" if directions == 2 else "unidirectional",
-        is_training=True,  # keeps what the gradient reads; there is no dropout in it
-        time_major=False,
-    )
+    """The op: inputs [B, T, D], h and c [B, layers * directions, units]; lengths [B] from 1 to T, None for T."""
+    options = {
+        "params": params,
+        "rnn_mode": mode,
+        "direction": "bidirectional" if directions == 2 else "unidirectional",
+        "is_training": True,  # keeps what the gradient reads; there is no dropout in it
+    }
+    if lengths is None:
+        c = swap_time(c) if mode == "lstm" else c
+        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV2(
+            input=swap_time(inputs), input_h=swap_time(h), input_c=c, **options
+        )
+        outputs, h, c = swap_time(outputs), swap_time(h), swap_time(c) if mode == "lstm" else c
+    else:
+        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(
+            input=inputs, input_h=h, input_c=c, sequence_lengths=lengths, time_major=False, **options
+        )
     return tf.ensure_shape(outputs, [*inputs.shape[:2], units * directions]), h, c
 
 
@@ -232,12 +286,30 @@ def check_machine(*, lengths: bool = True) -> None:
         )
 
 
-def _refuse_jit() -> None:
+def _refuse_here() -> None:
     if inside_jit():
         raise ValueError(
             "rnn=cudnn cannot run inside an outer jit_compile, as XLA does not have cuDNN's op: take rnn=packed, "
             "or leave jit_compile away."
         )
+    if deterministic():
+        raise ValueError(
+            "rnn=cudnn gives no equal bits twice: CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's "
+            "gradient is not deterministic (tensorflow #59281). Take rnn=packed, or training.deterministic=false."
+        )
+
+
+def deterministic() -> bool:
+    """Whether TensorFlow's ops are to be deterministic (`tf.config.experimental.enable_op_determinism`).
+
+    TensorFlow tells by a private function only; where that is gone the answer is no, and
+    tests/rnn/test_cudnn.py notices.
+    """
+    try:
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+    except ImportError:
+        return False
+    return bool(is_op_determinism_enabled())
 
 
 def _wrong_version(loaded: str | None, built: str | None) -> str | None:

@@ -13,7 +13,7 @@ from workbench.cells.base import Cell, KerasForm, keras_form_of, output_size
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.xla import inside_jit
 from workbench.masking import copy_state, sequence_mask, zero_past_end
-from workbench.rnn.cudnn import missing_for_cudnn
+from workbench.rnn.cudnn import check_size, deterministic, known_lengths, missing_for_cudnn
 from workbench.rnn.keras_dropout import draw_masks, forget_masks
 from workbench.rnn.packing.kernel import Choice, keep_choice
 from workbench.rnn.packing.received import Received, receive
@@ -40,7 +40,8 @@ def keras_rnn(
     step of every example, also past the batch's longest (and a cell's first step once more, to see its shape).
     Arguments and results are `dynamic_rnn`'s, and so are the numbers; what ran is told by `kernels_of(cell)`.
     `use_cudnn`: true and false as Keras takes them; None lets Keras' layer run on cuDNN wherever it can, which
-    needs a GPU and no outer jit_compile.
+    needs a GPU, no outer jit_compile, and ops that need not be deterministic. There lengths that are known while
+    tracing and all of T are no mask, as Keras then takes no longer way than without lengths.
 
     Raises ValueError for nested inputs and integer states, which Keras' layers do not take, for a cell that draws
     one dropout mask for all steps, and where `use_cudnn` cannot be.
@@ -58,17 +59,18 @@ def keras_rnn(
     got = got._replace(
         inputs=got.inputs if sequence_length is None else zero_past_end(got.inputs, got.lengths)
     )
-    outputs, states = _run(got, masked=sequence_length is not None, use_cudnn=use_cudnn)
+    full = known_lengths(sequence_length) == {got.first.shape[1]}
+    outputs, states = _run(got, masked=sequence_length is not None, full=full, use_cudnn=use_cudnn)
     outputs, states = got.shaped(outputs, states)
     return (tf.nest.map_structure(swap_time, outputs) if time_major else outputs), states
 
 
-def _run(got: Received, masked: bool, use_cudnn: bool | None) -> tuple[Any, Any]:
+def _run(got: Received, masked: bool, full: bool, use_cudnn: bool | None) -> tuple[Any, Any]:
     if isinstance(got.cell, MultiRNNCell):
         outputs, finals = got.inputs, []
         for cell, state in zip(got.cell.cells, got.states, strict=True):
             layer = got._replace(cell=cell, inputs=outputs, states=state)
-            outputs, final = _run(layer, masked, use_cudnn)
+            outputs, final = _run(layer, masked, full, use_cudnn)
             finals.append(final)
         return outputs, finals
     if isinstance(got.cell, Cell) and got.cell.draws_once(got.training):
@@ -88,9 +90,10 @@ def _run(got: Received, masked: bool, use_cudnn: bool | None) -> tuple[Any, Any]
     if masked:  # Keras takes no batch without a step
         inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - tf.shape(inputs)[1], 0)], [0, 0]])
     seen = tf.maximum(lengths, 1) if on_cudnn else lengths  # cuDNN takes no example without a step
-    mask = sequence_mask(seen, tf.shape(inputs)[1]) if masked else None
+    mask = sequence_mask(seen, tf.shape(inputs)[1]) if masked and not (full and on_cudnn) else None
     draw_masks(got.cell, got.batch, got.training)
-    outputs, *states = layer(inputs, mask=mask, initial_state=got.states, training=got.training)
+    with tf.control_dependencies(check_size(inputs, tf.shape(inputs)[1]) if on_cudnn else []):
+        outputs, *states = layer(inputs, mask=mask, initial_state=got.states, training=got.training)
     forget_masks(got.cell)
     states = tf.nest.pack_sequence_as(got.states, tf.nest.flatten(states))
     if masked:
@@ -132,6 +135,8 @@ def _takes_cudnn(cell: Any, form: KerasForm | None, use_cudnn: bool | None) -> b
     missing = missing_for_cudnn(form)
     if missing is None and inside_jit():
         missing = "runs inside an outer jit_compile, and XLA does not have cuDNN's op"
+    if missing is None and deterministic():
+        missing = "is to be deterministic, and the gradient of CudnnRNNV3 is not (tensorflow #59281)"
     if missing is None and not tf.config.list_logical_devices("GPU"):
         missing = "runs where TensorFlow sees no GPU"
     if use_cudnn and missing:

@@ -20,6 +20,7 @@ from workbench.rnn.packing.lifetime import free_with
 from workbench.rnn.packing.masked import run_masked
 from workbench.rnn.packing.plain import run_plain
 from workbench.rnn.packing.received import Received, receive
+from workbench.rnn.packing.tiles import UNROLLS, run_tiles
 from workbench.rnn.step import swap_time
 
 __all__ = ["kernels_of", "packed_rnn"]
@@ -36,6 +37,7 @@ def packed_rnn(
     kernel: str = "auto",
     batch_size: int | None = None,
     chains: int = 2,
+    unroll_steps: int = 8,
     go_backwards: bool = False,
 ) -> tuple[Any, Any]:
     """Runs a cell over a batch sorted by length, each step on the examples that still run.
@@ -48,22 +50,24 @@ def packed_rnn(
 
     Arguments and results are `dynamic_rnn`'s, and so are the numbers. Beside them:
 
-    `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest; compiles for seconds once
-    for each kind of cell and size of batch), "plain" (the same without XLA), "autodiff" (for cells that have only
+    `kernel` says what computes: "xla" (loops of static shape inside XLA; the fastest on a CPU; compiles for seconds
+    once for each kind of cell and size of batch), "tiles" (the same for a GPU: loops of a known number of turns,
+    few sizes of rows, each compiled once), "plain" (the same without XLA), "autodiff" (for cells that have only
     `call`), "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one
     by the rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
     the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
     `chains`: into how many independent parts a batch falls in the "xla" kernel, which run on as many cores; fewer
     where a part would have fewer than four examples (if their number, or `batch_size`, is known while tracing).
+    `unroll_steps`: how many steps the "tiles" kernel takes in a turn of its loop; 1, 2, 4, 8, 16 or 32.
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 
     A MultiRNNCell runs layer by layer, each by the kernel that fits it. So does the cell in a wrapper that acts on
     inputs and outputs alone (residual; dropout that drops no state), which then acts for all steps at once.
 
-    "xla" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says which
-    argument is wrong, or why a kernel cannot run this cell here.
+    "xla", "tiles" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says
+    which argument is wrong, or why a kernel cannot run this cell here.
 
     Source: packed sequences are known from PyTorch (`torch.nn.utils.rnn.pack_padded_sequence`) and cuDNN; the guide
     has none.
@@ -71,15 +75,21 @@ def packed_rnn(
     _check_whole("chains", chains)
     if batch_size is not None:
         _check_whole("batch_size", batch_size)
+    if unroll_steps not in UNROLLS:
+        raise ValueError(f"unroll_steps must be one of {', '.join(map(str, UNROLLS))}, not {unroll_steps!r}.")
     received = receive(cell, inputs, sequence_length, initial_state, training, time_major, go_backwards)
     free_with(cell)
     by_parts = _by_parts(cell, kernel, training)
     if by_parts is not None:
-        outputs, states = by_parts(received, kernel=kernel, batch_size=batch_size, chains=chains)
+        options = {"kernel": kernel, "batch_size": batch_size, "chains": chains, "unroll_steps": unroll_steps}
+        outputs, states = by_parts(received, **options)
     else:
         chosen = choose_kernel(cell, kernel, training)
         keep_choice(cell, chosen)
-        kernels = _KERNELS | {"xla": partial(run_compiled, batch_size=batch_size, chains=chains)}
+        kernels = _KERNELS | {
+            "xla": partial(run_compiled, batch_size=batch_size, chains=chains),
+            "tiles": partial(run_tiles, batch_size=batch_size, together=unroll_steps),
+        }
         outputs, states = kernels[chosen.kernel](received)
     outputs, states = received.shaped(outputs, states)
     return (tf.nest.map_structure(swap_time, outputs) if time_major else outputs), states

@@ -27,6 +27,7 @@ from workbench.record import tags as names
 from workbench.record.gate import disturbance
 from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
+from workbench.sweep import gpus
 from workbench.sweep.journal import Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
@@ -86,6 +87,7 @@ class Conductor:
     _server: ForkServer | None = None
     _server_of: tuple[int, Mapping[str, str]] | None = None
     _environment: dict[str, str] = field(default_factory=dict)
+    _gpus: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.experiment = self.tracker.experiment(self.experiment_name)
@@ -167,7 +169,8 @@ class Conductor:
         with the disk or the database while a job is run ends the sweep.
         """
         try:
-            ended = self._run(job, attempt)
+            with gpus.held(job.tree, variables(job), self.watcher.say) as self._gpus:
+                ended = self._run(job, attempt)
         except (OSError, TrackingError) as error:
             where = f"{self.folder}: " if isinstance(error, OSError) and not error.filename else ""
             why = f"could not be started or recorded: {where}{error}"
@@ -182,7 +185,7 @@ class Conductor:
         freeze(job.tree, folder)
         fingerprint, made_by = self.fingerprint(job), self.origin.made_by(job.tree)
         spawner = self.spawner(job.block, variables(job))
-        environment = {**({} if self.forks else random_environment()), **variables(job)}
+        environment = {**({} if self.forks else random_environment()), **variables(job), **self._gpus}
         run_id = self.tracker.start(
             self.experiment,
             run_name(job, self.titles),
@@ -200,6 +203,7 @@ class Conductor:
                 names.ATTEMPT: str(attempt),
                 names.IDENTITY: identity(job.tree, fingerprint, made_by),
                 names.START: spawner.name,
+                **({names.VISIBLE: self._gpus[gpus.VISIBLE]} if self._gpus else {}),
                 "environment.padding_bytes": str(len({**self._environment, **environment}.get(PADDING, ""))),
             },
             parent=self.parent,

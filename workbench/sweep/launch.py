@@ -35,6 +35,7 @@ from workbench.process.spawner import python_path
 from workbench.record.gate import disturbance
 from workbench.record.plan import Job
 from workbench.record.tags import LAUNCH, ORDER, SWEEP
+from workbench.sweep import gpus
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
@@ -102,6 +103,10 @@ class Launch:
         said: dict[int, str] = {}
         stopped = False
         conductor.watcher.launched(self.name)
+        if self.is_here and (
+            words := gpus.turns_of([job.tree for job in jobs], self._side_by_side(len(left)))
+        ):
+            conductor.watcher.say(words)
 
         def look() -> tuple[dict[int, Ended], set[int]]:
             with jobs_have_run(conductor.folder) if said or known.done else nullcontext():
@@ -135,6 +140,11 @@ class Launch:
             lost = Outcome("failed", error=f"no worker began it: {why}")
             ended.setdefault(job.number, Ended(job, "", lost))
         return [ended[job.number] for job in jobs if job.number in ended]
+
+    def _side_by_side(self, tasks: int) -> int:
+        """How many tasks run at once on this host, as far as the launcher says."""
+        asked = int(self._hydra.launcher.get("n_jobs") or tasks)
+        return min(tasks, asked if asked > 0 else len(os.sched_getaffinity(0)))
 
     def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> dict[int, str]:
         """Have the plugin carry the shares to their end; what it or a worker says of the jobs that went wrong."""

@@ -13,6 +13,7 @@ from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
+from workbench.rnn.packing.tile import wide
 from workbench.rnn.packing.windows import Span, Windows, loop_count, row_counts, rows_of_window, windows_of
 
 Tensors = list[tf.Tensor]
@@ -45,16 +46,12 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     In float32 at least: inside XLA on CPU a step in halves takes several times as long as one cast to float32.
     """
     given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
-    operands = tf.nest.map_structure(_wide, given)
+    operands = tf.nest.map_structure(wide, given)
     chains = chains_for(received.batch if batch_size is None else batch_size, chains)
-    with tf.control_dependencies(_fits(received.batch, batch_size)):
+    with tf.control_dependencies(check_fits(received.batch, batch_size)):
         runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
         results = differentiable_once(runs.forward, runs.backward, operands)
     return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
-
-
-def _wide(tensor: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor
 
 
 def chains_for(examples: Any, chains: int) -> int:
@@ -81,7 +78,7 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     return _multiple(powers[tf.searchsorted(powers, at_least[tf.newaxis])[0]], chains)
 
 
-def _fits(batch: Any, batch_size: int | None) -> list[tf.Operation]:
+def check_fits(batch: Any, batch_size: int | None) -> list[tf.Operation]:
     """Refuses a larger batch than was said: now, or before all else at run time where its size is not known yet."""
     if batch_size is None:
         return []

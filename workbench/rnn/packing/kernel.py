@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from workbench.cells.base import StepCell
 from workbench.cells.vectorized import inside_map
-from workbench.cells.xla import inside_jit
+from workbench.cells.xla import inside_jit, on_gpu
 
 
 class Choice(NamedTuple):
@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 
 
 _MADE: WeakKeyDictionary[Any, list[Choice]] = WeakKeyDictionary()
-NAMES = ("xla", "plain", "autodiff", "masked")
+NAMES = ("xla", "tiles", "plain", "autodiff", "masked")
 
 
 def choose_kernel(cell: Any, kernel: str, training: bool) -> Choice:
@@ -33,6 +33,7 @@ def choose_kernel(cell: Any, kernel: str, training: bool) -> Choice:
         autodiff   for a cell that has only `call`, or something random inside its step
         plain      outside tf.function, where a compilation of seconds would serve a single call
         plain      where TensorFlow was built without XLA
+        tiles      where TensorFlow sees a GPU, unless the call is placed on the CPU
         xla        otherwise
     """
     if kernel not in ("auto", *NAMES):
@@ -70,11 +71,13 @@ def _automatic(cell: Any, training: bool) -> Choice:
         return Choice("plain", "outside tf.function, where a compilation would serve a single call")
     if not tf.test.is_built_with_xla():
         return Choice("plain", "this TensorFlow was built without XLA")
+    if on_gpu():
+        return Choice("tiles", "a cell in one-step form, inside tf.function, on a GPU")
     return Choice("xla", "a cell in one-step form, inside tf.function")
 
 
 def _check(kernel: str, cell: Any, training: bool) -> None:
-    if kernel in ("xla", "plain") and not _has_step(cell, training):
+    if kernel in ("xla", "tiles", "plain") and not _has_step(cell, training):
         why = (
             "drops or draws inside its step in training" if isinstance(cell, StepCell) else "has only `call`"
         )
@@ -85,16 +88,16 @@ def _check(kernel: str, cell: Any, training: bool) -> None:
     if kernel != "masked" and inside_jit():
         raise ValueError(
             f'kernel="{kernel}" cannot run inside an outer jit_compile, which takes static shapes only: take '
-            'kernel="masked" or "auto", or leave the outer jit_compile away (the "xla" kernel compiles by itself).'
+            'kernel="masked" or "auto", or leave the outer jit_compile away ("xla", "tiles" compile by themselves).'
         )
     if kernel != "masked" and inside_map():
         raise ValueError(
             f'kernel="{kernel}" cannot run inside tf.vectorized_map (Keras\' TimeDistributed of an unknown number '
             'of steps), which would lose its gradient: take kernel="masked" or "auto".'
         )
-    if kernel == "xla" and not tf.test.is_built_with_xla():
+    if kernel in ("xla", "tiles") and not tf.test.is_built_with_xla():
         raise ValueError(
-            'kernel="xla" needs XLA, which this TensorFlow was built without: take kernel="plain".'
+            f'kernel="{kernel}" needs XLA, which this TensorFlow was built without: take kernel="plain".'
         )
 
 

@@ -24,7 +24,7 @@ class Chain(NamedTuple):
     lengths: tf.Tensor  # [S] falling
     rows: tf.Tensor  # [steps] rows that each step takes
     offset: tf.Tensor  # [steps] the packed row at which each step begins
-    steps: tf.Tensor  # the longest length
+    steps: tf.Tensor  # the longest length, or more where `round_up` adds some
     total: tf.Tensor  # N
     source: tf.Tensor  # [N] each row's place in a batch flattened to [B * T, ...]; 0 where it is not valid
     valid: tf.Tensor  # [N] bool
@@ -52,7 +52,8 @@ def pack(
 
     `capacity`, a multiple of `chains`, adds examples of length 0 up to that number; examples are dealt to the
     chains by turns, so that these are of equal size and nearly equal work. `backwards`: a row of step t holds
-    an example's t-th position from its end. `round_up` turns the rows that run into the rows that are taken.
+    an example's t-th position from its end. `round_up` turns the rows that run into the rows that are taken, at
+    each step; it may add steps at the end, whose rows are not valid.
     """
     batch = tf.shape(lengths)[0]
     padded = lengths if capacity is None else tf.pad(lengths, [[0, capacity - batch]])
@@ -68,9 +69,9 @@ def pack(
 
 
 def _chain(examples: tf.Tensor, lengths: tf.Tensor, time: Any, backwards: bool, round_up: Rounding) -> Chain:
-    steps = tf.reduce_max(tf.concat([lengths, [0]], 0))
-    running = tf.reduce_sum(tf.cast(tf.range(steps)[:, tf.newaxis] < lengths, tf.int32), 1)
-    rows = round_up(running)
+    longest = tf.reduce_max(tf.concat([lengths, [0]], 0))
+    rows = round_up(tf.reduce_sum(tf.cast(tf.range(longest)[:, tf.newaxis] < lengths, tf.int32), 1))
+    steps = tf.shape(rows)[0]
     offset, total = tf.cumsum(rows, exclusive=True), tf.reduce_sum(rows)
     step = tf.repeat(tf.range(steps), rows)
     row = tf.range(total) - tf.gather(offset, step)
@@ -87,7 +88,8 @@ def _rows_of_positions(
     """[B, T]: offset of the position's step in its example's chain, plus the example's row in the step."""
     base, offsets = tf.constant(0), []
     for chain in chains:
-        offsets.append(tf.pad(chain.offset + base, [[0, time - chain.steps]]))
+        offset = chain.offset[:time] + base
+        offsets.append(tf.pad(offset, [[0, time - tf.shape(offset)[0]]]))
         base += chain.total
     position, length = tf.range(time), lengths[:, tf.newaxis]
     step = length - 1 - position if backwards else tf.broadcast_to(position, [tf.shape(lengths)[0], time])

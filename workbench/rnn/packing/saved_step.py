@@ -38,6 +38,14 @@ class Backward(NamedTuple):
     small: Tensors
 
 
+def multiply(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, of: Any = None) -> tf.Tensor:
+    """a @ b in b's dtype, summed in `of`, which is a's where it is not given. A sum in another dtype needs XLA."""
+    of = of or a.dtype
+    if a.dtype == b.dtype == of:
+        return tf.matmul(a, b, transpose_a=transpose_a)
+    return tf.raw_ops.BatchMatMulV3(x=tf.cast(a, b.dtype), y=b, Tout=of, adj_x=transpose_a)
+
+
 def step_forward(
     cell: StepCell, projected: tf.Tensor, states: Tensors, recurrent: Tensors, small: Tensors
 ) -> Forward:
@@ -48,7 +56,7 @@ def step_forward(
     def product(i: int, operand: tf.Tensor, plus: tf.Tensor | None = None) -> tf.Tensor:
         if i in products:
             raise ValueError(f"{_name(cell)}.step makes product {i} twice; it may make each of them once.")
-        made = tf.matmul(operand, recurrent[i])
+        made = multiply(operand, recurrent[i])
         products[i], operands[i] = (made if plus is None else made + plus), operand
         return products[i]
 
@@ -78,7 +86,7 @@ def step_backward(
         def saved(operand: tf.Tensor, *plus: tf.Tensor) -> Any:
             def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 d_products[i] = dz
-                return tf.matmul(dz, transposed[i]), *(dz for _ in plus)
+                return multiply(dz, transposed[i]), *(dz for _ in plus)
 
             return tf.identity(products[i]), gradient
 

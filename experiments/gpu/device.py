@@ -1,0 +1,142 @@
+"""Everything that is to be asked of a GPU, in one command, the most telling first; each part has a time limit.
+
+python -m experiments.gpu.device --out $OUT                  # on a GPU; what does not fit in --minutes is left out
+python -m experiments.gpu.device --out $OUT --parts peers    # some of it: what is there is added to
+python -m experiments.gpu.device --size tiny --out /tmp/gpu  # from end to end on a CPU, in some minutes
+
+Writes as it goes: rows.jsonl (a line a result), log.txt (what the parts print), table.md (anew after each part).
+What the runs of the workbench record lies in the system's folder for temporary files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.gpu.table import table
+
+ROWS, LOG, TABLE = "rows.jsonl", "log.txt", "table.md"
+WHOLE_LOOPS = (
+    "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL --xla_gpu_graph_min_graph_size=1 "
+    "--xla_disable_hlo_passes=fusion-dynamic-memcpy-rewriter"
+)
+"""XLA's flags that put a whole loop into one graph of the GPU; one that it does not know ends the process."""
+RUNNERS = ("dynamic", "packed", "keras", "cudnn")
+_MEASURE = ("-m", "experiments.gpu.measure")
+_TINY = (
+    "data=synthetic scale.examples=64 data.longest=12 data.mean=5 data.batch_size=16 cell.units=8 "
+    "model.embedding_size=8 training.max_steps=3 measure=off"
+)
+
+
+class Part(NamedTuple):
+    """A command of this interpreter, the seconds that it may take, and what its environment has beside."""
+
+    name: str
+    arguments: Sequence[str]
+    limit_s: float
+    environment: Mapping[str, str] = {}
+
+
+def parts(size: str, state_in: Path) -> list[Part]:
+    """All of them, in order; runs are recorded in a folder of their own."""
+    state = [f"tracking.folder={state_in}", f"tracking.uri=sqlite:///{state_in}/mlflow.db"]
+    state += [f"tracking.artifacts={state_in}/artifacts"]
+    less = _TINY.split() if size == "tiny" else []
+    tests = ["-m", "pytest", "-q", "--gpu", "-m", "gpu", "-p", "no:cacheprovider", "tests/rnn"]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {WHOLE_LOOPS}".strip()
+    runs = [
+        Part(f"run {name}", ["-m", "workbench", f"rnn={name}", *less, *state], 60)
+        for name in RUNNERS
+        if size != "tiny" or name != "cudnn"
+    ]
+    sweep = ["-m", "padding=global,batch"] if size == "tiny" else ["-m", "+experiment=padding_ablation"]
+    slow = 6 if size == "tiny" else 1  # anyone's CPU, and others on it
+    found = [
+        Part("devices", [*_MEASURE, "devices", size], 90),
+        Part("tests", tests, 120),
+        *runs[:2],
+        Part("steps", [*_MEASURE, "steps", size], 150),
+        Part("peers", [*_MEASURE, "peers", size], 240),
+        Part("whole loops", [*_MEASURE, "whole_loops", size], 60, {"XLA_FLAGS": flags}),
+        *runs[2:],
+        Part("ablation", ["-m", "workbench", *sweep, *less, *state], 600),
+    ]
+    return [part._replace(limit_s=slow * part.limit_s) for part in found]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts; 0 where each that was begun ended well, else 1: what failed stands in the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.gpu.device",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=os.environ.get("OUT") or "mlruns/gpu")
+    parser.add_argument("--size", choices=("full", "tiny"), default="full")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together (9.5)")
+    parser.add_argument("--parts", metavar="NAMES", help="by commas; `run` is every run")
+    given = parser.parse_args(arguments)
+    state_in = Path(tempfile.gettempdir()) / f"workbench-gpu-{os.getuid()}"
+    every = chosen = parts(given.size, state_in)
+    if given.parts:
+        wanted = given.parts.split(",")
+        chosen = [part for part in chosen if {part.name, part.name.partition(" ")[0]} & {*wanted}]
+        if not chosen:
+            print(f"no part is called {given.parts}; there are {', '.join(part.name for part in every)}")
+            return 2
+    given.out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * given.minutes
+    ended = [_run(part, given.out, end - time.monotonic()) for part in chosen]
+    print((given.out / TABLE).read_text())
+    return 0 if all(status in ("ended", "left out") for status in ended) else 1
+
+
+def _run(part: Part, out: Path, left_s: float) -> str:
+    """One part in a process group of its own; how it ended, which is a row too."""
+    began = time.monotonic()
+    limit = min(part.limit_s, left_s)
+    if limit < min(10.0, part.limit_s):
+        status = "left out"
+    else:
+        environment = {**os.environ, **part.environment, "WORKBENCH_GPU_ROWS": str((out / ROWS).resolve())}
+        with open(out / LOG, "a") as log:
+            print(f"\n===== {part.name}: {' '.join(part.arguments)}", file=log, flush=True)
+            process = subprocess.Popen(
+                [sys.executable, *part.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(limit)
+                status = "ended" if code in (0, 5) else f"failed ({code})"  # 5: pytest found no test to run
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                status = "out of time"
+    row(out / ROWS, part=part.name, status=status, seconds=round(time.monotonic() - began, 1))
+    (out / TABLE).write_text(table(out / ROWS))
+    print(f"{part.name}: {status}, {time.monotonic() - began:.0f} s", flush=True)
+    return status
+
+
+def row(path: Path, **values: Any) -> None:
+    """Add a result, at once."""
+    with open(path, "a") as rows:
+        rows.write(json.dumps(values) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

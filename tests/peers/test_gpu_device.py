@@ -1,0 +1,67 @@
+"""The device script: parts, their limits, and what is written, with commands that need no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.gpu import device, measure
+from experiments.gpu.device import Part, main
+from experiments.peers.settings import can
+
+
+def made(*parts: Part) -> object:
+    return lambda size, state_in: list(parts)
+
+
+WRITES = "import os, json; open(os.environ['WORKBENCH_GPU_ROWS'], 'a').write(json.dumps({}) + chr(10))"
+
+
+def test_each_part_has_its_limit_and_what_it_found_is_written_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    tells = WRITES.format("{'part': 'tells', 'rows': 16, 'us': 7.1234}")
+    hangs = WRITES.format("{'part': 'hangs', 'rows': 1}") + "; import time; time.sleep(60)"
+    parts = made(
+        Part("tells", ["-c", tells], 60),
+        Part("hangs", ["-c", hangs], 3),
+        Part(
+            "fails", ["-c", "import sys, os; print(os.environ['WHICH']); sys.exit(7)"], 60, {"WHICH": "flag"}
+        ),
+    )
+    monkeypatch.setattr(device, "parts", parts)
+    assert main(["--out", str(tmp_path)]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows if "status" in row] == ["ended", "out of time", "failed (7)"]
+    assert {"part": "hangs", "rows": 1} in rows
+    table = (tmp_path / "table.md").read_text()
+    assert "## tells\n\n| rows | us |\n| --- | --- |\n| 16 | 7.12 |\n" in table
+    assert table in capsys.readouterr().out
+    assert "flag" in (tmp_path / "log.txt").read_text()
+
+
+def test_what_does_not_fit_is_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        device, "parts", made(Part("one", ["-c", "pass"], 60), Part("two", ["-c", "pass"], 60))
+    )
+    assert main(["--out", str(tmp_path), "--minutes", "0.05", "--parts", "two"]) == 0
+    assert json.loads((tmp_path / "rows.jsonl").read_text())["status"] == "left out"
+    assert main(["--out", str(tmp_path), "--parts", "three"]) == 2
+
+
+def test_all_that_is_asked_can_be_done() -> None:
+    """In 14 minutes with what comes before: the parts but the ablation, which takes what is left, in 10."""
+    for size in ("full", "tiny"):
+        names = [part.name for part in device.parts(size, Path("/nowhere"))]
+        assert len({*names}) == len(names)
+        for setting in measure._settings(size):
+            assert can("packed", setting)
+    assert {"experiments.gpu.measure"} == {
+        part.arguments[1]
+        for part in device.parts("full", Path())
+        if part.name in ("devices", "steps", "peers")
+    }
+    assert sys.executable

@@ -1,0 +1,109 @@
+"""Jobs that run side by side on one host get a GPU each, or take turns at those that there are.
+
+A GPU is held by the process that conducts the job, through a lock on a file, so it is given back however that
+process ends. The child sees no other (CUDA_VISIBLE_DEVICES). This process has no TensorFlow: which GPUs there are
+is what CUDA_VISIBLE_DEVICES says, or `nvidia-smi`. Only one user's jobs know of each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from workbench import file_lock
+from workbench.wording import counted
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LOOK_AGAIN_S = 0.2
+
+
+@contextmanager
+def held(
+    tree: Mapping[str, Any], given: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[dict[str, str]]:
+    """The GPUs that a job of this configuration is alone on while the context lasts: variables for its child.
+
+    Empty where it takes none, or where there are not as many as it needs (which its child then says). `given` are
+    the job's own variables. Where all are taken it waits for one, and says so.
+    """
+    there, wanted = gpus(given), _wanted(tree["training"])
+    if not wanted or len(there) < wanted:
+        yield {}
+        return
+    with ExitStack() as stack:
+        mine = _take(stack, there, wanted)
+        if not mine:
+            say(f"waiting for {counted(wanted, 'GPU')}: other jobs hold those of this machine ({len(there)})")
+        while not mine:
+            time.sleep(_LOOK_AGAIN_S)
+            mine = _take(stack, there, wanted)
+        yield {VISIBLE: ",".join(mine)}
+
+
+def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; none where it hides them.
+
+    >>> gpus({"CUDA_VISIBLE_DEVICES": "2,0"}), gpus({"CUDA_VISIBLE_DEVICES": "-1"})
+    (('2', '0'), ())
+    """
+    named = {**os.environ, **(given or {})}.get(VISIBLE)
+    if named is None:
+        return _of_machine()
+    each = [one.strip() for one in named.split(",")]
+    seen = each[: each.index("-1")] if "-1" in each else each  # CUDA reads no further
+    return tuple(one for one in seen if one)
+
+
+def turns_of(trees: list[Mapping[str, Any]], side_by_side: int) -> str:
+    """What to say before jobs start side by side that cannot have a GPU of their own each; empty where they can."""
+    there, wanted = len(gpus()), max((_wanted(tree["training"]) for tree in trees), default=0)
+    if not there or side_by_side * wanted <= there:
+        return ""
+    jobs, needed = counted(side_by_side, "job"), counted(side_by_side * wanted, "GPU")
+    return f"{jobs} side by side would need {needed}, and this machine has {there}: they take turns"
+
+
+def _wanted(training: Mapping[str, Any]) -> int:
+    """How many GPUs a job uses where there are some; the processes of multi_worker see to themselves."""
+    if training["device"] == "cpu" or training["strategy"] == "multi_worker":
+        return 0
+    return int(training["workers"]) if training["strategy"] == "mirrored" else 1
+
+
+@functools.cache
+def _of_machine() -> tuple[str, ...]:
+    """As nvidia-smi lists them; none where there is no such program, or it fails."""
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in listed.splitlines() if line.strip())
+
+
+def _take(stack: ExitStack, there: tuple[str, ...], wanted: int) -> list[str]:
+    """As many GPUs as wanted, locked; none where fewer are free, as two that hold a part each wait for ever."""
+    with ExitStack() as trying:
+        mine: list[str] = []
+        for gpu in there:
+            try:
+                trying.enter_context(file_lock.held(_lock_of(gpu), wait=False))
+            except BlockingIOError:
+                continue
+            mine.append(gpu)
+            if len(mine) == wanted:
+                stack.push(trying.pop_all())
+                return mine
+    return []
+
+
+def _lock_of(gpu: str) -> Path:
+    name = "".join(letter if letter.isalnum() else "-" for letter in gpu)
+    return Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}-gpu-{name}.lock"
