@@ -11,13 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 
-def sequence_mask(sequence_length: Any, max_length: Any) -> tf.Tensor:
+def sequence_mask(sequence_length: Any, time_steps: Any) -> tf.Tensor:
     """Says which positions are valid: bool [B, T], true at [b, t] where t < sequence_length[b].
 
     >>> sequence_mask([0, 2], 3).numpy().astype(int).tolist()
     [[0, 0, 0], [1, 1, 0]]
     """
-    return tf.sequence_mask(sequence_length, max_length)
+    return tf.sequence_mask(sequence_length, time_steps)
 
 
 def zero_past_end(outputs: Any, sequence_length: Any) -> Any:

@@ -94,8 +94,8 @@ def backward_rnn(
     check_inputs(cell, inputs, time_major)
     first = tf.nest.flatten(inputs)[0]
     sizes = [tf.shape(first)[axis] if first.shape[axis] is None else first.shape[axis] for axis in (0, 1)]
-    time, batch = sizes if time_major else reversed(sizes)
-    lengths = check_sequence_length(sequence_length, batch, time)
+    time_steps, batch = sizes if time_major else reversed(sizes)
+    lengths = check_sequence_length(sequence_length, batch, time_steps)
     options |= {"initial_state": initial_state, "training": training, "time_major": time_major}
     return _turned(rnn, cell, inputs, lengths, **options)
 

@@ -92,7 +92,7 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
 _OF_FLOATS = (StepCell, keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 
 
-def check_sequence_length(sequence_length: Any, batch: Any, max_length: Any) -> tf.Tensor | None:
+def check_sequence_length(sequence_length: Any, batch: Any, time_steps: Any) -> tf.Tensor | None:
     """Lengths as int32 [B], each from 0 to T."""
     if sequence_length is None:
         return None
@@ -105,7 +105,7 @@ def check_sequence_length(sequence_length: Any, batch: Any, max_length: Any) -> 
         raise ValueError(
             f"sequence_length must be one length for each example, [{shape[0] or 'B'}], not {length.shape}."
         )
-    known, limit = tf.get_static_value(length), tf.get_static_value(max_length)
+    known, limit = tf.get_static_value(length), tf.get_static_value(time_steps)
     length = tf.cast(length, tf.int32)
     checks = []
     if None in (known_batch, length.shape[0]):
@@ -120,15 +120,15 @@ def check_sequence_length(sequence_length: Any, batch: Any, max_length: Any) -> 
     else:
         message = "sequence_length must be from 0 to T, the inputs' number of steps"
         checks.append(tf.debugging.assert_non_negative(length, message))
-        checks.append(tf.debugging.assert_less_equal(length, max_length, message))
+        checks.append(tf.debugging.assert_less_equal(length, time_steps, message))
     return _after(checks, length)
 
 
-def nan_where_wrong(length: tf.Tensor, inputs: Any, max_length: Any) -> tuple[tf.Tensor, Any]:
+def nan_where_wrong(length: tf.Tensor, inputs: Any, time_steps: Any) -> tuple[tf.Tensor, Any]:
     """Lengths and inputs [B, T, ...], nested; inside an outer jit NaN in those whose length is not 0 to T."""
     if not inside_jit() or tf.get_static_value(length) is not None:
         return length, inputs
-    wrong = (length < 0) | (length > max_length)
+    wrong = (length < 0) | (length > time_steps)
 
     def spoil(tensor: tf.Tensor) -> tf.Tensor:
         if not tensor.dtype.is_floating:
@@ -136,7 +136,7 @@ def nan_where_wrong(length: tf.Tensor, inputs: Any, max_length: Any) -> tuple[tf
         rows = tf.reshape(wrong, [-1, *[1] * (tensor.shape.rank - 1)])
         return tf.where(rows, tf.constant(float("nan"), tensor.dtype), tensor)
 
-    return tf.where(wrong, max_length, length), tf.nest.map_structure(spoil, inputs)
+    return tf.where(wrong, time_steps, length), tf.nest.map_structure(spoil, inputs)
 
 
 def given_states(cell: Any, initial_state: Any, batch: Any) -> Any:

@@ -158,16 +158,16 @@ def _call(
             "cuDNN runs layers and directions of one kind, size and dtype in one call, not "
             f"{' and '.join(sorted(kinds))}: take rnn=packed."
         )
-    time = tf.shape(inputs)[1]
+    time_steps = tf.shape(inputs)[1]
     if lengths is None and inputs.shape[1] == 0:
         lengths = tf.zeros(tf.shape(inputs)[:1], tf.int32)
-    seen, steps = None, time
+    seen, steps = None, time_steps
     full = True if lengths is None else None if known is None else len(known) <= 1
     if lengths is not None:
         seen = tf.maximum(lengths, 1)
         steps = tf.reduce_max(tf.concat([seen, [1]], 0))
         inputs = zero_past_end(inputs, lengths)
-        inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time, 0)], [0, 0]])[:, :steps]
+        inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time_steps, 0)], [0, 0]])[:, :steps]
     told = {True: "CudnnRNNV2", False: "CudnnRNNV3", None: "CudnnRNNV3, or V2 where lengths are equal"}[full]
     choice = Choice(told, f"{len(layers)} layers and {len(layers[0])} directions in one call")
     for cell in (cell for layer in layers for cell in layer):
@@ -186,7 +186,7 @@ def _call(
     ]
     if lengths is not None:
         outputs = zero_past_end(outputs, lengths)
-        outputs = tf.pad(outputs, [[0, 0], [0, tf.maximum(time - steps, 0)], [0, 0]])[:, :time]
+        outputs = tf.pad(outputs, [[0, 0], [0, tf.maximum(time_steps - steps, 0)], [0, 0]])[:, :time_steps]
         after = [copy_state(lengths > 0, new, old) for new, old in zip(after, flat, strict=True)]
     wide = len(layers[0])
     return outputs, [after[i : i + wide] for i in range(0, len(after), wide)]

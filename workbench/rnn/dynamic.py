@@ -50,10 +50,10 @@ def run_loop(sequence: Sequence, unroll_steps: int = 1, *, fixed: bool = False) 
     """
     # In arrays, not indexed: an index's gradient is as large as all steps together.
     steps = sequence.inputs
-    if fixed and not (isinstance(sequence.max_length, int) and sequence.max_length > 0):
+    if fixed and not (isinstance(sequence.time_steps, int) and sequence.time_steps > 0):
         steps = tf.nest.map_structure(_one_more, steps)
     inputs = tf.nest.map_structure(_unstacked, steps)
-    size = sequence.max_length if fixed else sequence.steps
+    size = sequence.time_steps if fixed else sequence.steps
     arrays = tf.nest.map_structure(
         lambda zero: tf.TensorArray(zero.dtype, size + 1, element_shape=zero.shape), sequence.zeros
     )
@@ -102,7 +102,7 @@ def _loop(
 def _padded(stacked: tf.Tensor, size: Any, sequence: Sequence) -> tf.Tensor:
     """[size + 1, B, ...], the last of it zeros, to [T, B, ...] with zeros past the longest example."""
     outputs = stacked[:size]
-    if size is not sequence.max_length:
-        rest = [[0, sequence.max_length - size], *[[0, 0]] * (stacked.shape.rank - 1)]
+    if size is not sequence.time_steps:
+        rest = [[0, sequence.time_steps - size], *[[0, 0]] * (stacked.shape.rank - 1)]
         outputs = tf.pad(outputs, rest)
-    return tf.ensure_shape(outputs, [tf.get_static_value(sequence.max_length), *stacked.shape[1:]])
+    return tf.ensure_shape(outputs, [tf.get_static_value(sequence.time_steps), *stacked.shape[1:]])

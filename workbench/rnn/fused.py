@@ -42,8 +42,8 @@ def fused_rnn(
             lambda every, first: tf.concat([first[tf.newaxis], every], 0)[-1], states, run.states
         )
     outputs = swap_time(zero_past_end(swap_time(outputs), run.sequence_length))
-    rest = tf.pad(outputs, [[0, run.max_length - run.steps], [0, 0], [0, 0]])
-    outputs = tf.ensure_shape(rest, [tf.get_static_value(run.max_length), *outputs.shape[1:]])
+    rest = tf.pad(outputs, [[0, run.time_steps - run.steps], [0, 0], [0, 0]])
+    outputs = tf.ensure_shape(rest, [tf.get_static_value(run.time_steps), *outputs.shape[1:]])
 
     def last(every: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """After `length` steps, the initial state being the one after none."""

@@ -195,8 +195,8 @@ class PackedRNN(keras.layers.Layer):
         """That of the outputs; with `return_state` a tuple of it and each state's."""
         shapes: list[Any] = []
         _each_shape(input_shape, shapes.append)
-        batch, time = shapes[0][:2]
-        output = (batch, *([time] if self.return_sequences else []), output_size(self.cell))
+        batch, time_steps = shapes[0][:2]
+        output = (batch, *([time_steps] if self.return_sequences else []), output_size(self.cell))
         return (output, *((batch, n) for n in self._state_sizes())) if self.return_state else output
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:

@@ -97,7 +97,7 @@ def _run(got: Received, masked: bool, full: bool, use_cudnn: bool | None) -> tup
     forget_masks(got.cell)
     states = tf.nest.pack_sequence_as(got.states, tf.nest.flatten(states))
     if masked:
-        outputs = outputs[:, : got.time]
+        outputs = outputs[:, : got.time_steps]
     if masked and on_cudnn:
         outputs = zero_past_end(outputs, lengths)
         states = copy_state(lengths > 0, states, got.states)

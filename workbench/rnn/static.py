@@ -32,14 +32,14 @@ def static_rnn(
     Source: the guide, "rnn vs. dynamic_rnn"; TF 1.15's static_rnn.
     """
     sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=False)
-    if not isinstance(sequence.max_length, int):
+    if not isinstance(sequence.time_steps, int):
         raise ValueError(
             "static_rnn unrolls a fixed number of steps, but T, the time axis of the inputs, is None "
             "(unknown while tracing): pad to one length, or use dynamic_rnn."
         )
     outputs, states = [], sequence.states
     # Unstacked, not indexed: an index's gradient is as large as all steps together.
-    steps = [tf.unstack(tensor, sequence.max_length) for tensor in tf.nest.flatten(sequence.inputs)]
+    steps = [tf.unstack(tensor, sequence.time_steps) for tensor in tf.nest.flatten(sequence.inputs)]
     for time, flat in enumerate(zip(*steps, strict=True)):
         inputs = tf.nest.pack_sequence_as(sequence.inputs, flat)
         output, states = _advance_or_stop(sequence, time, inputs, states)
@@ -57,6 +57,6 @@ def _advance_or_stop(sequence: Sequence, time: int, inputs: Any, states: Any) ->
     def step() -> tuple[Any, Any]:
         return advance(sequence, time, inputs, states)
 
-    if sequence.steps is sequence.max_length:
+    if sequence.steps is sequence.time_steps:
         return step()
     return tf.cond(time < sequence.steps, step, lambda: (sequence.zeros, states))

@@ -33,7 +33,7 @@ class Sequence(NamedTuple):
     run: Stepper  # (inputs of a step, states) -> (output, new states)
     sequence_length: tf.Tensor | None  # [B] int32
     steps: Any  # how many steps to compute: the batch's longest example, or T
-    max_length: Any  # T
+    time_steps: Any  # T
 
 
 def prepare(
@@ -54,18 +54,18 @@ def prepare(
     check_inputs(cell, inputs, time_major)
     first = tf.nest.flatten(inputs)[0]
     time_axis = 0 if time_major else 1
-    max_length = first.shape[time_axis]
-    max_length = tf.shape(first)[time_axis] if max_length is None else max_length
+    time_steps = first.shape[time_axis]
+    time_steps = tf.shape(first)[time_axis] if time_steps is None else time_steps
     batch = first.shape[1 - time_axis]
     batch = tf.shape(first)[1 - time_axis] if batch is None else batch
-    length = check_sequence_length(sequence_length, batch, max_length)
+    length = check_sequence_length(sequence_length, batch, time_steps)
     if length is not None:
         inputs = tf.nest.map_structure(swap_time, inputs) if time_major else inputs
-        length, inputs = nan_where_wrong(length, inputs, max_length)
+        length, inputs = nan_where_wrong(length, inputs, time_steps)
         time_major = False
     # The calls that a vectorized map makes one run as many steps: its loops end for all of them at once.
     longest = length is None or inside_map()
-    steps = max_length if longest else tf.reduce_max(tf.concat([length, [0]], 0))
+    steps = time_steps if longest else tf.reduce_max(tf.concat([length, [0]], 0))
 
     def arrange(tensor: tf.Tensor) -> tf.Tensor:
         """Time first, padding zero; cut as soon as can be, so that nothing is done to what is cut."""
@@ -83,7 +83,7 @@ def prepare(
     else:
         draw_masks(cell, batch, training)
         run = stepper(cell, training)
-    return Sequence(cell, inputs, states, zeros, run, length, steps, max_length)
+    return Sequence(cell, inputs, states, zeros, run, length, steps, time_steps)
 
 
 def _projected(cell: StepCell, inputs: Any) -> tuple[tf.Tensor, Stepper]:

@@ -22,7 +22,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     A step sees the rows of the examples that run, longest first, so fewer from step to step. What a cell draws
     at random is drawn for those rows.
     """
-    packing = pack(received.lengths, received.time, chains=1, backwards=received.backwards)
+    packing = pack(received.lengths, received.time_steps, chains=1, backwards=received.backwards)
     (chain,) = packing.chains
     steps = tf.nest.map_structure(lambda x: _steps(x, chain), received.inputs)
     run = stepper(received.cell, received.training)

@@ -105,7 +105,7 @@ class _Chains:
         counts = tf.stack(row_counts(examples, loops)[::-1])
         self.packing: Packing = pack(
             received.lengths,
-            received.time,
+            received.time_steps,
             capacity=capacity,
             chains=chains,
             backwards=received.backwards,

@@ -41,14 +41,14 @@ class Packing(NamedTuple):
 
 def pack(
     lengths: tf.Tensor,
-    time: Any,
+    time_steps: Any,
     *,
     capacity: Any = None,
     chains: int,
     backwards: bool = False,
     round_up: Rounding = tf.identity,
 ) -> Packing:
-    """Packs a batch of `lengths` [B], each at most `time`.
+    """Packs a batch of `lengths` [B], each at most `time_steps`.
 
     `capacity`, a multiple of `chains`, adds examples of length 0 up to that number; examples are dealt to the
     chains by turns, so that these are of equal size and nearly equal work. `backwards`: a row of step t holds
@@ -60,15 +60,17 @@ def pack(
     order = tf.argsort(padded, direction="DESCENDING", stable=True)
     rank = tf.math.invert_permutation(order)[:batch]
     dealt = [
-        _chain(order[c::chains], tf.gather(padded, order[c::chains]), time, backwards, round_up)
+        _chain(order[c::chains], tf.gather(padded, order[c::chains]), time_steps, backwards, round_up)
         for c in range(chains)
     ]
     size = tf.shape(padded)[0] // chains
-    packed, total = _rows_of_positions(dealt, rank, lengths, time, backwards)
+    packed, total = _rows_of_positions(dealt, rank, lengths, time_steps, backwards)
     return Packing(dealt, rank % chains * size + rank // chains, packed, total)
 
 
-def _chain(examples: tf.Tensor, lengths: tf.Tensor, time: Any, backwards: bool, round_up: Rounding) -> Chain:
+def _chain(
+    examples: tf.Tensor, lengths: tf.Tensor, time_steps: Any, backwards: bool, round_up: Rounding
+) -> Chain:
     longest = tf.reduce_max(tf.concat([lengths, [0]], 0))
     rows = round_up(tf.reduce_sum(tf.cast(tf.range(longest)[:, tf.newaxis] < lengths, tf.int32), 1))
     steps = tf.shape(rows)[0]
@@ -78,23 +80,25 @@ def _chain(examples: tf.Tensor, lengths: tf.Tensor, time: Any, backwards: bool, 
     length = tf.gather(lengths, row)
     position = length - 1 - step if backwards else step
     valid = step < length
-    source = tf.where(valid, tf.gather(examples, row) * time + position, 0)
+    source = tf.where(valid, tf.gather(examples, row) * time_steps + position, 0)
     return Chain(examples, lengths, rows, offset, steps, total, source, valid)
 
 
 def _rows_of_positions(
-    chains: Sequence[Chain], rank: tf.Tensor, lengths: tf.Tensor, time: Any, backwards: bool
+    chains: Sequence[Chain], rank: tf.Tensor, lengths: tf.Tensor, time_steps: Any, backwards: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """[B, T]: offset of the position's step in its example's chain, plus the example's row in the step."""
     base, offsets = tf.constant(0), []
     for chain in chains:
-        offset = chain.offset[:time] + base
-        offsets.append(tf.pad(offset, [[0, time - tf.shape(offset)[0]]]))
+        offset = chain.offset[:time_steps] + base
+        offsets.append(tf.pad(offset, [[0, time_steps - tf.shape(offset)[0]]]))
         base += chain.total
-    position, length = tf.range(time), lengths[:, tf.newaxis]
-    step = length - 1 - position if backwards else tf.broadcast_to(position, [tf.shape(lengths)[0], time])
+    position, length = tf.range(time_steps), lengths[:, tf.newaxis]
+    step = (
+        length - 1 - position if backwards else tf.broadcast_to(position, [tf.shape(lengths)[0], time_steps])
+    )
     offset = tf.gather(tf.stack(offsets), rank % len(chains))
-    begin = tf.gather(offset, tf.clip_by_value(step, 0, tf.maximum(time - 1, 0)), batch_dims=1)
+    begin = tf.gather(offset, tf.clip_by_value(step, 0, tf.maximum(time_steps - 1, 0)), batch_dims=1)
     packed = begin + (rank // len(chains))[:, tf.newaxis]
     return tf.where(position < length, packed, base), base
 

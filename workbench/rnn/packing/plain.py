@@ -46,7 +46,9 @@ class _Loop:
     def __init__(self, received: Received, weights: StepWeights) -> None:
         self.cell = held(received.cell)
         self.dtype = weights.kernel.dtype
-        self.packing: Packing = pack(received.lengths, received.time, chains=1, backwards=received.backwards)
+        self.packing: Packing = pack(
+            received.lengths, received.time_steps, chains=1, backwards=received.backwards
+        )
         self.saved = saved_of(received.cell, weights)
 
     @property

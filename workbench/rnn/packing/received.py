@@ -39,7 +39,7 @@ class Received(NamedTuple):
         return _size(self.first, 0)
 
     @property
-    def time(self) -> Any:
+    def time_steps(self) -> Any:
         """T, a number where it is known while tracing."""
         return _size(self.first, 1)
 

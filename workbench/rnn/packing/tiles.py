@@ -90,8 +90,9 @@ class _Loop:
         with tf.device("CPU:0"):
             self.packing: Packing = pack(
                 received.lengths,
-                received.time,
+                received.time_steps,
                 capacity=capacity,
+                chains=1,
                 backwards=received.backwards,
                 round_up=self._round_up,
             )
