@@ -42,8 +42,8 @@ class PackedRNN(keras.layers.Layer):
     an empty example. With `return_state`, the final states follow, one after another. `initial_state` is nested as
     the cell's states, or flat as `return_state` gives them.
 
-    `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract. `kernel`, `batch_size`, `chains`
-    and `go_backwards` are those of `packed_rnn`; give `batch_size` where batches are of many sizes, so that one
+    `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract. `kernel`, `batch_size`, `chains`,
+    `unroll_steps` and `go_backwards` are those of `packed_rnn`; give `batch_size` where batches are of many sizes, so that one
     compilation serves all. `kernels` tells what ran. A model with this layer is not compiled as a whole by Keras:
     the layer compiles its own part. XLA keeps that for each size of cell until the process ends, about 40 MB; a
     search over many sizes in one process takes `kernel="plain"`, which leaves under 1 MB.
@@ -70,6 +70,7 @@ class PackedRNN(keras.layers.Layer):
         kernel: str = "auto",
         batch_size: int | None = None,
         chains: int = 2,
+        unroll_steps: int = 8,
         **kwargs: Any,
     ) -> None:
         check_is_cell("PackedRNN", cell)
@@ -85,6 +86,7 @@ class PackedRNN(keras.layers.Layer):
             "kernel": kernel,
             "batch_size": batch_size,
             "chains": chains,
+            "unroll_steps": unroll_steps,
         }
         self.supports_masking, self.supports_jit = True, False
         self.stateful, self.states = False, None  # asked by Keras' Bidirectional
