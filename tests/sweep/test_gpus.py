@@ -9,12 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from workbench.process.spawner import PRELOADED
 from workbench.record.plan import Job
-from workbench.sweep import gpus
+from workbench.sweep import gpus, launch
 from workbench.sweep.conduct import Conductor
 from workbench.sweep.gpus import VISIBLE, held, turns_of
+from workbench.sweep.launch import Launch
 
 TREE = {"training": {"device": "auto", "strategy": "none", "workers": 1}}
 
@@ -169,3 +171,15 @@ def test_what_a_fork_server_imports_touches_no_device() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "workers", "said"),
+    [("joblib", -1, True), ("joblib", 3, True), ("joblib", 2, False), ("submitit_slurm", None, False)],
+)
+def test_a_launcher_s_workers_on_this_host_are_counted(
+    job: Job, monkeypatch: pytest.MonkeyPatch, launcher: str, workers: int | None, said: bool
+) -> None:
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda _: range(8))
+    hydra = OmegaConf.create({"launcher": {"n_jobs": workers}})
+    assert bool(Launch(launcher, hydra)._turns([job] * 5, 5)) == said

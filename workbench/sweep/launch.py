@@ -103,9 +103,7 @@ class Launch:
         said: dict[int, str] = {}
         stopped = False
         conductor.watcher.launched(self.name)
-        if self.is_here and (
-            words := gpus.turns_of([job.tree for job in jobs], self._side_by_side(len(left)))
-        ):
+        if words := self._turns(jobs, len(left)):
             conductor.watcher.say(words)
 
         def look() -> tuple[dict[int, Ended], set[int]]:
@@ -141,10 +139,13 @@ class Launch:
             ended.setdefault(job.number, Ended(job, "", lost))
         return [ended[job.number] for job in jobs if job.number in ended]
 
-    def _side_by_side(self, tasks: int) -> int:
-        """How many tasks run at once on this host, as far as the launcher says."""
+    def _turns(self, jobs: Sequence[Job], tasks: int) -> str:
+        """What to say where more tasks run at once on this host, as far as the launcher says, than have a GPU."""
+        if not gpus.gpus() or not self.is_here:
+            return ""
         asked = int(self._hydra.launcher.get("n_jobs") or tasks)
-        return min(tasks, asked if asked > 0 else len(os.sched_getaffinity(0)))
+        at_once = min(tasks, asked if asked > 0 else len(os.sched_getaffinity(0)))
+        return gpus.turns_of([job.tree for job in jobs], at_once)
 
     def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> dict[int, str]:
         """Have the plugin carry the shares to their end; what it or a worker says of the jobs that went wrong."""
