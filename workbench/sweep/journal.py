@@ -70,6 +70,9 @@ class Journal:
         if message["kind"] == "log":
             self._lines.write(json.dumps(message) + "\n")
             self._rows.append((message["step"], message["values"]))
+        if message["kind"] == "curve":
+            self._lines.write(json.dumps(message) + "\n")
+            self._rows += [(step, {message["metric"]: value}) for step, value in message["points"]]
         self._watcher.heard(self._job, message)
         quiet = message["kind"] == "quiet"
         if quiet or time.monotonic() - self._flushed > _SECONDS:
