@@ -1,6 +1,6 @@
 """A trained model that is kept: written where its run has its files, and loaded as MLflow loads a model.
 
-    mlflow.pyfunc.load_model("runs:/RUN_ID/model").predict({"inputs": ids, "length": lengths})   # logits
+mlflow.pyfunc.load_model("runs:/RUN_ID/model").predict({"inputs": ids, "length": lengths})   # logits
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MODEL, SIGNATURE = "model.keras", "model_signature.json"
+from workbench.places import KEPT_MODEL, KEPT_SIGNATURE
 
 
 def keep(model: Any, folder: Path) -> None:
     """Write a `SequenceModel` into a folder, and what it takes and gives: of each tensor dtype and shape."""
-    model.save(folder / MODEL)
+    model.save(folder / KEPT_MODEL)
     takes = {name: spec for name, spec in model.batch_signature().items() if name != "labels"}
     steps = [-1] if model.task == "tag" else []
     signature = {
@@ -24,7 +24,7 @@ def keep(model: Any, folder: Path) -> None:
         },
         "outputs": {"logits": [model.head.compute_dtype, [-1, *steps, model.classes]]},
     }
-    (folder / SIGNATURE).write_text(json.dumps(signature, indent=1))
+    (folder / KEPT_SIGNATURE).write_text(json.dumps(signature, indent=1))
 
 
 class Kept:

@@ -305,23 +305,23 @@ def test_evaluating_on_the_way_changes_no_bit_of_training_and_its_time_is_left_o
             now[0] += 8.0
             return held_out()
 
-        seen: list[tuple[int, dict[str, float]]] = []
+        seen: dict[int, dict[str, float]] = {}
         result = train(
             step_of(model),
             toy,
             Training(epochs=3),
-            log=lambda step, values: seen.append((step, values)),
+            log=lambda step, values, seen=seen: seen.update({step: values}),
             validate=validate if evaluates else None,
             clock=lambda: now[0],
         )
         digests.append((result.losses_sha256, result.order_sha256, weights_digest(model), result.traces))
         assert result.seconds == 0
     assert digests[0] == digests[1]
-    curve = [(step, values) for step, values in seen if "loss/validation_epoch" in values]
-    assert [step for step, _ in curve] == [4, 8, 12]
+    curve = {step: values for step, values in seen.items() if "loss/validation_epoch" in values}
+    assert list(curve) == [4, 8, 12]
     assert now[0] == 24
-    assert curve[-1][1] == result.validation == held_out()
-    assert len({values["loss/validation_epoch"] for _, values in curve}) == 3
+    assert curve[12] == result.validation == held_out()
+    assert len({values["loss/validation_epoch"] for values in curve.values()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -361,9 +361,7 @@ def test_the_best_epochs_weights_are_put_back_where_they_are_to_be_kept(
 ) -> None:
     model = model_of()
     validate, found = scripted(costs, model)
-    result = train(
-        step_of(model), toy, Training(epochs=4, keep="best", best_by=by), validate=validate
-    )
+    result = train(step_of(model), toy, Training(epochs=4, keep="best", best_by=by), validate=validate)
     assert result.best_epoch == best
     assert len(result.losses) == 16
     for weight, then, last in zip(model.weights, found[best - 1], found[-1], strict=True):
@@ -385,7 +383,8 @@ def test_it_ends_early_where_nothing_gets_better_and_says_so(toy: Toy) -> None:
     result = train(step_of(model_of()), toy, Training(epochs=9, patience=2), validate=validate)
     assert result.batches == 16
     assert result.ended_early == (
-        "ended early, after epoch 4 of 9: no better validation loss in training.patience=2 evaluations since epoch 2"
+        "ended early, after epoch 4 of 9: no better validation loss in training.patience=2 evaluations "
+        "since epoch 2"
     )
     validate, _ = scripted([3.0, 2.0, 2.5, 2.0])
     result = train(step_of(model_of()), toy, Training(epochs=4, patience=2), validate=validate)

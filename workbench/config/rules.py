@@ -246,11 +246,15 @@ def _keep(tree: Mapping[str, Any]) -> list[Problem]:
     asked += [("patience", patience)] if patience else []
     for key, value in asked:
         if training["epochs"] > 1 and training["validate_every"] is None:
-            remedy = "goes by evaluations while training, and training.validate_every=null has none; set it to 1"
+            remedy = (
+                "goes by evaluations while training, and training.validate_every=null has none; set it to 1"
+            )
             found.append(Problem(f"training.{key}", value, remedy))
     if training["strategy"] != "none":
         remedy = (
-            "is for one replica, and training.strategy=" + training["strategy"] + " has several; leave it out, or "
+            "is for one replica, and training.strategy="
+            + training["strategy"]
+            + " has several; leave it out, or "
             "take training.strategy=none"
         )
         kept = [("keep", keep)] if keep != "none" else []

@@ -168,7 +168,8 @@ METRICS: dict[str, Metric] = {
     "loss/step": Metric("nats", "the loss that training minimises, of one step, before its update", "lower"),
     "loss/validation_epoch": Metric(
         "nats",
-        "true loss on the validation split after an epoch of training: per token, or per example where one has one label",
+        "true loss on the validation split after an epoch of training: per token, or per example where one has one "
+        "label",
         "lower",
     ),
     "loss/train_objective": Metric(

@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from workbench.places import KEPT_MODEL
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
 from workbench.record.tags import ERROR, OWNER
@@ -121,6 +122,8 @@ class Journal:
         if outcome.status != "finished":
             self._tracker.tag(self._run_id, {ERROR: outcome.error[:5000]})
         self._tracker.artifact(self._run_id, self._folder)
+        if outcome.status == "finished" and (self._folder / KEPT_MODEL).exists():
+            self._tracker.model(self._run_id, self._folder)
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
     def _flush(self) -> None:
