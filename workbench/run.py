@@ -44,9 +44,9 @@ def run(
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
-    the numbers; without it, what is here. `keep_in` is where a trained model that is to be kept goes. Where training
-    left something that is no number, or something measured of it is none, the run has diverged, and nothing more is
-    measured.
+    the numbers; without it, what is here. `keep_in` is where a trained model that is to be kept goes. Where
+    training left something that is no number, or something measured of it is none, the run has diverged, and
+    nothing more is measured.
     """
     target = getattr(config.cell, "target", None)
     made_by = made_by or MadeBy.here(target, CODE)
