@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow.pyfunc
 import numpy as np
 import pytest
 
@@ -15,8 +14,9 @@ from workbench.tracking import Tracker
 @pytest.mark.command
 def test_a_run_keeps_its_best_epochs_model_and_again_it_is_the_same(tmp_path: Path, type_in, small) -> None:
     import keras
+    import mlflow.pyfunc
 
-    from workbench import model as _  # noqa: F401 makes its class known to Keras
+    import workbench.model  # noqa: F401 makes its class known to Keras
 
     words = ("training.epochs=4", "training.keep=best", "training.patience=1", "optimizer.learning_rate=0.5")
     done = type_in(tmp_path, *small, *words, "measure=off", "name=kept")
