@@ -59,7 +59,9 @@ def main(arguments: list[str]) -> int:
             channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
         else:
             with _workers(config, arguments, channel):
-                record = joint.run(config, channel, given.data, made_by)
+                record = joint.run(
+                    config, channel, given.data, made_by, keep_in=given.frozen.absolute().parent
+                )
             kind = (
                 {"kind": "failure", "error": record.failure, "trace": ""}
                 if record.failure

@@ -1,4 +1,4 @@
-"""Where conf/ and experiments/ lie: the checkout's, or the wheel's."""
+"""Where conf/ and experiments/ lie, the checkout's or the wheel's; and a kept model, in its run's folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ IS_SHIPPED = _SHIPPED.is_dir()
 ROOT = _SHIPPED if IS_SHIPPED else PACKAGE.parent
 
 CONF = ROOT / "conf"
+
+KEPT_MODEL, KEPT_SIGNATURE = "model.keras", "model_signature.json"
+"""What a run's process leaves in the run's folder where its model is to be kept."""
 
 
 def claims_file(name: str) -> Path | None:

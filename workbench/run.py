@@ -23,36 +23,49 @@ from workbench.process.replicas import meet, number_in_cluster
 from workbench.provenance import code_version, environment, machine
 from workbench.record import Findings
 from workbench.record.tags import DIVERGED
+from workbench.record.thinning import thinned
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
-    from workbench.training import Distribution
+    from workbench.training import Distribution, TrainResult
 
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
 
 
 def run(
-    config: Config, channel: Channel, folder: Path | None = None, made_by: MadeBy | None = None
+    config: Config,
+    channel: Channel,
+    folder: Path | None = None,
+    made_by: MadeBy | None = None,
+    *,
+    keep_in: Path | None = None,
 ) -> Findings:
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
-    the numbers; without it, what is here. Where training left something that is no number, or something measured of
-    it is none, the run has diverged, and nothing more is measured.
+    the numbers; without it, what is here. `keep_in` is where a trained model that is to be kept goes. Where
+    training left something that is no number, or something measured of it is none, the run has diverged, and
+    nothing more is measured.
     """
     target = getattr(config.cell, "target", None)
     made_by = made_by or MadeBy.here(target, CODE)
     with made_by.loading(target) as loading:
-        record = _run(config, channel, folder, made_by, loading)
+        record = _run(config, channel, folder, made_by, loading, keep_in)
     record.tags |= made_by.beside(loading.loaded())
     return record
 
 
 def _run(
-    config: Config, channel: Channel, folder: Path | None, made_by: MadeBy, loading: Loading
+    config: Config,
+    channel: Channel,
+    folder: Path | None,
+    made_by: MadeBy,
+    loading: Loading,
+    keep_in: Path | None,
 ) -> Findings:
     from workbench.data.storage import storage
+    from workbench.kept import keep
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
     from workbench.training import make_train_step, set_determinism, train, weights_digest
@@ -78,7 +91,10 @@ def _run(
 
     channel.note("training")
     with peak_memory() as memory:
-        result = train(step, _epochs(distribution, data), training, log=channel.log)
+        epochs, validate = _epochs(distribution, data), _validation(config, model, data)
+        result = train(step, epochs, training, log=channel.log, validate=validate)
+    channel.curve("loss/step", _not_logged(result))
+    record.tags |= _how_it_ended(config, result, channel)
     record.add(memory.metrics())
     record.tags |= {
         "digest.losses": result.losses_sha256,
@@ -88,11 +104,15 @@ def _run(
         DIVERGED: "false",
         **_circumstances(config, model, data, device, distribution),
     }
+    if keep_in and training.keep != "none" and not result.diverged:
+        keep(model, keep_in)
     lost = result.not_finite or measured(config, model, step, data, channel, record, result)
     if lost:
         record.diverge(result.batches, lost)
-        if math.isfinite(result.losses[-1]):  # MLflow ranks a run by its last value, NaN behind all others
-            channel.log(result.batches + 1, {"loss/step": math.nan})
+        # MLflow ranks a run by its last value, NaN behind all others
+        last = {"loss/step": result.losses[-1], **result.validation}
+        if open_ones := {name: math.nan for name, value in last.items() if math.isfinite(value)}:
+            channel.log(result.batches + 1, open_ones)
     else:
         if config.measure.reading:
             channel.note("reading")
@@ -166,6 +186,40 @@ def _epochs(distribution: Distribution, data: Feed) -> Callable[[int], Any]:
     if distribution.replicas == 1:
         return data.train
     return lambda epoch: [data.train(epoch, replica) for replica in distribution.mine]
+
+
+def _validation(config: Config, model: Any, data: Feed) -> Callable[[], dict[str, float]] | None:
+    """What evaluates the validation split on the way, by the names of its curves; None where there is none."""
+    from workbench.training import Evaluator
+
+    split, evaluator = data.manifest.splits.get("validation"), Evaluator(model, config.loss)
+    if split is None or not split.examples:
+        return None
+    per = "token" if data.manifest.task == "tag" else "example"
+
+    def validate() -> dict[str, float]:
+        found = evaluator(data.evaluation("validation")).metrics("validation")
+        each = {name: found[f"{name}/validation_per_{per}"] for name in ("loss", "accuracy")}
+        return {f"{name}/validation_epoch": value for name, value in each.items() if value is not None}
+
+    return validate
+
+
+def _not_logged(result: TrainResult) -> list[tuple[int, float]]:
+    """Of the losses of all steps so many that their curve is seen, less those that were logged on the way."""
+    points = thinned(list(enumerate(result.losses, 1)))
+    return [point for point in points if point[0] not in result.logged]
+
+
+def _how_it_ended(config: Config, result: TrainResult, channel: Channel) -> dict[str, str]:
+    """As tags: which epoch was best, where its weights were put back, and whether training ended early."""
+    tags = {}
+    if config.training.keep == "best" and not result.diverged:
+        tags["training.best_epoch"] = str(result.best_epoch or config.training.epochs)
+    if result.ended_early:
+        channel.note(result.ended_early)
+        tags["training.ended_early"] = result.ended_early
+    return tags
 
 
 def set_devices(config: Config, count: int) -> dict[str, Any]:

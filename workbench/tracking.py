@@ -33,7 +33,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from workbench import database
+from workbench import database, kept_model
 from workbench.artifact_places import Configured, below, make
 from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
@@ -230,6 +230,14 @@ class Tracker:
             path = Path(folder) / name
             path.write_text(text)
             self.artifact(run_id, path)
+
+    def model(self, run_id: str, folder: Path) -> None:
+        """Keep the model that lies in a run's folder as an MLflow model: runs:/RUN_ID/model."""
+        with tempfile.TemporaryDirectory() as scratch, self._reached():
+            written = Path(scratch) / kept_model.FOLDER
+            tags = kept_model.write(folder, written, run_id, self.get(run_id).tags)
+            self.artifact(run_id, written, kept_model.FOLDER)
+        self.tag(run_id, tags)
 
     @contextmanager
     def _kept(self, run_id: str) -> Iterator[Any]:

@@ -157,6 +157,22 @@ REFUSED = [
     (["~cell"], "cell=null: this group is missing"),
     (["training.workers=2"], "training.workers=2: a run without a strategy has one"),
     (
+        ["training.keep=best", "training.epochs=3", "training.validate_every=null"],
+        "training.keep=best: goes by evaluations while training, and training.validate_every=null has none",
+    ),
+    (
+        ["training.patience=2", "training.epochs=3", "training.validate_every=null"],
+        "training.patience=2: goes by evaluations while training",
+    ),
+    (
+        ["training.keep=last", "training.strategy=mirrored", "training.workers=2"],
+        "training.keep=last: is for one replica, and training.strategy=mirrored has several",
+    ),
+    (
+        ["training.patience=2", "training.strategy=multi_worker", "training.workers=2"],
+        "training.patience=2: is for one replica",
+    ),
+    (
         ["training.strategy=mirrored"],
         "training.workers=1: training.strategy=mirrored divides a batch among two",
     ),
@@ -180,6 +196,28 @@ def test_what_cannot_run_is_refused_with_key_value_and_remedy(
     compose: Composer, overrides: list[str], words: str
 ) -> None:
     assert any(words in str(problem) for problem in problems(compose(overrides)))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["training.keep=best"],  # of one epoch, that one
+        ["training.keep=last", "training.epochs=3", "training.validate_every=null"],
+        ["training.keep=best", "training.epochs=3", "training.patience=1", "training.best_by=accuracy"],
+        # evaluating on the way is for several replicas too
+        ["training.epochs=3", "training.strategy=mirrored", "training.workers=2"],
+    ],
+)
+def test_what_can_be_kept_and_ended_early_is_taken(compose: Composer, overrides: list[str]) -> None:
+    assert problems(compose(overrides)) == []
+
+
+def test_no_experiment_that_compares_what_a_clock_measures_evaluates_on_the_way(compose: Composer) -> None:
+    timed = [name for name in experiments() if name.endswith("_ablation") or name == "controls"]
+    assert len(timed) > 6
+    for name in timed:
+        arms = expand(compose, [f"+experiment={name}"]).arms
+        assert {tree["training"]["validate_every"] for tree in arms.values()} == {None}, name
 
 
 def test_what_acts_around_a_cell_leaves_it_every_packed_kernel(compose: Composer) -> None:

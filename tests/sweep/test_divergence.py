@@ -191,3 +191,24 @@ def test_a_single_run_that_diverges_says_so_and_ends_in_1(typed, tmp_path: Path)
     assert one.status == "FAILED"
     assert np.isnan(tracker.history(one.run_id, "loss/step")[-1][1])
     assert one.error == "diverged at step 2: its loss is nan"
+
+
+def test_the_curves_of_a_run_that_diverges_when_evaluated_close_with_no_number(
+    typed, poisoned, tmp_path: Path
+) -> None:
+    options = [f"{group}.{name}={value}" for group, of in OPTIONS.items() for name, value in of.items()]
+    done = typed(*SMALL, *options, "label=validation", "training.epochs=2", "training.log_every=3")
+    assert done.code == 1
+    assert done.said.count("step ") == 3 + 1, "a line for each loss that was logged on the way, and the error"
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (one,) = tracker.runs("runs")
+    for name, steps in (
+        ("loss/step", [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("loss/validation_epoch", [4, 8]),
+        ("accuracy/validation_epoch", [4, 8]),
+    ):
+        history = tracker.history(one.run_id, name)
+        assert [step for step, _ in history] == [*steps, 9], name
+        assert np.isfinite([value for _, value in history[:-1]]).all()
+        assert np.isnan(history[-1][1])
+        assert name not in one.metrics, "MLflow ranks it by its last value"

@@ -267,6 +267,137 @@ def test_no_batches_is_an_error() -> None:
         trained(model_of(), lambda epoch: [])
 
 
+# ------------------------------------------------------------------ the validation split on the way
+def validation_of(model: SequenceModel, batches: Any) -> Callable[[], dict[str, float]]:
+    """What `train` is given to evaluate with."""
+
+    def validate() -> dict[str, float]:
+        found = evaluate(model, batches)
+        return {
+            "loss/validation_epoch": found.loss_per_token,
+            "accuracy/validation_epoch": found.accuracy_per_token,
+        }
+
+    return validate
+
+
+def scripted(costs: list[float], model: SequenceModel | None = None) -> tuple[Any, list[Any]]:
+    """An evaluation that gives these losses, and accuracies that fall as they do; the weights as it found them."""
+    left, found = list(costs), []
+
+    def validate() -> dict[str, float]:
+        if model is not None:
+            found.append([weight.numpy().copy() for weight in model.weights])
+        cost = left.pop(0)
+        return {"loss/validation_epoch": cost, "accuracy/validation_epoch": cost / 10}
+
+    return validate, found
+
+
+def test_evaluating_on_the_way_changes_no_bit_of_training_and_its_time_is_left_out(toy: Toy) -> None:
+    now, digests = [0.0], []
+    for evaluates in (False, True):
+        # dropout around and in the cell: what is drawn must not depend on evaluations
+        model = model_of(dropout=0.3, embedding_dropout=0.2, cell_options={"output_keep_prob": 0.7})
+        held_out = validation_of(model, toy(99))
+
+        def validate(held_out: Any = held_out) -> dict[str, float]:
+            now[0] += 8.0
+            return held_out()
+
+        seen: dict[int, dict[str, float]] = {}
+        result = train(
+            step_of(model),
+            toy,
+            Training(epochs=3),
+            log=lambda step, values, seen=seen: seen.update({step: values}),
+            validate=validate if evaluates else None,
+            clock=lambda: now[0],
+        )
+        digests.append((result.losses_sha256, result.order_sha256, weights_digest(model), result.traces))
+        assert result.seconds == 0
+    assert digests[0] == digests[1]
+    curve = {step: values for step, values in seen.items() if "loss/validation_epoch" in values}
+    assert list(curve) == [4, 8, 12]
+    assert now[0] == 24
+    assert curve[12] == result.validation == held_out()
+    assert len({values["loss/validation_epoch"] for values in curve.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"epochs": 5, "validate_every": 2}, [8, 16, 20]),  # and at the last step
+        ({"epochs": 5, "validate_every": 9}, [20]),
+        ({"epochs": 3, "max_steps": 6}, [4, 6]),
+        ({"epochs": 3, "max_steps": 4}, [4]),
+        ({"epochs": 3, "validate_every": None}, []),
+        ({"epochs": 1}, []),  # what is measured at the end is all there is
+    ],
+)
+def test_it_is_evaluated_every_so_many_epochs_and_after_the_last_step(
+    toy: Toy, options: dict[str, Any], steps: list[int]
+) -> None:
+    validate, _ = scripted([1.0] * len(steps))
+    seen: list[int] = []
+
+    def log(step: int, values: dict[str, float]) -> None:
+        seen.extend([step] if "loss/validation_epoch" in values else [])
+
+    train(step_of(model_of()), toy, Training(**options), log=log, validate=validate)
+    assert seen == steps
+
+
+@pytest.mark.parametrize(
+    ("by", "costs", "best"),
+    [
+        ("loss", [3.0, 1.0, 2.0, 1.0], 2),  # of equal ones the first
+        ("loss", [np.nan, 2.0, np.nan, 3.0], 2),
+        ("accuracy", [1.0, 2.0, 4.0, 3.0], 3),
+    ],
+)
+def test_the_best_epochs_weights_are_put_back_where_they_are_to_be_kept(
+    toy: Toy, by: str, costs: list[float], best: int
+) -> None:
+    model = model_of()
+    validate, found = scripted(costs, model)
+    result = train(step_of(model), toy, Training(epochs=4, keep="best", best_by=by), validate=validate)
+    assert result.best_epoch == best
+    assert len(result.losses) == 16
+    for weight, then, last in zip(model.weights, found[best - 1], found[-1], strict=True):
+        np.testing.assert_array_equal(weight.numpy(), then)
+        assert (then != last).any()
+
+
+@pytest.mark.parametrize("keep", ["none", "last"])
+def test_else_the_last_steps_weights_stay(toy: Toy, keep: str) -> None:
+    model = model_of()
+    validate, found = scripted([1.0, 2.0], model)
+    assert train(step_of(model), toy, Training(epochs=2, keep=keep), validate=validate).best_epoch == 1
+    for weight, last in zip(model.weights, found[-1], strict=True):
+        np.testing.assert_array_equal(weight.numpy(), last)
+
+
+def test_it_ends_early_where_nothing_gets_better_and_says_so(toy: Toy) -> None:
+    validate, _ = scripted([3.0, 2.0, 2.5, 2.0])
+    result = train(step_of(model_of()), toy, Training(epochs=9, patience=2), validate=validate)
+    assert result.batches == 16
+    assert result.ended_early == (
+        "ended early, after epoch 4 of 9: no better validation loss in training.patience=2 evaluations "
+        "since epoch 2"
+    )
+    validate, _ = scripted([3.0, 2.0, 2.5, 2.0])
+    result = train(step_of(model_of()), toy, Training(epochs=4, patience=2), validate=validate)
+    assert result.ended_early == "", "its epochs were over"
+
+
+@pytest.mark.parametrize("options", [{"keep": "best"}, {"patience": 3}])
+def test_without_a_validation_split_there_is_no_best_epoch(toy: Toy, options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"training.{name}={value}: there is no validation split"):
+        trained(model_of(), toy, epochs=2, **options)
+
+
 # ------------------------------------------------------------------ the step
 def test_a_dynamic_step_is_one_graph_for_all_lengths_and_sizes(toy: Toy) -> None:
     model = model_of()

@@ -242,6 +242,29 @@ def _strategy(tree: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
+def _keep(tree: Mapping[str, Any]) -> list[Problem]:
+    training = tree["training"]
+    keep, patience, found = training["keep"], training["patience"], []
+    asked = [("keep", keep)] if keep == "best" else []
+    asked += [("patience", patience)] if patience else []
+    for key, value in asked:
+        if training["epochs"] > 1 and training["validate_every"] is None:
+            remedy = (
+                "goes by evaluations while training, and training.validate_every=null has none; set it to 1"
+            )
+            found.append(Problem(f"training.{key}", value, remedy))
+    if training["strategy"] != "none":
+        remedy = (
+            "is for one replica, and training.strategy="
+            + training["strategy"]
+            + " has several; leave it out, or "
+            "take training.strategy=none"
+        )
+        kept = [("keep", keep)] if keep != "none" else []
+        found += [Problem(f"training.{key}", value, remedy) for key, value in dict([*kept, *asked]).items()]
+    return found
+
+
 RULES = (
     address,
     _static_graph,
@@ -259,4 +282,5 @@ RULES = (
     _path,
     _lengths,
     _strategy,
+    _keep,
 )

@@ -9,7 +9,7 @@ from workbench.options.schema import Options, option
 
 @dataclass(frozen=True)
 class Training(Options):
-    """Epochs over the training split; the validation split is evaluated at the end."""
+    """Epochs over the training split; the validation split is evaluated on the way and at the end."""
 
     name: str = option("default", "", choices=["default"])
     epochs: int = option(1, "passes over the training split", low=1)
@@ -19,6 +19,23 @@ class Training(Options):
     tf32: bool = option(False, "let a GPU round float32 products to TF32")
     threads: int | None = option(None, "threads of TensorFlow; null: one a core", low=1)
     log_every: int = option(20, "steps between two logged losses", low=1)
+    validate_every: int | None = option(
+        1,
+        "epochs between two evaluations of the validation split while training, where there are several; null: "
+        "only at the end",
+        low=1,
+    )
+    keep: str = option(
+        "none",
+        "the trained model, with its run: as the last step left it, or with the weights of the best epoch",
+        choices=["none", "last", "best"],
+    )
+    best_by: str = option(
+        "loss", "what tells the best epoch, on the validation split", choices=["loss", "accuracy"]
+    )
+    patience: int | None = option(
+        None, "evaluations without a better one after which training ends early; null: it never does", low=1
+    )
     strategy: str = option(
         "none",
         "of tf.distribute: mirrored copies the model to several devices of one process, multi_worker to several "

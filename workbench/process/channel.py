@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ class Channel:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Send metrics of one step."""
         self.send("log", step=step, values=dict(values))
+
+    def curve(self, metric: str, points: Sequence[tuple[int, float]]) -> None:
+        """Send what a metric was at these steps: for the record, not for who watches."""
+        self.send("curve", metric=metric, points=list(points))
 
     def note(self, text: str) -> None:
         """Say what is being done, for whoever watches."""

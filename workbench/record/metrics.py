@@ -166,6 +166,12 @@ METRICS: dict[str, Metric] = {
     # what was learnt
     **_per("loss", "nats", "true loss", "lower"),
     "loss/step": Metric("nats", "the loss that training minimises, of one step, before its update", "lower"),
+    "loss/validation_epoch": Metric(
+        "nats",
+        "true loss on the validation split after an epoch of training: per token, or per example where one has one "
+        "label",
+        "lower",
+    ),
     "loss/train_objective": Metric(
         "nats", "the loss that training minimised, mask and average as configured, last epoch", "lower"
     ),
@@ -180,6 +186,12 @@ METRICS: dict[str, Metric] = {
         "difference",
     ),
     **_per("accuracy", "1", "share of labels that are right", "higher"),
+    "accuracy/validation_epoch": Metric(
+        "1",
+        "share of labels of the validation split that are right after an epoch of training: of its tokens, or "
+        "of its examples where one has one label",
+        "higher",
+    ),
     "accuracy/validation_over_commonest": Metric(
         "1",
         "accuracy on the validation split, per token (per example where one has one label), less the share of its "

@@ -113,6 +113,8 @@ TAGS: dict[str, Tag] = {
     "git.": Tag("commit, branch and changes of the repositories that its code lies in"),
     "digest.": Tag("a hash of losses, final weights or order of examples, equal to the bit in equal runs"),
     "memory.method": Tag("how its peak of memory was read"),
+    "training.best_epoch": Tag("the epoch whose weights it has, by training.best_by", "whole number"),
+    "training.ended_early": Tag("why its training ended before its epochs were over"),
     "rnn.kernels": Tag("the ops that its RNN was computed by"),
     LENGTHS: Tag("the lengths of its training split, each with its number of examples: 3:120 4:98 ..."),
     "data.": Tag("of the data: what of its source it left out, how it was held"),

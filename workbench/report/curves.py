@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from workbench.record import Run
+from workbench.record.thinning import thinned
 from workbench.report import arms
 from workbench.tracking import Tracker
 
 METRICS_SHOWN = ("loss/step", "loss/validation_epoch")
-MOST_POINTS = 100
 NAME = "curves.csv"
 
 
@@ -40,17 +39,6 @@ def recorded_curves(tracker: Tracker, runs: Sequence[Run]) -> list[Curve]:
                 steps, values = zip(*points, strict=True)
                 found.append(Curve(run.run_id, metric, steps, values))
     return found
-
-
-def thinned(points: Sequence[tuple[int, float]], most: int = MOST_POINTS) -> list[tuple[int, float]]:
-    """At most so many of the points, evenly chosen, the first and the last among them.
-
-    >>> thinned([(step, 0.0) for step in range(10)], 4)
-    [(0, 0.0), (3, 0.0), (6, 0.0), (9, 0.0)]
-    """
-    if len(points) <= most:
-        return list(points)
-    return [points[int(place)] for place in np.linspace(0, len(points) - 1, most).round()]
 
 
 def to_csv(curves: Iterable[Curve]) -> str:

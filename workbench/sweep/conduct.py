@@ -97,7 +97,8 @@ class Conductor:
 
         Raises:
             PrepareError: with the reason, which names the file and the remedy.
-            ConfigError: a data set has fewer files than a job has replicas.
+            ConfigError: a data set has fewer files than a job has replicas, or no validation split where a job
+                goes by it.
         """
         for words in self.origin.repositories.failures:
             self.watcher.say(f"what is not committed is recorded as unknown: {words}")
@@ -126,6 +127,7 @@ class Conductor:
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
         for job in jobs:
             _require_shards(job.tree, self.prepared[data_key(job.tree)].folder)
+            _require_validation(job.tree, self.prepared[data_key(job.tree)].folder)
 
     def fingerprint(self, job: Job) -> str:
         """What the data of a job is; it must have been prepared."""
@@ -371,6 +373,18 @@ def _require_shards(tree: Tree, folder: str) -> None:
             "write the data set in more files (data.shards, where it is made here)"
         )
         raise ConfigError([Problem("training.workers", workers, remedy)])
+
+
+def _require_validation(tree: Tree, folder: str) -> None:
+    """Raise ConfigError where a run is to tell its best epoch, and has no validation split to tell it by."""
+    training = tree["training"]
+    asked = [
+        key for key, off in (("keep", ("none", "last")), ("patience", (None,))) if training[key] not in off
+    ]
+    split = load_manifest(folder).splits.get("validation") if asked else None
+    if asked and (split is None or not any(split.histogram)):
+        remedy = f"goes by the validation split, and the data set in {folder} has none; leave it out"
+        raise ConfigError([Problem(f"training.{key}", training[key], remedy) for key in asked])
 
 
 def _hung(tree: Tree, folder: Path) -> str:

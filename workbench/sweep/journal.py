@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from workbench.places import KEPT_MODEL
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
 from workbench.record.tags import ERROR, OWNER
@@ -72,6 +73,9 @@ class Journal:
         if message["kind"] == "log":
             self._lines.write(json.dumps(message) + "\n")
             self._rows.append((message["step"], message["values"]))
+        if message["kind"] == "curve":
+            self._lines.write(json.dumps(message) + "\n")
+            self._rows += [(step, {message["metric"]: value}) for step, value in message["points"]]
         self._watcher.heard(self._job, message)
         quiet = message["kind"] == "quiet"
         if quiet or time.monotonic() - self._flushed > _SECONDS:
@@ -122,6 +126,8 @@ class Journal:
         where = self._folder / ENVIRONMENT
         where.write_text(environment_json(self._tracker.get(self._run_id).tags))
         self._tracker.artifact(self._run_id, self._folder)
+        if outcome.status == "finished" and (self._folder / KEPT_MODEL).exists():
+            self._tracker.model(self._run_id, self._folder)
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
     def _flush(self) -> None:

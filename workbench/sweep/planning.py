@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from workbench import claims as claims_room
 from workbench.claims import Claim
-from workbench.config import Config, flatten
+from workbench.claims.instrument import is_noisy
+from workbench.config import Config, ConfigError, Problem, flatten
 from workbench.places import claims_file
 from workbench.record.plan import Plan
 from workbench.sweep.compose import Composer
@@ -52,6 +53,7 @@ def _claims(config: Config) -> list[Claim] | None:
 def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
     blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
     if declared:
+        _refuse_beside_clocks(grid, declared)
         known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
         arms = {name: flatten(tree) for name, tree in grid.arms.items()}
         wrong = (
@@ -67,6 +69,24 @@ def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
     return plan(
         grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
     )
+
+
+def _refuse_beside_clocks(grid: Grid, declared: list[Claim]) -> None:
+    """Raise where a claim compares what a clock measures, and a run would keep its model or end early."""
+    claim = next((one for one in declared if is_noisy(one)), None)
+    problems = [
+        Problem(
+            f"training.{key}",
+            tree["training"][key],
+            f"claim {claim.name} compares {claim.metric}, which is measured by a clock or the system: such runs do "
+            f"nothing beside training, and all of it; leave it out (training.{key}={off})",
+        )
+        for tree in (grid.arms.values() if claim else ())
+        for key, off in (("keep", "none"), ("patience", "null"))
+        if claim and tree["training"][key] not in (None, "none")
+    ]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def _control(grid: Grid, declared: list[Claim]) -> str | None:

@@ -112,7 +112,10 @@ class Watcher:
                 style="red",
                 soft_wrap=True,
             )
-        elif self._jobs > 1:
+            return
+        if early := outcome.result.get("tags", {}).get("training.ended_early"):
+            self.say(f"{self._title(job)}: {early}")
+        if self._jobs > 1 and outcome.status == "finished":
             found = in_brief(outcome.result.get("metrics", {}))
             words = "".join(f", {text}" for text in (*found, *self._left(outcome, self._jobs - done)))
             self.say(f"[{done}/{self._jobs}] {self._title(job)}: {outcome.seconds:.1f} s{words}")

@@ -7,6 +7,7 @@ from workbench.training.make_step import make_train_step
 from workbench.training.objective import batch_loss, dense_gradients
 from workbench.training.optimizers import OPTIMIZERS, make_optimizer
 from workbench.training.step import TrainStep
+from workbench.training.validation import needs_validation
 
 __all__ = [
     "OPTIMIZERS",
@@ -23,6 +24,7 @@ __all__ = [
     "make_train_step",
     "mirrored",
     "multi_worker",
+    "needs_validation",
     "one",
     "set_determinism",
     "train",

@@ -19,8 +19,7 @@ from workbench.training.distribution import Distribution
 from workbench.training.objective import Batch
 from workbench.training.replicas import ReplicatedStep
 from workbench.training.step import Done, TrainStep
-
-Log = Callable[[int, dict[str, float]], None]
+from workbench.training.validation import Log, Validate, Watch
 
 
 def set_determinism(seed: int, on: bool) -> None:
@@ -56,7 +55,7 @@ class TrainResult:
     first_step_s: float = math.nan
     """The first step, its tracing included unless the step was traced before."""
     seconds: float = 0.0
-    """Wall time, calls of log() left out."""
+    """Wall time, calls of log() and validate() left out."""
     input_wait_s: float = 0.0
     """Of these, spent waiting for a batch, the start of each epoch's input included."""
     diverged_at: int | None = None
@@ -64,6 +63,14 @@ class TrainResult:
     was not."""
     not_finite: str = ""
     """What was not, in words."""
+    logged: set[int] = field(default_factory=set)
+    """The steps whose losses went to log()."""
+    best_epoch: int | None = None
+    """The epoch (from 1) whose weights were best on the validation split; None where that was not looked at."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """What the last evaluation on the way gave; empty where there was none."""
+    ended_early: str = ""
+    """Why it ended before its epochs were over, in words; empty where it did not."""
 
     @property
     def diverged(self) -> bool:
@@ -77,16 +84,20 @@ def train(
     training: Training,
     *,
     log: Log | None = None,
+    validate: Validate | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train for `epochs`, or until `max_steps` or a loss that is not finite; then look at what the steps left.
 
-        for epoch: for batch in batches_of_epoch(epoch): loss = step(batch)
+        for epoch:
+            for batch in batches_of_epoch(epoch): loss = step(batch)
+            every validate_every epochs: validate()
 
     `log(step, values)` is called every `log_every` steps and at the last one, outside any timed section, with
-    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`. With a step over several replicas,
-    `batches_of_epoch` gives a list, for each replica of this process its batches, every process must call this, and
-    the result is of all replicas but for its times.
+    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`; and with what `validate()` gives, after an
+    epoch (`training.validation`). The weights are in the end those of the last step, or of the best epoch
+    (`keep=best`). With a step over several replicas, `batches_of_epoch` gives a list, for each replica of this
+    process its batches, every process must call this, and the result is of all replicas but for its times.
     """
     take: Any = step
     model, distribution = take.model, take.distribution
@@ -94,10 +105,11 @@ def train(
     distribution.require_equal(weights_digest(model), "the first weights")
     result = TrainResult()
     orders, bits = [hashlib.sha256() for _ in range(distribution.local)], hashlib.sha256()
-    begin, logging, logged = clock(), 0.0, 0
+    watch = Watch(model, training, validate, log, clock)
+    begin, apart = clock(), 0.0
     total, weight = 0.0, 0.0
     for epoch in range(training.epochs):
-        if result.diverged or result.batches == max_steps:
+        if result.diverged or result.batches == max_steps or watch.ended_early:
             break
         total, weight = 0.0, 0.0
         left = None if max_steps is None else max_steps - result.batches
@@ -119,20 +131,26 @@ def train(
                 break
             total, weight = total + done.loss * done.denominator, weight + done.denominator
             if log is not None and result.batches % training.log_every == 0:
-                logging, logged = logging + _log(log, result, epoch, clock), result.batches
+                apart += _log(log, result, epoch, clock)
             asked = clock()
-    if log is not None and logged != result.batches:
-        logging += _log(log, result, epoch, clock)
+        if result.batches and not result.diverged:
+            apart += watch.after(epoch, result.batches)
+    if log is not None and result.batches not in result.logged:
+        apart += _log(log, result, epoch, clock)
     if not result.batches:
         raise ValueError("training got no batches: the training split is empty, or max_steps is 0")
-    result.seconds = clock() - begin - logging
+    result.seconds = clock() - begin - apart
     result.objective_last_epoch = total / weight if weight else None
     result.losses_sha256, result.traces = bits.hexdigest(), take.traces
     result.order_sha256 = _order(distribution, orders)
     result.largest_batch_bytes = int(distribution.gather([result.largest_batch_bytes]).max())
     if not result.diverged and (found := first_not_finite(take)):
         result.diverged_at, result.not_finite = result.batches, f"after its update {found}"
-    if not result.diverged:  # one NaN need not have the bits of another
+    result.best_epoch, result.validation = watch.best_epoch, watch.found
+    result.ended_early = watch.ended_early
+    if not result.diverged:
+        watch.restore()
+        # not where it diverged: one NaN need not have the bits of another
         distribution.require_equal(weights_digest(model), "the last weights")
     return result
 
@@ -180,6 +198,7 @@ def _numpy_type(value: Any) -> Any:
 
 def _log(log: Log, result: TrainResult, epoch: int, clock: Callable[[], float]) -> float:
     start = clock()
+    result.logged.add(result.batches)
     values = {"loss/step": result.losses[-1], "data/valid_tokens": float(result.valid_tokens)}
     log(result.batches, values | {"epoch": float(epoch)})
     return clock() - start
