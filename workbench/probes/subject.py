@@ -1,0 +1,262 @@
+"""Any model as a function from a padded batch to arrays: Keras models, layers, callables, saved files."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from workbench.masking import sequence_mask
+from workbench.probes.padded import LENGTH_NAMES, Padded
+
+_RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
+
+
+@dataclass
+class Ran:
+    """What a call gave: tensors with Keras' masks, and the same as arrays."""
+
+    nest: Any
+    tensors: list[Any]
+    arrays: list[np.ndarray]
+    additional: list[tuple[str, float]]  # losses that the model adds by itself
+
+
+class Subject:
+    """A model, called the same way each time: same seeds, same weights, no warnings."""
+
+    def __init__(self, model: Any, *, training: bool = False) -> None:
+        if isinstance(model, str | os.PathLike):
+            model = loaded(Path(model))
+        if not callable(model):
+            raise ValueError(f"model must be a Keras model, a callable or a .keras file; got {type(model)}.")
+        self.model, self.training = model, training
+        self.is_keras = isinstance(model, keras.layers.Layer)
+        self._switched_off: list[tuple[Any, str, float]] = []
+        self._options = _options(model)
+        self._kept: list[tuple[Any, np.ndarray]] = []
+        self._past_check = False  # a functional model of fixed T is called behind its check of shapes
+        if training and self.is_keras:
+            self._switched_off = list(_without_chance(model))
+
+    def close(self) -> None:
+        """Give the model back as it was."""
+        for layer, name, value in self._switched_off:
+            setattr(layer, name, value)
+
+    def build(self, batch: Padded) -> None:
+        """Make the variables, and remember their values as they are at first."""
+        if not self.is_keras or self.model.built:
+            self.keep()
+            return
+        self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+        self.keep()
+
+    # ------------------------------------------------------------ calling
+    def call(self, inputs: Any, lengths: Any, steps: int) -> Any:
+        """The model's own result, a nest of tensors."""
+        options: dict[str, Any] = {}
+        if "training" in self._options:
+            options["training"] = self.training
+        positional = []
+        for name, required in self._options.items():
+            lower = name.lower()
+            if lower in LENGTH_NAMES:
+                value = tf.constant(lengths, tf.int32)
+            elif "mask" in lower and required:
+                value = sequence_mask(tf.constant(lengths, tf.int32), steps)
+            else:
+                continue
+            if required:
+                positional.append(value)
+            else:
+                options[name] = value
+        function = self.model.call if self._past_check else self.model
+        with quiet():
+            return function(inputs, *positional, **options)
+
+    def run(self, batch: Padded, *, keep_state: bool = False, seeded: bool = True) -> Ran:
+        """The model over a batch, from the state that it had at first unless `keep_state`."""
+        if not keep_state:
+            self.restore()
+        if seeded:
+            seed()
+        nest = self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+        flat = [x for x in tf.nest.flatten(nest) if x is not None]
+        flat = [x.to_tensor() if isinstance(x, tf.RaggedTensor) else tf.convert_to_tensor(x) for x in flat]
+        additional = [(name, float(value)) for name, value in self.additional()]
+        return Ran(nest, flat, [array(x) for x in flat], additional)
+
+    def longest_run(self, batch: Padded) -> Ran | None:
+        """A run over other shapes than those given, or None where the model refuses them."""
+        try:
+            return self.run(batch)
+        except Exception:
+            if not isinstance(self.model, keras.Model) or self._past_check or not _is_functional(self.model):
+                return None
+        self._past_check = True
+        try:
+            return self.run(batch)
+        except Exception:
+            self._past_check = False
+            return None
+
+    def additional(self) -> Iterator[tuple[str, Any]]:
+        """Losses that the last call added, each with its layer; penalties on weights are not among them."""
+        if not self.is_keras:
+            return
+        for layer in self.model._flatten_layers():
+            for loss in layer._get_own_losses():
+                if tf.rank(loss) == 0:
+                    yield layer.name, loss
+
+    # ------------------------------------------------------------ variables
+    def keep(self) -> None:
+        """Remember the values of all variables."""
+        self._kept = [(v, array(v)) for v in self.variables()]
+
+    def restore(self) -> None:
+        """Back to the values that were remembered."""
+        for variable, value in self._kept:
+            variable.assign(value)
+
+    def variables(self) -> list[Any]:
+        """All variables that can be found, trainable or not."""
+        found = list(self.model.variables) if self.is_keras else list(_variables_of(self.model))
+        return [v for v in found if not isinstance(v, tf.Tensor)]
+
+    def trainable(self) -> list[Any]:
+        """TensorFlow's variables that are trained."""
+        if self.is_keras:
+            return [v.value for v in self.model.trainable_variables]
+        return [getattr(v, "value", v) if isinstance(v, keras.Variable) else v
+                for v in self.variables() if getattr(v, "trainable", False)]  # fmt: skip
+
+    def floats(self) -> list[Any]:
+        """Variables of floating point."""
+        return [v for v in self.variables() if "float" in str(v.dtype)]
+
+
+def loaded(path: Path) -> Any:
+    """A Keras model from its file, by Keras' own loading.
+
+    Raises:
+        ValueError: there is none, or it cannot be read; lambdas and unknown classes among the reasons.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is not there.")
+    try:
+        with quiet():
+            return keras.models.load_model(path)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{path} cannot be loaded: {said[0]} Classes of your own are made known by importing their module "
+            "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what libraries warn of: a check tries what they warn about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def tensors(nest: Any) -> Any:
+    """A nest of arrays as tensors."""
+    return tf.nest.map_structure(tf.constant, nest)
+
+
+def array(tensor: Any) -> np.ndarray:
+    """Whatever it is, in NumPy."""
+    return np.asarray(tf.convert_to_tensor(tensor))
+
+
+def seed() -> None:
+    """The same numbers from every generator."""
+    tf.random.set_seed(0)
+    np.random.seed(0)
+
+
+def _is_functional(model: Any) -> bool:
+    return hasattr(model, "_nodes_by_depth") or isinstance(model, keras.Sequential)
+
+
+def _options(model: Any) -> Mapping[str, bool]:
+    """The names that a model can be called with beside its first argument, and whether each must be given."""
+    function: Callable[..., Any] = model
+    if isinstance(model, keras.layers.Layer):
+        function = model.call
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return {}
+    return {
+        p.name: p.default is p.empty
+        for p in parameters[1:]
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+
+
+def _without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
+    """No dropout and no noise: in training a model draws other numbers for other shapes. Gives what stood there."""
+    for layer in model._flatten_layers():
+        for name in _RANDOM_RATES:
+            value = getattr(layer, name, None)
+            if isinstance(value, float) and value:
+                yield layer, name, value
+                setattr(layer, name, 0.0)
+
+
+def _variables_of(thing: Any, depth: int = 3, seen: set[int] | None = None) -> Iterator[Any]:
+    """Variables in a callable's closure, in its arguments and attributes."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen or depth < 0:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, tf.Variable | keras.Variable):
+        yield thing
+    elif isinstance(thing, keras.layers.Layer | tf.Module):
+        for variable in thing.variables:
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                yield variable
+        if not isinstance(thing, keras.layers.Layer):
+            for value in vars(thing).values():
+                yield from _variables_of(value, depth - 1, seen)
+    elif isinstance(thing, list | tuple):
+        for value in thing:
+            yield from _variables_of(value, depth - 1, seen)
+    elif isinstance(thing, dict):
+        for value in thing.values():
+            yield from _variables_of(value, depth - 1, seen)
+    elif callable(thing):
+        python = getattr(thing, "python_function", thing)
+        inner = inspect.unwrap(getattr(python, "__func__", python))
+        for cell in getattr(inner, "__closure__", None) or ():
+            try:
+                yield from _variables_of(cell.cell_contents, depth - 1, seen)
+            except ValueError:  # a cell that is empty
+                continue
+        names = getattr(getattr(inner, "__code__", None), "co_names", ())
+        for name in names:
+            if name in getattr(inner, "__globals__", {}):
+                value = inner.__globals__[name]
+                if isinstance(value, tf.Variable | keras.Variable | keras.layers.Layer | tf.Module | dict | list):
+                    yield from _variables_of(value, depth - 1, seen)
+        for owner in (getattr(python, "__self__", None), getattr(thing, "func", None)):
+            if owner is not None:
+                yield from _variables_of(owner, depth - 1, seen)
+        for value in [*vars(thing).values()] if hasattr(thing, "__dict__") and not inspect.isfunction(thing) else []:
+            yield from _variables_of(value, depth - 1, seen)
