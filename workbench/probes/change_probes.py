@@ -9,7 +9,7 @@ import numpy as np
 from workbench.probes.case import Case, difference, is_training_norm, matters
 from workbench.probes.causes import Cause
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Ran
+from workbench.probes.subject import Ran, Subject
 
 _MOST_ALONE = 6
 
@@ -59,17 +59,28 @@ def place(case: Case, i: int, row: int, at: tuple[int, ...]) -> str:
     return ", ".join(words)
 
 
-def twice(case: Case, locate: Callable[..., Cause]) -> bool:
-    """The same call twice: what it keeps is a state. False where numbers are drawn, so nothing can be compared."""
+def kept_state(subject: Subject, batch: Padded) -> bool:
+    """Does the same call give something else when it is made again?"""
+    subject.restore()
+    first, second = (subject.run(batch, keep_state=True) for _ in range(2))
+    subject.restore()
+    for a, b in zip(first.arrays, second.arrays, strict=False):
+        size, _ = difference(a, b)
+        scale = float(np.abs(np.nan_to_num(a.astype(float))).max(initial=0.0))
+        if matters(size, 1e-7 * scale):
+            return True
+    return False
+
+
+def twice(case: Case, locate: Callable[..., Cause]) -> None:
+    """The same call twice: what it keeps is a state."""
     case.subject.restore()
-    first = case.subject.run(case.batch, keep_state=True)
-    second = case.subject.run(case.batch, keep_state=True)
+    first, second = (case.subject.run(case.batch, keep_state=True) for _ in range(2))
     case.subject.restore()
     again = [(b, b) for b in case.many]
     for i, row, size, at in differing(case, first, second, again, case.batch.lengths, whole=True):
         cause = locate("kept")
         case.found.add("state", size, f"{place(case, i, row, at)}, called again", cause.cause, cause.remedy)
-    return True
 
 
 def compare(
@@ -97,10 +108,9 @@ def order(case: Case, locate: Callable[..., Cause]) -> bool:
     """The examples in another order, and each in other company at the same number of steps."""
     changed = False
     by_length = np.argsort(case.batch.lengths, kind="stable")
-    for turned in (np.roll(np.arange(case.batch.size), 1), by_length, by_length[::-1]):
-        if np.array_equal(turned, np.arange(case.batch.size)):
-            continue
-        other = case.subject.longest_run(case.batch.rows(turned))
+    turns = {tuple(turn) for turn in (np.roll(np.arange(case.batch.size), 1), by_length, by_length[::-1])}
+    for turned in sorted(turns - {tuple(case.many)}):
+        other = case.subject.longest_run(case.batch.rows([int(n) for n in turned]))
         if other is not None:
             hits = differing(
                 case, case.base, other, [(int(a), b) for b, a in enumerate(turned)], case.batch.lengths

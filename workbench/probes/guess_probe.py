@@ -32,13 +32,15 @@ def guess(case: Case) -> None:
     if at is None or len(real) < 4:
         return
     kinds = _id_steps(batch, at, real) if is_ids(batch.inputs[at]) else _feature_steps(case, batch, at, real)
-    for kind in kinds:
-        placed = _Placed(case, at, real, kind)
-        try:
-            ignored = placed.ignored()
-        except Exception:
-            continue
-        if ignored:
+    if not kinds:
+        return
+    placed = _Placed(case, at, real)
+    rows = [placed.add(kind) for kind in kinds]
+    if not placed.run():
+        case.found.note("What real steps look like was not tried: the model does not take such a batch.")
+        return
+    for kind, own in zip(kinds, rows, strict=True):
+        if ignored := placed.ignored(kind, own):
             _note(case, kind, ignored)
 
 
@@ -115,117 +117,103 @@ def _first(step: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 class _Placed:
-    """Steps of one kind between real steps, in batches that are run once for all questions."""
+    """Steps of many kinds among real steps: rows of one batch, which is run once for all questions."""
 
-    def __init__(self, case: Case, at: int, real: list[tuple[int, int]], kind: Step) -> None:
-        self.case, self.at, self.kind, self.real = case, at, kind, real
-        batch = case.batch
-        self.batch = batch if batch.steps >= 3 else (case.longer or batch)
-        random = np.random.default_rng(1)
-        usual = real
-        if kind.is_pad:
-            fill = np.asarray(batch.parts[at].fill)
-            usual = [(b, t) for b, t in real if not np.all(batch.inputs[at][b, t] == fill)] or real
-        picks = [usual[i] for i in random.integers(len(usual), size=3 * _CONTEXTS)]
+    def __init__(self, case: Case, at: int, real: list[tuple[int, int]]) -> None:
+        self.case, self.at = case, at
+        self.batch = case.batch if case.batch.steps >= 3 else (case.longer or case.batch)
+        fill = np.asarray(self.batch.parts[at].fill)
+        usual = [(b, t) for b, t in real if not np.all(self.batch.inputs[at][b, t] == fill)] or real
+        picks = [usual[i] for i in np.random.default_rng(1).integers(len(usual), size=3 * _CONTEXTS)]
         self.contexts = list(zip(picks[0::3], picks[1::3], picks[2::3], strict=True))
+        self._rows: list[tuple[tuple[tuple[int, int], ...], np.ndarray | None, int]] = []
+        self._ran: Ran | None = None
+        self.pairs = self._add([(a, b) for a, b, _ in self.contexts])
+        self.three = [self._threes(place, None) for place in range(3)]
+        self.other_last = self._threes(1, None, turned=True)
 
-    def ignored(self) -> str:
-        """How steps of this kind are ignored; "" where they are not."""
-        if self.batch.steps < 3:
-            return ""
-        trailing, leading, cut = True, True, True
-        trailing_control, leading_control, cut_control = True, True, True
-        alone = self._run([(a, b) for a, b, _ in self.contexts], None, 0)
-        for n, value in enumerate(self.kind.values):
-            behind = self._run([(a, b, c) for a, b, c in self.contexts], value, 2)
-            before = self._run([(c, a, b) for a, b, c in self.contexts], value, 0)
-            between = self._run([(a, c, b) for a, b, c in self.contexts], value, 1)
-            trailing = trailing and self._same(alone, behind, (0, 0))
-            leading = leading and self._same(alone, before, (0, 1))
-            if self.kind.is_pad:
-                others = [(a, c, self.contexts[(i + 1) % _CONTEXTS][1]) for i, (a, _, c) in enumerate(self.contexts)]
-                cut = cut and self._same(between, self._run(others, value, 1), None)
-            else:
-                cut = False
-            if n == 0:
-                trailing_control = self._all_differ(alone, self._run([(a, b, c) for a, b, c in self.contexts], None, 0), (0, 0))
-                leading_control = self._all_differ(alone, self._run([(c, a, b) for a, b, c in self.contexts], None, 0), (0, 1))
-                cut_control = cut and self._some_differ(
-                    self._run([(a, c, b) for a, b, c in self.contexts], None, 0),
-                    self._run([(a, c, self.contexts[(i + 1) % _CONTEXTS][1]) for i, (a, _, c) in enumerate(self.contexts)], None, 0),
-                )
-        inside, last = self._where()
-        if trailing and trailing_control and (last or not self.kind.is_pad):
-            return "at the end they change nothing"
-        if leading and leading_control and (inside or not self.kind.is_pad):
-            return "they change nothing for the others"
-        if cut and cut_control and inside:
-            return "what follows them is cut off"
-        return ""
+    def _threes(self, place: int, value: np.ndarray | None, *, turned: bool = False) -> range:
+        """Rows of two real steps, in whose midst or at whose ends a third is put."""
+        rows = []
+        for i, (a, b, c) in enumerate(self.contexts):
+            last = self.contexts[(i + 1) % _CONTEXTS][1] if turned else b
+            steps = [a, last]
+            steps.insert(place, c)
+            rows.append(tuple(steps))
+        return self._add(rows, value, place)
 
-    def _where(self) -> tuple[bool, bool]:
-        """Of steps that look like padding: are some inside of examples, are some the last?"""
-        if not self.kind.is_pad:
-            return True, True
-        batch, fill = self.case.batch, np.asarray(self.case.batch.parts[self.at].fill)
-        there = [(b, t) for b, t in self.real if np.all(batch.inputs[self.at][b, t] == fill)]
-        inside = any(t + 1 < batch.lengths[b] for b, t in there)
-        return inside, any(t + 1 == batch.lengths[b] for b, t in there)
+    def _add(self, rows: list[tuple[tuple[int, int], ...]], value: np.ndarray | None = None, place: int = 0) -> range:
+        self._rows += [(row, value, place) for row in rows]
+        return range(len(self._rows) - len(rows), len(self._rows))
 
-    def _run(self, rows: list[tuple[tuple[int, int], ...]], value: np.ndarray | None, place: int) -> tuple[Padded, Ran]:
+    def add(self, kind: Step) -> list[list[range]]:
+        """Rows with steps of a kind: for each value before, between, behind, and between with another one last."""
+        return [
+            [*(self._threes(place, value) for place in range(3)), self._threes(1, value, turned=True)]
+            for value in kind.values
+        ]
+
+    def run(self) -> bool:
+        """Runs all rows; False where the model refuses them."""
         batch = self.batch
-        made = batch.rows([0] * len(rows))
+        if batch.steps < 3:
+            return False
+        made = batch.rows([0] * len(self._rows))
         inputs = []
         for i, (x, part) in enumerate(zip(batch.inputs, batch.parts, strict=True)):
             new = made.inputs[i].copy()
             if part.role == "sequence":
                 new[:] = part.fill
-                for row, picks in enumerate(rows):
+                for row, (picks, value, place) in enumerate(self._rows):
                     for t, (b, s) in enumerate(picks):
                         new[row, t] = x[b, s]
                     if value is not None and i == self.at:
                         new[row, place] = value
             inputs.append(new)
-        lengths = np.array([len(picks) for picks in rows])
-        made = replace(made, inputs=inputs, numbers=tuple(range(len(rows)))).with_lengths(lengths)
-        ran = self.case.subject.longest_run(made)
-        if ran is None:
-            raise ValueError("the model refuses such a batch")
-        return made, ran
+        lengths = np.array([len(picks) for picks, _, _ in self._rows])
+        made = replace(made, inputs=inputs, numbers=tuple(range(len(lengths)))).with_lengths(lengths)
+        self._ran = self.case.subject.longest_run(made)
+        return self._ran is not None
 
-    def _parts(self, one: tuple[Padded, Ran], other: tuple[Padded, Ran], starts: tuple[int, int] | None, row: int) -> list[tuple[np.ndarray, np.ndarray, float]]:
-        found = []
-        for i, layout in enumerate(self.case.layouts):
-            if layout.batch_axis is None or (layout.time_axes and (layout.time_axes != (1,) or layout.size != layout.steps)):
-                continue
-            a, b = (np.take(r.arrays[i], row, layout.batch_axis) for _, r in (one, other))
-            if layout.time_axes:
-                if starts is None:
-                    a, b = a[:2], b[:2]
-                else:
-                    a, b = a[starts[0] : starts[0] + 2], b[starts[1] : starts[1] + 2]
-            found.append((a, b, self.case.allowed[i]))
-        return found
+    def ignored(self, kind: Step, rows: list[list[range]]) -> str:
+        """How steps of this kind are ignored; "" where they are not."""
+        inside, last = self._where(kind)
+        if last and self._differ(self.pairs, self.three[2], (0, 0)) == _CONTEXTS:
+            if all(not self._differ(self.pairs, behind, (0, 0)) for _, _, behind, _ in rows):
+                return "at the end they change nothing"
+        if inside and self._differ(self.pairs, self.three[0], (0, 1)) == _CONTEXTS:
+            if all(not self._differ(self.pairs, before, (0, 1)) for before, _, _, _ in rows):
+                return "they change nothing for the others"
+        if inside and kind.is_pad and self._differ(self.three[1], self.other_last, None):
+            if all(not self._differ(between, other, None) for _, between, _, other in rows):
+                return "what follows them is cut off"
+        return ""
 
-    def _same(self, one: tuple[Padded, Ran], other: tuple[Padded, Ran], starts: tuple[int, int] | None) -> bool:
-        return all(
-            not matters(difference(a, b)[0], allowed)
-            for row in range(_CONTEXTS)
-            for a, b, allowed in self._parts(one, other, starts, row)
-        )
+    def _where(self, kind: Step) -> tuple[bool, bool]:
+        """Of steps that look like padding: are some inside of examples, are some the last?"""
+        if not kind.is_pad:
+            return True, True
+        batch, fill = self.case.batch, np.asarray(self.case.batch.parts[self.at].fill)
+        there = [(b, t) for b, t in np.argwhere(batch.valid) if np.all(batch.inputs[self.at][b, t] == fill)]
+        return any(t + 1 < batch.lengths[b] for b, t in there), any(t + 1 == batch.lengths[b] for b, t in there)
 
-    def _all_differ(self, one: tuple[Padded, Ran], other: tuple[Padded, Ran], starts: tuple[int, int]) -> bool:
-        return all(
-            any(matters(difference(a, b)[0], allowed) for a, b, allowed in self._parts(one, other, starts, row))
-            for row in range(_CONTEXTS)
-        )
-
-    def _some_differ(self, one: tuple[Padded, Ran], other: tuple[Padded, Ran]) -> bool:
-        return any(
-            matters(difference(a, b)[0], allowed)
-            for row in range(_CONTEXTS)
-            for a, b, allowed in self._parts(one, other, None, row)
-        )
+    def _differ(self, one: range, other: range, starts: tuple[int, int] | None) -> int:
+        """In how many contexts two steps' results differ: from these starts, or the first two."""
+        assert self._ran is not None
+        count = 0
+        for left, right in zip(one, other, strict=True):
+            for i, layout in enumerate(self.case.layouts):
+                by_step = bool(layout.time_axes)
+                if layout.batch_axis != 0 or (by_step and (layout.time_axes != (1,) or layout.size != layout.steps)):
+                    continue
+                a, b = self._ran.arrays[i][left], self._ran.arrays[i][right]
+                if by_step:
+                    first, second = starts or (0, 0)
+                    a, b = a[first : first + 2], b[second : second + 2]
+                if matters(difference(a, b)[0], self.case.allowed[i]):
+                    count += 1
+                    break
+        return count
 
 
 def last_step(case: Case) -> None:
@@ -235,34 +223,29 @@ def last_step(case: Case) -> None:
     if len(rows) < 2 or not (batch.lengths[rows] > 2).any():
         return
 
-    def changed(back: int) -> list[bool]:
-        """Of these examples, which change when the step so far from the end does?"""
-        found = [False] * len(rows)
-        for draw in range(_DRAWS):
-            inputs = []
-            for x, part in zip(batch.inputs, batch.parts, strict=True):
-                x = x.copy()
-                if part.role == "sequence":
-                    pool = x[batch.valid]
-                    for n, row in enumerate(rows):
-                        at = (row, batch.lengths[row] - back)
-                        unlike = [v for v in pool if not np.array_equal(v, x[at])]
-                        if unlike:
-                            x[at] = unlike[(7 * draw + 3 * n) % len(unlike)]
-                inputs.append(x)
-            ran = case.subject.longest_run(replace(batch, inputs=inputs))
-            if ran is None:
-                return found
-            for n, row in enumerate(rows):
-                for i, layout in enumerate(case.layouts):
-                    if layout.batch_axis is None:
-                        continue
-                    length = int(batch.lengths[row])
-                    a, b = (layout.valid(r.arrays[i], int(row), length) for r in (case.base, ran))
-                    found[n] = found[n] or matters(difference(a, b)[0], case.allowed[i])
-        return found
-
-    if not any(changed(1)) and all(changed(2)):
+    which = [int(row) for row in rows for _ in range(_DRAWS)]
+    many = batch.rows(which + which)
+    for x, part, source in zip(many.inputs, batch.parts, batch.inputs, strict=True):
+        if part.role != "sequence":
+            continue
+        pool = source[batch.valid]
+        for n, row in enumerate(which + which):
+            at = int(batch.lengths[row]) - (1 if n < len(which) else 2)
+            unlike = [v for v in pool if not np.array_equal(v, source[row, at])]
+            if unlike:
+                x[n, at] = unlike[(7 * (n % _DRAWS) + 3 * n) % len(unlike)]
+    ran = case.subject.longest_run(many)
+    if ran is None:
+        return
+    changed = np.zeros(len(many.lengths), bool)
+    for n, row in enumerate(which + which):
+        for i, layout in enumerate(case.layouts):
+            if layout.batch_axis is not None:
+                length = int(batch.lengths[row])
+                a, b = layout.valid(case.base.arrays[i], row, length), layout.valid(ran.arrays[i], n, length)
+                changed[n] |= matters(difference(a, b)[0], case.allowed[i])
+    last, before = changed.reshape(2, len(rows), _DRAWS).any(-1)
+    if not last.any() and before.all():
         case.found.add(
             "outputs", 1.0, "every example's last real step, which changes nothing",
             "The mask or the length is one step too short: the last real step is left out.",

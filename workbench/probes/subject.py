@@ -44,6 +44,8 @@ class Subject:
         self._switched_off: list[tuple[Any, str, float]] = []
         self._options = _options(model)
         self._kept: list[tuple[Any, np.ndarray]] = []
+        self._graph: Graph | None = None
+        self._ran: dict[bytes, Ran] = {}
         self._past_check = False  # a functional model of fixed T is called behind its check of shapes
         if training and self.is_keras:
             self._switched_off = list(_without_chance(model))
@@ -85,16 +87,47 @@ class Subject:
             return function(inputs, *positional, **options)
 
     def run(self, batch: Padded, *, keep_state: bool = False, seeded: bool = True) -> Ran:
-        """The model over a batch, from the state that it had at first unless `keep_state`."""
-        if not keep_state:
+        """The model over a batch, from the state that it had at first unless `keep_state`; what is known is kept."""
+        if keep_state or not seeded:
+            return self._run(batch, restore=not keep_state, seeded=seeded)
+        key = b"".join(x.tobytes() + str(x.shape).encode() for x in [*batch.inputs, batch.lengths])
+        if key not in self._ran:
+            self._ran[key] = self._run(batch, restore=True, seeded=True)
+        return self._ran[key]
+
+    def _run(self, batch: Padded, *, restore: bool, seeded: bool) -> Ran:
+        if restore:
             self.restore()
         if seeded:
             seed()
+        if self._graph is not None:
+            try:
+                return self._graph(batch)
+            except Exception:
+                pass  # eager says why
         nest = self.call(tensors(batch.nest()), batch.lengths, batch.steps)
-        flat = [x for x in tf.nest.flatten(nest) if x is not None]
-        flat = [x.to_tensor() if isinstance(x, tf.RaggedTensor) else tf.convert_to_tensor(x) for x in flat]
-        additional = [(name, float(value)) for name, value in self.additional()]
-        return Ran(nest, flat, [array(x) for x in flat], additional)
+        return _ran(nest, [(name, float(value)) for name, value in self.additional()])
+
+    def accelerate(self, batch: Padded, base: Ran) -> None:
+        """Trace the model once for every shape, where that gives the same numbers; else each call stays eager."""
+        if base.additional:
+            return
+        graph = Graph(self, batch)
+        try:
+            other = graph(batch)
+        except Exception:
+            return
+        finally:
+            if self.is_keras:
+                self.model._clear_losses()
+        for one, two in zip(base.arrays, other.arrays, strict=False):
+            scale = float(np.abs(np.nan_to_num(one.astype(float))).max(initial=0.0))
+            if one.shape != two.shape or not np.allclose(
+                one.astype(float), two.astype(float), rtol=0, atol=1e-3 * scale + 1e-30, equal_nan=True
+            ):
+                return
+        if len(base.arrays) == len(other.arrays):
+            self._graph = graph
 
     def longest_run(self, batch: Padded) -> Ran | None:
         """A run over other shapes than those given, or None where the model refuses them."""
@@ -144,6 +177,53 @@ class Subject:
     def floats(self) -> list[Any]:
         """Variables of floating point."""
         return [v for v in self.variables() if "float" in str(v.dtype)]
+
+
+class Graph:
+    """A model traced once, with free axes of examples and steps; a call as `Subject.run`, Keras' masks included."""
+
+    def __init__(self, subject: Subject, batch: Padded) -> None:
+        self._shape: Any = None
+        specs = []
+        for x, part in zip(batch.inputs, batch.parts, strict=True):
+            shape: list[int | None] = list(x.shape)
+            shape[:1] = [None] if shape else []
+            for axis in part.axes:
+                shape[axis] = None
+            specs.append(tf.TensorSpec(shape, x.dtype))
+        signature = [specs, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
+
+        def traced(inputs: list[Any], lengths: Any, steps: Any) -> Any:
+            nest = subject.call(tf.nest.pack_sequence_as(batch.structure, inputs), lengths, steps)
+            self._shape = nest
+            flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(nest) if x is not None]
+            masks = [getattr(x, "_keras_mask", None) for x in flat]
+            self._masked = [m is not None for m in masks]
+            return flat, [m for m in masks if m is not None]
+
+        self._function = tf.function(traced, input_signature=signature, autograph=False)
+
+    def __call__(self, batch: Padded) -> Ran:
+        """The model over a batch."""
+        with quiet():
+            flat, masks = self._function(
+                [tf.constant(x) for x in batch.inputs],
+                tf.constant(batch.lengths, tf.int32),
+                tf.constant(batch.steps, tf.int32),
+            )
+        left = iter(masks)
+        for x, masked in zip(flat, self._masked, strict=True):
+            if masked:
+                x._keras_mask = next(left)
+        found = iter(flat)
+        nest = tf.nest.map_structure(lambda x: None if x is None else next(found), self._shape)
+        return _ran(nest, [])
+
+
+def _ran(nest: Any, additional: list[tuple[str, float]]) -> Ran:
+    flat = [x for x in tf.nest.flatten(nest) if x is not None]
+    flat = [x.to_tensor() if isinstance(x, tf.RaggedTensor) else tf.convert_to_tensor(x) for x in flat]
+    return Ran(nest, flat, [array(x) for x in flat], additional)
 
 
 def loaded(path: Path) -> Any:
