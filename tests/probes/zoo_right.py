@@ -34,7 +34,11 @@ def bidirectional_masked_tagger_compiled() -> Animal:
         layers.Bidirectional(layers.GRU(3, return_sequences=True)),
         dense(activation="softmax"),
     )
-    return Animal(compiled(model, weighted_metrics=["accuracy"]), ids(), options={"labels": tags(), "sample_weight": weights()})
+    return Animal(
+        compiled(model, weighted_metrics=["accuracy"]),
+        ids(),
+        options={"labels": tags(), "sample_weight": weights()},
+    )
 
 
 @RIGHT()
@@ -57,7 +61,12 @@ def causal_tagger_without_mask_and_loss() -> Animal:
 
 @RIGHT()
 def causal_convolution_tagger() -> Animal:
-    return Animal(sequential(layers.Conv1D(4, 3, padding="causal", activation="tanh"), layers.Conv1D(3, 2, padding="causal")), features())
+    return Animal(
+        sequential(
+            layers.Conv1D(4, 3, padding="causal", activation="tanh"), layers.Conv1D(3, 2, padding="causal")
+        ),
+        features(),
+    )
 
 
 @RIGHT()
@@ -67,7 +76,11 @@ def causal_tagger_weighted_loss_by_hand() -> Animal:
         each = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, y_pred)
         return tf.reduce_sum(each * mask) / tf.reduce_sum(mask)
 
-    return Animal(sequential(embedding(), layers.GRU(3, return_sequences=True), dense()), ids(), options={"labels": tags(), "loss": loss})
+    return Animal(
+        sequential(embedding(), layers.GRU(3, return_sequences=True), dense()),
+        ids(),
+        options={"labels": tags(), "loss": loss},
+    )
 
 
 @RIGHT()
@@ -77,7 +90,11 @@ def loss_of_means_by_example_from_lengths() -> Animal:
         each = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits) * mask
         return tf.reduce_mean(tf.reduce_sum(each, 1) / tf.cast(lengths, tf.float32))
 
-    return Animal(sequential(embedding(), layers.GRU(3, return_sequences=True), dense()), ids(), options={"labels": tags(), "loss": loss})
+    return Animal(
+        sequential(embedding(), layers.GRU(3, return_sequences=True), dense()),
+        ids(),
+        options={"labels": tags(), "loss": loss},
+    )
 
 
 @RIGHT()
@@ -86,7 +103,11 @@ def loss_with_logits_first() -> Animal:
         each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.reduce_mean(tf.boolean_mask(each, mask))
 
-    return Animal(sequential(embedding(), layers.GRU(3, return_sequences=True), dense()), ids(), options={"labels": tags(), "loss": loss})
+    return Animal(
+        sequential(embedding(), layers.GRU(3, return_sequences=True), dense()),
+        ids(),
+        options={"labels": tags(), "loss": loss},
+    )
 
 
 @RIGHT()
@@ -100,10 +121,16 @@ def labels_padded_with_minus_one() -> Animal:
 def loss_masks_minus_one_by_hand() -> Animal:
     def loss(y_true: Any, y_pred: Any) -> Any:
         mask = tf.not_equal(y_true, -1)
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred
+        )
         return tf.reduce_sum(tf.where(mask, each, 0.0)) / tf.reduce_sum(tf.cast(mask, tf.float32))
 
-    return Animal(compiled(sequential(embedding(), layers.GRU(3, return_sequences=True), dense()), loss), ids(), options={"labels": tags(-1)})
+    return Animal(
+        compiled(sequential(embedding(), layers.GRU(3, return_sequences=True), dense()), loss),
+        ids(),
+        options={"labels": tags(-1)},
+    )
 
 
 @RIGHT()
@@ -119,7 +146,12 @@ def labels_from_one_with_zero_for_padding() -> Animal:
 
 @RIGHT()
 def zeros_past_the_end() -> Animal:
-    return Animal(sequential(embedding(mask_zero=True), layers.LSTM(3, return_sequences=True, zero_output_for_mask=True)), ids())
+    return Animal(
+        sequential(
+            embedding(mask_zero=True), layers.LSTM(3, return_sequences=True, zero_output_for_mask=True)
+        ),
+        ids(),
+    )
 
 
 @RIGHT()
@@ -165,7 +197,9 @@ def maximum_with_minus_infinity() -> Animal:
 @RIGHT()
 def maximum_of_raw_features() -> Animal:
     def model(inputs: Any) -> Any:
-        return tf.reduce_max(tf.where(mask_of(inputs["length"], inputs["x"])[..., None], inputs["x"], -1e9), 1)
+        return tf.reduce_max(
+            tf.where(mask_of(inputs["length"], inputs["x"])[..., None], inputs["x"], -1e9), 1
+        )
 
     return Animal(model, with_length(features()))
 
@@ -204,7 +238,9 @@ def reverse_by_length() -> Animal:
 @RIGHT()
 def frozen_batch_normalization_in_training() -> Animal:
     norm = layers.BatchNormalization(trainable=False)
-    return Animal(sequential(embedding(), norm, layers.GRU(3, return_sequences=True)), ids(), options={"training": True})
+    return Animal(
+        sequential(embedding(), norm, layers.GRU(3, return_sequences=True)), ids(), options={"training": True}
+    )
 
 
 @RIGHT()
@@ -215,17 +251,26 @@ def masked_batch_normalization_in_training() -> Animal:
 
 @RIGHT()
 def batch_normalization_at_inference() -> Animal:
-    return Animal(sequential(embedding(mask_zero=True), layers.BatchNormalization(), layers.GRU(3), dense()), ids())
+    return Animal(
+        sequential(embedding(mask_zero=True), layers.BatchNormalization(), layers.GRU(3), dense()), ids()
+    )
 
 
 @RIGHT()
 def dropout_off() -> Animal:
-    return Animal(sequential(embedding(mask_zero=True), layers.Dropout(0.5), layers.LSTM(3, dropout=0.3), dense()), ids())
+    return Animal(
+        sequential(embedding(mask_zero=True), layers.Dropout(0.5), layers.LSTM(3, dropout=0.3), dense()),
+        ids(),
+    )
 
 
 @RIGHT()
 def dropout_in_training() -> Animal:
-    return Animal(sequential(embedding(mask_zero=True), layers.Dropout(0.5), layers.LSTM(3), dense()), ids(), options={"training": True})
+    return Animal(
+        sequential(embedding(mask_zero=True), layers.Dropout(0.5), layers.LSTM(3), dense()),
+        ids(),
+        options={"training": True},
+    )
 
 
 @RIGHT()
@@ -257,7 +302,9 @@ def half_precision_with_a_mask_that_fits() -> Animal:
 def mixed_precision_keras() -> Animal:
     policy = "mixed_float16"
     model = sequential(
-        layers.Embedding(10, 4, mask_zero=True, dtype=policy), layers.GRU(3, dtype=policy), dense(dtype="float32")
+        layers.Embedding(10, 4, mask_zero=True, dtype=policy),
+        layers.GRU(3, dtype=policy),
+        dense(dtype="float32"),
     )
     return Animal(model, ids())
 
@@ -282,7 +329,9 @@ def cancelling_sums() -> Animal:
 
 @RIGHT()
 def double_precision() -> Animal:
-    model = sequential(layers.Masking(dtype="float64"), layers.LSTM(3, dtype="float64"), dense(dtype="float64"))
+    model = sequential(
+        layers.Masking(dtype="float64"), layers.LSTM(3, dtype="float64"), dense(dtype="float64")
+    )
     return Animal(model, features().astype(np.float64))
 
 
@@ -316,7 +365,11 @@ def subclass_reads_the_mask_itself() -> Animal:
         def call(self, x: Any, training: bool = False) -> Any:
             return self.head(self.rnn(self.embed(x), mask=tf.not_equal(x, 0)))
 
-    return Animal(compiled(Model(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)), ids(), options={"labels": classes()})
+    return Animal(
+        compiled(Model(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+        ids(),
+        options={"labels": classes()},
+    )
 
 
 @RIGHT()
@@ -344,15 +397,22 @@ def callable_with_lengths_as_an_argument() -> Animal:
 def two_inputs_one_without_steps() -> Animal:
     a, b = fed(), fed("float32", (6,))
     y = layers.Concatenate()([layers.LSTM(3)(embedding(mask_zero=True)(a)), b])
-    return Animal(keras.Model([a, b], dense()(y)), [ids(), np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)])
+    return Animal(
+        keras.Model([a, b], dense()(y)),
+        [ids(), np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)],
+    )
 
 
 @RIGHT()
 def two_outputs_in_a_dict() -> Animal:
     x = fed()
     y = layers.GRU(3, return_sequences=True)(embedding(mask_zero=True)(x))
-    model = keras.Model(x, {"tags": dense(activation="softmax")(y), "class": dense(activation="softmax")(layers.GRU(3)(y))})
-    model.compile("sgd", {"tags": "sparse_categorical_crossentropy", "class": "sparse_categorical_crossentropy"})
+    model = keras.Model(
+        x, {"tags": dense(activation="softmax")(y), "class": dense(activation="softmax")(layers.GRU(3)(y))}
+    )
+    model.compile(
+        "sgd", {"tags": "sparse_categorical_crossentropy", "class": "sparse_categorical_crossentropy"}
+    )
     return Animal(model, ids(), options={"labels": {"tags": tags(), "class": classes()}})
 
 
@@ -365,7 +425,9 @@ def classifier_with_accuracy() -> Animal:
 @RIGHT()
 def regularized_weights_and_masked_activities() -> Animal:
     model = sequential(
-        embedding(mask_zero=True, embeddings_regularizer="l2"), layers.GRU(3, kernel_regularizer="l2", activity_regularizer="l2"), dense(activation="softmax")
+        embedding(mask_zero=True, embeddings_regularizer="l2"),
+        layers.GRU(3, kernel_regularizer="l2", activity_regularizer="l2"),
+        dense(activation="softmax"),
     )
     return Animal(compiled(model), ids(), options={"labels": classes()})
 
@@ -447,7 +509,9 @@ def fixed_steps_flattened_under_a_mask() -> Animal:
         def call(self, x: Any, length: Any) -> Any:
             return tf.where(mask_of(length, x)[..., None], x, 0.0)
 
-    return Animal(keras.Model([x, length], dense()(layers.Flatten()(Zero()(x, length)))), [features(junk=True), LENGTHS])
+    return Animal(
+        keras.Model([x, length], dense()(layers.Flatten()(Zero()(x, length)))), [features(junk=True), LENGTHS]
+    )
 
 
 @RIGHT()
@@ -481,7 +545,9 @@ def hierarchy_with_both_masks() -> Animal:
     def model(inputs: Any) -> Any:
         x = inputs["x"]
         inner = tf.cast(tf.not_equal(x, 0), tf.float32)[..., None]
-        sentences = tf.math.divide_no_nan(tf.reduce_sum(tf.gather(table, x) * inner, 2), tf.reduce_sum(inner, 2))
+        sentences = tf.math.divide_no_nan(
+            tf.reduce_sum(tf.gather(table, x) * inner, 2), tf.reduce_sum(inner, 2)
+        )
         return rnn(sentences, mask=mask_of(inputs["length"], x))
 
     return Animal(model, with_length(words))

@@ -129,7 +129,12 @@ def mean_over_padding() -> Animal:
 
 @WRONG("outputs")
 def maximum_over_padding() -> Animal:
-    return Animal(sequential(embedding(mask_zero=True), layers.GRU(3, return_sequences=True), layers.GlobalMaxPooling1D()), ids())
+    return Animal(
+        sequential(
+            embedding(mask_zero=True), layers.GRU(3, return_sequences=True), layers.GlobalMaxPooling1D()
+        ),
+        ids(),
+    )
 
 
 @WRONG("outputs")
@@ -575,7 +580,9 @@ def weights_from_labels() -> Animal:
         return tf.reduce_sum(each * sample_weight) / tf.reduce_sum(sample_weight)
 
     y = tags()
-    return Animal(_tagger(), ids(), options={"labels": y, "loss": loss, "sample_weight": (y != 0).astype(np.float32)})
+    return Animal(
+        _tagger(), ids(), options={"labels": y, "loss": loss, "sample_weight": (y != 0).astype(np.float32)}
+    )
 
 
 @WRONG("class_zero")
@@ -585,7 +592,9 @@ def one_hot_class_zero_masked() -> Animal:
         each = tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred)
         return tf.reduce_sum(each * mask) / tf.reduce_sum(mask)
 
-    return Animal(_tagger(), ids(), options={"labels": np.eye(CLASSES, dtype=np.float32)[tags()], "loss": loss})
+    return Animal(
+        _tagger(), ids(), options={"labels": np.eye(CLASSES, dtype=np.float32)[tags()], "loss": loss}
+    )
 
 
 @WRONG("loss")
@@ -623,7 +632,9 @@ def loss_in_a_train_step() -> Animal:
             with tf.GradientTape() as tape:
                 each = tf.nn.sparse_softmax_cross_entropy_with_logits(y, self(x, training=True))
                 loss = tf.reduce_mean(each)
-            self.optimizer.apply(tape.gradient(loss, [v.value for v in self.trainable_variables]), self.trainable_variables)
+            self.optimizer.apply(
+                tape.gradient(loss, [v.value for v in self.trainable_variables]), self.trainable_variables
+            )
             return {"loss": loss}
 
     model = Model()
@@ -633,7 +644,11 @@ def loss_in_a_train_step() -> Animal:
 
 @WRONG("loss")
 def activity_regularizer_over_padding() -> Animal:
-    model = sequential(embedding(mask_zero=True), layers.GRU(3, return_sequences=True, activity_regularizer="l2"), layers.GRU(3))
+    model = sequential(
+        embedding(mask_zero=True),
+        layers.GRU(3, return_sequences=True, activity_regularizer="l2"),
+        layers.GRU(3),
+    )
     return Animal(model, ids())
 
 
@@ -699,7 +714,9 @@ def decoded_past_the_end() -> Animal:
 # ------------------------------------------------------------ metrics
 @WRONG("metric")
 def metric_counts_padding() -> Animal:
-    model = sequential(embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense(activation="softmax"))
+    model = sequential(
+        embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense(activation="softmax")
+    )
 
     def accuracy(y_true: Any, y_pred: Any) -> Any:
         return tf.reduce_mean(tf.cast(tf.equal(tf.cast(y_true, tf.int64), tf.argmax(y_pred, -1)), tf.float32))
@@ -722,7 +739,9 @@ def metric_averages_batch_means() -> Animal:
 
         def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
             mask = tf.not_equal(y_true, -1)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred
+            )
             self.total.assign_add(tf.reduce_mean(tf.boolean_mask(loss, mask)))
             self.count.assign_add(1.0)
 
@@ -736,7 +755,9 @@ def metric_averages_batch_means() -> Animal:
 def metric_function_of_means() -> Animal:
     def loss_per_token(y_true: Any, y_pred: Any) -> Any:
         mask = tf.not_equal(tf.cast(y_true, tf.int64), -1)
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred
+        )
         return tf.reduce_mean(tf.boolean_mask(each, mask))
 
     model = _tagger()

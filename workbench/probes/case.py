@@ -70,7 +70,9 @@ class Case:
         return self.subject.model if self.subject.is_keras else None
 
 
-def make_case(subject: Subject, batch: Padded, base: Ran, found: Findings, random: np.random.Generator) -> Case:
+def make_case(
+    subject: Subject, batch: Padded, base: Ran, found: Findings, random: np.random.Generator
+) -> Case:
     """Runs the batch longer and shorter to learn the axes, and with jittered numbers to learn the rounding."""
     longer, longer_run = None, None
     for more in dict.fromkeys((max(3, batch.steps // 2), 1)):
@@ -141,7 +143,8 @@ def _is_state(i: int, name: str, axes: list[int], subject: Subject, base: Ran, b
     if isinstance(base.nest, tuple | list) and i > 0:
         before = base.arrays[:i]
         return any(
-            a.ndim >= 3 and a.shape[1] == batch.steps and a.shape[-1] == base.arrays[i].shape[-1] for a in before
+            a.ndim >= 3 and a.shape[1] == batch.steps and a.shape[-1] == base.arrays[i].shape[-1]
+            for a in before
         )
     return False
 
@@ -192,7 +195,12 @@ def jittered(subject: Subject, batch: Padded, epsilon: float, random: np.random.
 
 
 def _allowed(
-    subject: Subject, batch: Padded, base: Ran, layouts: list[Layout], epsilon: float, random: np.random.Generator
+    subject: Subject,
+    batch: Padded,
+    base: Ran,
+    layouts: list[Layout],
+    epsilon: float,
+    random: np.random.Generator,
 ) -> list[float]:
     """For each output: some roundings of its largest number, or what moving every number by one does to it."""
     noise = np.zeros(len(layouts))
@@ -215,7 +223,9 @@ def _allowed(
     for i, values in enumerate(base.arrays):
         finite = np.abs(values[np.isfinite(values)].astype(float)) if _is_float(values) else np.zeros(0)
         scale = float(finite.max()) if finite.size else 0.0
-        allowed.append(ABOVE * max(epsilon * scale, float(np.nan_to_num(noise[i]))) if _is_float(values) else 0.0)
+        allowed.append(
+            ABOVE * max(epsilon * scale, float(np.nan_to_num(noise[i]))) if _is_float(values) else 0.0
+        )
     return allowed
 
 

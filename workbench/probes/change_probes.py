@@ -15,7 +15,13 @@ _MOST_ALONE = 6
 
 
 def differing(
-    case: Case, one: Ran, other: Ran, rows: Iterable[tuple[int, int]], lengths: np.ndarray, *, whole: bool = False
+    case: Case,
+    one: Ran,
+    other: Ran,
+    rows: Iterable[tuple[int, int]],
+    lengths: np.ndarray,
+    *,
+    whole: bool = False,
 ) -> list[tuple[int, int, float, tuple[int, ...]]]:
     """Where two runs differ: (output, example of the first, size, position), the largest of each output first."""
     found = []
@@ -117,7 +123,9 @@ def order(case: Case, locate: Callable[..., Cause]) -> bool:
             )
             for i, row, size, at in hits:
                 cause = locate("order", i, row)
-                case.found.add("order", size, f"{place(case, i, row, at)}, {cause.change}", cause.cause, cause.remedy)
+                case.found.add(
+                    "order", size, f"{place(case, i, row, at)}, {cause.change}", cause.cause, cause.remedy
+                )
             changed = changed or bool(hits)
     if company_is_meant(case):
         return changed
@@ -127,7 +135,9 @@ def order(case: Case, locate: Callable[..., Cause]) -> bool:
             continue
         for i, a, size, at in differing(case, case.base, other, [(row, 0)], case.batch.lengths):
             cause = locate("company", i, a)
-            case.found.add("order", size, f"{place(case, i, a, at)}, {cause.change}", cause.cause, cause.remedy)
+            case.found.add(
+                "order", size, f"{place(case, i, a, at)}, {cause.change}", cause.cause, cause.remedy
+            )
             changed = True
     return changed
 
@@ -152,7 +162,9 @@ def alone(case: Case, row: int, steps: int) -> Ran | None:
 def each_alone(case: Case, locate: Callable[..., Cause]) -> bool:
     """Every example by itself, without its padding."""
     if company_is_meant(case):
-        case.found.note("Examples alone were not tried: BatchNormalization in training takes its means from the batch.")
+        case.found.note(
+            "Examples alone were not tried: BatchNormalization in training takes its means from the batch."
+        )
         return False
     changed, refused = False, 0
     for row in chosen(case):
@@ -171,7 +183,9 @@ def content(case: Case, locate: Callable[..., Cause]) -> bool:
     batch = case.batch
     if not batch.knows_length or batch.valid.all() or _reads_masks(case):
         if not batch.knows_length:
-            case.found.note("The padding's content was not changed: the model is told no lengths, so it may read them there.")
+            case.found.note(
+                "The padding's content was not changed: the model is told no lengths, so it may read them there."
+            )
         return False
     features = [not is_ids(x) for x, p in zip(batch.inputs, batch.parts, strict=True) if p.role == "sequence"]
     if not any(features):

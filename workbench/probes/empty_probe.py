@@ -45,7 +45,10 @@ def empty_example(case: Case, objective: Objective | None) -> None:
                 part = layout.valid(values, row, 0)
                 if not np.isfinite(part).all():
                     case.found.add(
-                        "empty_sequence", float("nan"), f"{layout.name}, example {case.batch.numbers[row]} (length 0)", *_WORDS
+                        "empty_sequence",
+                        float("nan"),
+                        f"{layout.name}, example {case.batch.numbers[row]} (length 0)",
+                        *_WORDS,
                     )
         if objective is not None:
             value = float(array(objective(case.batch, case.base.nest)))
@@ -53,7 +56,9 @@ def empty_example(case: Case, objective: Objective | None) -> None:
             if not np.isfinite(value) and full:
                 fewer = case.batch.rows(full)
                 if np.isfinite(float(array(objective(fewer, case.subject.run(fewer).nest)))):
-                    case.found.add("empty_sequence", value, "the loss, with an empty example in the batch", *_WORDS)
+                    case.found.add(
+                        "empty_sequence", value, "the loss, with an empty example in the batch", *_WORDS
+                    )
         return
     batch = with_empty(case.batch)
     ran = case.subject.longest_run(batch)

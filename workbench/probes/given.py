@@ -114,7 +114,10 @@ def _lengths(lengths: Any) -> np.ndarray:
 
 
 def _steps(
-    flat: list[np.ndarray], names: list[str], lengths: np.ndarray, declared: list[tuple[int | None, ...]] | None
+    flat: list[np.ndarray],
+    names: list[str],
+    lengths: np.ndarray,
+    declared: list[tuple[int | None, ...]] | None,
 ) -> int:
     """T: the second axis of ids or of features."""
     candidates = [
@@ -143,7 +146,12 @@ def _steps(
 
 
 def _part(
-    name: str, array: np.ndarray, lengths: np.ndarray, valid: np.ndarray, shape: tuple[int | None, ...], pad: Any
+    name: str,
+    array: np.ndarray,
+    lengths: np.ndarray,
+    valid: np.ndarray,
+    shape: tuple[int | None, ...],
+    pad: Any,
 ) -> Part:
     steps = valid.shape[1]
     if array.size == len(lengths) and array.ndim <= 2 and not (array.ndim == 2 and steps == 1):

@@ -29,7 +29,9 @@ class Slopes:
         return all(np.isfinite(g).all() for _, g, _ in self.weights)
 
 
-def slopes_of(case: Case, batch: Padded, objective: Objective | None, *, keep_state: bool = False) -> Slopes | None:
+def slopes_of(
+    case: Case, batch: Padded, objective: Objective | None, *, keep_state: bool = False
+) -> Slopes | None:
     """Gradients of the loss, or where there is none of the valid outputs, each weighed by its place."""
     subject = case.subject
     if not keep_state:
@@ -54,7 +56,9 @@ def slopes_of(case: Case, batch: Padded, objective: Objective | None, *, keep_st
     for variable, slope in zip(variables, of_weights, strict=True):
         if slope is not None:
             looked_up = isinstance(slope, tf.IndexedSlices)
-            weights.append((str(getattr(variable, "path", variable.name)), array(slope).astype(float), looked_up))
+            weights.append(
+                (str(getattr(variable, "path", variable.name)), array(slope).astype(float), looked_up)
+            )
     inputs: list[np.ndarray | None] = []
     found = iter(of_inputs)
     for x in tf.nest.flatten(fed):
@@ -75,9 +79,13 @@ def _weighed(case: Case, batch: Padded, outputs: list[Any]) -> Any:
             index: list[Any] = [slice(None)] * x.shape.rank
             index[layout.batch_axis] = row
             for axis in layout.time_axes:
-                index[axis] = slice(0, length if layout.size == layout.steps else length * layout.size // layout.steps)
+                index[axis] = slice(
+                    0, length if layout.size == layout.steps else length * layout.size // layout.steps
+                )
             places = np.indices(weight[tuple(index)].shape)
-            phase = sum(((1.3 + k) * axis for k, axis in enumerate(places)), np.zeros(weight[tuple(index)].shape))
+            phase = sum(
+                ((1.3 + k) * axis for k, axis in enumerate(places)), np.zeros(weight[tuple(index)].shape)
+            )
             weight[tuple(index)] = np.cos(phase + 0.7 * number + i)
         chosen = tf.where(weight != 0, x, tf.zeros([], x.dtype))  # what is past the end may be NaN
         part = tf.reduce_sum(chosen * tf.constant(weight, x.dtype))
@@ -91,7 +99,9 @@ def gradient(case: Case, objective: Objective | None) -> None:
     try:
         base = slopes_of(case, batch, objective)
     except Exception as error:
-        case.found.note(f"Gradients were not tried: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+        case.found.note(
+            f"Gradients were not tried: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
+        )
         return
     if base is None or not (base.weights or any(g is not None for g in base.inputs)):
         case.found.note("Gradients were not tried: nothing that the model gives has one.")
@@ -117,7 +127,9 @@ def gradient(case: Case, objective: Objective | None) -> None:
         moved = jittered(case.subject, batch, case.epsilon, case.random)
         other = slopes_of(case, moved, objective, keep_state=True)
         case.subject.restore()
-        for i, ((_, a, _), (_, b, _)) in enumerate(zip(base.weights, other.weights if other else [], strict=False)):
+        for i, ((_, a, _), (_, b, _)) in enumerate(
+            zip(base.weights, other.weights if other else [], strict=False)
+        ):
             allowed[i] = max(allowed[i], ABOVE * float(np.abs(a - b).max(initial=0)))
     for ((name, _, _), _), size, most in zip(pairs, sizes, allowed, strict=True):
         if not size <= most:
@@ -151,8 +163,12 @@ def empty_gradient(case: Case, name: str) -> None:
         "An example of length 0 makes the gradient NaN: tf.where hides the division by 0, its gradient goes through it.",
         "Divide by tf.maximum(length, 1), or use tf.math.divide_no_nan; tf.where outside is not enough.",
     )
-    case.found.add("empty_sequence", float("nan"), f"the gradient of {name}, with an empty example in the batch", *words)
-    case.found.add("gradient", float("nan"), f"the gradient of {name}, with an empty example in the batch", *words)
+    case.found.add(
+        "empty_sequence", float("nan"), f"the gradient of {name}, with an empty example in the batch", *words
+    )
+    case.found.add(
+        "gradient", float("nan"), f"the gradient of {name}, with an empty example in the batch", *words
+    )
 
 
 def _padded_inputs(case: Case, base: Slopes) -> None:
@@ -165,7 +181,9 @@ def _padded_inputs(case: Case, base: Slopes) -> None:
             continue
         there, most = np.abs(slope[~batch.valid]), float(np.abs(slope).max(initial=0))
         if np.nan_to_num(there.max(initial=0)) > ABOVE * case.epsilon * most:
-            b, t = np.argwhere(~batch.valid & (np.abs(slope).reshape(*batch.valid.shape, -1).max(-1) == there.max()))[0]
+            b, t = np.argwhere(
+                ~batch.valid & (np.abs(slope).reshape(*batch.valid.shape, -1).max(-1) == there.max())
+            )[0]
             case.found.add(
                 "gradient", float(there.max()),
                 f"the gradient of input {part.name}, example {batch.numbers[b]} (length {batch.lengths[b]}), step {t}, "
@@ -177,7 +195,9 @@ def _padded_inputs(case: Case, base: Slopes) -> None:
 def _padded_row(case: Case, base: Slopes) -> None:
     """The embedding of the padding id gets no slope, where no real step has that id."""
     batch = case.batch
-    ids = [(x, p) for x, p in zip(batch.inputs, batch.parts, strict=True) if p.role == "sequence" and is_ids(x)]
+    ids = [
+        (x, p) for x, p in zip(batch.inputs, batch.parts, strict=True) if p.role == "sequence" and is_ids(x)
+    ]
     if batch.valid.all() or len(ids) != 1:
         return
     array_, part = ids[0]

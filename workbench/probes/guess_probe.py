@@ -86,13 +86,34 @@ def _feature_steps(case: Case, batch: Padded, at: int, real: list[tuple[int, int
     found = []
     pad = np.asarray(batch.parts[at].fill, float)
     if (steps == pad).all(1).any():
-        found.append(Step(f"nothing but {float(pad.reshape(-1)[0]):g}", [np.broadcast_to(pad, (size,)).astype(values.dtype)], is_pad=True))
+        found.append(
+            Step(
+                f"nothing but {float(pad.reshape(-1)[0]):g}",
+                [np.broadcast_to(pad, (size,)).astype(values.dtype)],
+                is_pad=True,
+            )
+        )
     if size > 1 and low[0] < 0 < high[0]:
-        found.append(Step("a negative first feature", draws(lambda: _first(between(np.maximum(low, 0), np.maximum(high, 0)), between(low[:1], low[:1] * 0)))))
+        found.append(
+            Step(
+                "a negative first feature",
+                draws(
+                    lambda: _first(
+                        between(np.maximum(low, 0), np.maximum(high, 0)), between(low[:1], low[:1] * 0)
+                    )
+                ),
+            )
+        )
         found.append(Step("a first feature of 0", draws(lambda: _first(between(low, high), np.zeros(1)))))
     if (low < 0).all():
-        found.append(Step("negative features only", draws(lambda: between(low, np.minimum(high, 0) * 0 - 1e-3 * (high - low)))))
+        found.append(
+            Step(
+                "negative features only",
+                draws(lambda: between(low, np.minimum(high, 0) * 0 - 1e-3 * (high - low))),
+            )
+        )
     if size > 1 and (steps.sum(1) < 0).any() and (high > 0).all() and (low < 0).all():
+
         def negative_sum() -> np.ndarray:
             step = between(low, low * 0)
             keep = int(random.integers(size))
@@ -142,7 +163,9 @@ class _Placed:
             rows.append(tuple(steps))
         return self._add(rows, value, place)
 
-    def _add(self, rows: list[tuple[tuple[int, int], ...]], value: np.ndarray | None = None, place: int = 0) -> range:
+    def _add(
+        self, rows: list[tuple[tuple[int, int], ...]], value: np.ndarray | None = None, place: int = 0
+    ) -> range:
         self._rows += [(row, value, place) for row in rows]
         return range(len(self._rows) - len(rows), len(self._rows))
 
@@ -195,7 +218,9 @@ class _Placed:
             return True, True
         batch, fill = self.case.batch, np.asarray(self.case.batch.parts[self.at].fill)
         there = [(b, t) for b, t in np.argwhere(batch.valid) if np.all(batch.inputs[self.at][b, t] == fill)]
-        return any(t + 1 < batch.lengths[b] for b, t in there), any(t + 1 == batch.lengths[b] for b, t in there)
+        return any(t + 1 < batch.lengths[b] for b, t in there), any(
+            t + 1 == batch.lengths[b] for b, t in there
+        )
 
     def _differ(self, one: range, other: range, starts: tuple[int, int] | None) -> int:
         """In how many contexts two steps' results differ: from these starts, or the first two."""
@@ -204,7 +229,9 @@ class _Placed:
         for left, right in zip(one, other, strict=True):
             for i, layout in enumerate(self.case.layouts):
                 by_step = bool(layout.time_axes)
-                if layout.batch_axis != 0 or (by_step and (layout.time_axes != (1,) or layout.size != layout.steps)):
+                if layout.batch_axis != 0 or (
+                    by_step and (layout.time_axes != (1,) or layout.size != layout.steps)
+                ):
                     continue
                 a, b = self._ran.arrays[i][left], self._ran.arrays[i][right]
                 if by_step:

@@ -108,7 +108,9 @@ def first_difference(
         for (x, _), (y, _) in zip(a.outputs, b.outputs, strict=False):
             if x.dtype.kind != "f" or x.ndim == 0 or x.ndim != y.ndim:
                 continue
-            left, right = (_valid(v, r, n, length) for v, r, n in ((x, rows[0], steps[0]), (y, rows[1], steps[1])))
+            left, right = (
+                _valid(v, r, n, length) for v, r, n in ((x, rows[0], steps[0]), (y, rows[1], steps[1]))
+            )
             if left is None or right is None or left.shape != right.shape:
                 continue
             finite = np.abs(left[np.isfinite(left)].astype(float))
@@ -144,7 +146,9 @@ def lost_mask(case: Case, calls: list[Call]) -> LostMask | None:
         )
 
     def has_steps(array: np.ndarray) -> bool:
-        return array.ndim >= 2 and any(n in (steps, steps * valid.shape[0]) for n in array.shape[: array.ndim - 1])
+        return array.ndim >= 2 and any(
+            n in (steps, steps * valid.shape[0]) for n in array.shape[: array.ndim - 1]
+        )
 
     last = ""
     for call in calls:
@@ -154,7 +158,13 @@ def lost_mask(case: Case, calls: list[Call]) -> LostMask | None:
         explicit = any(x.dtype.kind == "b" and x.shape[:2] == valid.shape for x, _ in call.inputs)
         if any(told) and gave and not any(tells(m) for _, m in gave):
             return LostMask(f"at {call.name}", call.layer, not all(told))
-        if last and floats and not any(told) and not explicit and any(x.shape[:2] == valid.shape for x, _ in floats):
+        if (
+            last
+            and floats
+            and not any(told)
+            and not explicit
+            and any(x.shape[:2] == valid.shape for x, _ in floats)
+        ):
             return LostMask(f"between {last} and {call.name}", None, False)
         if any(tells(m) for _, m in gave):
             last = call.name

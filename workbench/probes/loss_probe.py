@@ -46,7 +46,9 @@ def loss(case: Case, objective: Objective) -> None:
     """All that is asked of a loss."""
     base = loss_value(case, objective, case.batch)
     if not np.isfinite(base):
-        if (case.batch.lengths > 0).all() and all(np.isfinite(a).all() for a in case.base.arrays if a.dtype.kind == "f"):
+        if (case.batch.lengths > 0).all() and all(
+            np.isfinite(a).all() for a in case.base.arrays if a.dtype.kind == "f"
+        ):
             case.found.add(
                 "loss", base, "the loss of the batch",
                 "The loss is not finite, though the outputs are: a logarithm or a division by 0, or padding's label is none.",
@@ -123,7 +125,9 @@ def slopes(case: Case, objective: Objective) -> None:
         elif not layout.time_axes:
             own = [(y, p) for y, p in labels if p.role == "fixed"]
             if own:
-                _class_without_slope(case, layout.name, size.reshape(len(size), -1).sum(-1), own[0][0], batch.lengths > 0)
+                _class_without_slope(
+                    case, layout.name, size.reshape(len(size), -1).sum(-1), own[0][0], batch.lengths > 0
+                )
 
 
 def _padding_has_slope(case: Case, name: str, slope: np.ndarray) -> None:
@@ -147,7 +151,9 @@ def classes(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _class_without_slope(case: Case, name: str, slope: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> None:
+def _class_without_slope(
+    case: Case, name: str, slope: np.ndarray, labels: np.ndarray, valid: np.ndarray
+) -> None:
     kinds = classes(labels)
     if kinds.shape != slope.shape:
         kinds = classes(labels.reshape(*slope.shape, -1))
@@ -184,7 +190,9 @@ def _last_without_slope(case: Case, name: str, slope: np.ndarray, objective: Obj
     labels = [y.copy() for y in changed.labels]
     for y, part in zip(labels, changed.label_parts, strict=True):
         if part.role == "sequence":
-            y[rows, last] = y[rows, last - 1] if (y[rows, last] != y[rows, last - 1]).any() else y[rows[::-1], last]
+            y[rows, last] = (
+                y[rows, last - 1] if (y[rows, last] != y[rows, last - 1]).any() else y[rows[::-1], last]
+            )
     moved = Padded(**{**vars(changed), "labels": labels})
     if loss_value(case, objective, moved) != loss_value(case, objective, changed):
         return
@@ -206,7 +214,9 @@ def _longest(case: Case, objective: Objective, allowed: float) -> None:
     if lengths.min() == lengths.max():
         return
     try:
-        each = np.array([loss_value(case, objective, batch.rows([r]).cut(int(batch.lengths[r]))) for r in rows])
+        each = np.array(
+            [loss_value(case, objective, batch.rows([r]).cut(int(batch.lengths[r]))) for r in rows]
+        )
         together = loss_value(case, objective, batch.rows(rows).cut(int(lengths.max())))
     except Exception:
         case.found.note("The loss of examples alone was not tried: the model does not take them.")

@@ -63,7 +63,12 @@ def _class_left_out(case: Case, metrics: Metrics, base: dict[str, float]) -> Non
         return
     kinds, valid = classes(batch.labels[0]), batch.valid
     predictions = case.base.arrays[0]
-    if kinds.ndim != 2 or predictions.ndim != 3 or predictions.shape[-1] < 2 or not (valid & (kinds == 0)).any():
+    if (
+        kinds.ndim != 2
+        or predictions.ndim != 3
+        or predictions.shape[-1] < 2
+        or not (valid & (kinds == 0)).any()
+    ):
         return
     if not (valid & (kinds != 0)).any():
         return

@@ -14,7 +14,18 @@ from workbench.masking import sequence_mask
 from workbench.probes.padded import Padded
 from workbench.probes.subject import Ran, Subject, array, quiet, seed, tensors
 
-_PREDICTED = {"y_pred", "pred", "preds", "predictions", "prediction", "logits", "outputs", "output", "scores", "y_hat"}
+_PREDICTED = {
+    "y_pred",
+    "pred",
+    "preds",
+    "predictions",
+    "prediction",
+    "logits",
+    "outputs",
+    "output",
+    "scores",
+    "y_hat",
+}
 
 
 class Objective:
@@ -51,7 +62,9 @@ class Objective:
                 return self._step(batch, labels, weights)
             if self.loss is None:
                 model = self.subject.model
-                total = model.compute_loss(x=tensors(batch.nest()), y=labels, y_pred=nest, sample_weight=weights)
+                total = model.compute_loss(
+                    x=tensors(batch.nest()), y=labels, y_pred=nest, sample_weight=weights
+                )
                 if not _is_own(model, "compute_loss"):
                     for extra in model.losses:
                         total = total - tf.cast(extra, total.dtype)
@@ -78,11 +91,15 @@ class Objective:
             for variable, value in kept:
                 variable.assign(value)
             model.reset_metrics()
-        value = logs["loss"] if isinstance(logs, dict) and "loss" in logs else next(iter(tf.nest.flatten(logs)))
+        value = (
+            logs["loss"] if isinstance(logs, dict) and "loss" in logs else next(iter(tf.nest.flatten(logs)))
+        )
         return tf.convert_to_tensor(value)
 
 
-def call_by_names(function: Callable[..., Any], labels: Any, predicted: Any, batch: Padded, weights: Any) -> Any:
+def call_by_names(
+    function: Callable[..., Any], labels: Any, predicted: Any, batch: Padded, weights: Any
+) -> Any:
     """A loss or metric by what its arguments are called."""
     names = extra_names(function)
     extra = {}
@@ -116,9 +133,7 @@ def reduced(values: Any, predicted: Any, batch: Padded, weights: Any) -> Any:
         values = values.get("loss", next(iter(values.values())))
     if isinstance(values, tuple | list):
         if len(values) >= 2 and all(tf.rank(v) == 0 for v in values[:2]):
-            return tf.math.divide_no_nan(
-                tf.cast(values[0], tf.float64), tf.cast(values[1], tf.float64)
-            )
+            return tf.math.divide_no_nan(tf.cast(values[0], tf.float64), tf.cast(values[1], tf.float64))
         values = values[0]
     values = tf.convert_to_tensor(values)
     if values.shape.rank == 0:
@@ -171,7 +186,10 @@ class Metrics:
             else:
                 rest = []
                 for metric in listed:
-                    if isinstance(metric, keras.metrics.Metric) and extra_names(metric.update_state) not in ([], ["sample_weight"]):
+                    if isinstance(metric, keras.metrics.Metric) and extra_names(metric.update_state) not in (
+                        [],
+                        ["sample_weight"],
+                    ):
                         self.objects.append(metric)
                     elif _is_plain(metric) and (extra_names(metric) or _predicts_first(metric)):
                         self.plain.append((getattr(metric, "__name__", "metric"), metric))

@@ -97,7 +97,12 @@ def assert_padding_invariant(model: Any, inputs: Any, lengths: Any, **options: A
 
 
 def _checked(
-    subject: Subject, batch: Padded, loss_given: Any, metrics_given: Any, found: Findings, random: np.random.Generator
+    subject: Subject,
+    batch: Padded,
+    loss_given: Any,
+    metrics_given: Any,
+    found: Findings,
+    random: np.random.Generator,
 ) -> Findings:
     batch, base = _first_run(subject, batch, found)
     if _drawn(batch, subject, base):
@@ -161,7 +166,9 @@ def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded
             except Exception:
                 pass
             else:
-                found.add("empty_sequence", float("nan"), f"the call with an empty example: {said[:160]}", *_EMPTY)
+                found.add(
+                    "empty_sequence", float("nan"), f"the call with an empty example: {said[:160]}", *_EMPTY
+                )
                 return fewer, ran
         raise ValueError(f"the model fails on the data as given: {type(error).__name__}: {said}") from error
 
@@ -176,7 +183,10 @@ def _drawn(case: Padded, subject: Subject, base: Ran) -> bool:
     again = subject._run(case, restore=True, seeded=True)
 
     def same(one: Ran, two: Ran) -> bool:
-        return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(one.arrays, two.arrays, strict=False))
+        return all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+            for a, b in zip(one.arrays, two.arrays, strict=False)
+        )
 
     return same(base, again) and not same(base, other)
 
@@ -190,7 +200,9 @@ def _finite(case: Case) -> bool:
         for row in case.many:
             if case.batch.lengths[row] == 0:
                 continue
-            bad = np.argwhere(~np.isfinite(layout.valid(values, row, int(case.batch.lengths[row])).astype(float)))
+            bad = np.argwhere(
+                ~np.isfinite(layout.valid(values, row, int(case.batch.lengths[row])).astype(float))
+            )
             if bad.size:
                 half = case.epsilon > 1e-5
                 given_nan = any(not np.isfinite(x).all() for x in case.batch.inputs if x.dtype.kind == "f")

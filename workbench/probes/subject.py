@@ -333,10 +333,14 @@ def _variables_of(thing: Any, depth: int = 3, seen: set[int] | None = None) -> I
         for name in names:
             if name in getattr(inner, "__globals__", {}):
                 value = inner.__globals__[name]
-                if isinstance(value, tf.Variable | keras.Variable | keras.layers.Layer | tf.Module | dict | list):
+                if isinstance(
+                    value, tf.Variable | keras.Variable | keras.layers.Layer | tf.Module | dict | list
+                ):
                     yield from _variables_of(value, depth - 1, seen)
         for owner in (getattr(python, "__self__", None), getattr(thing, "func", None)):
             if owner is not None:
                 yield from _variables_of(owner, depth - 1, seen)
-        for value in [*vars(thing).values()] if hasattr(thing, "__dict__") and not inspect.isfunction(thing) else []:
+        for value in (
+            [*vars(thing).values()] if hasattr(thing, "__dict__") and not inspect.isfunction(thing) else []
+        ):
             yield from _variables_of(value, depth - 1, seen)
