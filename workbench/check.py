@@ -164,7 +164,8 @@ def sorted_out(
     name = _lengths_name(arrays, lengths)
     if name is None:
         raise InputError(
-            f"the data have {', '.join(arrays)}, and none of these says how long each example is: call one `lengths`, "
+            f"the data have {', '.join(arrays)}, and none of these says how long each example is: "
+            f"call one `lengths`, "
             "or name it by --lengths."
         )
     rest = dict(arrays)

@@ -10,8 +10,26 @@ import tensorflow as tf
 from keras import layers
 
 from tests.probes.zoo import (
-    CLASSES, D, LENGTHS, T, VALID, Animal, Room, classes, compiled, dense, embedding, fed, features, ids, kernel, mask_of,
-    sequential, tags, weights, with_length,
+    CLASSES,
+    LENGTHS,
+    VALID,
+    Animal,
+    D,
+    Room,
+    T,
+    classes,
+    compiled,
+    dense,
+    embedding,
+    features,
+    fed,
+    ids,
+    kernel,
+    mask_of,
+    sequential,
+    tags,
+    weights,
+    with_length,
 )  # fmt: skip
 
 RIGHT = Room()
@@ -603,3 +621,22 @@ def a_tf_function() -> Animal:
         return tf.reduce_sum(tf.nn.relu(inputs["x"] @ w) * mask, 1) / tf.reduce_sum(mask, 1)
 
     return Animal(model, with_length(features()))
+
+
+@RIGHT()
+def maximum_of_masked_outputs_that_repeat() -> Animal:
+    rnn = layers.GRU(3, return_sequences=True)
+    return Animal(sequential(embedding(mask_zero=True), rnn, layers.GlobalMaxPooling1D()), ids())
+
+
+@RIGHT()
+def maximum_with_id_zero_in_use() -> Animal:
+    table = kernel(10, 4)
+    x = ids()
+    x[0, 2] = x[2, 1] = 0
+
+    def model(inputs: Any) -> Any:
+        mask = mask_of(inputs["length"], inputs["x"])[..., None]
+        return tf.reduce_max(tf.where(mask, tf.gather(table, inputs["x"]), -np.inf), 1)
+
+    return Animal(model, with_length(x))

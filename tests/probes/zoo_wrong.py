@@ -10,8 +10,24 @@ import tensorflow as tf
 from keras import layers, ops
 
 from tests.probes.zoo import (
-    CLASSES, D, LENGTHS, T, VALID, Animal, Room, classes, compiled, dense, embedding, fed, features, ids, kernel, mask_of,
-    sequential, tags, weights, with_length,
+    CLASSES,
+    VALID,
+    Animal,
+    D,
+    Room,
+    T,
+    compiled,
+    dense,
+    embedding,
+    features,
+    fed,
+    ids,
+    kernel,
+    mask_of,
+    sequential,
+    tags,
+    weights,
+    with_length,
 )  # fmt: skip
 
 WRONG = Room()
@@ -839,6 +855,3 @@ def nan_times_zero() -> Animal:
         return tf.reduce_sum((inputs["x"] @ w) * mask, 1)
 
     return Animal(model, with_length(np.where(VALID[..., None], features(), np.nan).astype(np.float32)))
-
-
-assert LENGTHS.size and classes().size

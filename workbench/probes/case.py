@@ -1,4 +1,4 @@
-"""A model on its batch: what it gives, which axes are examples and steps, and how far rounding can carry its numbers."""
+"""A model on its batch: what it gives, which axes are examples and steps, how far rounding carries its numbers."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _is_state(i: int, name: str, axes: list[int], subject: Subject, base: Ran, b
         history = getattr(outputs[i], "_keras_history", None)
         operation = getattr(history, "operation", None)
         if isinstance(operation, keras.layers.RNN | keras.layers.Bidirectional):
-            return bool(history.tensor_index > 0) or getattr(operation, "return_state", False)
+            return bool(getattr(history, "tensor_index", 0) > 0) or getattr(operation, "return_state", False)
         return False
     if isinstance(base.nest, tuple | list) and i > 0:
         before = base.arrays[:i]

@@ -18,7 +18,10 @@ CHANGES = {
     "company": "without the other examples of the batch",
 }
 
-_PASS = "Pass the mask (Masking, mask_zero, `mask=`) or the lengths to it, and keep every layer before it from losing them."
+_PASS = (
+    "Pass the mask (Masking, mask_zero, `mask=`) or the lengths to it, and keep every layer "
+    "before it from losing them."
+)
 _BY_LAYER: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("Bidirectional",),
@@ -56,7 +59,8 @@ _BY_LAYER: tuple[tuple[tuple[str, ...], str, str], ...] = (
             "Matmul",
         ),
         "Attention gives weight to padded steps.",
-        "Mask the scores before the softmax with a number that leaves no weight (-1e9 in float32, -3e4 in float16).",
+        "Mask the scores before the softmax with a number that leaves no weight (-1e9 in float32, "
+        "-3e4 in float16).",
     ),
     (
         (
@@ -87,7 +91,8 @@ _BY_LAYER: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 _GENERIC = {
     "longer": (
-        "Padded steps are taken in: by pooling, attention or normalisation without a mask, by a backward RNN, or by "
+        "Padded steps are taken in: by pooling, attention or normalisation without a mask, by a "
+        "backward RNN, or by "
         "the last column in place of the last step.",
         "Make a mask of the lengths and use it wherever steps meet; take the step at length - 1.",
     ),
@@ -100,8 +105,10 @@ _GENERIC = {
         "Undo every sorting, and keep reshapes from mixing examples.",
     ),
     "company": (
-        "An example's result depends on the others in its batch: a mean, a maximum or a length of the batch is in it.",
-        "Take statistics of the example alone, or moving ones; reduce over steps and features, never over examples.",
+        "An example's result depends on the others in its batch: a mean, a maximum or a length of "
+        "the batch is in it.",
+        "Take statistics of the example alone, or moving ones; reduce over steps and features, "
+        "never over examples.",
     ),
     "kept": (
         "The model keeps something from one call to the next, so a batch begins where another ended.",

@@ -23,10 +23,7 @@ def with_empty(batch: Padded) -> Padded:
     lengths[-1] = 0
 
     def empty(values: np.ndarray, part: Part) -> np.ndarray:
-        if part.role == "sequence":
-            values = values.copy()
-            values[-1] = part.fill
-        elif part.role == "mask":
+        if part.role == "sequence" or part.role == "mask":
             values = values.copy()
             values[-1] = part.fill
         return values
@@ -35,7 +32,7 @@ def with_empty(batch: Padded) -> Padded:
 
 
 def empty_example(case: Case, objective: Objective | None) -> None:
-    """Numbers of an empty example that are not finite: a fault where the data have one, or where only slopes are."""
+    """What an empty example makes not finite: a fault where the data have one, or where only slopes are."""
     given = [int(r) for r in case.many if case.batch.lengths[r] == 0]
     if given:
         for layout, values in zip(case.layouts, case.base.arrays, strict=True):

@@ -1,4 +1,4 @@
-"""What a check finds: one fault in a model of variable-length sequences, its size, its place, its cause and its remedy."""
+"""What a check finds: a fault in a model of variable-length sequences, its size, place, cause and remedy."""
 
 from __future__ import annotations
 

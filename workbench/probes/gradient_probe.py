@@ -140,7 +140,7 @@ def gradient(case: Case, objective: Objective | None) -> None:
 
 
 def _not_finite(case: Case, base: Slopes, objective: Objective | None) -> None:
-    name, slope, _ = next(w for w in base.weights if not np.isfinite(w[1]).all())
+    name, _, _ = next(w for w in base.weights if not np.isfinite(w[1]).all())
     if (case.batch.lengths == 0).any():
         rows = [int(r) for r in case.many if case.batch.lengths[r] > 0]
         without = slopes_of(case, case.batch.rows(rows), objective) if rows else None
@@ -151,8 +151,9 @@ def _not_finite(case: Case, base: Slopes, objective: Objective | None) -> None:
     case.found.add(
         "gradient", float("nan"), f"the gradient of {name}",
         "The gradient is not finite"
-        + (", though the outputs are: tf.where hides a value that its gradient still goes through." if finite else "."),
-        "Make the argument safe before the operation: tf.where(valid, x, 1.0) inside the logarithm, root or division, "
+        + (", though the outputs are: tf.where hides a value that its gradient goes through." if finite else "."),
+        "Make the argument safe before the operation: tf.where(valid, x, 1.0) inside the logarithm, "
+        "root or division, "
         "and again outside.",
     )  # fmt: skip
 
@@ -160,7 +161,8 @@ def _not_finite(case: Case, base: Slopes, objective: Objective | None) -> None:
 def empty_gradient(case: Case, name: str) -> None:
     """Note gradients that an empty example spoils."""
     words = (
-        "An example of length 0 makes the gradient NaN: tf.where hides the division by 0, its gradient goes through it.",
+        "An example of length 0 makes the gradient NaN: tf.where hides the division by 0, its "
+        "gradient goes through it.",
         "Divide by tf.maximum(length, 1), or use tf.math.divide_no_nan; tf.where outside is not enough.",
     )
     case.found.add(
@@ -186,7 +188,8 @@ def _padded_inputs(case: Case, base: Slopes) -> None:
             )[0]
             case.found.add(
                 "gradient", float(there.max()),
-                f"the gradient of input {part.name}, example {batch.numbers[b]} (length {batch.lengths[b]}), step {t}, "
+                f"the gradient of input {part.name}, example {batch.numbers[b]} (length "
+                f"{batch.lengths[b]}), step {t}, "
                 "past the end",
                 "Padded steps get gradient, though the lengths are given.", _REMEDY,
             )  # fmt: skip

@@ -142,7 +142,7 @@ def lost_mask(case: Case, calls: list[Call]) -> LostMask | None:
         return (
             mask is not None
             and mask.shape[:2] == valid.shape
-            and not np.any(mask.reshape(*valid.shape, -1).any(-1)[~valid])
+            and not mask.reshape(*valid.shape, -1)[~valid].any()
         )
 
     def has_steps(array: np.ndarray) -> bool:

@@ -51,8 +51,10 @@ def loss(case: Case, objective: Objective) -> None:
         ):
             case.found.add(
                 "loss", base, "the loss of the batch",
-                "The loss is not finite, though the outputs are: a logarithm or a division by 0, or padding's label is none.",
-                "Mask with tf.where before the logarithm or the division, and give padded steps a label that is a class.",
+                "The loss is not finite, though the outputs are: a logarithm or a division by 0, or "
+                "padding's label is none.",
+                "Mask with tf.where before the logarithm or the division, and give padded steps a "
+                "label that is a class.",
             )  # fmt: skip
         return
     allowed = rounding_of(case, lambda b: loss_value(case, objective, b, keep_state=True), base)
@@ -120,13 +122,18 @@ def slopes(case: Case, objective: Objective) -> None:
             _padding_has_slope(case, layout.name, by_step)
             own = [(y, p) for y, p in labels if p.role == "sequence"]
             if own:
-                _class_without_slope(case, layout.name, by_step, own[0][0], batch.valid)
+                _class_without_slope(case, layout.name, by_step, own[0][0], batch.valid, objective)
                 _last_without_slope(case, layout.name, by_step, objective)
         elif not layout.time_axes:
             own = [(y, p) for y, p in labels if p.role == "fixed"]
             if own:
                 _class_without_slope(
-                    case, layout.name, size.reshape(len(size), -1).sum(-1), own[0][0], batch.lengths > 0
+                    case,
+                    layout.name,
+                    size.reshape(len(size), -1).sum(-1),
+                    own[0][0],
+                    batch.lengths > 0,
+                    objective,
                 )
 
 
@@ -136,14 +143,15 @@ def _padding_has_slope(case: Case, name: str, slope: np.ndarray) -> None:
         b, t = np.argwhere(~case.batch.valid & (slope == padded.max()))[0]
         case.found.add(
             "loss", float(padded.max()),
-            f"the loss by {name}, example {case.batch.numbers[b]} (length {case.batch.lengths[b]}), step {t}, past the end",
+            f"the loss by {name}, example {case.batch.numbers[b]} (length {case.batch.lengths[b]}), "
+            f"step {t}, past the end",
             *_COUNTED,
         )  # fmt: skip
 
 
 def classes(labels: np.ndarray) -> np.ndarray:
     """The class of every place: the label itself, or where a one-hot row has its 1."""
-    if labels.ndim >= 2 and labels.shape[-1] > 1 and labels.dtype.kind == "f" or labels.ndim > 2:
+    if (labels.ndim >= 2 and labels.shape[-1] > 1 and labels.dtype.kind == "f") or labels.ndim > 2:
         if labels.shape[-1] == 1:
             return labels[..., 0]
         if set(np.unique(labels)) <= {0, 1} and (labels.sum(-1) <= 1).all():
@@ -152,7 +160,7 @@ def classes(labels: np.ndarray) -> np.ndarray:
 
 
 def _class_without_slope(
-    case: Case, name: str, slope: np.ndarray, labels: np.ndarray, valid: np.ndarray
+    case: Case, name: str, slope: np.ndarray, labels: np.ndarray, valid: np.ndarray, objective: Objective
 ) -> None:
     kinds = classes(labels)
     if kinds.shape != slope.shape:
@@ -163,16 +171,41 @@ def _class_without_slope(
     pads = {0, -1} | {_scalar(p.fill) for p in case.batch.label_parts}
     for one in pads & set(np.unique(kinds[valid]).tolist()):
         here, others = valid & (kinds == one), valid & (kinds != one)
-        if others.any() and slope[others].max() > 0 and slope[here].max() == 0 and _most(slope[others]):
+        ignored = others.any() and slope[here].max() == 0 and (slope[others] > 0).mean() > 0.5
+        if ignored and _is_blind(case, objective, here, others):
             case.found.add(
-                "class_zero", float(here.sum()), f"the loss by {name}: {int(here.sum())} real places of class {one:g}",
+                "class_zero", float(here.sum()), f"the loss by {name}: {int(here.sum())} real "
+                f"places of class {one:g}",
                 f"Class {one:g} is real here, and the loss masks it away: padding is told by the label.",
                 "Make the mask of the lengths, or begin classes at 1 and keep 0 for padding.",
             )  # fmt: skip
 
 
-def _most(slope: np.ndarray) -> bool:
-    return bool((slope > 0).mean() > 0.5)
+def _is_blind(case: Case, objective: Objective, here: np.ndarray, others: np.ndarray) -> bool:
+    """Does the loss stay the same whatever is predicted here?"""
+    ran = case.subject.run(case.batch)
+    base = float(array(objective(case.batch, ran.nest)))
+    there = np.argwhere(others)
+    for turn in range(3):
+        flat = []
+        for x in ran.tensors:
+            values = array(x).copy()
+            if x.dtype.is_floating and values.shape[: here.ndim] == here.shape:
+                for n, at in enumerate(np.argwhere(here)):
+                    values[tuple(at)] = np.roll(values[tuple(there[(n + turn) % len(there)])], turn, -1)
+            made = tf.constant(values)
+            mask = getattr(x, "_keras_mask", None)
+            if mask is not None:
+                made._keras_mask = mask
+            flat.append(made)
+        nest = tf.nest.pack_sequence_as(case.base.nest, flat) if len(flat) > 1 else _like(ran.nest, flat[0])
+        if float(array(objective(case.batch, nest))) != base:
+            return False
+    return True
+
+
+def _like(nest: Any, tensor: Any) -> Any:
+    return tf.nest.map_structure(lambda _: tensor, nest)
 
 
 def _scalar(fill: Any) -> Any:
@@ -227,7 +260,8 @@ def _longest(case: Case, objective: Objective, allowed: float) -> None:
     allowed = max(allowed, 1e-4 * abs(together))
     if min(abs(together - r) for r in right) > allowed and min(abs(together - w) for w in wrong) <= allowed:
         case.found.add(
-            "loss", abs(together - right[0]), f"the loss of {len(rows)} examples: {together:.6g}, by token {right[0]:.6g}",
+            "loss", abs(together - right[0]), f"the loss of {len(rows)} examples: {together:.6g}, "
+            f"by token {right[0]:.6g}",
             "The sum is divided by the batch's longest example, so that a short one counts less beside a long one.",
             "Divide by the number of valid steps of the batch, or each example by its own length.",
         )  # fmt: skip
@@ -241,7 +275,8 @@ def additional(case: Case) -> None:
         allowed = ABOVE * case.epsilon * abs(one) * 4
         if not abs(one - other) <= allowed:
             case.found.add(
-                "loss", abs(one - other), f"the loss that {name} adds, with more padding behind: {one:.6g} becomes {other:.6g}",
+                "loss", abs(one - other), f"the loss that {name} adds, with more padding behind: "
+                f"{one:.6g} becomes {other:.6g}",
                 "A penalty on activities (activity_regularizer, add_loss) takes padded steps in.",
                 "Multiply by the mask before the penalty, and divide by the number of valid steps.",
             )  # fmt: skip

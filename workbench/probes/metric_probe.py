@@ -20,7 +20,8 @@ def metric(case: Case, metrics: Metrics) -> None:
                     "metric", abs(value - other[name]),
                     f"metric {name!r}, with more padding behind: {value:.6g} becomes {other[name]:.6g}",
                     "The metric counts padded steps.",
-                    "Give it the mask: weighted_metrics with sample_weight, or a mask on the output that its layers keep.",
+                    "Give it the mask: weighted_metrics with sample_weight, or a mask on the output "
+                    "that its layers keep.",
                 )  # fmt: skip
     if metrics.sums and case.batch.size >= 2:
         _unlike(case, metrics)
@@ -42,7 +43,8 @@ def _unlike(case: Case, metrics: Metrics) -> None:
         if name in two and _differs(case, value, two[name], 16):
             case.found.add(
                 "metric", abs(value - two[name]),
-                f"metric {name!r}, over batches of {len(short)} and {len(rest)} examples: {two[name]:.6g}, over one of "
+                f"metric {name!r}, over batches of {len(short)} and {len(rest)} examples: "
+                f"{two[name]:.6g}, over one of "
                 f"all: {value:.6g}",
                 "The metric averages the means of batches, so that a step counts more in a batch of few.",
                 "Add up sums and counts over batches (a keras.metrics.Metric with both), and divide once.",

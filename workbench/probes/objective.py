@@ -34,7 +34,8 @@ class Objective:
     A function may be written (y_true, y_pred), or with more arguments, which are known by their names: one with
     "mask" in it gets bool [B, T], one with "len" the lengths, one with "weight" the sample weights. A function that
     names its predictions first (logits, y_pred, outputs, ...) gets them first. Values that are no scalar are
-    averaged as `compile` does it, under Keras' own mask and the sample weights; a pair (sum, denominator) is divided.
+    averaged as `compile` does it, under Keras' own mask and the sample weights; of a pair (sum, denominator) the
+    quotient counts.
     """
 
     def __init__(self, subject: Subject, loss: Any) -> None:
@@ -217,16 +218,12 @@ class Metrics:
         found: dict[str, float] = {}
         with quiet():
             for name, function in self.plain:
-                values = [
-                    float(np.mean(array(call_by_names(function, tensors(b.label_nest()), matched(b, r.nest), b, _none(b.weight_nest())))))
-                    for b, r in batches
-                ]  # fmt: skip
                 if len(batches) == 1:
-                    found[name] = values[0]
+                    found[name] = float(np.mean(array(_called(function, *batches[0]))))
             for metric in self.objects:
                 metric.reset_state()
                 for b, r in batches:
-                    call_by_names(metric.update_state, tensors(b.label_nest()), matched(b, r.nest), b, _none(b.weight_nest()))  # fmt: skip
+                    _called(metric.update_state, b, r)
                 _gather(found, metric.name, metric.result())
                 metric.reset_state()
             model = self.subject.model if self.own else self._holder
@@ -243,6 +240,11 @@ class Metrics:
                         _gather(found, name, value)
                 model.reset_metrics()
         return found
+
+
+def _called(function: Callable[..., Any], batch: Padded, ran: Ran) -> Any:
+    weights = _none(batch.weight_nest())
+    return call_by_names(function, tensors(batch.label_nest()), matched(batch, ran.nest), batch, weights)
 
 
 def _gather(found: dict[str, float], name: str, value: Any) -> None:

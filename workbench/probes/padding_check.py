@@ -49,24 +49,26 @@ def check(
     examples change places; the same call is made twice; real steps are made to look like padding. Compared are
     outputs at valid steps, states, the loss and its slopes, metrics over batches of unlike size, gradients.
 
-        findings = check(model, {"ids": ids, "length": lengths}, lengths, labels=labels, loss="sparse_categorical_crossentropy")
+        findings = check(model, {"ids": ids, "length": lengths}, lengths, labels=labels, loss=my_loss)
 
-    `model` is a Keras model or layer, compiled or not, a callable `model(inputs, training=False)` (an argument named
-    as lengths or mask are is given them), or the path of a .keras file. `inputs` is an array or a dict or list of
-    arrays: ids or features [B, T, ...] with padding behind, the lengths [B] or a mask by step (known by their values),
-    or what has no steps. `lengths` are [B], or the key of the input that holds them. `labels` and `sample_weight` are
-    nested as Keras has them; what is [B, T, ...] is padded too, by `label_pad` or else by what the data have there.
-    `loss` and `metrics` are Keras' names or objects, or functions (see `workbench.probes.objective`); without them
-    those of a compiled model are taken. `pad_value` fills longer padding (or a dict of such by input); data that are
-    padded with one other value keep it. A model that is told no lengths gets `pad_value` at every padded step.
+    `model` is a Keras model or layer, compiled or not, a callable `model(inputs, training=False)` (an argument that
+    is named as lengths or a mask are is given them), or the path of a .keras file. `inputs` is an array or a dict
+    or list of arrays: ids or features [B, T, ...] with padding behind, the lengths [B] or a mask by step (known by
+    their values), or what has no steps. `lengths` are [B], or the key of the input that holds them. `labels` and
+    `sample_weight` are nested as Keras has them; what is [B, T, ...] is padded too, by `label_pad` or else by what
+    the data have there. `loss` and `metrics` are Keras' names or objects, or functions (`Objective` says how they
+    may be written); without them those of a compiled model are taken. `pad_value` fills longer padding (or a dict of
+    such by input); data that are padded with one other value keep it. A model that is told no lengths gets
+    `pad_value` at every padded step.
 
-    Differences count that are far above rounding: 16 times what moving every weight and input by one rounding of the
-    coarsest type in use does, or 16 roundings of the largest number of that output. Rounding is never a finding.
+    Differences count that are far above rounding: 16 times what moving every weight and input by one rounding of
+    the coarsest type in use does, or 16 roundings of the largest number of that output.
     An example of length 0 that the data do not have is tried too; a result that is not finite is then only noted,
     a gradient that is not finite although the results are is a finding.
 
     The result is a `Findings`: a list with `not_tried`, which says what could not be (a fixed T, a fixed batch).
-    The model's variables are as before when it returns.
+    The model's variables are as before when it returns. While it runs those that are trained and all 0 (biases) hold
+    small numbers, as they will in training: 0 hides faults.
 
     Raises:
         ValueError: arrays that do not fit together, a file that cannot be loaded, a model that fails on the data.
@@ -80,7 +82,6 @@ def check(
     try:
         return _checked(subject, batch, loss, metrics, found, np.random.default_rng(seed))
     finally:
-        subject.restore()
         subject.close()
 
 
@@ -105,10 +106,10 @@ def _checked(
     random: np.random.Generator,
 ) -> Findings:
     batch, base = _first_run(subject, batch, found)
-    if _drawn(batch, subject, base):
+    kept = changes.kept_state(subject, batch)
+    if not kept and changes.draws(subject, batch):
         found.note("Nothing was compared: the model draws random numbers, other ones at each call.")
         return found
-    kept = changes.kept_state(subject, batch)
     if not kept:
         subject.accelerate(batch, base)
     case = make_case(subject, batch, base, found, random)
@@ -173,29 +174,11 @@ def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded
         raise ValueError(f"the model fails on the data as given: {type(error).__name__}: {said}") from error
 
 
-def _drawn(case: Padded, subject: Subject, base: Ran) -> bool:
-    """Are other numbers drawn by each call, though nothing is to be at random?"""
-    import tensorflow as tf
-
-    tf.random.set_seed(1)
-    np.random.seed(1)
-    other = subject.run(case, seeded=False)
-    again = subject._run(case, restore=True, seeded=True)
-
-    def same(one: Ran, two: Ran) -> bool:
-        return all(
-            np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-            for a, b in zip(one.arrays, two.arrays, strict=False)
-        )
-
-    return same(base, again) and not same(base, other)
-
-
 def _finite(case: Case) -> bool:
     """Are the numbers at valid steps finite? Else there is nothing to compare."""
     good = True
     for i, (layout, values) in enumerate(zip(case.layouts, case.base.arrays, strict=True)):
-        if layout.batch_axis is None or values.dtype.kind != "f" and values.dtype.name != "bfloat16":
+        if layout.batch_axis is None or (values.dtype.kind != "f" and values.dtype.name != "bfloat16"):
             continue
         for row in case.many:
             if case.batch.lengths[row] == 0:
@@ -207,14 +190,23 @@ def _finite(case: Case) -> bool:
                 half = case.epsilon > 1e-5
                 given_nan = any(not np.isfinite(x).all() for x in case.batch.inputs if x.dtype.kind == "f")
                 if half:
-                    cause = "A mask's large number overflows in half precision: -1e9 is -inf there, and 0 x inf is NaN."
-                    remedy = "Take a number that float16 holds (-3e4), or tf.where with the type's own smallest, or softmax in float32."
+                    cause = (
+                        "A mask's large number overflows in half precision: -1e9 is -inf there, "
+                        "and 0 x inf is NaN."
+                    )
+                    remedy = (
+                        "Take a number that float16 holds (-3e4), or tf.where with the type's "
+                        "own smallest, or softmax in float32."
+                    )
                 elif given_nan:
                     cause = "NaN past the end reaches valid steps: 0 x NaN is NaN."
                     remedy = "Mask with tf.where, which picks, not by multiplying."
                 else:
                     cause = "Valid steps are not finite: a softmax or a division has nothing valid to take."
-                    remedy = "Look for rows whose mask is all false, and for large numbers that are added or multiplied."
+                    remedy = (
+                        "Look for rows whose mask is all false, and for large numbers that are "
+                        "added or multiplied."
+                    )
                 at = tuple(int(n) for n in bad[0])
                 case.found.add(layout.kind, float("nan"), changes.place(case, i, row, at), cause, remedy)
                 good = False
@@ -247,12 +239,13 @@ def _inside(case: Case, locate: Locator) -> None:
             cause += ": this layer does not pass it on."
         case.found.add(
             "mask_lost", float((~case.batch.valid).sum()), lost.at, cause,
-            "Use a layer that keeps masks (Add, Concatenate of masked parts, a Layer with supports_masking = True and "
+            "Use a layer that keeps masks (Add, Concatenate of masked parts, a Layer with "
+            "supports_masking = True and "
             "compute_mask), or pass `mask=` by hand to what comes after.",
         )  # fmt: skip
-    for cause in locate.causes():
-        if is_rnn(cause.call) and cause.call is not None and all(x.ndim < 3 for x, _ in cause.call.outputs):
-            case.found.add("state", 1.0, f"the final state of {cause.call.name}", cause.cause, cause.remedy)
+    for found in locate.causes():
+        if is_rnn(found.call) and found.call is not None and all(x.ndim < 3 for x, _ in found.call.outputs):
+            case.found.add("state", 1.0, f"the final state of {found.call.name}", found.cause, found.remedy)
     _masked_real_steps(case, locate)
 
 
@@ -270,7 +263,8 @@ def _masked_real_steps(case: Case, locate: Locator) -> None:
             if mask is not None and mask.shape == real.shape and not mask[real].any():
                 case.found.add(
                     "class_zero", float(real.sum()), f"{int(real.sum())} real steps, masked by {call.name}",
-                    "Real steps that look like padding are taken for padding: the mask or the length is read from the content.",
+                    "Real steps that look like padding are taken for padding: the mask or the "
+                    "length is read from the content.",
                     "Give the lengths, or keep an id (a value) for padding that no real step has.",
                 )  # fmt: skip
                 return
