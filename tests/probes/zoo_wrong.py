@@ -146,9 +146,7 @@ def mean_over_padding() -> Animal:
 @WRONG("outputs")
 def maximum_over_padding() -> Animal:
     return Animal(
-        sequential(
-            embedding(mask_zero=True), layers.GRU(3, return_sequences=True), layers.GlobalMaxPooling1D()
-        ),
+        sequential(embedding(), layers.GRU(3, return_sequences=True), layers.GlobalMaxPooling1D()),
         ids(),
     )
 

@@ -27,11 +27,14 @@ class Step:
 
 def guess(case: Case) -> None:
     """Puts steps of a kind among real ones: those that change nothing anywhere, where others do, are ignored."""
+    real = [(int(b), int(t)) for b, t in np.argwhere(case.batch.valid)]
+    sequences = [i for i, part in enumerate(case.batch.parts) if part.role == "sequence"]
+    for at in sequences[:2] if len(real) >= 4 else ():
+        _guess_from(case, at, real)
+
+
+def _guess_from(case: Case, at: int, real: list[tuple[int, int]]) -> None:
     batch = case.batch
-    at = next((i for i, p in enumerate(batch.parts) if p.role == "sequence"), None)
-    real = [(int(b), int(t)) for b, t in np.argwhere(batch.valid)]
-    if at is None or len(real) < 4:
-        return
     kinds = _id_steps(batch, at, real) if is_ids(batch.inputs[at]) else _feature_steps(case, batch, at, real)
     if not kinds:
         return
@@ -271,11 +274,17 @@ def last_step(case: Case) -> None:
     changed = np.zeros(len(many.lengths), bool)
     for n, row in enumerate(which + which):
         for i, layout in enumerate(case.layouts):
-            if layout.batch_axis is not None:
-                length = int(batch.lengths[row])
-                a, b = layout.valid(case.base.arrays[i], row, length), layout.valid(ran.arrays[i], n, length)
-                changed[n] |= matters(difference(a, b)[0], case.allowed[i])
-    last, before = changed.reshape(2, len(rows), _DRAWS).any(-1)
+            if layout.batch_axis is None or (layout.time_axes and layout.size != layout.steps):
+                continue
+            length = int(batch.lengths[row])
+            a, b = layout.valid(case.base.arrays[i], row, length), layout.valid(ran.arrays[i], n, length)
+            if layout.time_axes == (1,) and n >= len(
+                which
+            ):  # its own step: else outputs are moved, as for a next word
+                a, b = a[length - 2], b[length - 2]
+            changed[n] |= matters(difference(a, b)[0], case.allowed[i])
+    both = changed.reshape(2, len(rows), _DRAWS).any(-1)
+    last, before = both[0], both[1]
     if not last.any() and before.all():
         case.found.add(
             "outputs", 1.0, "every example's last real step, which changes nothing",

@@ -56,9 +56,9 @@ def check(
     or list of arrays: ids or features [B, T, ...] with padding behind, the lengths [B] or a mask by step (known by
     their values), or what has no steps. `lengths` are [B], or the key of the input that holds them. `labels` and
     `sample_weight` are nested as Keras has them; what is [B, T, ...] is padded too, by `label_pad` or else by what
-    the data have there. `loss` and `metrics` are Keras' names or objects, or functions (`Objective` says how they
-    may be written); without them those of a compiled model are taken. `pad_value` fills longer padding (or a dict of
-    such by input); data that are padded with one other value keep it. A model that is told no lengths gets
+    the data have there. `loss` and `metrics` are Keras' names or objects, or functions (`Objective` says how
+    they may be written); without them those of a compiled model are taken. `pad_value` fills longer padding (or a
+    dict of such by input); data that are padded with one other value keep it. A model that is told no lengths gets
     `pad_value` at every padded step.
 
     Differences count that are far above rounding: 16 times what moving every weight and input by one rounding of
@@ -67,8 +67,8 @@ def check(
     a gradient that is not finite although the results are is a finding.
 
     The result is a `Findings`: a list with `not_tried`, which says what could not be (a fixed T, a fixed batch).
-    The model's variables are as before when it returns. While it runs those that are trained and all 0 (biases) hold
-    small numbers, as they will in training: 0 hides faults.
+    The model's variables are as before when it returns. While it runs those that are trained and all 0
+    (biases) hold small numbers, as they will in training: 0 hides faults.
 
     Raises:
         ValueError: arrays that do not fit together, a file that cannot be loaded, a model that fails on the data.
