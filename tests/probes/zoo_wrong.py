@@ -484,13 +484,11 @@ def stateful_layer() -> Animal:
 
 @WRONG("state")
 def state_in_an_attribute() -> Animal:
-    class Model(keras.Model):
+    class Model:
         def __init__(self) -> None:
-            super().__init__()
-            self.rnn = layers.GRU(3, return_state=True)
-            self.kept = None
+            self.rnn, self.kept = layers.GRU(3, return_state=True), None
 
-        def call(self, x: Any, training: bool = False) -> Any:
+        def __call__(self, x: Any, training: bool = False) -> Any:
             y, self.kept = self.rnn(x, initial_state=self.kept)
             return y
 

@@ -67,6 +67,7 @@ def place(case: Case, i: int, row: int, at: tuple[int, ...]) -> str:
 
 def kept_state(subject: Subject, batch: Padded) -> bool:
     """Does the same call give something else when it is made again?"""
+    subject.forget()
     first = subject.run(batch)
     second = subject.run(batch, keep_state=True)
     return not near(first, second)
@@ -88,17 +89,23 @@ def near(one: Ran, two: Ran) -> bool:
     )
 
 
-def twice(case: Case, locate: Callable[..., Cause]) -> None:
-    """The same call twice: what it keeps is a state."""
+def twice(case: Case, locate: Callable[..., Cause]) -> bool:
+    """Notes what the same call gives when it is made again; False where that cannot be undone."""
+    cause = locate("kept")
+    case.subject.forget()
+    first = case.subject.run(case.batch)
     second = case.subject.run(case.batch, keep_state=True)
-    first, second = second, case.subject.run(case.batch, keep_state=True)
-    if near(first, second):  # what it keeps has settled
-        first = case.base
-    case.subject.restore()
-    again = [(b, b) for b in case.many]
-    for i, row, size, at in differing(case, first, second, again, case.batch.lengths, whole=True):
-        cause = locate("kept")
-        case.found.add("state", size, f"{place(case, i, row, at)}, called again", cause.cause, cause.remedy)
+    for i, (a, b) in enumerate(zip(first.arrays, second.arrays, strict=False)):
+        size, _ = difference(a, b)
+        if matters(size, 1e-6 * float(np.abs(np.nan_to_num(a.astype(float))).max(initial=0.0))):
+            case.found.add("state", size, f"{case.layouts[i].name}, called again", cause.cause, cause.remedy)
+    case.subject.forget()
+    if near(first, case.subject.run(case.batch)):
+        return True
+    case.found.note("What the model keeps cannot be put back, so nothing else was tried.")
+    if not case.found:
+        case.found.add("state", float("nan"), "the outputs, called again", cause.cause, cause.remedy)
+    return False
 
 
 def compare(

@@ -114,8 +114,8 @@ def _checked(
         subject.accelerate(batch, base)
     case = make_case(subject, batch, base, found, random)
     locate = Locator(case)
-    if kept:
-        _tried(found, "The same call twice", lambda: changes.twice(case, locate))
+    if kept and not changes.twice(case, locate):
+        return found
     usable = _finite(case)
     if usable:
         for what, probe in (

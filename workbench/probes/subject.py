@@ -127,6 +127,10 @@ class Subject:
         self.restore()
         return ran
 
+    def forget(self) -> None:
+        """Run anew what was run before."""
+        self._ran.clear()
+
     def _seed(self) -> None:
         """Every generator as it was at first, whatever else is kept."""
         seed()
@@ -196,6 +200,13 @@ class Subject:
     def variables(self) -> list[Any]:
         """All variables that can be found, trainable or not."""
         found = list(self.model.variables) if self.is_keras else list(_variables_of(self.model))
+        layers = self.model._flatten_layers() if self.is_keras else ()
+        for layer in layers:  # what a stateful layer keeps is not among its variables
+            found += [
+                v
+                for v in tf.nest.flatten(getattr(layer, "states", None) or [])
+                if isinstance(v, keras.Variable)
+            ]
         return [v for v in found if not isinstance(v, tf.Tensor)]
 
     def trainable(self) -> list[Any]:
