@@ -640,3 +640,148 @@ def maximum_with_id_zero_in_use() -> Animal:
         return tf.reduce_max(tf.where(mask, tf.gather(table, inputs["x"]), -np.inf), 1)
 
     return Animal(model, with_length(x))
+
+
+@RIGHT()
+def attention_mask_by_lengths() -> Animal:
+    x, length = fed("float32", (None, D)), keras.Input((), dtype="int64")
+
+    class Mask(layers.Layer):
+        def call(self, x: Any, length: Any) -> Any:
+            return mask_of(length, x)[:, None, :]
+
+    y = layers.MultiHeadAttention(1, 2)(x, x, attention_mask=Mask()(x, length))
+    return Animal(keras.Model([x, length], y), [features(junk=True), LENGTHS])
+
+
+@RIGHT()
+def attention_with_masks_of_values() -> Animal:
+    x, mask = fed("float32", (None, D)), fed("bool")
+    return Animal(
+        keras.Model([x, mask], layers.Attention()([x, x], mask=[None, mask])), [features(True), VALID]
+    )
+
+
+@RIGHT()
+def transformer_with_positions() -> Animal:
+    class Positions(layers.Layer):
+        supports_masking = True
+
+        def build(self, shape: Any) -> None:
+            self.table = self.add_weight(shape=(32, shape[-1]), initializer="normal")
+
+        def call(self, x: Any) -> Any:
+            return x + self.table[: tf.shape(x)[1]]
+
+    x = fed()
+    e = Positions()(embedding(mask_zero=True)(x))
+    y = layers.LayerNormalization()(layers.Add()([layers.MultiHeadAttention(1, 2)(e, e), e]))
+    return Animal(keras.Model(x, layers.GlobalAveragePooling1D()(y)), ids())
+
+
+@RIGHT()
+def convolutions_with_zeros_between() -> Animal:
+    one, two = layers.Conv1D(4, 3, padding="same", activation="tanh"), layers.Conv1D(3, 3, padding="same")
+
+    def model(inputs: Any, training: bool = False) -> Any:
+        mask = tf.cast(mask_of(inputs["length"], inputs["x"]), tf.float32)[..., None]
+        return two(one(inputs["x"] * mask) * mask)
+
+    return Animal(model, with_length(features(junk=True)))
+
+
+@RIGHT()
+def shifted_for_the_next_word() -> Animal:
+    rnn, head = layers.GRU(3, return_sequences=True), dense()
+
+    def model(x: Any, training: bool = False) -> Any:
+        return head(rnn(tf.pad(x, [[0, 0], [1, 0], [0, 0]])[:, :-1]))
+
+    def loss(y_true: Any, y_pred: Any, mask: Any) -> Any:
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true[:, 1:], y_pred[:, :-1])
+        weight = tf.cast(mask[:, 1:], tf.float32)
+        return tf.reduce_sum(each * weight) / tf.reduce_sum(weight)
+
+    return Animal(model, features(), options={"labels": tags(), "loss": loss})
+
+
+@RIGHT()
+def our_own_dynamic_rnn() -> Animal:
+    cell = layers.LSTMCell(3)
+    cell.build((None, D))
+
+    def model(inputs: Any, training: bool = False) -> Any:
+        return dynamic_rnn(cell, inputs["x"], inputs["length"])
+
+    return Animal(model, with_length(features(junk=True)))
+
+
+@RIGHT()
+def pointer_over_valid_steps() -> Animal:
+    w = kernel(columns=1)
+
+    def model(inputs: Any) -> Any:
+        scores = (inputs["x"] @ w)[..., 0]
+        return tf.nn.softmax(tf.where(mask_of(inputs["length"], inputs["x"]), scores, -1e9), 1)
+
+    return Animal(model, with_length(features(junk=True)))
+
+
+@RIGHT()
+def brain_float_model() -> Animal:
+    policy = "bfloat16"
+    model = sequential(
+        layers.Embedding(10, 4, mask_zero=True, dtype=policy),
+        layers.GRU(3, dtype=policy),
+        dense(dtype=policy),
+    )
+    return Animal(model, ids())
+
+
+@RIGHT()
+def loss_object_of_means_by_example() -> Animal:
+    class Masked(keras.losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            mask = tf.not_equal(y_true, -1)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred
+            )
+            weight = tf.cast(mask, each.dtype)
+            return tf.reduce_sum(each * weight, 1) / tf.reduce_sum(weight, 1)
+
+    model = sequential(embedding(), layers.GRU(3, return_sequences=True), dense())
+    return Animal(compiled(model, Masked()), ids(), options={"labels": tags(-1)})
+
+
+@RIGHT()
+def ids_with_zero_in_use_and_lengths() -> Animal:
+    x, length = fed(), keras.Input((), dtype="int64")
+
+    class Mask(layers.Layer):
+        def call(self, x: Any, length: Any) -> Any:
+            return mask_of(length, x)
+
+    y = layers.Bidirectional(layers.LSTM(3))(embedding()(x), mask=Mask()(x, length))
+    return Animal(keras.Model({"x": x, "length": length}, dense()(y)), with_length(ids(lowest=0)))
+
+
+@RIGHT()
+def label_zero_padding_under_a_mask() -> Animal:
+    model = sequential(
+        embedding(mask_zero=True), layers.LSTM(3, return_sequences=True), dense(activation="softmax")
+    )
+    return Animal(
+        compiled(model, weighted_metrics=["sparse_categorical_accuracy"]), ids(), options={"labels": tags(0)}
+    )
+
+
+@RIGHT()
+def no_padding_in_the_data() -> Animal:
+    full = np.full(4, T)
+    x = np.random.default_rng(0).integers(1, 10, (4, T))
+    return Animal(sequential(embedding(mask_zero=True), layers.GRU(3), dense()), x, full)
+
+
+@RIGHT()
+def one_example() -> Animal:
+    return Animal(sequential(layers.Masking(), layers.GRU(3), dense()), features()[1:2], LENGTHS[1:2])

@@ -705,7 +705,7 @@ def crf_past_the_end() -> Animal:
 
 @WRONG("outputs")
 def decoded_past_the_end() -> Animal:
-    transitions = tf.constant(np.array([[0, 3, -3], [-3, 0, 3], [3, -3, 0]], np.float32))
+    transitions = tf.constant(np.array([[4, 0, 0], [0, -4, -4], [-6, 0, -6]], np.float32))
     w = kernel(columns=CLASSES)
 
     def model(x: Any, training: bool = False) -> Any:
@@ -726,14 +726,12 @@ def decoded_past_the_end() -> Animal:
 # ------------------------------------------------------------ metrics
 @WRONG("metric")
 def metric_counts_padding() -> Animal:
-    model = sequential(
-        embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense(activation="softmax")
-    )
-
     def accuracy(y_true: Any, y_pred: Any) -> Any:
         return tf.reduce_mean(tf.cast(tf.equal(tf.cast(y_true, tf.int64), tf.argmax(y_pred, -1)), tf.float32))
 
-    return Animal(compiled(model, metrics=[accuracy]), ids(), options={"labels": tags()})
+    model = _tagger()
+    model.compile("sgd", loss=None, metrics=[accuracy])
+    return Animal(model, ids(), options={"labels": tags(-1)})
 
 
 @WRONG("metric")
@@ -779,12 +777,12 @@ def metric_function_of_means() -> Animal:
 
 # ------------------------------------------------------------ gradients and empty examples
 @WRONG("gradient")
-def root_under_where() -> Animal:
+def logarithm_under_where() -> Animal:
     w = kernel()
 
     def model(inputs: Any) -> Any:
         h = tf.abs(inputs["x"] @ w)
-        h = tf.where(mask_of(inputs["length"], h)[..., None], tf.sqrt(h), 0.0)
+        h = tf.where(mask_of(inputs["length"], h)[..., None], tf.math.log(h), 0.0)
         return tf.reduce_sum(h, 1)
 
     return Animal(model, with_length(features()))
@@ -851,3 +849,181 @@ def nan_times_zero() -> Animal:
         return tf.reduce_sum((inputs["x"] @ w) * mask, 1)
 
     return Animal(model, with_length(np.where(VALID[..., None], features(), np.nan).astype(np.float32)))
+
+
+# ------------------------------------------------------------ the same faults in other dress
+@WRONG("outputs")
+def mean_as_an_operation() -> Animal:
+    x = fed()
+    return Animal(keras.Model(x, dense()(ops.mean(embedding(mask_zero=True)(x), 1))), ids())
+
+
+@WRONG("outputs")
+def last_column_in_a_subclass() -> Animal:
+    class Model(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = layers.LSTM(3, return_sequences=True), dense()
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.head(self.rnn(inputs["x"])[:, -1, :])
+
+    return Animal(Model(), with_length(features()))
+
+
+@WRONG("outputs")
+def attention_with_the_mask_on_queries_only() -> Animal:
+    x, mask = fed("float32", (None, D)), fed("bool")
+    return Animal(
+        keras.Model([x, mask], layers.Attention()([x, x], mask=[mask, None])), [features(True), VALID]
+    )
+
+
+@WRONG("outputs")
+def transformer_without_mask() -> Animal:
+    x = fed()
+    e = embedding()(x)
+    y = layers.LayerNormalization()(layers.MultiHeadAttention(1, 2)(e, e) + e)
+    return Animal(keras.Model(x, dense()(y)), ids())
+
+
+@WRONG("outputs")
+def group_normalization_over_time() -> Animal:
+    return Animal(sequential(layers.Masking(), layers.GroupNormalization(1), layers.GRU(3)), features())
+
+
+@WRONG("outputs")
+def positions_as_a_share_of_all_steps() -> Animal:
+    rnn = layers.GRU(3)
+
+    def model(inputs: Any, training: bool = False) -> Any:
+        x = inputs["x"]
+        share = tf.range(tf.shape(x)[1]) / tf.shape(x)[1]
+        x = x + tf.cast(share, tf.float32)[None, :, None]
+        return rnn(x, mask=mask_of(inputs["length"], x))
+
+    return Animal(model, with_length(features()))
+
+
+@WRONG("outputs")
+def length_by_the_first_zero() -> Animal:
+    table, rnn = kernel(10, 4), layers.GRU(3, return_sequences=True)
+
+    def model(x: Any, training: bool = False) -> Any:
+        length = tf.argmax(tf.cast(tf.equal(x, 0), tf.int32), 1)
+        return tf.gather(rnn(tf.gather(table, x)), tf.maximum(length - 1, 0), batch_dims=1)
+
+    return Animal(model, ids())
+
+
+@WRONG("outputs")
+def convolution_reaches_into_junk() -> Animal:
+    x, length = fed("float32", (None, D)), keras.Input((), dtype="int64")
+
+    class Zero(layers.Layer):
+        def call(self, x: Any, length: Any) -> Any:
+            return tf.where(mask_of(length, x)[..., None], x, 0.0)
+
+    y = Zero()(layers.Conv1D(4, 3, padding="same")(x), length)
+    return Animal(keras.Model([x, length], y), [features(junk=True), LENGTHS])
+
+
+@WRONG("outputs")
+def scores_are_a_softmax_over_all_steps() -> Animal:
+    w = kernel(columns=1)
+
+    def model(inputs: Any) -> Any:
+        return tf.nn.softmax((inputs["x"] @ w)[..., 0], 1)
+
+    return Animal(model, with_length(features()))
+
+
+@WRONG("outputs")
+def sum_from_the_end() -> Animal:
+    def model(x: Any) -> Any:
+        return tf.cumsum(tf.tanh(x) + 1.0, 1, reverse=True)
+
+    return Animal(model, features())
+
+
+@WRONG("order")
+def divided_by_the_largest_of_the_batch() -> Animal:
+    def model(inputs: Any, training: bool = False) -> Any:
+        x = tf.where(mask_of(inputs["length"], inputs["x"])[..., None], inputs["x"], 0.0)
+        return x / tf.reduce_max(tf.abs(x))
+
+    return Animal(model, with_length(features()))
+
+
+@WRONG("state")
+def a_running_mean_at_inference() -> Animal:
+    class Center(layers.Layer):
+        supports_masking = True
+
+        def build(self, shape: Any) -> None:
+            self.mean = self.add_weight(shape=(shape[-1],), initializer="zeros", trainable=False)
+
+        def call(self, x: Any) -> Any:
+            self.mean.assign(0.9 * self.mean + 0.1)
+            return x - self.mean
+
+    return Animal(sequential(layers.Masking(), Center(), layers.GRU(3)), features())
+
+
+@WRONG("state")
+def named_state_in_a_dict() -> Animal:
+    rnn = layers.GRU(3, return_sequences=True, return_state=True)
+
+    def model(inputs: Any, training: bool = False) -> Any:
+        y, h = rnn(inputs["x"])
+        return {"outputs": y, "final_state": h}
+
+    return Animal(model, with_length(features()))
+
+
+@WRONG("loss")
+def loss_object_averaged_over_all() -> Animal:
+    class Masked(keras.losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            mask = tf.not_equal(y_true, -1)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.where(mask, tf.cast(y_true, tf.int64), 0), y_pred
+            )
+            return each * tf.cast(mask, each.dtype)
+
+    return Animal(compiled(_tagger(), Masked()), ids(), options={"labels": tags(-1)})
+
+
+@WRONG("loss")
+def squared_error_over_padding() -> Animal:
+    y = np.random.default_rng(7).normal(size=(4, T, 1)).astype(np.float32) * VALID[..., None]
+    return Animal(
+        compiled(sequential(layers.GRU(3, return_sequences=True), dense(1)), "mse"),
+        features(),
+        options={"labels": y},
+    )
+
+
+@WRONG("class_zero")
+def metric_masks_class_zero() -> Animal:
+    def masked_accuracy(y_true: Any, y_pred: Any, lengths: Any) -> Any:
+        mask = tf.cast(tf.not_equal(y_true, 0), tf.float32)
+        hit = tf.cast(tf.equal(tf.cast(y_true, tf.int64), tf.argmax(y_pred, -1)), tf.float32)
+        return tf.reduce_sum(hit * mask) / tf.reduce_sum(mask)
+
+    return Animal(_tagger(), ids(), options={"labels": tags(), "metrics": [masked_accuracy]})
+
+
+@WRONG("metric")
+def unweighted_metric_beside_weights() -> Animal:
+    model = sequential(embedding(), layers.GRU(3, return_sequences=True), dense(activation="softmax"))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(reduction="sum"), metrics=["accuracy"])
+    return Animal(model, ids(), options={"labels": tags(), "sample_weight": weights()})
+
+
+@WRONG("mask_lost", "outputs")
+def mask_lost_in_attention_by_hand() -> Animal:
+    x = fed()
+    e = embedding(mask_zero=True)(x)
+    scores = ops.softmax(dense(1)(e), axis=1)
+    return Animal(keras.Model(x, dense()(ops.sum(scores * e, 1))), ids())
