@@ -75,8 +75,8 @@ def compiled(model: Any, loss: Any = "sparse_categorical_crossentropy", **option
     return model
 
 
-def fed(dtype: str = "int64", shape: tuple[int | None, ...] = (None,)) -> Any:
-    return keras.Input(shape, dtype=dtype)
+def fed(dtype: str = "int64", shape: tuple[int | None, ...] = (None,), name: str | None = None) -> Any:
+    return keras.Input(shape, dtype=dtype, name=name)
 
 
 def kernel(rows: int = D, columns: int = 4, seed: int = 3) -> Any:

@@ -31,6 +31,7 @@ from tests.probes.zoo import (
     weights,
     with_length,
 )  # fmt: skip
+from workbench.rnn import dynamic_rnn
 
 RIGHT = Room()
 
@@ -728,14 +729,9 @@ def pointer_over_valid_steps() -> Animal:
 
 
 @RIGHT()
-def brain_float_model() -> Animal:
-    policy = "bfloat16"
-    model = sequential(
-        layers.Embedding(10, 4, mask_zero=True, dtype=policy),
-        layers.GRU(3, dtype=policy),
-        dense(dtype=policy),
-    )
-    return Animal(model, ids())
+def half_precision_as_a_whole() -> Animal:
+    half = {"dtype": "float16"}
+    return Animal(sequential(embedding(mask_zero=True, **half), layers.GRU(3, **half), dense(**half)), ids())
 
 
 @RIGHT()
@@ -755,7 +751,7 @@ def loss_object_of_means_by_example() -> Animal:
 
 @RIGHT()
 def ids_with_zero_in_use_and_lengths() -> Animal:
-    x, length = fed(), keras.Input((), dtype="int64")
+    x, length = fed(name="x"), fed(shape=(), name="length")
 
     class Mask(layers.Layer):
         def call(self, x: Any, length: Any) -> Any:
@@ -767,12 +763,10 @@ def ids_with_zero_in_use_and_lengths() -> Animal:
 
 @RIGHT()
 def label_zero_padding_under_a_mask() -> Animal:
-    model = sequential(
-        embedding(mask_zero=True), layers.LSTM(3, return_sequences=True), dense(activation="softmax")
-    )
-    return Animal(
-        compiled(model, weighted_metrics=["sparse_categorical_accuracy"]), ids(), options={"labels": tags(0)}
-    )
+    rnn = layers.LSTM(3, return_sequences=True)
+    model = sequential(embedding(mask_zero=True), rnn, dense(activation="softmax"))
+    compiled(model, weighted_metrics=["sparse_categorical_accuracy"])
+    return Animal(model, ids(), options={"labels": tags(0)})
 
 
 @RIGHT()

@@ -57,7 +57,7 @@ def mask_lost_by_arithmetic() -> Animal:
 
 @WRONG("mask_lost", "outputs")
 def mask_lost_by_concatenation() -> Animal:
-    a, b = fed(), fed("float32", (None, D))
+    a, b = fed(name="a"), fed("float32", (None, D), name="b")
     y = layers.Concatenate()([embedding(mask_zero=True)(a), b])
     return Animal(keras.Model({"a": a, "b": b}, layers.LSTM(3)(y)), {"a": ids(), "b": features()})
 
@@ -250,7 +250,7 @@ def half_precision_keras_overflow() -> Animal:
             scores = self.score(x)[..., 0] + (1 - mask) * ops.cast(-1e9, x.dtype)
             return ops.sum(ops.softmax(scores)[..., None] * x, 1)
 
-    x, length = fed("float32", (None, D)), keras.Input((), dtype="int32")
+    x, length = fed("float32", (None, D), name="x"), fed("int32", (), name="length")
     return Animal(keras.Model({"x": x, "length": length}, Attend()(x, length)), with_length(features()))
 
 
