@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from tests.probes.zoo import (
     CLASSES,
+    LENGTHS,
     VALID,
     Animal,
     D,

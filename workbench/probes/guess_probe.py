@@ -283,8 +283,7 @@ def last_step(case: Case) -> None:
             ):  # its own step: else outputs are moved, as for a next word
                 a, b = a[length - 2], b[length - 2]
             changed[n] |= matters(difference(a, b)[0], case.allowed[i])
-    both = changed.reshape(2, len(rows), _DRAWS).any(-1)
-    last, before = both[0], both[1]
+    last, before = (half.any(1) for half in changed.reshape(2, len(rows), _DRAWS))
     if not last.any() and before.all():
         case.found.add(
             "outputs", 1.0, "every example's last real step, which changes nothing",

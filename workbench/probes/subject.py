@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.masking import sequence_mask
+from workbench.probes.found_variables import is_seed, variables_of
 from workbench.probes.padded import LENGTH_NAMES, Padded
+from workbench.probes.traced import Graph, Ran, array, quiet, ran_of, tensors
 
 _RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
-
-
-@dataclass
-class Ran:
-    """What a call gave: tensors with Keras' masks, and the same as arrays."""
-
-    nest: Any
-    tensors: list[Any]
-    arrays: list[np.ndarray]
-    additional: list[tuple[str, float]]  # losses that the model adds by itself
 
 
 class Subject:
@@ -52,8 +41,8 @@ class Subject:
 
     def close(self) -> None:
         """Give the model back as it was."""
-        for layer, name, value in self._switched_off:
-            setattr(layer, name, value)
+        for layer, name, rate in self._switched_off:
+            setattr(layer, name, rate)
         for variable, value in self._original:
             variable.assign(value)
 
@@ -113,7 +102,7 @@ class Subject:
             except Exception:
                 pass  # eager says why
         nest = self.call(tensors(batch.nest()), batch.lengths, batch.steps)
-        return _ran(nest, [(name, float(value)) for name, value in self.additional()])
+        return ran_of(nest, [(name, float(value)) for name, value in self.additional()])
 
     def other_numbers(self, batch: Padded) -> Ran:
         """A run under other seeds."""
@@ -121,7 +110,7 @@ class Subject:
         tf.random.set_seed(1)
         np.random.seed(1)
         for variable, value in self._kept:
-            if _is_seed(variable):
+            if is_seed(variable):
                 variable.assign(value + 1)
         ran = self._run(batch, restore=False, seeded=False)
         self.restore()
@@ -135,14 +124,14 @@ class Subject:
         """Every generator as it was at first, whatever else is kept."""
         seed()
         for variable, value in self._kept:
-            if _is_seed(variable):
+            if is_seed(variable):
                 variable.assign(value)
 
     def accelerate(self, batch: Padded, base: Ran) -> None:
         """Trace the model once for every shape, where that gives the same numbers; else each call stays eager."""
         if base.additional:
             return
-        graph = Graph(self, batch)
+        graph = Graph(self.call, batch)
         try:
             other = graph(batch)
         except Exception:
@@ -199,7 +188,7 @@ class Subject:
 
     def variables(self) -> list[Any]:
         """All variables that can be found, trainable or not."""
-        found = list(self.model.variables) if self.is_keras else list(_variables_of(self.model))
+        found = list(self.model.variables) if self.is_keras else list(variables_of(self.model))
         layers = self.model._flatten_layers() if self.is_keras else ()
         for layer in layers:  # what a stateful layer keeps is not among its variables
             found += [
@@ -221,53 +210,6 @@ class Subject:
         return [v for v in self.variables() if "float" in str(v.dtype)]
 
 
-class Graph:
-    """A model traced once, with free axes of examples and steps; a call as `Subject.run`, Keras' masks included."""
-
-    def __init__(self, subject: Subject, batch: Padded) -> None:
-        self._shape: Any = None
-        specs = []
-        for x, part in zip(batch.inputs, batch.parts, strict=True):
-            shape: list[int | None] = list(x.shape)
-            shape[:1] = [None] if shape else []
-            for axis in part.axes:
-                shape[axis] = None
-            specs.append(tf.TensorSpec(shape, x.dtype))
-        signature = [specs, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
-
-        def traced(inputs: list[Any], lengths: Any, steps: Any) -> Any:
-            nest = subject.call(tf.nest.pack_sequence_as(batch.structure, inputs), lengths, steps)
-            self._shape = nest
-            flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(nest) if x is not None]
-            masks = [getattr(x, "_keras_mask", None) for x in flat]
-            self._masked = [m is not None for m in masks]
-            return flat, [m for m in masks if m is not None]
-
-        self._function = tf.function(traced, input_signature=signature, autograph=False)
-
-    def __call__(self, batch: Padded) -> Ran:
-        """The model over a batch."""
-        with quiet():
-            flat, masks = self._function(
-                [tf.constant(x) for x in batch.inputs],
-                tf.constant(batch.lengths, tf.int32),
-                tf.constant(batch.steps, tf.int32),
-            )
-        left = iter(masks)
-        for x, masked in zip(flat, self._masked, strict=True):
-            if masked:
-                x._keras_mask = next(left)
-        found = iter(flat)
-        nest = tf.nest.map_structure(lambda x: None if x is None else next(found), self._shape)
-        return _ran(nest, [])
-
-
-def _ran(nest: Any, additional: list[tuple[str, float]]) -> Ran:
-    flat = [x for x in tf.nest.flatten(nest) if x is not None]
-    flat = [x.to_tensor() if isinstance(x, tf.RaggedTensor) else tf.convert_to_tensor(x) for x in flat]
-    return Ran(nest, flat, [array(x) for x in flat], additional)
-
-
 def loaded(path: Path) -> Any:
     """A Keras model from its file, by Keras' own loading.
 
@@ -287,32 +229,10 @@ def loaded(path: Path) -> Any:
         ) from error
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what libraries warn of: a check tries what they warn about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def tensors(nest: Any) -> Any:
-    """A nest of arrays as tensors."""
-    return tf.nest.map_structure(tf.constant, nest)
-
-
-def array(tensor: Any) -> np.ndarray:
-    """Whatever it is, in NumPy."""
-    return np.asarray(tf.convert_to_tensor(tensor))
-
-
 def seed() -> None:
     """The same numbers from every generator."""
     tf.random.set_seed(0)
     np.random.seed(0)
-
-
-def _is_seed(variable: Any) -> bool:
-    return "seed_generator" in str(getattr(variable, "path", variable.name))
 
 
 def _is_functional(model: Any) -> bool:
@@ -343,50 +263,3 @@ def _without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
             if isinstance(value, float) and value:
                 yield layer, name, value
                 setattr(layer, name, 0.0)
-
-
-def _variables_of(thing: Any, depth: int = 3, seen: set[int] | None = None) -> Iterator[Any]:
-    """Variables in a callable's closure, in its arguments and attributes."""
-    seen = set() if seen is None else seen
-    if id(thing) in seen or depth < 0:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, tf.Variable | keras.Variable):
-        yield thing
-    elif isinstance(thing, keras.layers.Layer | tf.Module):
-        for variable in thing.variables:
-            if id(variable) not in seen:
-                seen.add(id(variable))
-                yield variable
-        if not isinstance(thing, keras.layers.Layer):
-            for value in vars(thing).values():
-                yield from _variables_of(value, depth - 1, seen)
-    elif isinstance(thing, list | tuple):
-        for value in thing:
-            yield from _variables_of(value, depth - 1, seen)
-    elif isinstance(thing, dict):
-        for value in thing.values():
-            yield from _variables_of(value, depth - 1, seen)
-    elif callable(thing):
-        python = getattr(thing, "python_function", thing)
-        inner = inspect.unwrap(getattr(python, "__func__", python))
-        for cell in getattr(inner, "__closure__", None) or ():
-            try:
-                yield from _variables_of(cell.cell_contents, depth - 1, seen)
-            except ValueError:  # a cell that is empty
-                continue
-        names = getattr(getattr(inner, "__code__", None), "co_names", ())
-        for name in names:
-            if name in getattr(inner, "__globals__", {}):
-                value = inner.__globals__[name]
-                if isinstance(
-                    value, tf.Variable | keras.Variable | keras.layers.Layer | tf.Module | dict | list
-                ):
-                    yield from _variables_of(value, depth - 1, seen)
-        for owner in (getattr(python, "__self__", None), getattr(thing, "func", None)):
-            if owner is not None:
-                yield from _variables_of(owner, depth - 1, seen)
-        for value in (
-            [*vars(thing).values()] if hasattr(thing, "__dict__") and not inspect.isfunction(thing) else []
-        ):
-            yield from _variables_of(value, depth - 1, seen)
