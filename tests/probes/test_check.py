@@ -1,0 +1,183 @@
+"""The check against a zoo of models: no right one is accused, each wrong one is found by its kind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.probes import zoo
+from tests.probes.zoo_right import RIGHT
+from tests.probes.zoo_wrong import WRONG
+from workbench import check as command
+from workbench.probes import KINDS, Findings, assert_padding_invariant, check
+
+QUICK_RIGHT = {
+    "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",
+    "cancelling_sums",
+    "half_precision_with_a_mask_that_fits", "callable_reads_the_mask_from_ids", "causal_convolution_tagger",
+    "flag_as_first_feature",
+}  # fmt: skip
+QUICK_WRONG = {
+    "mask_lost_by_arithmetic", "no_mask_at_all", "mean_over_padding", "weak_mask", "half_precision_overflow",
+    "loss_divided_by_the_longest", "loss_masks_class_zero", "metric_averages_batch_means", "root_under_where",
+    "mean_of_an_empty_example", "normalized_over_the_batch", "state_in_a_variable", "mask_by_a_sum_above_zero",
+}  # fmt: skip
+
+
+def _found(animal: zoo.Animal) -> Findings:
+    found = check(animal.model, animal.inputs, animal.lengths, **animal.options)
+    assert isinstance(found, Findings)
+    assert not [note for note in found.not_tried if "not tried to the end" in note], found.not_tried
+    return found
+
+
+def _params(room: zoo.Room, quick: set[str]) -> list[Any]:
+    assert quick <= set(room)
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in room]
+
+
+@pytest.mark.parametrize("name", _params(RIGHT, QUICK_RIGHT))
+def test_a_right_model_is_not_accused(name: str) -> None:
+    assert list(map(str, _found(RIGHT[name][0]()))) == []
+
+
+@pytest.mark.parametrize("name", _params(WRONG, QUICK_WRONG))
+def test_a_wrong_model_is_found_by_its_kind(name: str) -> None:
+    make, kinds = WRONG[name]
+    found = _found(make())
+    assert kinds <= found.kinds, list(map(str, found))
+
+
+def test_the_zoo_has_every_kind() -> None:
+    assert set().union(*(kinds for _, kinds in WRONG.values())) == set(KINDS)
+    assert len(RIGHT) + len(WRONG) >= 120
+
+
+def test_a_finding_names_output_example_step_layer_and_lost_mask() -> None:
+    found = _found(WRONG["mask_lost_by_arithmetic"][0]())
+    by_kind = {finding.kind: finding for finding in found}
+    assert re.search(
+        r"output '.+', example \d \(length \d\), .*it first matters after "
+        r"global_average",
+        by_kind["outputs"].where,
+    )
+    assert "pools over padded steps" in by_kind["outputs"].cause
+    assert "add" in by_kind["mask_lost"].where.lower()
+    step = {f.kind: f for f in _found(WRONG["half_precision_overflow"][0]())}["outputs"]
+    assert "half precision" in step.cause
+
+
+def test_variables_and_rates_are_as_before() -> None:
+    animal = RIGHT["dropout_in_training"][0]()
+    animal.model(animal.inputs)
+    before = [np.array(v) for v in animal.model.variables]
+    _found(animal)
+    for one, two in zip(before, animal.model.variables, strict=True):
+        np.testing.assert_array_equal(one, np.array(two))
+    assert animal.model.layers[1].rate == 0.5
+
+
+def test_the_assertion_names_what_was_found() -> None:
+    def mean(x: Any) -> Any:
+        return tf.reduce_mean(x, 1)
+
+    with pytest.raises(AssertionError, match=r"treats padding:\n  outputs: the output, example"):
+        assert_padding_invariant(mean, zoo.features(), zoo.LENGTHS)
+    assert_padding_invariant(lambda x: tf.tanh(x), zoo.features(), zoo.LENGTHS)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "options", "says"),
+    [
+        (zoo.ids(), [1, 2], {}, "holds 4 examples and lengths 2"),
+        (zoo.ids(), [7, 2, 4, 1], {}, "between 0 and the 6 steps|no input has an axis of steps"),
+        (zoo.ids(), [1.5, 2, 4, 1], {}, "whole numbers"),
+        (zoo.ids(), "length", {}, "names none of the inputs"),
+        (zoo.ids(), zoo.LENGTHS, {"labels": np.zeros(3)}, r"labels has shape \(3,\)"),
+        (np.array([["a"]]), [1], {}, "numbers are needed"),
+        (np.zeros(4), zoo.LENGTHS, {}, "no input has an axis of steps"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(inputs: Any, lengths: Any, options: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        check(lambda x: x, inputs, lengths, **options)
+
+
+def test_lengths_may_be_named() -> None:
+    animal = RIGHT["mean_by_length_on_junk"][0]()
+    assert check(animal.model, animal.inputs, "length") == []
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
+    folder = tmp_path_factory.mktemp("models")
+
+    def save(masked: bool) -> Path:
+        path = folder / f"{masked}.keras"
+        if not path.exists():
+            layers = [zoo.embedding(mask_zero=masked), keras.layers.GlobalAveragePooling1D(), zoo.dense()]
+            model = keras.Sequential([keras.Input((None,), dtype="int64"), *layers])
+            model.save(path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize(("masked", "code"), [(True, 0), (False, 1)])
+def test_the_command_prints_findings_and_says_so_by_its_code(
+    saved: Callable[[bool], Path], tmp_path: Path, masked: bool, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "data.npz", ids=zoo.ids(), lengths=zoo.LENGTHS)
+    assert command.main([str(saved(masked)), "--data", str(tmp_path / "data.npz")]) == code
+    out = capsys.readouterr().out
+    assert ("outputs" in out) != masked
+    assert ("nothing found" in out) == masked
+
+
+def test_the_command_refuses_in_words(
+    saved: Callable[[bool], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(saved(True))
+    np.savez(tmp_path / "none.npz", ids=zoo.ids())
+    np.savez(tmp_path / "unlike.npz", ids=zoo.ids(), lengths=[1])
+    (tmp_path / "bad.npz").write_text("no")
+    (tmp_path / "bad.keras").write_text(json.dumps({}))
+    for arguments, says in (
+        ([model, "--data", str(tmp_path / "nowhere.npz")], "neither an .npz file"),
+        ([model, "--data", str(tmp_path)], "neither a manifest.json nor .npy files"),
+        ([model, "--data", str(tmp_path / "none.npz")], "none of these says how long"),
+        ([model, "--data", str(tmp_path / "unlike.npz")], "same number of examples"),
+        ([model, "--data", str(tmp_path / "bad.npz")], "cannot be read"),
+        ([str(tmp_path / "no.keras"), "--data", str(tmp_path / "none.npz")], "is not there"),
+        (
+            [model, "--data", str(tmp_path / "none.npz"), "--import", "no_such_module"],
+            "--import no_such_module",
+        ),
+    ):
+        assert command.main(arguments) == 2
+        assert says in capsys.readouterr().err
+    np.savez(tmp_path / "good.npz", ids=zoo.ids(), lengths=zoo.LENGTHS)
+    assert command.main([str(tmp_path / "bad.keras"), "--data", str(tmp_path / "good.npz")]) == 2
+    assert "cannot be loaded" in capsys.readouterr().err
+
+
+def test_the_python_in_the_readme_runs() -> None:
+    text = (Path(command.__file__).parent / "probes" / "README.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        names: dict[str, Any] = {"__name__": "readme"}
+        exec(compile(snippet, "README.md", "exec"), names)
+        for name, function in names.items():
+            if name.startswith("test_"):
+                function()
+    for kind, meaning in KINDS.items():
+        assert f"| `{kind}` | {meaning} |" in text

@@ -1,0 +1,201 @@
+"""From the arrays that a person gives to a padded batch: which goes with the steps, which says where they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from workbench.probes.padded import LENGTH_NAMES, Padded, Part, is_ids
+
+
+def padded_batch(
+    inputs: Any,
+    lengths: Any,
+    *,
+    labels: Any = None,
+    sample_weight: Any = None,
+    pad_value: Any = 0,
+    label_pad: Any = None,
+    declared: list[tuple[int | None, ...]] | None = None,
+) -> Padded:
+    """The batch; `declared` are the shapes of a functional model's inputs, where None is free.
+
+    Raises:
+        ValueError: lengths or shapes that cannot be.
+    """
+    names, flat = _named(inputs, "inputs")
+    if not flat:
+        raise ValueError("inputs holds no array.")
+    if isinstance(lengths, str | int) and not isinstance(lengths, bool):
+        key = str(lengths)
+        if key not in names:
+            raise ValueError(f"lengths = {key!r} names none of the inputs, which are {', '.join(names)}.")
+        lengths = flat[names.index(key)]
+    lengths = _lengths(lengths)
+    steps = _steps(flat, names, lengths, declared)
+    if lengths.size and (lengths.min() < 0 or lengths.max() > steps):
+        raise ValueError(
+            f"lengths must lie between 0 and the {steps} steps of the inputs; got {lengths.min()} to "
+            f"{lengths.max()}."
+        )
+    for name, array in zip(names, flat, strict=True):
+        if array.ndim and array.shape[0] != len(lengths):
+            raise ValueError(
+                f"{name} holds {array.shape[0]} examples and lengths {len(lengths)}: the first axis of every "
+                "input must be that of the examples."
+            )
+    valid = np.arange(steps) < lengths[:, None]
+    parts = [
+        _part(name, array, lengths, valid, shape, pad_value)
+        for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
+    ]
+    batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))))
+    if not batch.knows_length:
+        batch = batch.filled()  # it can only read from the content where padding is
+    label_names, label_arrays = _named(labels, "labels")
+    weight_names, weight_arrays = _named(sample_weight, "sample_weight")
+    for name, array in zip(label_names + weight_names, label_arrays + weight_arrays, strict=True):
+        if not array.ndim or array.shape[0] != len(lengths):
+            raise ValueError(
+                f"{name} has shape {array.shape}: its first axis must be that of the {len(lengths)} examples."
+            )
+    if len(label_arrays) > 1 and isinstance(label_pad, dict):
+        pads = [label_pad.get(name) for name in label_names]
+    else:
+        pads = [label_pad] * len(label_arrays)
+    return Padded(
+        batch.lengths, steps, batch.inputs, parts, inputs,
+        labels=label_arrays,
+        label_parts=[
+            _beside(n, a, valid, p) for n, a, p in zip(label_names, label_arrays, pads, strict=True)
+        ],
+        label_structure=labels,
+        weights=weight_arrays,
+        weight_parts=[_beside(n, a, valid, None) for n, a in zip(weight_names, weight_arrays, strict=True)],
+        weight_structure=sample_weight,
+        numbers=batch.numbers,
+    )  # fmt: skip
+
+
+def _named(nest: Any, what: str) -> tuple[list[str], list[np.ndarray]]:
+    """The arrays of a nest, each by the key or the number that leads to it."""
+    if nest is None:
+        return [], []
+    flat = []
+    for array in tf.nest.flatten(nest):
+        made = np.asarray(array)
+        if made.dtype.kind not in "fiub" and made.dtype.name != "bfloat16":
+            raise ValueError(f"{what} holds an array of type {made.dtype}: numbers are needed.")
+        flat.append(made)
+    if isinstance(nest, dict):
+        names = [str(key) for key in sorted(nest)]  # the order of tf.nest
+    elif isinstance(nest, list | tuple):
+        names = [str(i) for i in range(len(nest))]
+    else:
+        names = [what]
+    if len(names) != len(flat):
+        names = [f"{what}[{i}]" for i in range(len(flat))]
+    return names, flat
+
+
+def _lengths(lengths: Any) -> np.ndarray:
+    array = np.asarray(lengths)
+    if array.ndim == 2 and 1 in array.shape:
+        array = array.reshape(-1)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(
+            f"lengths must hold one number for each example, [B]; got an array of shape {array.shape}."
+        )
+    if array.dtype.kind not in "iuf" or not np.all(array == np.round(array)):
+        raise ValueError("lengths must be whole numbers.")
+    return array.astype(np.int64)
+
+
+def _steps(
+    flat: list[np.ndarray],
+    names: list[str],
+    lengths: np.ndarray,
+    declared: list[tuple[int | None, ...]] | None,
+) -> int:
+    """T: the second axis of ids or of features."""
+    candidates = [
+        (array.ndim >= 3 or is_ids(array), array.shape[1])
+        for array, name in zip(flat, names, strict=True)
+        if array.ndim >= 2 and name.lower() not in LENGTH_NAMES and array.shape[1:] != (1,)
+    ]
+    if declared:
+        free = [
+            array.shape[1]
+            for array, shape in zip(flat, declared, strict=True)
+            if array.ndim >= 2 and len(shape) >= 2 and shape[1] is None
+        ]
+        if free:
+            return int(free[0])
+    longest = lengths.max()
+    good = [steps for likely, steps in candidates if likely and steps >= longest]
+    good += [steps for likely, steps in candidates if not likely and steps >= longest]
+    if not good:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, flat, strict=True))
+        raise ValueError(
+            f"no input has an axis of steps for lengths up to {longest}: [B, T] or [B, T, ...] is needed; "
+            f"got {shapes}."
+        )
+    return int(good[0])
+
+
+def _part(
+    name: str,
+    array: np.ndarray,
+    lengths: np.ndarray,
+    valid: np.ndarray,
+    shape: tuple[int | None, ...],
+    pad: Any,
+) -> Part:
+    steps = valid.shape[1]
+    if array.size == len(lengths) and array.ndim <= 2 and not (array.ndim == 2 and steps == 1):
+        same = array.dtype.kind in "iuf" and np.array_equal(array.reshape(-1), lengths)
+        if same or name.lower() in LENGTH_NAMES:
+            return Part(name, "length", axes=())
+    axes = tuple(i for i in range(1, array.ndim) if array.shape[i] == steps)
+    if array.ndim >= 2 and axes and (array.dtype.kind == "b" or set(np.unique(array)) <= {0, 1}):
+        mask = _mask_part(name, array, valid, axes)
+        if mask:
+            return mask
+    if 1 not in axes or (len(shape) >= 2 and shape[1] is not None and array.ndim == 2 and not is_ids(array)):
+        return Part(name, "fixed", axes=())
+    value = pad.get(name, 0) if isinstance(pad, dict) else pad
+    there = array[~valid]
+    if np.isscalar(value) and value == 0 and there.size and there.ravel()[0] == there.ravel()[0]:
+        first = there.reshape(-1)[0]
+        if np.all(there == first):
+            value = first  # what the data are padded with
+    return Part(name, "sequence", value)
+
+
+def _mask_part(name: str, array: np.ndarray, valid: np.ndarray, axes: tuple[int, ...]) -> Part | None:
+    """An input that is true at valid steps, or at padded ones."""
+    if len(axes) == 1:
+        along = np.moveaxis(array, axes[0], 1).reshape(*valid.shape, -1).astype(bool)
+        if np.all(along == along[..., :1]):
+            along = along[..., 0]
+            if (valid.all() and array.dtype.kind == "b") or not valid.all():
+                if np.array_equal(along, valid):
+                    return Part(name, "mask", 0, axes)
+                if np.array_equal(along, ~valid):
+                    return Part(name, "mask", 1, axes)
+        return None
+    if array.dtype.kind == "b" and array.ndim >= 3:
+        return Part(name, "mask", 0, axes)
+    return None
+
+
+def _beside(name: str, array: np.ndarray, valid: np.ndarray, pad: Any) -> Part:
+    """A label or a weight: by step where its second axis is as long; padded as the data are."""
+    if array.ndim < 2 or array.shape[1] != valid.shape[1]:
+        return Part(name, "fixed", axes=())
+    if pad is None:
+        there = array[:, : valid.shape[1]][~valid]
+        pad = there[0] if there.size else 0
+    return Part(name, "sequence", pad)

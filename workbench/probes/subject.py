@@ -1,0 +1,265 @@
+"""Any model as a function from a padded batch to arrays: Keras models, layers, callables, saved files."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from workbench.masking import sequence_mask
+from workbench.probes.found_variables import is_seed, variables_of
+from workbench.probes.padded import LENGTH_NAMES, Padded
+from workbench.probes.traced import Graph, Ran, array, quiet, ran_of, tensors
+
+_RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
+
+
+class Subject:
+    """A model, called the same way each time: same seeds, same weights, no warnings."""
+
+    def __init__(self, model: Any, *, training: bool = False) -> None:
+        if isinstance(model, str | os.PathLike):
+            model = loaded(Path(model))
+        if not callable(model):
+            raise ValueError(f"model must be a Keras model, a callable or a .keras file; got {type(model)}.")
+        self.model, self.training = model, training
+        self.is_keras = isinstance(model, keras.layers.Layer)
+        self._switched_off: list[tuple[Any, str, float]] = []
+        self._options = _options(model)
+        self._original: list[tuple[Any, np.ndarray]] = []
+        self._kept: list[tuple[Any, np.ndarray]] = []
+        self._graph: Graph | None = None
+        self._ran: dict[bytes, Ran] = {}
+        if training and self.is_keras:
+            self._switched_off = list(_without_chance(model))
+
+    def close(self) -> None:
+        """Give the model back as it was."""
+        for layer, name, rate in self._switched_off:
+            setattr(layer, name, rate)
+        for variable, value in self._original:
+            variable.assign(value)
+
+    def build(self, batch: Padded) -> None:
+        """Make the variables, and remember their values as they are at first."""
+        if not self.is_keras or self.model.built:
+            self.keep()
+            return
+        self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+        self.keep()
+
+    # ------------------------------------------------------------ calling
+    def call(self, inputs: Any, lengths: Any, steps: int) -> Any:
+        """The model's own result, a nest of tensors."""
+        options: dict[str, Any] = {}
+        if "training" in self._options:
+            options["training"] = self.training
+        positional = []
+        for name, required in self._options.items():
+            lower = name.lower()
+            if lower in LENGTH_NAMES:
+                value = tf.constant(lengths, tf.int32)
+            elif "mask" in lower and required:
+                value = sequence_mask(tf.constant(lengths, tf.int32), steps)
+            else:
+                continue
+            if required:
+                positional.append(value)
+            else:
+                options[name] = value
+        with quiet():
+            try:
+                return self.model(inputs, *positional, **options)
+            except ValueError:
+                if not (self.is_keras and _is_functional(self.model) and self.model.built):
+                    raise
+                # layers may well take other steps than those that an Input declares: behind its check of shapes
+                return self.model.call(inputs, *positional, **options)
+
+    def run(self, batch: Padded, *, keep_state: bool = False) -> Ran:
+        """The model over a batch, from its first state unless `keep_state`; what was run so is known."""
+        if keep_state:
+            return self._run(batch, restore=False, seeded=True)
+        key = b"".join(x.tobytes() + str(x.shape).encode() for x in [*batch.inputs, batch.lengths])
+        if key not in self._ran:
+            self._ran[key] = self._run(batch, restore=True, seeded=True)
+        return self._ran[key]
+
+    def _run(self, batch: Padded, *, restore: bool, seeded: bool) -> Ran:
+        if restore:
+            self.restore()
+        if seeded:
+            self._seed()
+        if self._graph is not None:
+            try:
+                return self._graph(batch)
+            except Exception:
+                pass  # eager says why
+        nest = self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+        return ran_of(nest, [(name, float(value)) for name, value in self.additional()])
+
+    def other_numbers(self, batch: Padded) -> Ran:
+        """A run under other seeds."""
+        self.restore()
+        tf.random.set_seed(1)
+        np.random.seed(1)
+        for variable, value in self._kept:
+            if is_seed(variable):
+                variable.assign(value + 1)
+        ran = self._run(batch, restore=False, seeded=False)
+        self.restore()
+        return ran
+
+    def forget(self) -> None:
+        """Run anew what was run before."""
+        self._ran.clear()
+
+    def _seed(self) -> None:
+        """Every generator as it was at first, whatever else is kept."""
+        seed()
+        for variable, value in self._kept:
+            if is_seed(variable):
+                variable.assign(value)
+
+    def accelerate(self, batch: Padded, base: Ran) -> None:
+        """Trace the model once for every shape, where that gives the same numbers; else each call stays eager."""
+        if base.additional:
+            return
+        graph = Graph(self.call, batch)
+        try:
+            other = graph(batch)
+        except Exception:
+            return
+        finally:
+            if self.is_keras:
+                self.model._clear_losses()
+        for one, two in zip(base.arrays, other.arrays, strict=False):
+            scale = float(np.abs(np.nan_to_num(one.astype(float))).max(initial=0.0))
+            if one.shape != two.shape or not np.allclose(
+                one.astype(float), two.astype(float), rtol=0, atol=1e-3 * scale + 1e-30, equal_nan=True
+            ):
+                return
+        if len(base.arrays) == len(other.arrays):
+            self._graph = graph
+
+    def longest_run(self, batch: Padded) -> Ran | None:
+        """A run over other shapes than those given, or None where the model refuses them."""
+        try:
+            return self.run(batch)
+        except Exception:
+            return None
+
+    def additional(self) -> Iterator[tuple[str, Any]]:
+        """Losses that the last call added, each with its layer; penalties on weights are not among them."""
+        if not self.is_keras:
+            return
+        for layer in self.model._flatten_layers():
+            for loss in layer._get_own_losses():
+                if tf.rank(loss) == 0:
+                    yield layer.name, loss
+
+    # ------------------------------------------------------------ variables
+    def keep(self) -> None:
+        """Remember the values of all variables; those that are trained and all 0 get small numbers, as in training.
+
+        A bias of 0 hides faults: a backward RNN stays at 0 through padding that is 0.
+        """
+        if self._original:
+            return
+        random = np.random.default_rng(0)
+        for variable in self.variables():
+            value = array(variable)
+            self._original.append((variable, value))
+            if getattr(variable, "trainable", False) and "float" in str(value.dtype) and not value.any():
+                value = (0.2 * random.normal(size=value.shape)).astype(value.dtype)
+            self._kept.append((variable, value))
+        self.restore()
+
+    def restore(self) -> None:
+        """Back to the values that were remembered."""
+        for variable, value in self._kept:
+            variable.assign(value)
+
+    def variables(self) -> list[Any]:
+        """All variables that can be found, trainable or not."""
+        found = list(self.model.variables) if self.is_keras else list(variables_of(self.model))
+        layers = self.model._flatten_layers() if self.is_keras else ()
+        for layer in layers:  # what a stateful layer keeps is not among its variables
+            found += [
+                v
+                for v in tf.nest.flatten(getattr(layer, "states", None) or [])
+                if isinstance(v, keras.Variable)
+            ]
+        return [v for v in found if not isinstance(v, tf.Tensor)]
+
+    def trainable(self) -> list[Any]:
+        """TensorFlow's variables that are trained."""
+        if self.is_keras:
+            return [v.value for v in self.model.trainable_variables]
+        return [getattr(v, "value", v) if isinstance(v, keras.Variable) else v
+                for v in self.variables() if getattr(v, "trainable", False)]  # fmt: skip
+
+    def floats(self) -> list[Any]:
+        """Variables of floating point."""
+        return [v for v in self.variables() if "float" in str(v.dtype)]
+
+
+def loaded(path: Path) -> Any:
+    """A Keras model from its file, by Keras' own loading.
+
+    Raises:
+        ValueError: there is none, or it cannot be read; lambdas and unknown classes among the reasons.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is not there.")
+    try:
+        with quiet():
+            return keras.models.load_model(path)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{path} cannot be loaded: {said[0]} Classes of your own are made known by importing their module "
+            "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
+        ) from error
+
+
+def seed() -> None:
+    """The same numbers from every generator."""
+    tf.random.set_seed(0)
+    np.random.seed(0)
+
+
+def _is_functional(model: Any) -> bool:
+    return hasattr(model, "_nodes_by_depth") or isinstance(model, keras.Sequential)
+
+
+def _options(model: Any) -> Mapping[str, bool]:
+    """The names that a model can be called with beside its first argument, and whether each must be given."""
+    function: Callable[..., Any] = model
+    if isinstance(model, keras.layers.Layer):
+        function = model.call
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return {}
+    return {
+        p.name: p.default is p.empty
+        for p in parameters[1:]
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+
+
+def _without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
+    """No dropout and no noise: in training a model draws other numbers for other shapes. Gives what stood there."""
+    for layer in model._flatten_layers():
+        for name in _RANDOM_RATES:
+            value = getattr(layer, name, None)
+            if isinstance(value, float) and value:
+                yield layer, name, value
+                setattr(layer, name, 0.0)
