@@ -68,8 +68,8 @@ class Server:
 
 
 def readme() -> tuple[str, str]:
-    """What README has to be typed where the server runs, and what anywhere."""
-    section = (ROOT / "README.md").read_text().partition("\n## A tracking server\n")[2].partition("\n## ")[0]
+    """What the sweep room's README has to be typed where the server runs, and what anywhere."""
+    section = (ROOT / "workbench" / "sweep" / "README.md").read_text().partition("\n## A tracking server\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
     assert len(blocks) == 2
     return textwrap.dedent(blocks[0]), textwrap.dedent(blocks[1])
