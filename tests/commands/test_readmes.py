@@ -1,4 +1,4 @@
-"""What the READMEs say to type: every command is one that there is, every Python snippet runs, every link leads on."""
+"""What the READMEs say to type: every command is one that there is, every snippet runs, every link leads on."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def of_workbench(words: list[str], compose: Composer) -> None:
             raise
 
 
-class Known(Exception):
+class KnownError(Exception):
     """A command line that its parser takes."""
 
 
@@ -111,20 +111,19 @@ def of_parser(module: str, words: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def known(self: argparse.ArgumentParser, *given: Any) -> None:
         takes(self, *given)
-        raise Known
+        raise KnownError
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", known)
     monkeypatch.setattr(sys, "argv", [module, *words])
     is_file = module.endswith(".py")
     run: Callable[[], Any] = runpy.run_path(str(ROOT / module))["main"] if is_file else _main_of(module)
-    with pytest.raises(Known):
+    with pytest.raises(KnownError):
         run()
 
 
 def _main_of(module: str) -> Callable[[], Any]:
     found = importlib.import_module(module)
-    main = found.main if hasattr(found, "main") else importlib.import_module(f"{module}.__main__").main
-    return main  # type: ignore[no-any-return]
+    return found.main if hasattr(found, "main") else importlib.import_module(f"{module}.__main__").main
 
 
 def of_make(words: list[str]) -> None:
@@ -143,7 +142,7 @@ def of_pytest(words: list[str]) -> None:
 
 
 def of_mlflow(words: list[str]) -> None:
-    """What `python -m workbench.ui` starts, which the tests of a browser open. MLflow's own parser takes 10 s to import."""
+    """What `python -m workbench.ui` starts, which tests/browser opens; MLflow's parser takes long to import."""
     started = (ROOT / "workbench" / "ui.py").read_text()
     assert all(f'"{word}"' in started or "://" in word for word in words)
 
@@ -206,27 +205,39 @@ def test_a_key_is_one_that_there_is(name: str, keys: set[str]) -> None:
                 assert set(value.split(",")) <= set(GROUPS[key]), span
             elif key not in keys and key not in TAGS and not (ROOT / name).with_name(key).exists():
                 package, _, attribute = key.rpartition(".")
-                assert hasattr(importlib.import_module(package), attribute) or importlib.import_module(key), span
+                assert hasattr(importlib.import_module(package), attribute) or importlib.import_module(key), (
+                    span
+                )
 
 
-def test_the_python_in_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "snippet",
+    # Keras' predict compiles by XLA; tests/rnn has quick tests of from_keras
+    [pytest.param(one, marks=[pytest.mark.slow] if ".predict(" in one else []) for one in SNIPPETS],
+    ids=[f"{place}:{one.count(chr(10))} lines" for one, place in SNIPPETS.items()],
+)
+def test_the_python_in_them_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the checkout's files, a checkpoint as TF 1 writes them, and shards as another program does."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    _write_checkpoint()
-    _write_shards(tmp_path / "treebank")
+    if "model.ckpt" in snippet:
+        _write_checkpoint()
+    if "treebank" in snippet:
+        _write_shards(tmp_path / "treebank")
+    names: dict[str, Any] = {}
+    exec(compile(snippet, SNIPPETS[snippet], "exec"), names)
+    for name in [one for one in names if one.startswith("test_")]:
+        names[name]()
+    if "model.ckpt" in snippet:
+        assert (names["cell"].get_weights()[0] == 1).all()
+    for folder in re.findall(r'"(treebank|sentences|imports)"', snippet):
+        assert (tmp_path / folder / "manifest.json").is_file()
+
+
+def test_the_snippets_are_found() -> None:
     assert len(SNIPPETS) >= 8
-    for snippet, place in SNIPPETS.items():
-        names: dict[str, Any] = {}
-        exec(compile(snippet, place, "exec"), names)
-        for name in [one for one in names if one.startswith("test_")]:
-            names[name]()
-        if "load_tf1_weights" in names:
-            assert (names["cell"].get_weights()[0] == 1).all()
-    assert (tmp_path / "treebank" / "manifest.json").is_file()
-    tree, wrong, _ = checked(Composer(), ["data=tfrecord", "data.path=sentences"])
-    assert not wrong, wrong
-    assert Path(tree["data"]["path"], "manifest.json").is_file()
+    rooms = {f"workbench/{room}/README.md" for room in ("data", "cells", "rnn", "report")}
+    assert {"README.md", *rooms} <= set(SNIPPETS.values())
 
 
 def _write_checkpoint() -> None:
