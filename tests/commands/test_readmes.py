@@ -27,7 +27,14 @@ from workbench.sweep.overrides import first, swept
 from workbench.sweep.series import asked_series
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("*.md", "conf/*.md", "workbench/**/README.md", "experiments/README.md", "experiments/*/README.md")
+PLACES = (
+    "*.md",
+    "conf/*.md",
+    "mlruns/*.md",
+    "workbench/**/README.md",
+    "experiments/*.md",
+    "experiments/*/*.md",
+)
 READMES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for place in PLACES
