@@ -1,4 +1,4 @@
-"""A sweep against an MLflow server with PostgreSQL, an artifact proxy and basic auth, set up as README says."""
+"""A sweep against an MLflow server with PostgreSQL, an artifact proxy and basic auth, set up as its README says."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ class Server:
 
 
 def readme() -> tuple[str, str]:
-    """What README has to be typed where the server runs, and what anywhere."""
-    section = (ROOT / "README.md").read_text().partition("\n## A tracking server\n")[2].partition("\n## ")[0]
+    """What the sweep room's README has to be typed where the server runs, and what anywhere."""
+    text = (ROOT / "workbench" / "sweep" / "README.md").read_text()
+    section = text.partition("\n## A tracking server\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
     assert len(blocks) == 2
     return textwrap.dedent(blocks[0]), textwrap.dedent(blocks[1])

@@ -67,6 +67,11 @@ def test_the_wheel_composes_every_experiment_and_judges_from_elsewhere(tmp_path:
     found = json.loads(done.stdout)
     assert found["package"].startswith(str(site))
     assert found["conf"].startswith(str(site))
-    assert (site / "workbench" / "claims" / "README.md").is_file()
+    rooms = {path.relative_to(ROOT) for path in (ROOT / "workbench").rglob("README.md")}
+    assert len(rooms) >= 7
+    assert rooms == {path.relative_to(site) for path in (site / "workbench").rglob("README.md")} - {
+        path.relative_to(site) for path in (site / "workbench" / "_shipped").rglob("README.md")
+    }
+    assert (site / "workbench" / "_shipped" / "conf" / "README.md").is_file()
     assert found["arms"]["padding_ablation"] == 9
     assert found["verdicts"] == json.loads((RESULTS / "verdicts.json").read_text())

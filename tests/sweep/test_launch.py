@@ -29,7 +29,7 @@ from workbench.sweep.ledger import ledger
 from workbench.sweep.task import Share, Task
 from workbench.tracking import Tracker, TrackingError
 
-README = (CONF.parent / "README.md").read_text()
+README = (CONF.parent / "workbench" / "sweep" / "README.md").read_text()
 LAUNCHERS = ("joblib", "ray", "submitit_local", "submitit_slurm")
 NOT_THE_PLUGINS = {"batch_size", "object_store_memory"}
 
