@@ -139,9 +139,12 @@ def _load(path: Path) -> Any:
 def _of_shards(folder: Path, split: str, examples: int) -> dict[str, np.ndarray]:
     from workbench.data.errors import DataError
     from workbench.data.pipeline import batches
+    from workbench.options.data import TFRecord
+    from workbench.options.padding import Padding
 
+    data = TFRecord(path=str(folder), parse="vectorised", batch_size=examples)
     try:
-        batch = next(iter(batches(folder, split, parse="vectorised", padding="batch", batch_size=examples)))
+        batch = next(iter(batches(folder, split, data, Padding("batch"))))
     except (DataError, ValueError) as error:
         raise InputError(str(error)) from error
     return {name: np.asarray(value) for name, value in batch.items() if name != "index"}

@@ -41,7 +41,7 @@ READMES = {
     for path in sorted(ROOT.glob(place))
     if path.name in ("README.md", "CONTRIBUTING.md")
 }
-ROOMS = ("cells", "claims", "data", "report", "rnn", "sweep", "training")
+ROOMS = ("cells", "claims", "data", "probes", "report", "rnn", "sweep", "training")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"(?<=\n\n)(?:    .*\n)+")
 _SPAN = re.compile(r"`([^`]+)`")

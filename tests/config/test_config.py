@@ -112,10 +112,14 @@ def test_every_experiment_composes_and_is_a_sweep_where_it_has_claims(compose: C
 
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_opens_with_its_question_command_minutes_and_what_was_found(name: str) -> None:
-    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()[1:5]
-    heads = "Question: ", f"Command:  python -m workbench +experiment={name} -m", "Took:     ", "Found:    "
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    lines = text.splitlines()[1:4]
+    heads = f"Command:  python -m workbench +experiment={name} -m", "Took:     ", "Found:    "
     assert all(line.startswith(f"# {head}") for line, head in zip(lines, heads, strict=True))
-    assert "minutes on a 2-core AMD EPYC" in lines[2]
+    assert "minutes on a 2-core AMD EPYC" in lines[1]
+    question = yaml.safe_load(text)["sweep"]["question"]
+    assert question.endswith(("?", "."))
+    assert "?" in question
 
 
 REFUSED = [
