@@ -1,4 +1,4 @@
-"""The levels of reproducibility that README promises and that one machine can show: V0 and V1."""
+"""The levels of reproducibility that claims/README.md promises and that one machine can show: V0 and V1."""
 
 from __future__ import annotations
 
