@@ -85,9 +85,9 @@ def ratios(rows: Sequence[Row]) -> Figure | None:
 
 
 def _log(set_scale: Callable[[str], Any], axis: Any) -> None:
-    """A logarithmic scale with plain numbers at 1, 2 and 5."""
+    """A logarithmic scale with plain numbers at 1 and 3 of each decade, which have room for thousands."""
     set_scale("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
