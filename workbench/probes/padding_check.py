@@ -245,7 +245,9 @@ def _inside(case: Case, locate: Locator) -> None:
         )  # fmt: skip
     for found in locate.causes():
         if is_rnn(found.call) and found.call is not None and all(x.ndim < 3 for x, _ in found.call.outputs):
-            case.found.add("state", 1.0, f"the final state of {found.call.name}", found.cause, found.remedy)
+            case.found.add(
+                "state", found.size, f"the final state of {found.call.name}", found.cause, found.remedy
+            )
     _masked_real_steps(case, locate)
 
 

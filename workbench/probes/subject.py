@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -222,9 +223,11 @@ def loaded(path: Path) -> Any:
         with quiet():
             return keras.models.load_model(path)
     except Exception as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if unknown := re.search(r"Could not locate (class|function) '([^']+)'", str(error)):
+            said = f"the {unknown[1]} {unknown[2]} is not known here."
         raise ValueError(
-            f"{path} cannot be loaded: {said[0]} Classes of your own are made known by importing their module "
+            f"{path} cannot be loaded: {said} Classes of your own are made known by importing their module "
             "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
         ) from error
 
