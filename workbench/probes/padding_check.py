@@ -107,11 +107,9 @@ def _checked(
 ) -> Findings:
     batch, base = _first_run(subject, batch, found)
     kept = changes.kept_state(subject, batch)
-    if not kept and changes.draws(subject, batch):
+    if not kept and not subject.accelerate(batch, base) and changes.draws(subject, batch):
         found.note("Nothing was compared: the model draws random numbers, other ones at each call.")
         return found
-    if not kept:
-        subject.accelerate(batch, base)
     case = make_case(subject, batch, base, found, random)
     locate = Locator(case)
     if kept and not changes.twice(case, locate):
