@@ -127,6 +127,7 @@ class Cause:
     change: str = ""
     layer: str = ""
     call: Call | None = None
+    size: float = 0.0  # of the difference behind that layer
 
 
 class Locator:
@@ -177,21 +178,20 @@ class Locator:
             other, at, steps = batch.rows([row]), 0, batch.steps
         else:
             return generic
-        call = first_difference(
+        first = first_difference(
             self.case, self.base, record(self.case, other), (row, at), (batch.steps, steps), length
         )
-        if call is None:
+        if first is None:
             return generic
-        where = f"; it first matters after {call.name}"
-        if change == "company":
-            return Cause(generic.cause, generic.remedy, generic.change, where, call)
+        call, size = first
+        cause, remedy, where = generic.cause, generic.remedy, f"; it first matters after {call.name}"
         kind = _kind(call.layer)
-        for names, cause, remedy in _BY_LAYER:
+        for names, by_layer, mend in _BY_LAYER if change != "company" else ():
             if kind in names:
-                if lost := self.lost():
-                    cause += f" The mask was lost {lost.at}."
-                return Cause(cause, remedy, generic.change, where, call)
-        return Cause(generic.cause, generic.remedy, generic.change, where, call)
+                lost = self.lost()
+                cause = f"{by_layer} The mask was lost {lost.at}." if lost else by_layer
+                remedy = mend
+        return Cause(cause, remedy, generic.change, where, call, size)
 
 
 def _kind(layer: Any) -> str:

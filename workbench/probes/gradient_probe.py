@@ -42,7 +42,7 @@ def slopes_of(
     variables = subject.trainable()
     with tf.GradientTape() as tape, quiet():
         tape.watch(watched)
-        nest = subject.call(fed, batch.lengths, batch.steps)
+        nest = subject.fed(fed, batch)
         if objective is not None:
             total = objective(batch, nest)
         else:

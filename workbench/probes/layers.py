@@ -100,8 +100,8 @@ def record(case: Case, batch: Padded) -> list[Call]:
 
 def first_difference(
     case: Case, one: list[Call], other: list[Call], rows: tuple[int, int], steps: tuple[int, int], length: int
-) -> Call | None:
-    """Of two runs' calls the first whose valid part differs for an example."""
+) -> tuple[Call, float] | None:
+    """Of two runs' calls the first whose valid part differs for an example, and by how much."""
     for a, b in zip(one, other, strict=False):
         if a.layer is not b.layer:
             return None
@@ -115,8 +115,9 @@ def first_difference(
                 continue
             finite = np.abs(left[np.isfinite(left)].astype(float))
             allowed = 64 * case.epsilon * float(finite.max() if finite.size else 0)
-            if not difference(left, right)[0] <= max(allowed, 0.0):
-                return a
+            size = difference(left, right)[0]
+            if not size <= allowed:
+                return a, size
     return None
 
 

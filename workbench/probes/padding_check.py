@@ -107,11 +107,9 @@ def _checked(
 ) -> Findings:
     batch, base = _first_run(subject, batch, found)
     kept = changes.kept_state(subject, batch)
-    if not kept and changes.draws(subject, batch):
+    if not kept and not subject.accelerate(batch, base) and changes.draws(subject, batch):
         found.note("Nothing was compared: the model draws random numbers, other ones at each call.")
         return found
-    if not kept:
-        subject.accelerate(batch, base)
     case = make_case(subject, batch, base, found, random)
     locate = Locator(case)
     if kept and not changes.twice(case, locate):
@@ -245,7 +243,9 @@ def _inside(case: Case, locate: Locator) -> None:
         )  # fmt: skip
     for found in locate.causes():
         if is_rnn(found.call) and found.call is not None and all(x.ndim < 3 for x, _ in found.call.outputs):
-            case.found.add("state", 1.0, f"the final state of {found.call.name}", found.cause, found.remedy)
+            case.found.add(
+                "state", found.size, f"the final state of {found.call.name}", found.cause, found.remedy
+            )
     _masked_real_steps(case, locate)
 
 

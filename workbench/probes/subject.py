@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from workbench.probes.found_variables import is_seed, variables_of
 from workbench.probes.padded import LENGTH_NAMES, Padded
 from workbench.probes.traced import Graph, Ran, array, quiet, ran_of, tensors
 
+_MANY_STEPS = 24  # from here on a trace of the gradient costs less than the steps one by one
 _RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 
 
@@ -82,6 +84,12 @@ class Subject:
                 # layers may well take other steps than those that an Input declares: behind its check of shapes
                 return self.model.call(inputs, *positional, **options)
 
+    def fed(self, inputs: Any, batch: Padded) -> Any:
+        """The model's result for tensors that a tape watches; traced where there are many steps to go back."""
+        if self._graph is not None and batch.steps >= _MANY_STEPS:
+            return self._graph.nest(tf.nest.flatten(inputs), batch)
+        return self.call(inputs, batch.lengths, batch.steps)
+
     def run(self, batch: Padded, *, keep_state: bool = False) -> Ran:
         """The model over a batch, from its first state unless `keep_state`; what was run so is known."""
         if keep_state:
@@ -127,15 +135,15 @@ class Subject:
             if is_seed(variable):
                 variable.assign(value)
 
-    def accelerate(self, batch: Padded, base: Ran) -> None:
-        """Trace the model once for every shape, where that gives the same numbers; else each call stays eager."""
+    def accelerate(self, batch: Padded, base: Ran) -> bool:
+        """Trace the model once for every shape, where that gives the same numbers; else (False) it stays eager."""
         if base.additional:
-            return
+            return False
         graph = Graph(self.call, batch)
         try:
             other = graph(batch)
         except Exception:
-            return
+            return False
         finally:
             if self.is_keras:
                 self.model._clear_losses()
@@ -144,9 +152,10 @@ class Subject:
             if one.shape != two.shape or not np.allclose(
                 one.astype(float), two.astype(float), rtol=0, atol=1e-3 * scale + 1e-30, equal_nan=True
             ):
-                return
+                return False
         if len(base.arrays) == len(other.arrays):
             self._graph = graph
+        return self._graph is not None
 
     def longest_run(self, batch: Padded) -> Ran | None:
         """A run over other shapes than those given, or None where the model refuses them."""
@@ -222,9 +231,11 @@ def loaded(path: Path) -> Any:
         with quiet():
             return keras.models.load_model(path)
     except Exception as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if unknown := re.search(r"Could not locate (class|function) '([^']+)'", str(error)):
+            said = f"the {unknown[1]} {unknown[2]} is not known here."
         raise ValueError(
-            f"{path} cannot be loaded: {said[0]} Classes of your own are made known by importing their module "
+            f"{path} cannot be loaded: {said} Classes of your own are made known by importing their module "
             "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
         ) from error
 

@@ -50,19 +50,20 @@ class Graph:
 
     def __call__(self, batch: Padded) -> Ran:
         """The model over a batch."""
+        return ran_of(self.nest([tf.constant(x) for x in batch.inputs], batch), [])
+
+    def nest(self, inputs: list[Any], batch: Padded) -> Any:
+        """The model's own result for a batch that is fed as these tensors."""
         with quiet():
             flat, masks = self._function(
-                [tf.constant(x) for x in batch.inputs],
-                tf.constant(batch.lengths, tf.int32),
-                tf.constant(batch.steps, tf.int32),
+                inputs, tf.constant(batch.lengths, tf.int32), tf.constant(batch.steps, tf.int32)
             )
         left = iter(masks)
         for x, masked in zip(flat, self._masked, strict=True):
             if masked:
                 x._keras_mask = next(left)
         found = iter(flat)
-        nest = tf.nest.map_structure(lambda x: None if x is None else next(found), self._shape)
-        return ran_of(nest, [])
+        return tf.nest.map_structure(lambda x: None if x is None else next(found), self._shape)
 
 
 def ran_of(nest: Any, additional: list[tuple[str, float]]) -> Ran:
