@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS
 from workbench.rnn import PackedRNN, dynamic_rnn
+from workbench.rnn.packing import tiles
 
 INPUTS = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32") * 3
 STEP = {
@@ -160,7 +161,22 @@ OF_THE_LAYER = {
 
 
 def test_the_layers_options_are_all_here():
-    assert sorted(OF_THE_LAYER) == options_of(PackedRNN)
+    assert sorted([*OF_THE_LAYER, "unroll_steps"]) == options_of(PackedRNN)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_steps_a_turn_reach_what_is_compiled(monkeypatch, steps):
+    """They show inside XLA only (tests/rnn/test_tiles.py looks there)."""
+
+    class ReachedError(Exception):
+        pass
+
+    def tile_of(cell, weights, features, together):
+        raise ReachedError(together)
+
+    monkeypatch.setattr(tiles, "tile_of", tile_of)
+    with pytest.raises(ReachedError, match=f"^{steps}$"):
+        PackedRNN(CELLS["lstm"](2), kernel="tiles", unroll_steps=steps)(tf.zeros([2, 3, 4]))
 
 
 @pytest.mark.parametrize(
