@@ -158,3 +158,11 @@ def test_the_python_in_the_readme_runs() -> None:
                 function()
     for kind, meaning in KINDS.items():
         assert f"| `{kind}` | {meaning} |" in text
+
+
+def test_a_model_that_gets_lengths_as_an_argument_is_tried_on_other_padding() -> None:
+    def sum_of_all(x: Any, lengths: Any, training: bool = False) -> Any:
+        return tf.reduce_sum(x, 1) / tf.cast(lengths, tf.float32)[:, None]
+
+    found = check(sum_of_all, zoo.features(), zoo.LENGTHS)
+    assert any("other numbers in the padding" in finding.where for finding in found)
