@@ -1,4 +1,4 @@
-"""The check against a zoo of models: no right one is accused, each wrong one is found by its kind."""
+"""The check: what it says, what it refuses, what it leaves as it was; the command; the README."""
 
 from __future__ import annotations
 
@@ -17,43 +17,9 @@ from tests.probes import zoo
 from tests.probes.zoo_right import RIGHT
 from tests.probes.zoo_wrong import WRONG
 from workbench import check as command
-from workbench.probes import KINDS, Findings, assert_padding_invariant, check
-
-QUICK_RIGHT = {
-    "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",
-    "cancelling_sums",
-    "half_precision_with_a_mask_that_fits", "callable_reads_the_mask_from_ids", "causal_convolution_tagger",
-    "flag_as_first_feature",
-}  # fmt: skip
-QUICK_WRONG = {
-    "mask_lost_by_arithmetic", "no_mask_at_all", "mean_over_padding", "weak_mask", "half_precision_overflow",
-    "loss_divided_by_the_longest", "loss_masks_class_zero", "metric_averages_batch_means", "root_under_where",
-    "mean_of_an_empty_example", "normalized_over_the_batch", "state_in_a_variable", "mask_by_a_sum_above_zero",
-}  # fmt: skip
-
-
-def _found(animal: zoo.Animal) -> Findings:
-    found = check(animal.model, animal.inputs, animal.lengths, **animal.options)
-    assert isinstance(found, Findings)
-    assert not [note for note in found.not_tried if "not tried to the end" in note], found.not_tried
-    return found
-
-
-def _params(room: zoo.Room, quick: set[str]) -> list[Any]:
-    assert quick <= set(room)
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in room]
-
-
-@pytest.mark.parametrize("name", _params(RIGHT, QUICK_RIGHT))
-def test_a_right_model_is_not_accused(name: str) -> None:
-    assert list(map(str, _found(RIGHT[name][0]()))) == []
-
-
-@pytest.mark.parametrize("name", _params(WRONG, QUICK_WRONG))
-def test_a_wrong_model_is_found_by_its_kind(name: str) -> None:
-    make, kinds = WRONG[name]
-    found = _found(make())
-    assert kinds <= found.kinds, list(map(str, found))
+from workbench.data.shards import write_dataset
+from workbench.data.sources import Example
+from workbench.probes import KINDS, assert_padding_invariant, check
 
 
 def test_the_zoo_has_every_kind() -> None:
@@ -62,7 +28,7 @@ def test_the_zoo_has_every_kind() -> None:
 
 
 def test_a_finding_names_output_example_step_layer_and_lost_mask() -> None:
-    found = _found(WRONG["mask_lost_by_arithmetic"][0]())
+    found = zoo.found_in(zoo.animal_of(WRONG, "mask_lost_by_arithmetic"))
     by_kind = {finding.kind: finding for finding in found}
     assert re.search(
         r"output '.+', example \d \(length \d\), .*it first matters after "
@@ -71,15 +37,15 @@ def test_a_finding_names_output_example_step_layer_and_lost_mask() -> None:
     )
     assert "pools over padded steps" in by_kind["outputs"].cause
     assert "add" in by_kind["mask_lost"].where.lower()
-    step = {f.kind: f for f in _found(WRONG["half_precision_overflow"][0]())}["outputs"]
+    step = {f.kind: f for f in zoo.found_in(zoo.animal_of(WRONG, "half_precision_overflow"))}["outputs"]
     assert "half precision" in step.cause
 
 
 def test_variables_and_rates_are_as_before() -> None:
-    animal = RIGHT["dropout_in_training"][0]()
+    animal = zoo.animal_of(RIGHT, "dropout_in_training")
     animal.model(animal.inputs)
     before = [np.array(v) for v in animal.model.variables]
-    _found(animal)
+    zoo.found_in(animal)
     for one, two in zip(before, animal.model.variables, strict=True):
         np.testing.assert_array_equal(one, np.array(two))
     assert animal.model.layers[1].rate == 0.5
@@ -112,7 +78,7 @@ def test_what_does_not_fit_together_is_refused(inputs: Any, lengths: Any, option
 
 
 def test_lengths_may_be_named() -> None:
-    animal = RIGHT["mean_by_length_on_junk"][0]()
+    animal = zoo.animal_of(RIGHT, "mean_by_length_on_junk")
     assert check(animal.model, animal.inputs, "length") == []
 
 
@@ -140,6 +106,17 @@ def test_the_command_prints_findings_and_says_so_by_its_code(
     out = capsys.readouterr().out
     assert ("outputs" in out) != masked
     assert ("nothing found" in out) == masked
+
+
+def test_the_command_takes_a_folder_of_shards_or_of_arrays(
+    saved: Callable[[bool], Path], tmp_path: Path
+) -> None:
+    words = [[3, 1, 2, 5], [4, 2], [7]]
+    write_dataset([Example(x, [0] * len(x)) for x in words], tmp_path / "shards", name="shards")
+    np.save(tmp_path / "ids.npy", zoo.ids())
+    np.save(tmp_path / "lengths.npy", zoo.LENGTHS)
+    for folder in (tmp_path / "shards", tmp_path):
+        assert command.main([str(saved(False)), "--data", str(folder)]) == 1
 
 
 def test_the_command_refuses_in_words(
@@ -181,3 +158,11 @@ def test_the_python_in_the_readme_runs() -> None:
                 function()
     for kind, meaning in KINDS.items():
         assert f"| `{kind}` | {meaning} |" in text
+
+
+def test_a_model_that_gets_lengths_as_an_argument_is_tried_on_other_padding() -> None:
+    def sum_of_all(x: Any, lengths: Any, training: bool = False) -> Any:
+        return tf.reduce_sum(x, 1) / tf.cast(lengths, tf.float32)[:, None]
+
+    found = check(sum_of_all, zoo.features(), zoo.LENGTHS)
+    assert any("other numbers in the padding" in finding.where for finding in found)

@@ -8,7 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
+
+from workbench.probes import Findings, check
+from workbench.probes.subject import quiet
 
 LENGTHS = np.array([6, 2, 4, 1])
 B, T, D, IDS, CLASSES = 4, 6, 3, 10, 3
@@ -93,3 +97,21 @@ class Room(dict):
             return make
 
         return note
+
+
+def found_in(animal: Animal) -> Findings:
+    found = check(animal.model, animal.inputs, animal.lengths, **animal.options)
+    assert isinstance(found, Findings)
+    assert not [note for note in found.not_tried if "not tried to the end" in note], found.not_tried
+    return found
+
+
+def animal_of(room: Room, name: str) -> Animal:
+    with quiet():  # Keras warns of masks that a layer destroys
+        animal: Animal = room[name][0]()
+    return animal
+
+
+def params(room: Room, quick: set[str]) -> list[Any]:
+    assert quick <= set(room)
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in room]

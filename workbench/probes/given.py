@@ -19,8 +19,10 @@ def padded_batch(
     pad_value: Any = 0,
     label_pad: Any = None,
     declared: list[tuple[int | None, ...]] | None = None,
+    told: bool = False,
 ) -> Padded:
-    """The batch; `declared` are the shapes of a functional model's inputs, where None is free.
+    """The batch; `declared` are the shapes of a functional model's inputs, where None is free; `told` says that
+    the model gets the lengths beside its inputs.
 
     Raises:
         ValueError: lengths or shapes that cannot be.
@@ -51,7 +53,7 @@ def padded_batch(
         _part(name, array, lengths, valid, shape, pad_value)
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
-    batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))))
+    batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))), told=told)
     if not batch.knows_length:
         batch = batch.filled()  # it can only read from the content where padding is
     label_names, label_arrays = _named(labels, "labels")
@@ -76,6 +78,7 @@ def padded_batch(
         weight_parts=[_beside(n, a, valid, None) for n, a in zip(weight_names, weight_arrays, strict=True)],
         weight_structure=sample_weight,
         numbers=batch.numbers,
+        told=told,
     )  # fmt: skip
 
 

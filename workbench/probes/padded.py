@@ -45,6 +45,7 @@ class Padded:
     weight_parts: list[Part] = field(default_factory=list)
     weight_structure: Any = None
     numbers: tuple[int, ...] = ()  # of the examples, in the batch that was given
+    told: bool = False  # the model gets the lengths as an argument of their own
 
     @property
     def size(self) -> int:
@@ -59,7 +60,7 @@ class Padded:
     @property
     def knows_length(self) -> bool:
         """Is the model told where padding begins?"""
-        return any(part.role in ("length", "mask") for part in self.parts)
+        return self.told or any(part.role in ("length", "mask") for part in self.parts)
 
     def nest(self) -> Any:
         """The inputs as the model takes them."""

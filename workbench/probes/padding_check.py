@@ -76,7 +76,7 @@ def check(
     subject = Subject(model, training=training)
     batch = padded_batch(
         inputs, lengths, labels=labels, sample_weight=sample_weight, pad_value=pad_value, label_pad=label_pad,
-        declared=_declared(subject.model),
+        declared=_declared(subject.model), told=subject.is_told,
     )  # fmt: skip
     found = Findings()
     try:

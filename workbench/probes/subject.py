@@ -56,6 +56,14 @@ class Subject:
         self.call(tensors(batch.nest()), batch.lengths, batch.steps)
         self.keep()
 
+    @property
+    def is_told(self) -> bool:
+        """Does it get lengths or a mask as an argument of their own?"""
+        return any(
+            name.lower() in LENGTH_NAMES or ("mask" in name.lower() and required)
+            for name, required in self._options.items()
+        )
+
     # ------------------------------------------------------------ calling
     def call(self, inputs: Any, lengths: Any, steps: int) -> Any:
         """The model's own result, a nest of tensors."""
