@@ -88,7 +88,12 @@ class TestSweep:
         assert children["tags.workbench.block"].value_counts().to_dict() == {"0": 2, "1": 3, "2": 3}
         assert set(children["params.device"]) <= {"cpu", "gpu"}
         recorded = {c.removeprefix("metrics.") for c in children if c.startswith("metrics.")}
-        assert recorded - {"epoch"} <= set(METRICS)
+        of_claims = {name for name in recorded if name.startswith("claim/")}
+        assert recorded - of_claims - {"epoch"} <= set(METRICS)
+        assert of_claims
+        assert children[[f"metrics.{name}" for name in of_claims]].isna().all(axis=None), (
+            "the sweep's own run has them"
+        )
         tags = {c.removeprefix("tags.") for c in runs if c.startswith("tags.") and "mlflow" not in c}
         assert {tag for tag in tags if tag not in TAGS and f"{tag.partition('.')[0]}." not in TAGS} == set()
         for name in ("speed/valid_tokens_per_s", "memory/peak_rss_mb", "loss/validation_per_token"):
