@@ -73,5 +73,11 @@ def test_the_wheel_composes_every_experiment_and_judges_from_elsewhere(tmp_path:
         path.relative_to(site) for path in (site / "workbench" / "_shipped").rglob("README.md")
     }
     assert (site / "workbench" / "_shipped" / "conf" / "README.md").is_file()
+    for name in ("page.html", "page.css", "page.js"):
+        assert (site / "workbench" / "report" / "html" / name).is_file()
+    guide = [sys.executable, "-m", "workbench.report", "--guide"]
+    shown = subprocess.run(guide, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "### Which padding?" in shown.stdout
     assert found["arms"]["padding_ablation"] == 9
     assert found["verdicts"] == json.loads((RESULTS / "verdicts.json").read_text())
