@@ -61,6 +61,8 @@ class Report:
     """Whether it judges by other claims than the sweep was declared with; it then lies beside the declared ones."""
     history: str = ""
     """One line on the A/A arms of all sweeps tracked there; not on the page, which is this sweep's alone."""
+    look: str = ""
+    """The address of the sweep's view in MLflow, or the command that opens it."""
 
     def show(self, console: Console, *, quiet: bool = False, full: bool = False) -> None:
         """Print the arms and a line a claim, in `full` all that its verdict says, and where the page lies."""
@@ -76,6 +78,8 @@ class Report:
             console.print(tables.headline(self.verdicts), style="bold", highlight=False)
         if self.history and (not quiet or "ALARM" in self.history):
             console.print(self.history, highlight=False, markup=False, soft_wrap=True)
+        if self.look and not quiet:
+            console.print(f"in MLflow: {self.look}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"report: {self.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
     def commit_results(self, name: str) -> Path:
@@ -152,7 +156,13 @@ def report(
         in_mlflow.show(tracker, own, verdicts, children, facts)
     told = history.remembered(tracker) if has_timed_control(verdicts) else []
     return Report(
-        folder, verdicts, shown, facts, beside is not None, history.history_line(told, "tracked here")
+        folder,
+        verdicts,
+        shown,
+        facts,
+        beside is not None,
+        history.history_line(told, "tracked here"),
+        in_mlflow.where(tracker, own),
     )
 
 

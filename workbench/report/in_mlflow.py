@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from workbench.claims import Verdict
+from workbench.provenance import without_passwords
 from workbench.record import LARGEST, METRICS, Run
 from workbench.record.tags import BLOCK, KIND, SWEEP, TITLE
 from workbench.report import arms, said, tables
@@ -98,6 +100,14 @@ def address(server: str, experiment: str) -> str:
     """Where a browser finds the view of an experiment, by its id, on a server."""
     query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
     return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?{query}"
+
+
+def where(tracker: Tracker, own: Run) -> str:
+    """The address of a sweep's view on a server; of a database the command that starts one and opens it."""
+    if tracker.uri.startswith(("http://", "https://")):
+        return address(without_passwords(tracker.uri), own.experiment)
+    uri = "" if tracker.uri == f"sqlite:///{Path('mlruns/mlflow.db').resolve()}" else f" --uri {tracker.uri}"
+    return f"python -m workbench.ui {own.params.get('name', '')}{uri}".strip()
 
 
 def _metrics_of(runs: Sequence[Run]) -> str:

@@ -18,6 +18,7 @@ from workbench.report import arms, figures, numbers, said, tables
 from workbench.report.curves import Curve
 from workbench.report.html.bars import interval_bar
 from workbench.report.html.pictures import inline_svg
+from workbench.wording import counted
 
 _HERE = Path(__file__).parent
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -91,7 +92,7 @@ def page_html(
     return environment.get_template("page.html").render(
         name=str(facts.get("name") or "Sweep"),
         question=str(facts.get("question") or ""),
-        headline=tables.headline(verdicts),
+        headline=tables.headline(verdicts) if rows else counted(len(arms.counted(runs)), "run"),
         rows=rows,
         instrument=tables.instrument_line(verdicts) if verdicts else "",
         banners=[*_instrument_banner(verdicts), *warnings],
