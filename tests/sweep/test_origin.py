@@ -30,7 +30,7 @@ from pathlib import Path
 from workbench import entry, run
 from workbench.record import Findings
 
-def small(config, channel, folder, made_by, loading):
+def small(config, channel, folder, made_by, loading, *_):
     here = Path(__file__).parent
     if (here / "edit").is_file():  # between the first look at the files and their import
         name, text = (here / "edit").read_text().split("|")
