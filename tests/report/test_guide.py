@@ -30,8 +30,9 @@ GUIDE = [
 
 def verdict(claim: Claim, word: str, effects: list[float]) -> Verdict:
     made = Verdict.from_json(
-        dict.fromkeys(("finding", "treatment", "control", "direction"), "")
+        dict.fromkeys(("finding", "treatment", "control"), "")
         | {
+            "direction": claim.direction,
             "claim": claim.name,
             "sha": claim.sha,
             "verdict": word,
