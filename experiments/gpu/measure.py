@@ -169,5 +169,11 @@ def _settings(size: str) -> list[Setting]:
 
 PARTS = {"devices": devices, "steps": steps, "whole_loops": whole_loops, "peers": peers}
 
+
+def main(part: str, size: str) -> None:
+    """Measure one part, at a size, and print what was found, a line of JSON each."""
+    PARTS[part](size)
+
+
 if __name__ == "__main__":
-    PARTS[sys.argv[1]](sys.argv[2])
+    main(*sys.argv[1:])

@@ -66,7 +66,9 @@ def asked(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], dict[str, str], d
                     (draw(st.sampled_from(["", "++"])) if "." in key else "") + f"{key}={words(given)}"
                 )
     return (
-        draw(st.permutations(typed)) if len({t.partition("=")[0] for t in typed}) == len(typed) else typed,
+        draw(st.permutations(typed))
+        if len({t.partition("=")[0].lstrip("+") for t in typed}) == len(typed)
+        else typed,
         grid,
         params,
         wanted,
