@@ -254,12 +254,6 @@ def matters(size: float, allowed: float) -> bool:
     return not size <= allowed
 
 
-def scalar_tolerance(values: list[float], epsilon: float, terms: int) -> float:
-    """What a mean of so many terms of this size may differ by."""
-    finite = [abs(v) for v in values if np.isfinite(v)]
-    return ABOVE * epsilon * max(finite, default=0.0) * max(1.0, np.sqrt(terms) / 4)
-
-
 def is_training_norm(layer: Any) -> bool:
     """Does this layer take means over the batch, in training?"""
     return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable

@@ -19,7 +19,7 @@ from workbench.record.tags import LENGTHS
 from workbench.report import arms, said
 from workbench.report.curves import Curve
 from workbench.report.drawing import GRID, INK, MOST_ROWS, PALETTE, grid, new_figure, shortened
-from workbench.report.growth import METRICS_THAT_GROW, STEPS
+from workbench.report.growth import METRICS_THAT_GROW, STEPS, steps
 
 SHARE, SPEED = "data/padding_share", "speed/valid_tokens_per_s"
 STATE_ERROR = "correctness/max_abs_error_state_without_lengths"
@@ -28,10 +28,10 @@ MEMORY = "memory/rss_growth_mb"
 
 def growth(runs: Sequence[Run]) -> Figure | None:
     """Time to build the graph and its nodes over the steps that batches are padded to, a line an arm."""
-    kept = [run for run in arms.counted(runs) if _steps(run) is not None]
+    kept = [run for run in arms.counted(runs) if steps(run) is not None]
     told = arms.telling(kept, [name for name in arms.varying_parameters(kept) if name != STEPS])
     groups = {
-        name: of_arm for name, of_arm in arms.by_arm(kept, told).items() if len({*map(_steps, of_arm)}) > 1
+        name: of_arm for name, of_arm in arms.by_arm(kept, told).items() if len({*map(steps, of_arm)}) > 1
     }
     metrics = [one for one in METRICS_THAT_GROW if arms.values(kept, one)]
     if not groups or not metrics:
@@ -40,7 +40,7 @@ def growth(runs: Sequence[Run]) -> Figure | None:
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for metric, axis in zip(metrics, axes, strict=True):
         for number, (name, of_arm) in enumerate(list(groups.items())[: len(PALETTE)]):
-            _line(axis, of_arm, _steps, metric, PALETTE[number], name)
+            _line(axis, of_arm, steps, metric, PALETTE[number], name)
         axis.set_xlabel("steps that every batch is padded to")
         axis.set_ylabel(_axis_label(metric))
         axis.set_xlim(left=0)
@@ -188,13 +188,6 @@ def _axis_label(metric: str) -> str:
     return f"{said.title(metric)}{'' if unit == '1' else f' ({unit})'}{f', {way}' if way else ''}"
 
 
-def _steps(run: Run) -> float | None:
-    try:
-        return float(run.params[STEPS])
-    except (KeyError, ValueError):
-        return None
-
-
 def _line(
     axis: Any, runs: Sequence[Run], x: Callable[[Run], Any], metric: str, colour: str, label: str
 ) -> None:
@@ -225,11 +218,11 @@ def _few(grouped: Mapping[str, list[Run]]) -> dict[str, list[Run]]:
 def _band(axis: Any, curves: Sequence[Curve], colour: str, style: str, label: str) -> None:
     if not curves:
         return
-    steps = sorted({step for one in curves for step in one.steps})
-    rows = np.array([np.interp(steps, one.steps, one.values, right=np.nan) for one in curves])
+    places = sorted({step for one in curves for step in one.steps})
+    rows = np.array([np.interp(places, one.steps, one.values, right=np.nan) for one in curves])
     with np.errstate(all="ignore"):
         axis.plot(
-            steps,
+            places,
             np.nanmean(rows, 0),
             style,
             color=colour,
@@ -237,7 +230,7 @@ def _band(axis: Any, curves: Sequence[Curve], colour: str, style: str, label: st
             label=shortened(label, 40) if label else None,
         )
     if len(rows) > 1:
-        axis.fill_between(steps, np.nanmin(rows, 0), np.nanmax(rows, 0), color=colour, alpha=0.15, lw=0)
+        axis.fill_between(places, np.nanmin(rows, 0), np.nanmax(rows, 0), color=colour, alpha=0.15, lw=0)
 
 
 def _histogram(axis: Any, text: str, name: str) -> None:

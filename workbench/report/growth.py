@@ -33,30 +33,29 @@ class Growth:
 
 def growths(runs: Sequence[Run], confidence: float = 0.95) -> list[Growth]:
     """The lines of every arm that ran with three lengths or more, else alike, in two blocks or more."""
-    kept = [run for run in arms.counted(runs) if _steps(run) is not None]
+    kept = [run for run in arms.counted(runs) if steps(run) is not None]
     other = [name for name in arms.varying_parameters(kept) if name != STEPS]
     alike: dict[tuple[str, ...], list[Run]] = {}
     for run in kept:
         alike.setdefault(tuple(run.params.get(name, "") for name in other), []).append(run)
-    kept = [
-        run for group in alike.values() if len(set(map(_steps, group))) >= FEWEST_LENGTHS for run in group
-    ]
+    kept = [run for group in alike.values() if len(set(map(steps, group))) >= FEWEST_LENGTHS for run in group]
     told = arms.telling(kept, [name for name in arms.varying_parameters(kept) if name != STEPS])
     found = []
     for arm, of_arm in arms.by_arm(kept, told).items():
         for metric in METRICS_THAT_GROW:
             measured = [run for run in of_arm if arms.value(run, metric) is not None]
             lines = [
-                stats.linregress(list(map(_steps, block)), arms.values(block, metric))
+                stats.linregress(list(map(steps, block)), arms.values(block, metric))
                 for block in arms.by_block(measured).values()
-                if len(set(map(_steps, block))) >= FEWEST_LENGTHS
+                if len(set(map(steps, block))) >= FEWEST_LENGTHS
             ]
             if len(lines) > 1:
                 found.append(_mean_line(arm, metric, lines, confidence))
     return found
 
 
-def _steps(run: Run) -> float | None:
+def steps(run: Run) -> float | None:
+    """What every batch of a run is padded to; None where that is not one number."""
     try:
         return float(run.params[STEPS])
     except (KeyError, ValueError):
