@@ -93,6 +93,18 @@ def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
     return dict(sorted(found.items()))
 
 
+def by_data(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, dict[str, list[Run]]]]]:
+    """The runs of each data set by arm, arms named by what differs there; and the parameters that name any."""
+    panels: list[tuple[str, dict[str, list[Run]]]] = []
+    names: list[str] = []
+    for data in sorted({run.params.get("data.name", "") for run in runs}):
+        part = [run for run in runs if run.params.get("data.name", "") == data]
+        own = telling(part, varying_parameters(part))
+        names += [one for one in own if one not in names]
+        panels.append((data, by_arm(part, own)))
+    return names, panels
+
+
 def by_block(runs: Iterable[Run]) -> dict[float, list[Run]]:
     """The runs of each block, blocks sorted; those of none are left out."""
     found: dict[float, list[Run]] = {}

@@ -106,7 +106,7 @@ def learning(runs: Sequence[Run], curves: Sequence[Curve]) -> Figure | None:
     kept = [run for run in arms.counted(runs) if any(key[0] == run.run_id for key in by_run)]
     if not kept:
         return None
-    panels = _by_data(kept)
+    _, panels = arms.by_data(kept)
     figure = new_figure(max(5.5, 4.6 * len(panels)), 3.8)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for (title, grouped), axis in zip(panels, axes, strict=True):
@@ -200,14 +200,6 @@ def _line(
     axis.plot(
         places, [np.mean(points[one]) for one in places], color=colour, marker="o", ms=5, lw=1.2, label=label
     )
-
-
-def _by_data(runs: Sequence[Run]) -> list[tuple[str, dict[str, list[Run]]]]:
-    panels = []
-    for data in sorted({run.params.get("data.name", "") for run in runs}):
-        part = [run for run in runs if run.params.get("data.name", "") == data]
-        panels.append((data, arms.by_arm(part, arms.telling(part, arms.varying_parameters(part)))))
-    return panels
 
 
 def _few(grouped: Mapping[str, list[Run]]) -> dict[str, list[Run]]:

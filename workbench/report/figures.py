@@ -141,7 +141,7 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
     shown = {run.run_id: value for run in counted if (value := arms.value(run, MAIN_METRIC)) is not None}
     if not shown:
         return None
-    names, panels = _panels([run for run in counted if run.run_id in shown])
+    names, panels = arms.by_data([run for run in counted if run.run_id in shown])
     if all(len(panel) < 2 for _, panel in panels) or sum(len(panel) for _, panel in panels) > MOST_ROWS:
         return None  # one point is no figure, and so many arms cannot be read side by side
     widths = [len(panel) + 0.6 for _, panel in panels]
@@ -165,7 +165,7 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
         )
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_ylim(bottom=0)
-        axis.set_title(title, loc="left")
+        axis.set_title(shortened(title), loc="left")
         grid(axis, "y")
     blocks = len(arms.by_block(counted))
     axes[0].set_ylabel("training speed (valid tokens/s), more is better")
@@ -326,15 +326,3 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
         if low <= one <= high and all(abs(math.log(one / other)) >= apart for other in chosen):
             chosen.append(one)
     return sorted(chosen)
-
-
-def _panels(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, dict[str, list[Run]]]]]:
-    """A panel a data set, the runs of each arm within it, arms named by what differs there."""
-    panels: list[tuple[str, dict[str, list[Run]]]] = []
-    names: list[str] = []
-    for data in sorted({run.params.get("data.name", "") for run in runs}):
-        part = [run for run in runs if run.params.get("data.name", "") == data]
-        telling = arms.telling(part, arms.varying_parameters(part))
-        names += [one for one in telling if one not in names]
-        panels.append((shortened(data), arms.by_arm(part, telling)))
-    return names, panels
