@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.record.frames import runs_of
@@ -29,6 +30,14 @@ def test_a_sweep_says_what_it_found(tmp_path: Path, verdicts, sweep_runs) -> Non
     assert "3 reproduced" in found["mlflow.note.content"]
     assert "more is better" in found["mlflow.note.content"]
     assert json.loads(found["mlflow.sharedViewState.workbench"]) == in_mlflow.view("s1", runs)
+
+
+def test_a_row_elsewhere_is_a_metric_too(tmp_path: Path, verdicts, sweep_runs) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'm.db'}")
+    run_id = tracker.start(tracker.experiment("x"), "s", params={}, tags={"workbench.sweep": "s3"})
+    odd = replace(verdicts[0], claim="faster_in_long_ones (elsewhere)")
+    in_mlflow.show(tracker, tracker.get(run_id), [odd], runs_of(sweep_runs), {})
+    assert tracker.get(run_id).metrics["claim/faster_in_long_ones elsewhere/effect"] == odd.effect
 
 
 def test_the_view_has_what_was_found_and_what_varies(sweep_runs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workbench.report import arms, said, tables
 from workbench.tracking import Tracker
 from workbench.wording import counted
 
+_NOT_IN_A_NAME = re.compile(r"[^\w. -]")  # MLflow refuses it; a claim's row `elsewhere` has brackets
 VIEW = "workbench"
 """The key of the saved view, as an address gives it."""
 
@@ -53,7 +55,7 @@ def claim_metrics(verdicts: Sequence[Verdict]) -> dict[str, float]:
         low, high = one.interval or (None, None)
         for part, value in (("effect", one.effect), ("low", low), ("high", high)):
             if value is not None and abs(value) < LARGEST:
-                found[f"claim/{one.claim}/{part}"] = value
+                found[f"claim/{_NOT_IN_A_NAME.sub('', one.claim)}/{part}"] = value
     return found
 
 
