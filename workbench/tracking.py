@@ -43,6 +43,7 @@ from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, NAME, PARENT, SWE
 from workbench.store_errors import explained, mlflow_command
 
 _SQLITE = "sqlite:///"
+_LONGEST_TAG = 8000
 _LONGEST_PARAM = 6000
 _BATCH = 900
 _PAGE = 1000
@@ -193,7 +194,7 @@ class Tracker:
         entries = [
             DatasetInput(
                 Dataset(
-                    name=f"{name} {split}",
+                    name=f"{name[:400]} {split}",
                     digest=digest[:36],
                     source_type="local",
                     source=json.dumps({"name": name}),
@@ -207,8 +208,10 @@ class Tracker:
             self._client.log_inputs(run_id, entries)
 
     def describe(self, run: Run, name: str, note: str) -> None:
-        """Name a run, and give it its description (Markdown)."""
-        self.tag(run.run_id, {NAME: name, "mlflow.note.content": note})
+        """Name a run, and give it its description (Markdown), cut after a line to what MLflow takes, with a sign."""
+        if len(note) > _LONGEST_TAG:
+            note = note[: _LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n… (the report has the rest)"
+        self.tag(run.run_id, {NAME: name[:250], "mlflow.note.content": note})
 
     def experiment_tags(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Set tags of an experiment, by its id: its description, a saved view of its runs."""

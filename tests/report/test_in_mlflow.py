@@ -40,6 +40,17 @@ def test_a_row_elsewhere_is_a_metric_too(tmp_path: Path, verdicts, sweep_runs) -
     assert tracker.get(run_id).metrics["claim/faster_in_long_ones elsewhere/effect"] == odd.effect
 
 
+def test_what_is_too_long_for_mlflow_is_cut_with_a_sign(tmp_path: Path, verdicts, sweep_runs) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'm.db'}")
+    run_id = tracker.start(tracker.experiment("x"), "s", params={}, tags={"workbench.sweep": "s4"})
+    many = [replace(verdicts[0], claim=f"{'long_' * 60}{n}", statement="It is so. " * 20) for n in range(60)]
+    in_mlflow.show(tracker, tracker.get(run_id), many, runs_of(sweep_runs), {"question": "q" * 300})
+    own = tracker.get(run_id)
+    assert len(own.tags["mlflow.note.content"]) <= 8000
+    assert own.tags["mlflow.note.content"].endswith("… (the report has the rest)")
+    assert any(name.startswith("claim/long_") for name in own.metrics)
+
+
 def test_the_view_has_what_was_found_and_what_varies(sweep_runs) -> None:
     made = in_mlflow.view("s1", runs_of(sweep_runs))
     assert made["selectedColumns"][:3] == [

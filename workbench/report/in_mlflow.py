@@ -55,7 +55,7 @@ def claim_metrics(verdicts: Sequence[Verdict]) -> dict[str, float]:
         low, high = one.interval or (None, None)
         for part, value in (("effect", one.effect), ("low", low), ("high", high)):
             if value is not None and abs(value) < LARGEST:
-                found[f"claim/{_NOT_IN_A_NAME.sub('', one.claim)}/{part}"] = value
+                found[f"claim/{_NOT_IN_A_NAME.sub('', one.claim)[:200]}/{part}"] = value
     return found
 
 
