@@ -208,7 +208,7 @@ class Tracker:
             self._client.log_inputs(run_id, entries)
 
     def describe(self, run: Run, name: str, note: str) -> None:
-        """Name a run, and give it its description (Markdown), cut after a line to what MLflow takes, with a sign."""
+        """Name a run, and give it its description (Markdown), cut with a sign to what MLflow takes."""
         if len(note) > _LONGEST_TAG:
             note = note[: _LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n… (the report has the rest)"
         self.tag(run.run_id, {NAME: name[:250], "mlflow.note.content": note})
