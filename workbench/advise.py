@@ -176,7 +176,10 @@ def _print(
             row.padding, row.batch, f"{row.share:.1%}", f"{row.steps:,.0f}", f"{row.shapes:,}", size
         )
     console.print(table)
-    for number, limits, share in advice.boundaries(histogram, buckets):
+    divided = [
+        one for one in advice.boundaries(histogram, buckets) if len(one[1]) > 1
+    ]  # of one length nothing is
+    for number, limits, share in divided:
         listed = ",".join(map(str, limits[:-1]))
         words = (
             f"{number} buckets: padding.boundaries=[{listed}] ({share:.1%} where each is padded to its limit)"

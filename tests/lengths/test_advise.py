@@ -112,6 +112,12 @@ def test_the_page_ends_in_what_to_type(tmp_path: Path, capsys) -> None:
     assert out.splitlines()[-1].startswith("least padding: python -m workbench padding=")
 
 
+def test_of_one_length_nothing_is_divided(tmp_path: Path, capsys) -> None:
+    (tmp_path / "a.txt").write_text("7\n7\n")
+    assert advise.main(["--data", str(tmp_path / "a.txt"), "--batch-size", "1"]) == 0
+    assert "boundaries" not in capsys.readouterr().out
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.sampled_from([".txt", ".csv", ".conllu"]))
 def test_no_text_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str, kind: str) -> None:

@@ -21,11 +21,14 @@ class Metric:
     better: Better = None
     scale: Literal["ratio", "difference"] = "ratio"
     noisy: bool = False
+    title: str = ""
+    """What it is called in a sentence; empty where its own name, less its group, says it."""
 
 
 def _correctness() -> dict[str, Metric]:
     table = {}
-    for given, words in (("with", "passed"), ("without", "not passed")):
+    kinds = {"abs": "", "rel": "relative "}
+    for given, words, short in (("with", "passed", "given"), ("without", "not passed", "left out")):
         for what, thing in (("output", "valid outputs"), ("state", "final states")):
             for kind, unit in (("abs", "1"), ("rel", "1")):
                 table[f"correctness/max_{kind}_error_{what}_{given}_lengths"] = Metric(
@@ -34,12 +37,14 @@ def _correctness() -> dict[str, Metric]:
                     f"model on real batches, lengths {words}, against each example run alone and unpadded",
                     "zero",
                     "difference",
+                    title=f"{kinds[kind]}error of {'outputs' if what == 'output' else thing}, lengths {short}",
                 )
         table[f"correctness/max_abs_output_past_end_{given}_lengths"] = Metric(
             "1",
             f"largest magnitude of an output past its example's end, lengths {words}",
             "zero",
             "difference",
+            title=f"outputs past the end, lengths {short}",
         )
     for change, words in (
         ("longer", "padding lengthened by half"),
@@ -59,12 +64,14 @@ def _correctness() -> dict[str, Metric]:
             "share of the loss's gradient by the logits (sum of magnitudes) that lies past the examples' ends",
             "zero",
             "difference",
+            title="share of the gradient past the end",
         ),
         "correctness/takes_longer_sequence": Metric(
             "1",
             "1 where a graph of the model takes a batch one step longer than that it was built with, else 0",
             "higher",
             "difference",
+            title="longer sequences that run",
         ),
     }
 
@@ -77,7 +84,10 @@ def _per(group: str, unit: str, meaning: str, better: Better) -> dict[str, Metri
             ("example", "a mean within each example by its true length, then over the non-empty examples"),
         ):
             table[f"{group}/{split}_per_{per}"] = Metric(
-                unit, f"{meaning} on the {split} split: {words}", better
+                unit,
+                f"{meaning} on the {split} split: {words}",
+                better,
+                title=f"{split} {group}{', per example' if per == 'example' else ''}",
             )
     return table
 
@@ -89,6 +99,7 @@ METRICS: dict[str, Metric] = {
         "valid tokens over time: per batch the median of the passes, then summed",
         "higher",
         noisy=True,
+        title="training speed",
     ),
     "speed/padded_tokens_per_s": Metric(
         "tokens/s", "computed positions, padding included, over the same time", "higher", noisy=True
@@ -102,15 +113,21 @@ METRICS: dict[str, Metric] = {
     "speed/window_s": Metric("s", "length of the timed window, all passes", noisy=True),
     "speed/warmup_steps": Metric("steps", "training steps before the timed window"),
     "speed/traces_in_window": Metric("traces", "graphs traced inside the timed window (must be 0)", "lower"),
-    "speed/traces": Metric("traces", "graphs of the training step traced in the whole run", "lower"),
+    "speed/traces": Metric(
+        "traces", "graphs of the training step traced in the whole run", "lower", title="graphs traced"
+    ),
     "speed/graph_build_s": Metric(
         "s",
         "time to trace the training step for the first batch (forward, backward, update)",
         "lower",
         noisy=True,
+        title="time to build the graph",
     ),
     "speed/graph_nodes": Metric(
-        "nodes", "nodes of the first training graph, bodies of its functions included", "lower"
+        "nodes",
+        "nodes of the first training graph, bodies of its functions included",
+        "lower",
+        title="size of the graph",
     ),
     "speed/first_step_s": Metric(
         "s", "first training step, its graph being traced already", "lower", noisy=True
@@ -128,13 +145,18 @@ METRICS: dict[str, Metric] = {
         noisy=True,
     ),
     "speed/read_examples_per_s": Metric(
-        "examples/s", "padded batches made as data.parse says, nothing done with them", "higher", noisy=True
+        "examples/s",
+        "padded batches made as data.parse says, nothing done with them",
+        "higher",
+        noisy=True,
+        title="speed of reading",
     ),
     "speed/shards_examples_per_s": Metric(
         "examples/s",
         "the training split read from its shards, parsed and checked, data.readers shards at once",
         "higher",
         noisy=True,
+        title="speed of reading shards",
     ),
     "speed/train_s": Metric("s", "training to its end, evaluation apart", "lower", noisy=True),
     "speed/calibration_before_gflops": Metric(
@@ -155,6 +177,7 @@ METRICS: dict[str, Metric] = {
         "peak resident memory during training above what the process held before it",
         "lower",
         noisy=True,
+        title="memory growth",
     ),
     "memory/peak_device_mb": Metric(
         "MB", "peak memory of the GPU's allocator during training", "lower", noisy=True
@@ -184,6 +207,7 @@ METRICS: dict[str, Metric] = {
         "average, relative",
         "zero",
         "difference",
+        title="error of the reported loss",
     ),
     **_per("accuracy", "1", "share of labels that are right", "higher"),
     "accuracy/validation_epoch": Metric(
@@ -198,6 +222,7 @@ METRICS: dict[str, Metric] = {
         "commonest label",
         "higher",
         "difference",
+        title="accuracy above the commonest label's",
     ),
     # what was fed
     "data/padding_share": Metric(
@@ -212,17 +237,21 @@ METRICS: dict[str, Metric] = {
     "data/padding_share_random_batches": Metric(
         "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
     ),
-    "data/bytes_per_token": Metric("bytes", "bytes of the data set's shards for each of its tokens", "lower"),
+    "data/bytes_per_token": Metric(
+        "bytes", "bytes of the data set's shards for each of its tokens", "lower", title="size of a token"
+    ),
     "data/times_text": Metric(
         "times",
         "bytes of the shards over those of the same examples as plain text, floats as 4 bytes (data/storage.py)",
         "lower",
+        title="size over that of plain text",
     ),
     "data/times_packed_example": Metric(
         "times",
         "bytes of the shards over those of the same examples as tf.train.Example, each list one feature, in the "
         "same compression",
         "lower",
+        title="size over that of tf.train.Example",
     ),
     "data/shards": Metric("files", "shards of the training split"),
     "data/class_zero_share": Metric(
@@ -236,6 +265,7 @@ METRICS: dict[str, Metric] = {
         "training batches of an epoch that were padded to the longest example of the split",
         "lower",
         "difference",
+        title="batches padded to the longest",
     ),
     "data/valid_tokens": Metric("tokens", "valid tokens trained on, all epochs"),
     "data/padded_tokens": Metric("tokens", "positions trained on, padding included, all epochs", "lower"),

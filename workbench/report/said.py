@@ -20,32 +20,6 @@ _COMPARED = {
     "traces": ("more traces", "fewer traces"),
 }
 _SINGULAR = {"batches": "batch", "traces": "trace", "times": "time", "nodes": "node", "files": "file"}
-_TITLES = {
-    "speed/valid_tokens_per_s": "training speed",
-    "speed/read_examples_per_s": "speed of reading",
-    "speed/shards_examples_per_s": "speed of reading shards",
-    "speed/graph_build_s": "time to build the graph",
-    "speed/graph_nodes": "size of the graph",
-    "speed/traces": "graphs traced",
-    "memory/rss_growth_mb": "memory growth",
-    "memory/parameters": "parameters",
-    "data/batches_at_longest": "batches padded to the longest",
-    "data/times_text": "size over that of plain text",
-    "data/times_packed_example": "size over that of tf.train.Example",
-    "data/bytes_per_token": "size of a token",
-    "loss/validation_per_token": "validation loss",
-    "loss/validation_per_example": "validation loss, per example",
-    "loss/validation_objective_error": "error of the reported loss",
-    "accuracy/validation_per_token": "validation accuracy",
-    "accuracy/validation_over_commonest": "accuracy above the commonest label's",
-    "correctness/gradient_share_past_end": "share of the gradient past the end",
-    "correctness/takes_longer_sequence": "longer sequences that run",
-    "correctness/max_abs_error_output_with_lengths": "error of outputs, lengths given",
-    "correctness/max_abs_error_output_without_lengths": "error of outputs, lengths left out",
-    "correctness/max_abs_error_state_with_lengths": "error of final states, lengths given",
-    "correctness/max_abs_error_state_without_lengths": "error of final states, lengths left out",
-    "correctness/max_abs_output_past_end_with_lengths": "outputs past the end, lengths given",
-}
 
 
 def title(metric: str) -> str:
@@ -54,7 +28,8 @@ def title(metric: str) -> str:
     >>> title("speed/valid_tokens_per_s"), title("data/padding_share")
     ('training speed', 'padding share')
     """
-    return _TITLES.get(metric) or metric.rpartition("/")[2].replace("_", " ")
+    given = METRICS[metric].title if metric in METRICS else ""
+    return given or metric.rpartition("/")[2].replace("_", " ")
 
 
 def better(metric: str) -> str:
