@@ -91,7 +91,7 @@ def test_tables_and_figures_are_saved(page, tmp_path: Path) -> None:
         return path.read_text()
 
     csv = saved(page.locator('button[data-save=csv][data-table="claims"]'))
-    assert csv.splitlines()[0] == "claim,verdict,measured,claimed,pairs,against it"
+    assert csv.splitlines()[0] == "claim,verdict,measured,claimed,pairs,over all files,against it"
     assert len(csv.splitlines()) == 10
     latex = saved(page.locator('button[data-save=latex][data-table="claims"]'))
     assert latex.startswith("\\begin{tabular}")
