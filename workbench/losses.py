@@ -1,11 +1,13 @@
 """Sequence losses: which positions count, and how what counts is averaged.
 
-A loss is `sum / denominator`; both are given, so that several batches can be averaged rightly.
+A loss is `sum / denominator`; both are given, so that several batches can be averaged rightly. A mask may hold
+weights in place of ones: of steps, of classes (`class_weighted`). The sum is then divided by the weights that
+counted, so neither padding nor the batch size has a say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -54,19 +56,36 @@ def no_mask(targets: Any, sequence_length: Any = None) -> tf.Tensor:
     return tf.ones(tf.shape(targets), tf.float32)
 
 
-# ------------------------------------------------------------ averages: (logits, targets, mask) -> parts
-def per_token(logits: Any, targets: Any, mask: Any) -> LossParts:
+def class_weighted(mask: Any, targets: Any, weights: Sequence[float]) -> tf.Tensor:
+    """A mask [B, T] times the weight of each target's class; targets that do not count may be no class.
+
+    >>> class_weighted([[1.0, 1.0, 0.0]], [[0, 2, -1]], [1.0, 1.0, 5.0]).numpy().tolist()
+    [[1.0, 5.0, 0.0]]
+    """
+    mask, targets = tf.convert_to_tensor(mask), tf.convert_to_tensor(targets)
+    classes = tf.where(mask != 0, targets, tf.zeros([], targets.dtype))
+    return mask * tf.gather(tf.constant(weights, mask.dtype), classes)
+
+
+# ------------------------------------------- averages: (logits, targets, mask, weights of examples [B]) -> parts
+def per_token(logits: Any, targets: Any, mask: Any, sample_weight: Any = None) -> LossParts:
     """Mean over all tokens that count: each weighs the same, so long examples weigh more."""
+    if sample_weight is not None:
+        mask = tf.convert_to_tensor(mask)
+        mask *= tf.cast(sample_weight, mask.dtype)[:, tf.newaxis]
     losses, mask = _masked(logits, targets, mask)
     return LossParts(tf.reduce_sum(losses), _or_one(tf.reduce_sum(mask)), _count(mask))
 
 
-def per_example(logits: Any, targets: Any, mask: Any) -> LossParts:
+def per_example(logits: Any, targets: Any, mask: Any, sample_weight: Any = None) -> LossParts:
     """The guide's mean: within each example by what counts in it, then over the examples."""
     losses, mask = _masked(logits, targets, mask)
     weight = tf.reduce_sum(mask, 1)
-    means = tf.reduce_sum(losses, 1) / _or_one(weight)
-    return LossParts(tf.reduce_sum(means), _or_one(tf.reduce_sum(_ones_where_counted(weight))), _count(mask))
+    means, each = tf.reduce_sum(losses, 1) / _or_one(weight), _ones_where_counted(weight)
+    if sample_weight is not None:
+        each *= tf.cast(sample_weight, each.dtype)
+    counts = tf.where(each[:, tf.newaxis] != 0, mask, tf.zeros([], mask.dtype))
+    return LossParts(tf.reduce_sum(means * each), _or_one(tf.reduce_sum(each)), _count(counts))
 
 
 def _masked(logits: Any, targets: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -25,13 +25,26 @@ _TURN_S = 24 * 3600.0
 
 
 def measured(
-    config: Config, model: Any, step: Any, data: Feed, channel: Channel, record: Findings, result: Any
+    config: Config,
+    model: Any,
+    step: Any,
+    data: Feed,
+    channel: Channel,
+    record: Findings,
+    result: Any,
+    *,
+    folder: Path | None = None,
 ) -> str:
-    """Measure the trained model, a stage after the other; what is no number ends it, and is said in words."""
+    """Measure the trained model, a stage after the other; what is no number ends it, and is said in words.
+
+    Precision, recall and F1 of each class go to `classes_SPLIT.csv` in the folder, if one is given.
+    """
     from workbench.training import first_not_finite
 
     channel.note("evaluating")
-    if lost := record.add(_trained(result, data, step.distribution) | _evaluated(config, model, data)):
+    if lost := record.add(
+        _trained(result, data, step.distribution) | _evaluated(config, model, data, folder)
+    ):
         return lost
     found, other = _correct(config, model, data), "without" if config.rnn.pass_lengths else "with"
     beside = {name for name in found if name.endswith(f"_{other}_lengths")}
@@ -74,21 +87,24 @@ def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, f
     }
 
 
-def _evaluated(config: Config, model: Any, data: Feed) -> dict[str, float | None]:
+def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> dict[str, float | None]:
     from workbench.training import Evaluator
 
     evaluator = Evaluator(model, config.loss)
     found: dict[str, float | None] = {}
     for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
         if split in data.manifest.splits:
-            found |= evaluator(data.evaluation(split)).metrics(split)
+            evaluation = evaluator(data.evaluation(split))
+            found |= evaluation.metrics(split)
+            if folder and split != "train":
+                evaluation.classes.write(folder / f"classes_{split}.csv", data.manifest.labels)
     for split in ("train", "test"):
         found.pop(f"loss/{split}_objective", None)
     said, true = (
         found.get("loss/validation_objective"),
         found.get(f"loss/validation_per_{config.loss.average}"),
     )
-    if true and said is not None:
+    if true and said is not None and config.loss.class_weights is None:  # weighed, it is another loss
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}

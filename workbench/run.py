@@ -68,7 +68,7 @@ def _run(
     from workbench.kept import keep
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
-    from workbench.training import make_train_step, set_determinism, train, weights_digest
+    from workbench.training import make_train_step, resolved, set_determinism, train, weights_digest
 
     record = Findings()
     training = config.training
@@ -83,6 +83,10 @@ def _run(
         model = _model(config, data)
     loading.loaded()  # all that was imported by now is as planned, or nothing is computed
     record.add({"memory/parameters": sum(math.prod(weight.shape) for weight in model.trainable_variables)})
+    train_split = data.manifest.splits["train"]
+    config = dataclasses.replace(
+        config, loss=resolved(config.loss, data.manifest.labels, train_split.label_counts)
+    )
     step = make_train_step(model, config.optimizer, config.loss, distribution)
 
     channel.note("tracing")
@@ -106,7 +110,7 @@ def _run(
     }
     if keep_in and training.keep != "none" and not result.diverged:
         keep(model, keep_in)
-    lost = result.not_finite or measured(config, model, step, data, channel, record, result)
+    lost = result.not_finite or measured(config, model, step, data, channel, record, result, folder=keep_in)
     if lost:
         record.diverge(result.batches, lost)
         # MLflow ranks a run by its last value, NaN behind all others
@@ -200,6 +204,7 @@ def _validation(config: Config, model: Any, data: Feed) -> Callable[[], dict[str
     def validate() -> dict[str, float]:
         found = evaluator(data.evaluation("validation")).metrics("validation")
         each = {name: found[f"{name}/validation_per_{per}"] for name in ("loss", "accuracy")}
+        each["f1"] = found["f1/validation_macro"]
         return {f"{name}/validation_epoch": value for name, value in each.items() if value is not None}
 
     return validate

@@ -149,6 +149,12 @@ REFUSED = [
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
     (["rnn=packed", "rnn.kernel=tiles", "cell=gru_block"], "rnn.kernel=tiles: cell=gru_block is not in"),
     (["loss=sign"], "class 0 is in use"),
+    (["loss.class_weights=balance"], "loss.class_weights=balance: must be balanced, a mapping of labels"),
+    (["loss.class_weights={name: -1}"], "-1 is no weight: each must be a number of at least 0"),
+    (["loss.class_weights={name: many}"], "many is no weight"),
+    (["loss.class_weights={}"], "is empty: give a weight for some label, or null"),
+    (["loss.class_weights=[0,0]"], "all are 0: no label would count"),
+    (["loss.class_weights=[1,true]"], "must be a list, each a number or a mapping or text or null"),
     (
         ["cell=grid_lstm", "cell.couple_gates=true", "cell.forget_bias=0"],
         "cell.forget_bias=0.0: does nothing with cell.couple_gates=true",

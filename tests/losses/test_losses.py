@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import log_loss
 
-from workbench.losses import LOSSES, MASKS, cross_entropy
+from workbench.losses import LOSSES, MASKS, class_weighted, cross_entropy
 
 LENGTHS = np.array([1, 2, 3, 8])  # the guide's own batch: B=4, T=8, 10 classes
 RANDOM = np.random.default_rng(0)
@@ -105,3 +106,52 @@ def test_half_precision_counts_rightly(kind):
     parts = LOSSES[kind](logits, tf.zeros([1, 4099], tf.int32), tf.ones([1, 4099]))
     assert float(parts.sum / parts.denominator) == pytest.approx(30, rel=1e-3)
     assert int(parts.valid_tokens) == 4099
+
+
+# ------------------------------------------------------------------ weights, against scikit-learn on the unpadded
+WEIGHTS = np.array([0.0, 0.5, 1, 1, 2, 1, 3, 1, 1, 7])  # of classes
+STEPS, SAMPLES = RANDOM.uniform(0, 2, (4, 8)), np.array([0.5, 2.0, 0.0, 1.0])
+
+
+def flat(values):
+    return np.concatenate([values[row, :n] for row, n in enumerate(LENGTHS)])
+
+
+def expected(weights):
+    scores = flat(LOGITS)
+    chances = np.exp(scores - scores.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    return log_loss(flat(TARGETS), chances, sample_weight=flat(weights), labels=range(10))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_weights_of_classes_steps_and_examples(size):
+    """Whatever the batch size: sums and denominators of batches are added."""
+    weights = WEIGHTS[TARGETS] * STEPS * SAMPLES[:, np.newaxis]
+    total = denominator = 0.0
+    for start in range(0, 4, size):
+        part = slice(start, start + size)
+        longest = LENGTHS[part].max()
+        targets = TARGETS[part, :longest]
+        mask = tf.cast(MASKS["length"](targets, LENGTHS[part]), tf.float64) * STEPS[part, :longest]
+        mask = class_weighted(mask, targets, WEIGHTS)
+        parts = LOSSES["token"](LOGITS[part, :longest], targets, mask, SAMPLES[part])
+        if int(parts.valid_tokens):
+            total, denominator = total + float(parts.sum), denominator + float(parts.denominator)
+    assert total / denominator == pytest.approx(expected(weights), rel=1e-12)
+
+
+def test_weights_of_classes_within_each_example():
+    mask = class_weighted(tf.cast(MASKS["length"](TARGETS, LENGTHS), tf.float64), TARGETS, WEIGHTS)
+    parts = LOSSES["example"](LOGITS, TARGETS, mask, SAMPLES)
+    weighed = [WEIGHTS[TARGETS[row, :n]] for row, n in enumerate(LENGTHS)]
+    means = [np.average(own, weights=w) for own, w in zip(EXAMPLES, weighed, strict=True)]
+    assert float(parts.sum / parts.denominator) == pytest.approx(
+        np.average(means, weights=SAMPLES), rel=1e-12
+    )
+    assert int(parts.valid_tokens) == sum(np.count_nonzero(weighed[row]) for row in (0, 1, 3))
+
+
+def test_a_weight_of_no_class_is_no_fault_where_nothing_counts():
+    mask = class_weighted([[1.0, 0.0, 0.0]], [[9, -1, 300]], WEIGHTS)
+    np.testing.assert_array_equal(mask, [[7, 0, 0]])

@@ -37,6 +37,7 @@ APART = {
         "shards",
     ): 1,  # a person's own data set, written as it is given: in one file,
     ("data.sources.Corpus.__init__", "min_count"): 1,  # with every symbol that it has
+    ("training.scores.F1.__init__", "average"): "macro",  # scikit-learn's word, over classes
 }
 UNSAID = (inspect.Parameter.empty, None)
 """No default, or one that says that nothing was said: a checkpoint's own, a manifest's own, the model's own."""

@@ -355,6 +355,7 @@ def test_it_is_evaluated_every_so_many_epochs_and_after_the_last_step(
         ("loss", [3.0, 1.0, 2.0, 1.0], 2),  # of equal ones the first
         ("loss", [np.nan, 2.0, np.nan, 3.0], 2),
         ("accuracy", [1.0, 2.0, 4.0, 3.0], 3),
+        ("f1", [1.0, 4.0, np.nan, 3.0], 2),
     ],
 )
 def test_the_best_epochs_weights_are_put_back_where_they_are_to_be_kept(

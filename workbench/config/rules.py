@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +40,26 @@ def _sign_mask(tree: Mapping[str, Any]) -> list[Problem]:
         "or ask for it with loss.accept_class_zero=true"
     )
     return [Problem("loss.mask", "sign", remedy, skip=True)]
+
+
+def _class_weights(tree: Mapping[str, Any]) -> list[Problem]:
+    given = tree["loss"]["class_weights"]
+    if given is None or given == "balanced":
+        return []
+    key, remedy = "loss.class_weights", ""
+    if isinstance(given, str):
+        remedy = "must be balanced, a mapping of labels as {NOUN: 2}, a list of a number a class, or null"
+    elif not given:
+        remedy = "is empty: give a weight for some label, or null"
+    else:
+        values = given.values() if isinstance(given, Mapping) else given
+        wrong = [one for one in values if isinstance(one, bool) or not isinstance(one, int | float)]
+        wrong = wrong or [one for one in values if not (math.isfinite(one) and one >= 0)]
+        if wrong:
+            remedy = f"{wrong[0]} is no weight: each must be a number of at least 0"
+        elif isinstance(given, list) and not any(given):
+            remedy = "all are 0: no label would count"
+    return [Problem(key, given, remedy)] if remedy else []
 
 
 def _projection(tree: Mapping[str, Any]) -> list[Problem]:
@@ -269,6 +290,7 @@ RULES = (
     address,
     _static_graph,
     _sign_mask,
+    _class_weights,
     _projection,
     _blocks,
     _custom_cell,

@@ -18,6 +18,11 @@ class Loss(Options):
         choices=["token", "example"],
     )
     accept_class_zero: bool = option(False, "let mask=sign drop the real class 0")
+    class_weights: list[float] | dict | str | None = option(
+        None,
+        "how much a label counts: balanced (labels / classes / how often it occurs in training), a mapping of "
+        "labels (others count 1), or a list in the order of classes; null: all alike",
+    )
 
 
 SCHEMAS: dict[str, type[Loss]] = {"length": Loss, "sign": Loss, "none": Loss}

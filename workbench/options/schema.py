@@ -248,6 +248,7 @@ def _spelled(hint: Any) -> str:
         bool: "true or false",
         str: "text",
         types.NoneType: "null",
+        dict: "a mapping",
     }
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):

@@ -31,7 +31,7 @@ class Training(Options):
         choices=["none", "last", "best"],
     )
     best_by: str = option(
-        "loss", "what tells the best epoch, on the validation split", choices=["loss", "accuracy"]
+        "loss", "what tells the best epoch, on the validation split", choices=["loss", "accuracy", "f1"]
     )
     patience: int | None = option(
         None, "evaluations without a better one after which training ends early; null: it never does", low=1

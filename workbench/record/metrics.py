@@ -210,11 +210,24 @@ METRICS: dict[str, Metric] = {
         title="error of the reported loss",
     ),
     **_per("accuracy", "1", "share of labels that are right", "higher"),
+    **{
+        f"f1/{split}_macro": Metric(
+            "1",
+            f"F1 on the {split} split, the mean over the classes that occur there as a label or a prediction; of "
+            "its valid tokens, or of its examples where one has one label",
+            "higher",
+            title=f"{split} macro F1",
+        )
+        for split in ("train", "validation", "test")
+    },
     "accuracy/validation_epoch": Metric(
         "1",
         "share of labels of the validation split that are right after an epoch of training: of its tokens, or "
         "of its examples where one has one label",
         "higher",
+    ),
+    "f1/validation_epoch": Metric(
+        "1", "macro F1 on the validation split after an epoch of training, as f1/validation_macro", "higher"
     ),
     "accuracy/validation_over_commonest": Metric(
         "1",

@@ -4,13 +4,16 @@ from workbench.training.distribution import Distribution, LostReplicaError, mirr
 from workbench.training.evaluation import Evaluation, Evaluator
 from workbench.training.loop import TrainResult, first_not_finite, set_determinism, train, weights_digest
 from workbench.training.make_step import make_train_step
-from workbench.training.objective import batch_loss, dense_gradients
+from workbench.training.objective import batch_loss, dense_gradients, resolved
 from workbench.training.optimizers import OPTIMIZERS, make_optimizer
+from workbench.training.scores import F1, ClassCounts
 from workbench.training.step import TrainStep
 from workbench.training.validation import needs_validation
 
 __all__ = [
+    "F1",
     "OPTIMIZERS",
+    "ClassCounts",
     "Distribution",
     "Evaluation",
     "Evaluator",
@@ -26,6 +29,7 @@ __all__ = [
     "multi_worker",
     "needs_validation",
     "one",
+    "resolved",
     "set_determinism",
     "train",
     "weights_digest",

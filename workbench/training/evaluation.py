@@ -13,6 +13,7 @@ from workbench.losses import cross_entropy
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.training.objective import Batch, aligned, batch_loss, counted
+from workbench.training.scores import ClassCounts
 from workbench.training.step import PerLength
 
 
@@ -32,6 +33,8 @@ class Evaluation:
     """All, empty ones included."""
     counted_examples: int
     """The non-empty ones, over which per-example means are taken."""
+    classes: ClassCounts
+    """Of the valid tokens' labels."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """By the names of METRICS for a split, train or validation."""
@@ -41,6 +44,7 @@ class Evaluation:
             f"loss/{split}_objective": self.objective,
             f"accuracy/{split}_per_token": self.accuracy_per_token,
             f"accuracy/{split}_per_example": self.accuracy_per_example,
+            f"f1/{split}_macro": self.classes.macro_f1(),
         }
 
 
@@ -57,24 +61,29 @@ class Evaluator:
             logits = model(batch, training=False)
             parts = batch_loss(model, batch, logits, loss)
             scores, targets, lengths = aligned(logits, batch, model.task)
-            right = tf.equal(tf.argmax(scores, axis=-1, output_type=targets.dtype), targets)
-            right &= tf.reduce_all(tf.math.is_finite(scores), axis=-1)  # the argmax of NaN is class 0
-            return cross_entropy(scores, targets), right, lengths, parts.sum, counted(parts)
+            guesses = tf.argmax(scores, axis=-1, output_type=targets.dtype)
+            numbers = tf.reduce_all(tf.math.is_finite(scores), axis=-1)
+            guesses = tf.where(numbers, guesses, -1)  # the argmax of NaN is class 0
+            return cross_entropy(scores, targets), guesses, targets, lengths, parts.sum, counted(parts)
 
-        self._run = PerLength(model, forward)
+        self._run, self._classes = PerLength(model, forward), model.classes
 
     def __call__(self, batches: Iterable[Batch]) -> Evaluation:
         """Sum over the batches in float64, exactly, so that how the examples are batched does not matter."""
         loss_sums, loss_means, right_means = [], [], []
         objective_sums, denominators = [], []
         right, tokens, examples = 0, 0, 0
+        classes = ClassCounts.none(self._classes)
         for batch in batches:
-            entropy, correct, lengths, total, denominator = (value.numpy() for value in self._run(batch))
+            entropy, guesses, targets, lengths, total, denominator = (
+                value.numpy() for value in self._run(batch)
+            )
+            classes += ClassCounts.of(guesses, targets, lengths, classes=self._classes)
             objective_sums.append(float(total))
             denominators.append(float(denominator))
             valid = np.arange(entropy.shape[1]) < lengths[:, np.newaxis]
             sums = np.where(valid, entropy.astype(np.float64), 0.0).sum(axis=1)
-            hits = (correct & valid).sum(axis=1)
+            hits = ((guesses == targets) & valid).sum(axis=1)
             kept = lengths > 0
             loss_sums += sums.tolist()
             loss_means += (sums[kept] / lengths[kept]).tolist()
@@ -91,6 +100,7 @@ class Evaluator:
             valid_tokens=tokens,
             examples=examples,
             counted_examples=len(loss_means),
+            classes=classes,
         )
 
 

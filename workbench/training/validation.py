@@ -14,7 +14,7 @@ from workbench.options.training import Training
 
 Log = Callable[[int, dict[str, float]], None]
 Validate = Callable[[], Mapping[str, float]]
-"""Evaluates the validation split as the model is now: loss/validation_epoch and accuracy/validation_epoch."""
+"""Evaluates the validation split as the model is now: loss/, accuracy/ and f1/validation_epoch."""
 
 
 class Watch:
