@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -36,6 +37,7 @@ def wording(verdict):
     return json.dumps(verdict.to_json(), sort_keys=True)
 
 
+@pytest.mark.slow
 @quick
 @given(values=effects, direction=directions, seed=st.integers(0, 1000))
 def test_the_order_of_rows_changes_nothing(claim, sweep, values, direction, seed):
@@ -102,6 +104,7 @@ def test_more_undecided_claims_never_make_a_verdict(claim, sweep, values, direct
         assert among.interval == alone.interval
 
 
+@pytest.mark.slow
 @quick
 @given(values=effects, smallest=margins)
 def test_contrary_claims_are_never_both_reproduced(claim, sweep, values, smallest):

@@ -196,6 +196,7 @@ def with_credentials(patch: pytest.MonkeyPatch, user: str, password: str) -> Non
     patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
 
 
+@pytest.mark.slow  # quick: credentials and addresses, above and in tests/config
 @pytest.mark.command
 class TestServer:
     def test_a_sweep_is_recorded_judged_and_read_back_and_no_password_is_written_anywhere(

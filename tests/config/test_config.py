@@ -222,6 +222,7 @@ def test_what_can_be_kept_and_ended_early_is_taken(compose: Composer, overrides:
     assert problems(compose(overrides)) == []
 
 
+@pytest.mark.slow
 def test_no_experiment_that_compares_what_a_clock_measures_evaluates_on_the_way(compose: Composer) -> None:
     timed = [name for name in experiments() if name.endswith("_ablation") or name == "controls"]
     assert len(timed) > 6

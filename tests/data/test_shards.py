@@ -201,6 +201,7 @@ def _prepare_slowly(cache, started, done):
     shards.prepare(Synthetic(examples=40, mean=5, cache_dir=cache))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier = context.Event()
@@ -215,6 +216,7 @@ def test_two_processes_at_once_build_once(tmp_path):
     assert (tmp_path / "done").read_text() == "built\n"
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
     code = f"""
 import os

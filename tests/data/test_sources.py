@@ -315,6 +315,7 @@ def test_without_a_path_the_message_says_where_to_get_it(path):
         assert part in str(caught.value)
 
 
+@pytest.mark.slow  # quick: a treebank of a few sentences
 def test_the_english_web_treebank(tmp_path):
     folder = Path(__file__).parents[3] / "shared" / "data" / "ud_english_ewt"
     if not folder.exists():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow  # quick: tests/commands, that the parent imports no TensorFlow
 def test_importing_tensorflow_starts_no_runtime(tmp_path: Path) -> None:
     """A TensorFlow that has run must not be forked: the fork server only imports what a child needs."""
     code = (

@@ -79,6 +79,7 @@ def test_sweeps_that_are_killed_end_as_one_does_that_is_not(tmp_path: Path, requ
     print(killed.tally)
 
 
+@pytest.mark.slow  # quick: two processes in tests/tracking
 def test_fresh_databases_opened_by_several_processes_at_once_are_all_whole(tmp_path: Path, request) -> None:
     databases = 10 if request.config.getoption("--kills") > 100 else 2
     write(tmp_path, databases=databases, processes=4, steps=100)
@@ -119,6 +120,7 @@ def sweeper(tmp_path_factory: pytest.TempPathFactory):
     made.close()
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_origin.py, test_ledger.py
 def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> None:
     grid = ["-m", "padding=global,batch", "seed=1,2", "measure=off", "name=changing"]
     code, said = sweeper.type_in(*grid, "workbench.resume=true")
@@ -160,6 +162,7 @@ def test_what_changed_since_is_named_and_a_person_decides(sweeper: Sweeper) -> N
     assert "it is another sweep" in said
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_start.py, test_ledger.py
 def test_a_sweep_is_not_run_by_two_and_a_wrong_id_is_named(sweeper: Sweeper) -> None:
     grid = ["-m", "seed=1,2", "measure=off", "name=sole"]
     assert sweeper.type_in(*grid)[0] == 0

@@ -35,6 +35,7 @@ def runs_of(tracker: Tracker, name: str, kind: str = "run") -> pd.DataFrame:
     return runs[runs["tags.workbench.kind"] == kind]
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_rerun.py
 def test_a_sweep_again_is_equal_and_enters_nothing(sweeper: Sweeper, tracker: Tracker) -> None:
     before = runs_of(tracker, "again")
     sweep = before["tags.workbench.sweep"].iloc[0]
@@ -51,6 +52,7 @@ def test_a_sweep_again_is_equal_and_enters_nothing(sweeper: Sweeper, tracker: Tr
     assert len(runs_of(tracker, "again")) == 12
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_rerun.py
 def test_a_number_that_differs_is_named_with_why_it_may_be(sweeper: Sweeper, tracker: Tracker) -> None:
     code, said = sweeper.type_in("seed=9", "measure=off", "data=synthetic", "name=single")
     assert code == 0, said
@@ -72,6 +74,7 @@ def test_a_number_that_differs_is_named_with_why_it_may_be(sweeper: Sweeper, tra
     )
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_origin.py
 def test_a_cell_of_ones_own_that_changed_is_named_by_resume_and_rerun(
     sweeper: Sweeper, tracker: Tracker
 ) -> None:
@@ -101,6 +104,7 @@ def test_a_cell_of_ones_own_that_changed_is_named_by_resume_and_rerun(
     assert len(runs_of(tracker, "own")) == 2
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_rerun.py
 def test_what_cannot_be_run_again_is_refused_with_the_reason(sweeper: Sweeper, tracker: Tracker) -> None:
     code, said = sweeper.type_in("rerun", "nothing")
     assert code == 2

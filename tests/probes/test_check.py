@@ -41,6 +41,7 @@ def test_a_finding_names_output_example_step_layer_and_lost_mask() -> None:
     assert "half precision" in step.cause
 
 
+@pytest.mark.slow
 def test_variables_and_rates_are_as_before() -> None:
     animal = zoo.animal_of(RIGHT, "dropout_in_training")
     animal.model(animal.inputs)
@@ -146,7 +147,8 @@ def test_the_command_refuses_in_words(
     assert "cannot be loaded" in capsys.readouterr().err
 
 
-def test_the_python_in_the_readme_runs() -> None:
+@pytest.mark.slow  # quick: tests/commands/test_readmes.py runs each; here the tests in them are called
+def test_the_tests_in_the_readme_pass() -> None:
     text = (Path(command.__file__).parent / "probes" / "README.md").read_text()
     snippets = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert len(snippets) == 2

@@ -197,6 +197,7 @@ def test_a_nan_past_the_end_does_not_hide() -> None:
     assert found["correctness/max_abs_error_output_with_lengths"] <= 1e-6
 
 
+@pytest.mark.slow
 def test_batches_without_padding_have_nothing_wrong() -> None:
     found = correctness(model_of(direction="both"), [batch_of([4, 4])], LOSS)
     assert max(of(found, "lengths").values()) <= 1e-6 / RELATIVE_FLOOR
@@ -215,6 +216,7 @@ def test_features_are_probed_as_ids_are() -> None:
     assert found["correctness/max_abs_error_state_without_lengths"] > 1e-2
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_padding() -> None:
     model = model_of(task="classify", pass_lengths=False)
     batches = [batch_of([5, 2], task="classify")]

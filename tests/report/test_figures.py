@@ -14,6 +14,7 @@ from workbench.record.frames import runs_of
 from workbench.report import figures
 
 
+@pytest.mark.slow
 def test_no_global_state_is_touched(tmp_path, verdicts, sweep_runs):
     before = dict(matplotlib.rcParams)
     figures.write_figures(tmp_path, verdicts, runs_of(sweep_runs))
@@ -22,6 +23,7 @@ def test_no_global_state_is_touched(tmp_path, verdicts, sweep_runs):
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
+@pytest.mark.slow
 def test_no_date_in_an_svg(tmp_path, verdicts, sweep_runs):
     figures.write_figures(tmp_path, verdicts, runs_of(sweep_runs))
     for one in tmp_path.glob("*.svg"):

@@ -26,6 +26,7 @@ def contents(folder):
     }
 
 
+@pytest.mark.slow  # quick: tests/report/test_html.py
 def test_equal_input_gives_equal_bytes(tmp_path, verdicts, sweep_runs, facts):
     written = page.write_report(tmp_path / "a", verdicts, runs_of(sweep_runs), facts)
     shuffled = sweep_runs.sample(frac=1, random_state=5)

@@ -178,6 +178,7 @@ class Runs(keras.layers.Layer):
     ],
     ids=["packed", "block cell", "own layer"],
 )
+@pytest.mark.slow  # quick: the numbers under a jit
 @pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`:UserWarning")
 def test_a_keras_model_that_is_compiled(make, compiles):
     """It fits and predicts the same; where XLA cannot, Keras says so and goes on without."""

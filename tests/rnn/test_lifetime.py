@@ -50,11 +50,11 @@ def loop_of_ones_own(model):
     ("name", "kernel", "train"),
     [
         ("lstm", "plain", fit),
-        ("gru", "plain", loop_of_ones_own),
-        ("lstm", "autodiff", fit),
-        ("lstm_block", "auto", fit),
-        ("gru_block", "auto", fit),
-        ("lstm", "masked", loop_of_ones_own),
+        pytest.param("gru", "plain", loop_of_ones_own, marks=pytest.mark.slow),
+        pytest.param("lstm", "autodiff", fit, marks=pytest.mark.slow),
+        pytest.param("lstm_block", "auto", fit, marks=pytest.mark.slow),
+        pytest.param("gru_block", "auto", fit, marks=pytest.mark.slow),
+        pytest.param("lstm", "masked", loop_of_ones_own, marks=pytest.mark.slow),
     ],
 )
 def test_a_dropped_model_leaves_nothing(name, kernel, train):
@@ -74,6 +74,7 @@ def test_a_dropped_model_leaves_nothing(name, kernel, train):
     assert [one() for one in left] == [None, None, None]
 
 
+@pytest.mark.slow  # quick: the one above
 def test_only_the_graphs_of_the_dropped_cell_are_let_go():
     kept, dropped = (model_of(CELLS["lstm"](3), "plain") for _ in range(2))
     before = entries()
@@ -87,6 +88,7 @@ def test_only_the_graphs_of_the_dropped_cell_are_let_go():
     fit(kept)
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_packed_kernels.py
 def test_the_next_model_of_the_same_size_has_what_xla_compiled():
     """XLA keeps what it compiled until the process ends, so a second copy would stay beside the first."""
     made = []

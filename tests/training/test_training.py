@@ -289,7 +289,8 @@ def scripted(costs: list[float], model: SequenceModel | None = None) -> tuple[An
         if model is not None:
             found.append([weight.numpy().copy() for weight in model.weights])
         cost = left.pop(0)
-        return {"loss/validation_epoch": cost, "accuracy/validation_epoch": cost / 10}
+        rising = {f"{name}/validation_epoch": cost / 10 for name in ("accuracy", "f1")}
+        return {"loss/validation_epoch": cost, **rising}
 
     return validate, found
 
@@ -636,6 +637,7 @@ print(json.dumps([result.losses_sha256, weights_digest(model)]))
 """
 
 
+@pytest.mark.slow  # quick: one seed in one process
 @pytest.mark.command
 def test_two_processes_with_determinism_end_in_the_same_bits() -> None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
