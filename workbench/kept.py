@@ -17,7 +17,7 @@ def keep(model: Any, folder: Path) -> None:
     """Write a `SequenceModel` into a folder, and what it takes and gives: of each tensor dtype and shape."""
     model.save(folder / KEPT_MODEL)
     takes = {name: spec for name, spec in model.batch_signature().items() if name != "labels"}
-    steps = [-1] if model.task == "tag" else []
+    steps = [-1] if model.task != "classify" else []
     signature = {
         "inputs": {
             name: [spec.dtype.name, [size or -1 for size in spec.shape]] for name, spec in takes.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # at run time only where it is used: a fork server imports th
     from workbench.training import Distribution
 
 _TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
+_LARGEST_LOSS = 690.0
+"""Nats whose exponential is still a number that compares."""
 _TURN_S = 24 * 3600.0
 """So long the workers of a run wait while others are timed on the chief's machine."""
 
@@ -108,6 +111,12 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
+    if data.manifest.task == "next":  # of a class a word there is no F1 to look at
+        found = {name: value for name, value in found.items() if not name.startswith("f1/")}
+        for split in ("train", "validation", "test"):
+            loss = found.get(f"loss/{split}_per_token")
+            if loss is not None and loss < _LARGEST_LOSS:
+                found[f"perplexity/{split}"] = math.exp(loss)
     return found | _over_commonest(data, found)
 
 
@@ -126,7 +135,7 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
     batches = list(islice(data.evaluation(split), count))
     found = correctness(model, batches, config.loss, seed=seed_for(config.seed, "probes"))
     found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])
-    if data.manifest.task == "tag":
+    if data.manifest.labels_steps:
         found["correctness/gradient_share_past_end"] = gradient_share_past_end(model, batches, config.loss)
     return found
 
@@ -185,7 +194,7 @@ def _over_commonest(data: Feed, found: Mapping[str, float | None]) -> dict[str, 
     """What a model knows more than the commonest label; nothing where the labels are not counted."""
     split = data.manifest.splits.get("validation")
     commonest = split.label_share() if split else None
-    per = "token" if data.manifest.task == "tag" else "example"
+    per = "token" if data.manifest.labels_steps else "example"
     right = found.get(f"accuracy/validation_per_{per}")
     if commonest is None or right is None:
         return {}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import freeze_inside
+from workbench.cells.base import freeze_inside, initial_states
 from workbench.cells.composition import compose_cell
 from workbench.cells.dropout import seed_of_replica
 from workbench.masking import last_valid
 from workbench.options import cell as cell_options
 from workbench.options import rnn as rnn_options
+from workbench.options.data import TASKS
 from workbench.options.model import Model
 from workbench.rnn import RNNS
 from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
@@ -25,7 +26,7 @@ class ModelOutputs(NamedTuple):
     """What one call computes, for the probes."""
 
     logits: tf.Tensor
-    """[B, T, classes] for task tag, [B, classes] for classify."""
+    """[B, T, classes] for tasks tag and next, [B, classes] for classify."""
     outputs: tf.Tensor
     """[B, T, O]: outputs of the last RNN layer, of both directions side by side."""
     state: list[tf.Tensor]
@@ -38,7 +39,7 @@ class SequenceModel(keras.Model):
 
         vectors = dropout(embed(ids)), or the features as they are
         for each layer: outputs, state = rnn(cell, vectors, lengths); vectors = dropout(outputs)
-        tag:      logits [B, T, classes] = dense(vectors)
+        tag:      logits [B, T, classes] = dense(vectors); next: the same, of the token that follows
         classify: logits [B, classes]    = dense(last valid output of each direction)
 
     `model(batch)` takes a dict with `inputs` and `length` (labels and others are ignored) and gives logits.
@@ -69,8 +70,13 @@ class SequenceModel(keras.Model):
         name: str = "sequence_model",
         **others: Any,
     ):
-        if task not in ("tag", "classify"):
-            raise ValueError(f"task is {task!r}: must be one of tag, classify")
+        if task not in TASKS:
+            raise ValueError(f"task is {task!r}: must be one of {', '.join(TASKS)}")
+        if task == "next" and rnn.direction != "forward":
+            raise ValueError(
+                f'rnn.direction is {rnn.direction}: it has read the token that the task "next" is to predict; take '
+                "forward"
+            )
         if classes < 1:
             raise ValueError(f"classes is {classes}: must be at least 1")
         if (vocabulary_size is None) == (feature_size is None):
@@ -189,9 +195,12 @@ class SequenceModel(keras.Model):
         *,
         pass_lengths: bool | None = None,
         rnn: str | None = None,
+        states: Sequence[tf.Tensor] | None = None,
         training: bool = False,
     ) -> ModelOutputs:
         """Logits, RNN outputs and final state in one call.
+
+        `states`, flat as `ModelOutputs.state`, are those to go on from: of a model that runs forward.
 
         `pass_lengths` and `rnn` take the place of the model's own for this call, so that a trained model can
         be probed with and without lengths, and by the runner that takes any length.
@@ -207,15 +216,33 @@ class SequenceModel(keras.Model):
             vectors = self.embedding_dropout(self.embedding(vectors), training=training)
         else:
             vectors = tf.cast(vectors, self.compute_dtype)
-        states: list[tf.Tensor] = []
+        ends: list[tf.Tensor] = []
+        starts = None if states is None else list(states)
         outputs = vectors
         for layer, drop in enumerate(self.dropouts):
-            outputs, state = self._layer(layer, vectors, lengths, runner, options, training)
-            states += keras.tree.flatten(state)
+            start = {}
+            if starts is not None:
+                own = self.initial_states_of(layer, 0)
+                flat = [starts.pop(0) for _ in tf.nest.flatten(own)]
+                start = {"initial_state": tf.nest.pack_sequence_as(own, flat)}
+            outputs, state = self._layer(layer, vectors, lengths, runner, {**options, **start}, training)
+            ends += keras.tree.flatten(state)
             vectors = drop(outputs, training=training)
         if self.task == "classify":
             vectors = self._ends(vectors, lengths)
-        return ModelOutputs(self.head(vectors), outputs, states)
+        return ModelOutputs(self.head(vectors), outputs, ends)
+
+    def initial_states_of(self, layer: int, batch_size: Any) -> Any:
+        """What a layer of a model that runs forward starts from, nested as its cell has it."""
+        return initial_states(self.cells_forward[layer], batch_size)
+
+    def initial_states(self, batch_size: Any) -> list[tf.Tensor]:
+        """What all layers start from, flat as `ModelOutputs.state`."""
+        return [
+            one
+            for layer in range(len(self.dropouts))
+            for one in tf.nest.flatten(self.initial_states_of(layer, batch_size))
+        ]
 
     def _layer(
         self,

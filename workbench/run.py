@@ -87,7 +87,7 @@ def _run(
     config = dataclasses.replace(
         config, loss=resolved(config.loss, data.manifest.labels, train_split.label_counts)
     )
-    step = make_train_step(model, config.optimizer, config.loss, distribution)
+    step = make_train_step(model, config.optimizer, config.loss, distribution, truncate=training.truncate)
 
     channel.note("tracing")
     graph = build_graph(step.trace, next(iter(window(step, data)())))
@@ -199,7 +199,7 @@ def _validation(config: Config, model: Any, data: Feed) -> Callable[[], dict[str
     split, evaluator = data.manifest.splits.get("validation"), Evaluator(model, config.loss)
     if split is None or not split.examples:
         return None
-    per = "token" if data.manifest.task == "tag" else "example"
+    per = "token" if data.manifest.labels_steps else "example"
 
     def validate() -> dict[str, float]:
         found = evaluator(data.evaluation("validation")).metrics("validation")

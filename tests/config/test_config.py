@@ -59,6 +59,7 @@ def test_conf_files_and_schemas_name_the_same_variants(group: str) -> None:
 OTHER_THAN_DEFAULT = {
     "data/synthetic": {"examples"},
     "data/python_source": {"max_examples", "max_length"},
+    "data/text": {"max_examples"},
     "data/ud_english_ewt": {"max_examples"},
     "measure/default": {"window_examples"},
     "measure/off": {"name", "timing", "correctness_batches"},
@@ -96,6 +97,7 @@ def test_the_sections_of_config_yaml_show_every_option_and_its_default(section: 
 def test_every_variant_composes_with_the_defaults(compose: Composer, group: str, name: str) -> None:
     more = {
         "tfrecord": ["data.path=somewhere"],
+        "text": ["data.path=somewhere"],
         "custom": ["cell.target=keras.layers:GRUCell"],
         "static": ["padding=global"],
         "sign": ["data.first_class=1"],
@@ -163,6 +165,14 @@ REFUSED = [
     (["cell.proj_clip=0.5"], "cell.proj_clip=0.5: clips a projection; set cell.num_proj too"),
     (["padding=bucket", "padding.boundaries=[9,5]"], "padding.boundaries=[9, 5]: must be rising lengths"),
     (["data=tfrecord"], "data.path=null: data=tfrecord needs the folder"),
+    (["data=text"], "data.path=null: data=text needs a text file"),
+    (["data.task=next", "rnn.direction=both"], "has read the token that it is to predict"),
+    (["training.truncate=5", "rnn.direction=both"], "training.truncate=5: carries the state forward"),
+    (["training.truncate=5", "data=synthetic", "data.task=classify"], "needs a label a step"),
+    (
+        ["training.truncate=5", "training.strategy=mirrored", "training.workers=2", "data.shards=2"],
+        "training.truncate=5: is for one replica",
+    ),
     (["data=synthetic", "data.minimum=200"], "data.minimum=200: must be at most data.longest=100"),
     (["~cell"], "cell=null: this group is missing"),
     (["training.workers=2"], "training.workers=2: a run without a strategy has one"),

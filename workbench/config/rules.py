@@ -33,6 +33,8 @@ def _sign_mask(tree: Mapping[str, Any]) -> list[Problem]:
     loss, data = tree["loss"], tree["data"]
     if loss["mask"] != "sign" or loss["accept_class_zero"]:
         return []
+    if data.get("task") == "next":  # ids of the vocabulary, of which 0 is padding
+        return []
     if data.get("first_class") != 0:  # 1, or none: then the manifest says it, see require_free_class_zero
         return []
     remedy = (
@@ -40,6 +42,28 @@ def _sign_mask(tree: Mapping[str, Any]) -> list[Problem]:
         "or ask for it with loss.accept_class_zero=true"
     )
     return [Problem("loss.mask", "sign", remedy, skip=True)]
+
+
+def _next_token(tree: Mapping[str, Any]) -> list[Problem]:
+    if tree["data"].get("task") != "next" or tree["rnn"]["direction"] == "forward":
+        return []
+    remedy = "has read the token that it is to predict; take rnn.direction=forward for data.task=next"
+    return [Problem("rnn.direction", tree["rnn"]["direction"], remedy, skip=True)]
+
+
+def _truncate(tree: Mapping[str, Any]) -> list[Problem]:
+    steps = tree["training"]["truncate"]
+    if steps is None:
+        return []
+    if tree["rnn"]["direction"] != "forward":
+        remedy = "carries the state forward; take rnn.direction=forward"
+    elif tree["data"].get("task") == "classify":
+        remedy = "needs a label a step, and data.task=classify has one a sequence"
+    elif tree["training"]["strategy"] != "none":
+        remedy = f"is for one replica, and training.strategy={tree['training']['strategy']} has several"
+    else:
+        return []
+    return [Problem("training.truncate", steps, remedy, skip=True)]
 
 
 def _class_weights(tree: Mapping[str, Any]) -> list[Problem]:
@@ -212,6 +236,8 @@ def _path(tree: Mapping[str, Any]) -> list[Problem]:
     data = tree["data"]
     if data["name"] == "tfrecord" and not data["path"]:
         return [Problem("data.path", None, "data=tfrecord needs the folder that holds manifest.json")]
+    if data["name"] == "text" and not data["path"]:
+        return [Problem("data.path", None, "data=text needs a text file, or a folder of *.txt")]
     return []
 
 
@@ -290,6 +316,8 @@ RULES = (
     address,
     _static_graph,
     _sign_mask,
+    _next_token,
+    _truncate,
     _class_weights,
     _projection,
     _blocks,

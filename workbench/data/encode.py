@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.data.errors import DataError
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
+from workbench.data.next_token import with_next_tokens
 from workbench.data.sources import Corpus, Example
 
 OverLength = Literal["drop", "split", "keep"]
@@ -33,6 +34,7 @@ class EncodedSet:
     labels: list[str]
     vocabulary: list[str] = field(default_factory=list)
     feature_size: int | None = None
+    first_class: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
 
@@ -61,6 +63,8 @@ def encode(
         raise DataError(name, "first_class", first_class, "must be 0, or 1 to leave class 0 to padding")
     if over_length == "split" and task == "classify":
         raise DataError(name, "over_length", over_length, "a piece has no label of its own: drop, or tag")
+    if task == "next":
+        corpus, first_class = with_next_tokens(corpus, name), 1
     limits = limits or {}
     # how often each reason was met; a source counts its own as it is read
     cut = {"examples": 0, "pieces": 0}
@@ -83,13 +87,16 @@ def encode(
             f"empty, dropped: {corpus.dropped}",
             "no example in this split: set validation_share to 0 if none is wanted, else give more data",
         )
-    labels = list(corpus.labels) if corpus.labels is not None else _label_names(kept["train"], task)
     vocabulary = corpus.vocabulary
     if vocabulary is None and corpus.feature_size is None:
         vocabulary = build_vocabulary((example.inputs for example in kept["train"]), corpus.min_count)
         to_id = {symbol: i for i, symbol in enumerate(vocabulary)}
     else:
         to_id = None
+    if task == "next":
+        labels = list(vocabulary or [])
+    else:
+        labels = list(corpus.labels) if corpus.labels is not None else _label_names(kept["train"], task)
     to_class = {label: i for i, label in enumerate(labels)}
     encoded = {
         split: [
@@ -109,7 +116,8 @@ def encode(
     }
     return EncodedSet(
         splits=encoded,
-        labels=[PAD] * first_class + labels,
+        labels=labels if task == "next" else [PAD] * first_class + labels,
+        first_class=first_class,
         vocabulary=list(vocabulary or []),
         feature_size=corpus.feature_size,
         dropped=dict(corpus.dropped),
@@ -212,11 +220,10 @@ def _encode(
         if inputs.shape != (length, feature_size) and length:
             raise DataError(where, "inputs", inputs.shape, f"must be [{length}, {feature_size}]")
         inputs = inputs.reshape(length, feature_size)
-    elif to_id is not None:
-        inputs = np.fromiter((to_id.get(str(symbol), 1) for symbol in example.inputs), np.int64, length)
     else:
-        inputs = np.asarray(example.inputs, np.int64).reshape(length)
-        check_range(inputs, len(vocabulary or ()), where, "inputs", "the vocabulary")
+        inputs = _ids(example.inputs, to_id, vocabulary, where)
+    if task == "next":
+        return Encoded(inputs, _ids(example.labels, to_id, vocabulary, where))
     if task == "classify":
         if not length:
             raise DataError(
@@ -230,6 +237,18 @@ def _encode(
             raise DataError(where, "labels", labels.shape, f"must be one for each of {length} tokens")
     check_range(labels, len(to_class), where, "labels", "the classes")
     return Encoded(inputs, labels + first_class)
+
+
+def _ids(
+    symbols: object, to_id: Mapping[str, int] | None, vocabulary: Sequence[str] | None, where: str
+) -> np.ndarray:
+    """Symbols as ids, those that the vocabulary lacks as unknown; ids as they are."""
+    assert isinstance(symbols, Sequence | np.ndarray)
+    if to_id is not None:
+        return np.fromiter((to_id.get(str(symbol), 1) for symbol in symbols), np.int64, len(symbols))
+    ids = np.asarray(symbols, np.int64).reshape(len(symbols))
+    check_range(ids, len(vocabulary or ()), where, "inputs", "the vocabulary")
+    return ids
 
 
 def _classes(labels: object, to_class: Mapping[str, int], where: str) -> np.ndarray:

@@ -117,6 +117,12 @@ def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kin
 
 
 def _labels(labels: Any, where: str, task: str, length: int) -> Any:
+    if task == "next":
+        if labels is None or not np.size(labels) or labels == "":
+            return ()
+        raise DataError(
+            where, "labels", labels, 'of the task "next" they are the tokens that follow: leave them out'
+        )
     if task == "classify":
         if isinstance(labels, str):
             check_unicode(labels, "labels", where)

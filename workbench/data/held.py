@@ -61,7 +61,7 @@ class Records:
 def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, readers: int = 1) -> Parsed:
     """A split parsed; DataError where that takes more than `memory_mb`."""
     manifest = _whole(folder, split)
-    info, tag = manifest.splits[split], manifest.task == "tag"
+    info, tag = manifest.splits[split], manifest.labels_steps
     width = manifest.feature_size if manifest.inputs == "features" else None
     needed = 4 * (info.tokens + 1) * ((width or 1) + tag) + 20 * info.examples
     if needed > memory_mb * 1e6:

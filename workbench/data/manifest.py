@@ -17,9 +17,9 @@ from typing import Any
 
 from workbench.data.errors import DataError
 from workbench.data.whose import INDEX, MANIFEST, restore, unopened, without_manifest
+from workbench.options.data import TASKS
 
 VERSION = 1
-TASKS = ("tag", "classify")
 INPUTS = ("ids", "features")
 SPLITS = ("train", "validation", "test")
 COMPRESSIONS = ("", "GZIP", "ZLIB")
@@ -70,7 +70,8 @@ class Manifest:
     """Schema, counts and checksums of a data set on disk.
 
     `splits`: "train", and "validation" to evaluate on; "test" is set aside.
-    `task`: "tag" (a label for each token) or "classify" (one for each example).
+    `task`: "tag" (a label for each token), "classify" (one for each example) or "next" (for each token the one that
+    follows, from `</s>` to `</s>`: labels are ids of the vocabulary).
     `inputs`: "ids" (int, `vocabulary[id]` is its symbol; 0 is padding, 1 unknown) or "features"
     (float vectors of `feature_size`).
     `labels[c]` is the name of class c. Class 0 is a real class unless `first_class` is 1; then labels[0] is
@@ -104,6 +105,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self.computed_fingerprint())
+
+    @property
+    def labels_steps(self) -> bool:
+        """Whether each token has a label; else the whole example has one."""
+        return self.task != "classify"
 
     @property
     def longest(self) -> int:
@@ -323,6 +329,16 @@ def check_schema(manifest: Manifest, path: str | Path) -> None:
         )
     if manifest.inputs == "ids" and not manifest.vocabulary:
         raise DataError(path, "vocabulary", "empty", 'inputs are "ids": a symbol for each is needed')
+    if manifest.task == "next":
+        if manifest.inputs != "ids":
+            raise DataError(path, "inputs", manifest.inputs, 'the task "next" predicts ids: must be "ids"')
+        if manifest.labels != manifest.vocabulary or manifest.first_class != 1:
+            raise DataError(
+                path,
+                "labels",
+                manifest.labels[:5],
+                'of the task "next" they are the vocabulary, and first_class is 1',
+            )
     if len(manifest.labels) <= manifest.first_class:
         raise DataError(path, "labels", manifest.labels, "no class is left: name the classes")
     used: dict[str, str] = {}

@@ -234,7 +234,7 @@ def _manifest_as_of(folder: Path, *state: int) -> Manifest:
 def _spec(manifest: Manifest, chosen: Plan, padding: Padding) -> dict[str, tf.TensorSpec]:
     """Which axes are static, so that a `tf.function` traces once."""
     width = chosen[0].padded_length if isinstance(padding, Global) else None
-    ids, tag = manifest.inputs == "ids", manifest.task == "tag"
+    ids, tag = manifest.inputs == "ids", manifest.labels_steps
     return {
         "inputs": tf.TensorSpec(
             [None, width] if ids else [None, width, manifest.feature_size], tf.int32 if ids else tf.float32
@@ -309,7 +309,7 @@ def _one_by_one(records: Records, plan: Plan, manifest: Manifest) -> tf.data.Dat
         rank2 = tf.stack([tf.cast(width, tf.int64)])
         return {
             "inputs": rank2 if manifest.inputs == "ids" else tf.stack([rank2[0], manifest.feature_size]),
-            "labels": rank2 if manifest.task == "tag" else [],
+            "labels": rank2 if manifest.labels_steps else [],
             "length": [],
             "index": [],
         }

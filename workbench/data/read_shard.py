@@ -96,7 +96,7 @@ def checked(path: Path, first: int, records: list[bytes], manifest: Manifest) ->
 
 def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray]:
     """The examples, and the numbers of those to be looked at one by one: something is wrong among them."""
-    names, tag = manifest.feature_names, manifest.task == "tag"
+    names, tag = manifest.feature_names, manifest.labels_steps
     context = {} if tag else {names["labels"]: tf.io.FixedLenFeature([], tf.int64)}
     if names["length"]:
         context[names["length"]] = tf.io.FixedLenFeature([], tf.int64)

@@ -46,7 +46,7 @@ def decoded(record: bytes, where: str) -> Any:
 
 def check_record(record: bytes, manifest: Manifest, where: str) -> None:
     """Raise DataError, naming feature, step and what came, unless the record is what `manifest` declares."""
-    example, names, tag = decoded(record, where), manifest.feature_names, manifest.task == "tag"
+    example, names, tag = decoded(record, where), manifest.feature_names, manifest.labels_steps
     length = None
     if names["length"]:
         length = _single(example, names["length"], "length", where)

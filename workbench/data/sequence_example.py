@@ -64,7 +64,7 @@ def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any
         sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([], tf.int64)}
     else:
         sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([manifest.feature_size], tf.float32)}
-    if manifest.task == "tag":
+    if manifest.labels_steps:
         sequence[names["labels"]] = tf.io.FixedLenSequenceFeature([], tf.int64)
     else:
         context[names["labels"]] = scalar
@@ -99,7 +99,7 @@ def _batch(
     """The workbench's names and types."""
     names = manifest.feature_names
     inputs = lists[names["inputs"]]
-    labels = (lists if manifest.task == "tag" else singles)[names["labels"]]
+    labels = (lists if manifest.labels_steps else singles)[names["labels"]]
     return {
         "inputs": tf.cast(inputs, tf.int32) if manifest.inputs == "ids" else inputs,
         "labels": tf.cast(labels, tf.int32),

@@ -34,7 +34,6 @@ from workbench.data.manifest import (
     COMPRESSIONS,
     MANIFEST,
     PAD,
-    TASKS,
     UNKNOWN,
     VERSION,
     Manifest,
@@ -46,7 +45,7 @@ from workbench.data.sequence_example import to_sequence_example
 from workbench.data.sources import SOURCES, Corpus, Example, digest
 from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
 from workbench.data.whose import LOCKS
-from workbench.options.data import Built, Data
+from workbench.options.data import TASKS, Built, Data
 
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
@@ -120,7 +119,7 @@ def prepare(data: Data, task: str | None = None) -> Path:
         }
         _write(
             encoded, target, name=data.name, task=task, shards=data.shards, compression=data.compression,
-            first_class=data.first_class, source=described,
+            source=described,
         )  # fmt: skip
     return target
 
@@ -145,7 +144,8 @@ def write_dataset(
     `examples`: split -> examples ("train", "validation" to evaluate on, "test" to set aside), or the training split
     alone. Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
     the largest id), or floats of `feature_size`. `folder` must not exist.
-    Labels are names or class ids; class ids without `labels` are named by their numbers.
+    Labels are names or class ids; class ids without `labels` are named by their numbers. The task "next" takes
+    none, it makes them (`next_token`).
     Raises DataError, naming the example, where any of it is wrong; then nothing is written.
     """
     folder = Path(folder)
@@ -177,7 +177,12 @@ def write_dataset(
     if vocabulary is None and kinds <= {"ids"} and feature_size is None:
         largest = max((int(max(e.inputs)) for e in everything if len(e.inputs)), default=1)
         vocabulary = [PAD, UNKNOWN, *_made_up(2, largest, "inputs", name)]
-    if labels is not None:
+    if task == "next":
+        if labels is not None:
+            raise DataError(
+                name, "labels", list(labels)[:5], 'of the task "next" they are the vocabulary: leave them out'
+            )
+    elif labels is not None:
         labels = check_names(labels, "labels", name)
     elif not any(_is_named(e.labels) for e in everything):
         largest = max([0, *(int(np.max(e.labels)) for e in everything if np.size(e.labels))])
@@ -190,7 +195,7 @@ def write_dataset(
         folder.parent.mkdir(parents=True, exist_ok=True)
     return _write(
             encoded, folder, name=name, task=task, shards=shards, compression=compression,
-            first_class=first_class, source={"name": "write_dataset"},
+            source={"name": "write_dataset"},
         )  # fmt: skip
 
 
@@ -246,7 +251,6 @@ def _write(
     task: str,
     shards: int,
     compression: str,
-    first_class: int,
     source: dict[str, Any],
 ) -> Manifest:
     """Shards, then manifest, into a temporary folder beside `target`, renamed to it when all is on disk."""
@@ -281,7 +285,7 @@ def _write(
             shards=written,
             vocabulary=encoded.vocabulary,
             feature_size=encoded.feature_size,
-            first_class=first_class,
+            first_class=encoded.first_class,
             dropped=encoded.dropped,
             cut=encoded.cut,
             source=source,

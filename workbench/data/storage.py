@@ -43,7 +43,7 @@ def storage(folder: str | Path) -> dict[str, float]:
 def packed_examples(chunk: Chunk, manifest: Manifest) -> list[bytes]:
     """The chunk's examples as `tf.train.Example`, each list one feature; floats row after row."""
     ends = np.cumsum(chunk.lengths)
-    labels_of = np.split(chunk.labels, ends[:-1]) if manifest.task == "tag" else chunk.labels[:, np.newaxis]
+    labels_of = np.split(chunk.labels, ends[:-1]) if manifest.labels_steps else chunk.labels[:, np.newaxis]
     records = []
     for inputs, labels in zip(np.split(chunk.inputs, ends[:-1]), labels_of, strict=True):
         if manifest.inputs == "ids":
@@ -61,9 +61,12 @@ def packed_examples(chunk: Chunk, manifest: Manifest) -> list[bytes]:
 
 def _text_bytes(chunk: Chunk, manifest: Manifest) -> int:
     """Bytes of the chunk's examples as plain text."""
-    lists = 2 if manifest.task == "tag" else 1
-    digits = np.array([len(str(label)) + 1 for label in range(len(manifest.labels))])
-    total = int(digits[chunk.labels].sum()) + lists * len(chunk.lengths)
+    if manifest.task == "next":  # the text itself says what follows
+        total = len(chunk.lengths)
+    else:
+        lists = 2 if manifest.labels_steps else 1
+        digits = np.array([len(str(label)) + 1 for label in range(len(manifest.labels))])
+        total = int(digits[chunk.labels].sum()) + lists * len(chunk.lengths)
     if manifest.inputs == "features":
         return total + 4 * chunk.inputs.size
     written = [symbol for symbol in manifest.vocabulary if symbol not in (PAD, UNKNOWN)]

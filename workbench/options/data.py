@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from workbench.options.schema import Options, option
 
+TASKS = ("tag", "classify", "next")
+"""A label for each token, one for the whole sequence, or for each token the one that follows."""
 PARSES = ("cached", "vectorised", "one")
 HOW_READ = ("batch_size", "parse", "memory_mb", "readers")
 """Options that say how a data set is read, and nothing of what it is: it is prepared once for all their values."""
@@ -59,6 +61,28 @@ class PythonSource(Built):
         2, "characters that occur less often in the training split are one, the unknown", low=1
     )
 
+    task: str = option("tag", "a token class for each character, or the next one", choices=["tag", "next"])
+
+
+@dataclass(frozen=True)
+class Text(Built):
+    """Plain text: lines, paragraphs or files, as words or characters."""
+
+    name: str = "text"
+    path: str | None = option(None, "a file, or a folder of *.txt, in UTF-8")
+    sequences: str = option(
+        "line",
+        "what one sequence is; a paragraph ends with an empty line",
+        choices=["line", "paragraph", "file"],
+    )
+    tokens: str = option("word", "words are what stands between white space", choices=["word", "character"])
+    lowercase: bool = option(False, "all in lower case")
+    test: bool = option(False, "also read the test file, and report on it once, after training")
+    min_count: int = option(
+        2, "tokens that occur less often in the training split are one, the unknown", low=1
+    )
+    task: str = option("next", "predict the token that follows", choices=["next"])
+
 
 @dataclass(frozen=True)
 class UniversalDependencies(Built):
@@ -71,6 +95,7 @@ class UniversalDependencies(Built):
     min_count: int = option(
         2, "words that occur less often in the training split are one, the unknown", low=1
     )
+    task: str = option("tag", "a tag for each word, or the next word", choices=["tag", "next"])
 
 
 @dataclass(frozen=True)
@@ -104,5 +129,6 @@ SCHEMAS: dict[str, type[Data]] = {
     "python_source": PythonSource,
     "ud_english_ewt": UniversalDependencies,
     "synthetic": Synthetic,
+    "text": Text,
     "tfrecord": TFRecord,
 }

@@ -14,6 +14,12 @@ class Training(Options):
     name: str = option("default", "", choices=["default"])
     epochs: int = option(1, "passes over the training split", low=1)
     max_steps: int | None = option(None, "stop after so many steps; null: never", low=1)
+    truncate: int | None = option(
+        None,
+        "truncated back-propagation: a batch goes in chunks of so many steps, the state carried, with an update "
+        "after each; null: through the whole sequence",
+        low=1,
+    )
     deterministic: bool = option(False, "TensorFlow's op determinism: on for quality, off for timing")
     device: str = option("auto", "auto takes a GPU if TensorFlow sees one", choices=["auto", "cpu", "gpu"])
     tf32: bool = option(False, "let a GPU round float32 products to TF32")

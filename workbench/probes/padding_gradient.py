@@ -19,10 +19,10 @@ def gradient_share_past_end(model: SequenceModel, batches: Iterable[Mapping[str,
         slopes [B, T, classes] = d loss / d logits
         share = sum of |slopes| past the end / sum of |slopes|
 
-    0 where the mask keeps padding out of the loss; 0 too where nothing has a slope. For a model that tags: one
+    0 where the mask keeps padding out of the loss; 0 too where nothing has a slope. For a model of steps: one
     that classifies has no logits past the end (ValueError). Source: the guide, sequence loss.
     """
-    if model.task != "tag":
+    if model.task == "classify":
         raise ValueError(f"a model of the task {model.task!r} has no logits past an example's end")
     past, whole = 0.0, 0.0
     for batch in batches:

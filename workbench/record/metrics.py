@@ -220,6 +220,15 @@ METRICS: dict[str, Metric] = {
         )
         for split in ("train", "validation", "test")
     },
+    **{
+        f"perplexity/{split}": Metric(
+            "1",
+            f"of the task next: the exponential of loss/{split}_per_token, as if each token were one of so many",
+            "lower",
+            title=f"{split} perplexity",
+        )
+        for split in ("train", "validation", "test")
+    },
     "accuracy/validation_epoch": Metric(
         "1",
         "share of labels of the validation split that are right after an epoch of training: of its tokens, or "

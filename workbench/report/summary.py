@@ -59,6 +59,10 @@ def summary_lines(
             if parts:
                 lines.append((group, f"{', '.join(parts)} (per {per})"))
                 break
+    if has("perplexity/validation"):
+        splits = [split for split in ("validation", "test", "train") if has(f"perplexity/{split}")]
+        words = ", ".join(f"{split} {numbers.number(metrics[f'perplexity/{split}'])}" for split in splits)
+        lines.append(("perplexity", f"{words} (per token)"))
     wrong = [
         f"{thing} {numbers.number(metrics[without])}"
         + (f" (with lengths {numbers.number(metrics[given])})" if has(given) else "")

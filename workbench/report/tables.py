@@ -31,6 +31,7 @@ MAIN_METRICS = {
     "loss/validation_per_example": "validation loss",
     "accuracy/validation_per_token": "accuracy",
     "accuracy/validation_per_example": "accuracy",
+    "perplexity/validation": "perplexity",
     "accuracy/test_per_token": "test accuracy",
     "accuracy/test_per_example": "test accuracy",
     "memory/rss_growth_mb": "memory growth",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -43,17 +43,21 @@ class PerLength:
     """A function of a batch as a `tf.function` whose graph serves batches of any size.
 
     One graph for any padded length, too; or one for each padded length, where the model unrolls while tracing
-    (`needs_static_length`). `traces` counts the graphs; nothing is ever traced again for another batch size.
+    (`needs_static_length`). `traces` counts the graphs; nothing is ever traced again for another batch size. `more`
+    are fields that a batch has beside those of the model, name -> their signature.
     """
 
-    def __init__(self, model: SequenceModel, function: Callable[[Batch], Any]):
-        self._model, self._function = model, function
+    def __init__(
+        self, model: SequenceModel, function: Callable[[Batch], Any], more: Mapping[str, Any] | None = None
+    ):
+        self._model, self._function, self._more = model, function, dict(more or {})
         self._concrete: dict[int | None, Any] = {}
         self.traces = 0
 
     def __call__(self, batch: Batch) -> Any:
         """Run on a batch; traces first if this padded length is new and needs a graph of its own."""
-        return self.trace(batch)(fields_of(batch))
+        more = {name: batch[name] for name in self._more}
+        return self.trace(batch)({**fields_of(batch), **more})
 
     def trace(self, batch: Batch) -> Any:
         """The `ConcreteFunction` that serves this batch."""
@@ -64,7 +68,8 @@ class PerLength:
                 self.traces += 1
                 return self._function(fields)
 
-            traced = tf.function(counted, input_signature=[self._model.batch_signature(key)], autograph=False)
+            signature = {**self._model.batch_signature(key), **self._more}
+            traced = tf.function(counted, input_signature=[signature], autograph=False)
             self._concrete[key] = traced.get_concrete_function()
         return self._concrete[key]
 

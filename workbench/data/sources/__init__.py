@@ -33,11 +33,12 @@ class Example:
     """One sequence and its labels.
 
     `inputs`: symbols (a str is a sequence of characters), ids, or a float array [T, D].
-    `labels`: for the task "tag" one for each token (class ids, or names), for "classify" one.
+    `labels`: for the task "tag" one for each token (class ids, or names), for "classify" one, for
+    "next" none: they are the tokens that follow.
     """
 
     inputs: Sequence[str] | Sequence[int] | np.ndarray
-    labels: Sequence[str] | Sequence[int] | np.ndarray | str | int
+    labels: Sequence[str] | Sequence[int] | np.ndarray | str | int = ()
 
 
 @dataclass
@@ -73,6 +74,7 @@ _MODULES = {
     "python_source": "python_source",
     "ud_english_ewt": "ud_conllu",
     "synthetic": "synthetic",
+    "text": "text",
 }
 
 

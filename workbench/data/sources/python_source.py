@@ -249,7 +249,7 @@ def _drawn_lines(file: _File, corpus: Corpus, options: PythonSource) -> list[tup
 
 
 SOURCE = Source(
-    tasks=("tag",),
+    tasks=("tag", "next"),
     fingerprint=fingerprint,
     read=read,
 )

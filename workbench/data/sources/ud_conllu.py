@@ -146,11 +146,13 @@ def read(options: UniversalDependencies, task: str, limits: Limits) -> Corpus:
         parts["test"] = blocks["test"]
     for split, sentences in parts.items():
         order = sorted(range(len(sentences)), key=lambda i: digest(options.split_seed, split, i))
-        corpus.splits[split] = _examples([sentences[i] for i in order], corpus, options.lowercase)
+        corpus.splits[split] = _examples(
+            [sentences[i] for i in order], corpus, options.lowercase, tagged=task == "tag"
+        )
     return corpus
 
 
-def _examples(blocks: list[_Block], corpus: Corpus, lower: bool) -> Iterator[Example]:
+def _examples(blocks: list[_Block], corpus: Corpus, lower: bool, *, tagged: bool = True) -> Iterator[Example]:
     for block in blocks:
         _check_lines(block)
         try:
@@ -166,11 +168,11 @@ def _examples(blocks: list[_Block], corpus: Corpus, lower: bool) -> Iterator[Exa
                 corpus.info[kind] += 1
         if not words:
             corpus.dropped["no_words"] = corpus.dropped.get("no_words", 0) + 1
-        elif any(token["upos"] in (None, "_") for token in words):
+        elif tagged and any(token["upos"] in (None, "_") for token in words):
             corpus.dropped["no_upos"] = corpus.dropped.get("no_upos", 0) + 1
         else:
             forms = [token["form"].lower() if lower else token["form"] for token in words]
-            yield Example(forms, [token["upos"] for token in words])
+            yield Example(forms, [token["upos"] for token in words] if tagged else ())
 
 
 def _check_lines(block: _Block) -> None:
@@ -232,7 +234,7 @@ def _sha(file: Path) -> str:
 
 
 SOURCE = Source(
-    tasks=("tag",),
+    tasks=("tag", "next"),
     fingerprint=fingerprint,
     read=read,
     recorded=recorded,
