@@ -1,0 +1,52 @@
+"""JSON lines: an object a line, by its keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.data.convert.rows import Block, Part, Reader, Row, label_of_name, line_parts, no_column, text_of
+from workbench.data.convert.schema import Schema
+from workbench.data.errors import DataError
+
+
+def rows(block: Block, schema: Schema) -> list[Row]:
+    """The objects of a block; lines of nothing are passed over."""
+    label, found = label_of_name(schema, block.path), []
+    keys = (schema.inputs, None if label is not None else schema.labels, schema.lengths, schema.split)
+    if isinstance(keys[0], list):
+        raise DataError(block.path, "inputs", keys[0], "of JSON lines one key has the inputs: name one")
+    for number, line in enumerate(text_of(block).split("\n"), block.first):
+        if not line or line.isspace():
+            continue
+        try:
+            one = json.loads(line, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
+            raise DataError(block.where(number), "line", line[:100], f"no JSON ({error}); {_HOW}") from None
+        if not isinstance(one, dict):
+            raise DataError(block.where(number), "line", line[:100], _HOW)
+        try:
+            inputs, labels, length, split = (key and one[key] for key in keys)
+        except KeyError as error:
+            raise no_column(block.where(number), str(error.args[0]), one) from None
+        found.append(Row(number, inputs, labels if label is None else label, length, split))
+    return found
+
+
+_HOW = "must be an object a line (of one array: `jq -c '.[]'`)"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    return line_parts(path, "JSON lines")
+
+
+READER = Reader("line", _parts, rows)
