@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from workbench import file_lock
-from workbench.data.convert.pack import Layout, Left, layout_of, pack, settle
+from workbench.data.convert.pack import Layout, Left, divide, layout_of, pack, settle
 from workbench.data.convert.readers import Source, arrow, find, reader_of
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
@@ -88,10 +88,15 @@ class _Task(NamedTuple):
 def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
     """In a process of its own: a block's rows as arrays on disk."""
     block, layout = task.block, task.layout
-    rows = reader_of(block.reader).rows(block, layout.schema)
-    packed, left = pack(rows, block, layout)
+    reader, unlabelled = reader_of(block.reader), 0
+    packed = reader.packed(block, layout)
+    if packed is None:
+        packed, unlabelled = pack(reader.rows(block, layout.schema), block, layout)
+    divided, left = divide(packed, block, layout)
+    if unlabelled:
+        left.dropped["no_label"] = unlabelled
     saved = [
-        save(of, task.folder, task.index, split, counts=split == "train") for split, of in packed.items()
+        save(of, task.folder, task.index, split, counts=split == "train") for split, of in divided.items()
     ]
     return saved, left, f"{block.path}: {block.unit}"
 

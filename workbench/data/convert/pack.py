@@ -1,11 +1,10 @@
-"""Rows -> arrays: what one process makes of a block in the first pass. `settle`, then `pack`."""
+"""Rows -> arrays: what one process makes of a block in the first pass. `settle` once, then `pack` and `divide`."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema, split_named
 from workbench.data.errors import DataError
+from workbench.data.manifest import SPLITS
 
 _LARGEST = 2**31 - 1
 
@@ -25,8 +25,9 @@ class Layout(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Examples of one split end to end. `inputs` are places in `symbols`, ids, or float32 [tokens, D]; `labels` are
-    places in `names`, or class ids where that is None. `numbers` are those of their rows."""
+    """Examples end to end. `inputs` are places in `symbols`, ids, or float32 [tokens, D]; `labels` are places in
+    `names`, or class ids where that is None, of tokens or [N]. `numbers` are those of their rows; `splits` are
+    places in SPLITS, or -1 where it is to be divided."""
 
     numbers: np.ndarray
     lengths: np.ndarray
@@ -34,16 +35,7 @@ class Packed(NamedTuple):
     labels: np.ndarray
     symbols: list[str] | None
     names: list[str] | None
-
-
-@dataclass
-class _Split:
-    """The examples of one split as they come."""
-
-    numbers: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    inputs: list[Any] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
+    splits: np.ndarray
 
 
 class Left(NamedTuple):
@@ -94,19 +86,21 @@ def _kind(first: Any, where: str) -> str:
     raise DataError(where, "inputs[0]", first, "must be a symbol (string), an id (whole number), or a step's numbers")
 
 
-def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[dict[str, Packed], Left]:
-    """The block's examples by split, each checked.
+def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int]:
+    """The block's examples, each checked, and how many rows say that they have no label.
 
     Raises:
         DataError: with the row, the field and what came.
     """
-    schema, left = layout.schema, Left({}, {"examples": 0, "pieces": 0})
-    found: dict[str, _Split] = {}
-    read = _INPUTS[str(schema.kind)]
-    tag = schema.task == "tag"
+    schema = layout.schema
+    read, tag = _INPUTS[str(schema.kind)], schema.task == "tag"
+    numbers: list[int] = []
+    lengths: list[int] = []
+    all_inputs: list[Any] = []
+    all_labels: list[Any] = []
+    splits: list[int] = []
     for row in rows:
         if row.labels is UNLABELLED:
-            _count(left.dropped, "no_label")
             continue
         inputs = read(row.inputs, schema, layout.width, block, row.number)
         labels = _tags(row.labels, schema, block, row.number) if tag else row.labels
@@ -117,43 +111,116 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[dict[str, P
                 labels = labels[:length]
             inputs = inputs[:length]
         if tag and len(labels) != length:
-            raise DataError(
-                block.where(row.number), "labels", len(labels), f"must be one for each of {length} tokens"
-            )
-        if not length:
-            if schema.empty == "drop":
-                _count(left.dropped, "empty")
-                continue
-            if not tag:
-                remedy = "an empty sequence cannot be classified: leave it out (--empty drop)"
-                raise DataError(block.where(row.number), "length", 0, remedy)
-        split = split_named(row.split, block.where(row.number)) if row.split is not None else block.split
-        of = found.setdefault(split or _divided(inputs, schema), _Split())
-        if schema.max_length is None or length <= schema.max_length:
-            _add(of, row.number, inputs, labels)
-        elif schema.over_length == "keep":
-            remedy = "is longer than max_length and over_length is keep: raise it, or drop or split such"
-            raise DataError(block.where(row.number), "length", length, remedy)
-        elif schema.over_length == "drop":
-            _count(left.dropped, "over_length")
+            raise _unlike(block.where(row.number), len(labels), length)
+        numbers.append(row.number)
+        lengths.append(length)
+        if schema.kind == "features":
+            all_inputs.append(inputs)
         else:
-            for start in range(0, length, schema.max_length):
-                end = start + schema.max_length
-                _add(of, row.number, inputs[start:end], labels[start:end])
-                left.cut["pieces"] += 1
-            left.cut["examples"] += 1
-    return {split: _packed(of, block, layout) for split, of in found.items() if of.lengths}, left
+            all_inputs.extend(inputs)
+        if tag:
+            all_labels.extend(labels)
+        else:
+            all_labels.append(str(labels).lower() if isinstance(labels, bool) else labels)
+        splits.append(split_code(row.split, block, row.number))
+    flat: Any = all_inputs
+    if schema.kind == "features":
+        flat = np.concatenate([np.zeros((0, layout.width or 1), np.float32), *all_inputs])
+    made = arrays(np.array(numbers, np.int64), np.array(lengths, np.int64), flat, all_labels, block, layout)
+    return made._replace(splits=np.array(splits, np.int8)), len(rows) - len(numbers)
 
 
-def _add(of: _Split, number: int, inputs: Any, labels: Any) -> None:
-    of.numbers.append(number)
-    of.lengths.append(len(inputs))
-    of.inputs.append(inputs)
-    of.labels.append(labels)
+def split_code(given: Any, block: Block, number: int) -> int:
+    """A split's place in SPLITS; -1 where examples are to be divided."""
+    if given is not None:
+        return SPLITS.index(split_named(given, block.where(number)))
+    return -1 if block.split is None else SPLITS.index(block.split)
 
 
-def _count(into: dict[str, int], reason: str) -> None:
-    into[reason] = into.get(reason, 0) + 1
+def _unlike(where: str, labels: int, length: int) -> DataError:
+    return DataError(where, "labels", labels, f"must be one for each of {length} tokens")
+
+
+def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Packed], Left]:
+    """The examples of each split, those that are too long or empty dealt with as the schema says."""
+    schema, left = layout.schema, Left({}, {"examples": 0, "pieces": 0})
+    tag, most = schema.task == "tag", schema.max_length
+    keep = np.ones(len(packed.lengths), bool)
+    empty = packed.lengths == 0
+    if empty.any() and schema.empty == "drop":
+        left.dropped["empty"] = int(empty.sum())
+        keep &= ~empty
+    elif empty.any() and not tag:
+        remedy = "an empty sequence cannot be classified: leave it out (--empty drop)"
+        raise DataError(block.where(int(packed.numbers[np.argmax(empty)])), "length", 0, remedy)
+    splits = np.where(packed.splits >= 0, packed.splits, _drawn(packed, schema))
+    over = packed.lengths > most if most is not None else np.zeros_like(keep)
+    if over.any() and most is not None:
+        if schema.over_length == "keep":
+            at = int(np.argmax(over))
+            remedy = f"is longer than max_length={most} and over_length is keep: raise it, or drop or split such"
+            raise DataError(block.where(int(packed.numbers[at])), "length", int(packed.lengths[at]), remedy)
+        if schema.over_length == "drop":
+            left.dropped["over_length"] = int(over.sum())
+            keep &= ~over
+        else:
+            pieces = np.maximum(1, -(-packed.lengths // most))
+            left.cut.update(examples=int(over.sum()), pieces=int(pieces[over].sum()))
+            packed, splits, keep = _in_pieces(packed, pieces, most), np.repeat(splits, pieces), np.repeat(keep, pieces)
+    found = {name: keep & (splits == i) for i, name in enumerate(SPLITS)}
+    return {name: _selected(packed, chosen, tag) for name, chosen in found.items() if chosen.any()}, left
+
+
+def _in_pieces(packed: Packed, pieces: np.ndarray, most: int) -> Packed:
+    """Each example as so many of `most` tokens, the last of the rest."""
+    lengths = np.full(int(pieces.sum()), most, np.int64)
+    last = np.cumsum(pieces) - 1
+    lengths[last] = packed.lengths - (pieces - 1) * most
+    return packed._replace(numbers=np.repeat(packed.numbers, pieces), lengths=lengths)
+
+
+def _selected(packed: Packed, chosen: np.ndarray, tag: bool) -> Packed:
+    if chosen.all():
+        return packed
+    tokens = np.repeat(chosen, packed.lengths)
+    return packed._replace(
+        numbers=packed.numbers[chosen],
+        lengths=packed.lengths[chosen],
+        inputs=packed.inputs[tokens],
+        labels=packed.labels[tokens if tag else chosen],
+    )
+
+
+def _drawn(packed: Packed, schema: Schema) -> np.ndarray:
+    """The splits of examples by what their inputs are: those that are alike are in the same."""
+    if (packed.splits >= 0).all():
+        return packed.splits
+    if packed.symbols is not None:
+        drawn = [hashlib.blake2b(one.encode(), digest_size=8).digest() for one in packed.symbols]
+        values = np.frombuffer(b"".join(drawn), "<u8")[packed.inputs]
+    elif packed.inputs.ndim == 2:
+        columns = np.ascontiguousarray(packed.inputs, "<f4").view("<u4").astype(np.uint64)
+        values = np.zeros(len(columns), np.uint64)
+        for column in columns.T:
+            values = _mixed(values ^ column)
+    else:
+        values = _mixed(packed.inputs.astype(np.uint64))
+    starts = np.cumsum(packed.lengths) - packed.lengths
+    places = np.arange(len(values)) - np.repeat(starts, packed.lengths)
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(_mixed(values + _mixed(places.astype(np.uint64))))))
+    whole = _mixed(sums[starts + packed.lengths] - sums[starts] + _mixed(np.uint64(schema.seed + 1)))
+    train, validation = SPLITS.index("train"), SPLITS.index("validation")
+    held_out = whole < np.uint64(schema.validation_share * 2.0**64)
+    return np.where(held_out, validation, train).astype(np.int8)
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Other 64 bits, each of which depends on all (splitmix64)."""
+    with np.errstate(over="ignore"):
+        values = np.asarray(values + np.uint64(0x9E3779B97F4A7C15))
+        values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return values ^ values >> np.uint64(31)
 
 
 def _length(value: Any, most: int, where: str) -> int:
@@ -164,16 +231,6 @@ def _length(value: Any, most: int, where: str) -> int:
     if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= most:
         raise DataError(where, "lengths", value, f"must be a whole number from 0 to {most}, the tokens that there are")
     return length
-
-
-def _divided(inputs: Any, schema: Schema) -> str:
-    """The split of an example by what its inputs are: examples that are alike are in the same."""
-    if isinstance(inputs, np.ndarray):
-        content = inputs.tobytes()
-    else:
-        content = "\x1f".join(map(str, inputs)).encode("utf-8", "surrogatepass")
-    drawn = hashlib.blake2b(content, digest_size=8, key=schema.seed.to_bytes(8, "little")).digest()
-    return "validation" if int.from_bytes(drawn, "little") < schema.validation_share * 2.0**64 else "train"
 
 
 # -- what a row's values are
@@ -247,40 +304,32 @@ def _list(value: Any, name: str, block: Block, number: int) -> Any:
 # -- from lists to arrays
 
 
-def _packed(of: _Split, block: Block, layout: Layout) -> Packed:
-    schema = layout.schema
-    lengths = np.array(of.lengths, np.int64)
-    ends = np.cumsum(lengths)
-    symbols = None
+def arrays(
+    numbers: np.ndarray, lengths: np.ndarray, inputs: Any, labels: Any, block: Block, layout: Layout
+) -> Packed:
+    """Examples whose tokens, and labels, lie end to end: in lists, or in arrays and `Numbered` where that is done."""
+    schema, ends = layout.schema, np.cumsum(lengths)
 
-    def row_of(flat: int) -> tuple[str, int]:
+    def of_token(flat: int) -> tuple[str, int]:
         """Where a token of all is: the row's name, and its place in it."""
         example = int(np.searchsorted(ends, flat, side="right"))
-        return block.where(of.numbers[example]), flat - int(ends[example] - lengths[example])
+        return block.where(int(numbers[example])), flat - int(ends[example] - lengths[example])
 
-    if schema.kind == "features":
-        inputs = np.concatenate(of.inputs) if of.inputs else np.zeros((0, layout.width or 1), np.float32)
-    else:
-        flat = [token for one in of.inputs for token in one]
-        if schema.kind == "symbols":
-            symbols, inputs = _numbered(flat, "inputs", row_of)
-        else:
-            inputs = _whole(flat, "inputs", row_of)
-            size = len(schema.vocabulary) if schema.vocabulary is not None else _LARGEST
-            _check_within(inputs, size, "the vocabulary", "inputs", row_of)
-    if schema.task == "tag":
-        labels_flat, of_label = [label for one in of.labels for label in one], row_of
-    else:
-        labels_flat = [str(one).lower() if isinstance(one, bool) else one for one in of.labels]
+    def of_example(flat: int) -> tuple[str, int]:
+        return block.where(int(numbers[flat])), -1
 
-        def of_label(flat: int) -> tuple[str, int]:
-            return block.where(of.numbers[flat]), -1
-
-    names = None
-    if labels_flat and isinstance(labels_flat[0], str):
-        names, labels = _numbered(labels_flat, "labels", of_label)
+    of_label = of_token if schema.task == "tag" else of_example
+    symbols = names = None
+    if schema.kind == "symbols":
+        symbols, inputs = _numbered(inputs, "inputs", of_token)
+    elif schema.kind == "ids":
+        inputs = _whole(inputs, "inputs", of_token)
+        size = len(schema.vocabulary) if schema.vocabulary is not None else _LARGEST
+        _check_within(inputs, size, "the vocabulary", "inputs", of_token)
+    if isinstance(labels, Numbered) or (len(labels) and isinstance(labels[0], str)):
+        names, labels = _numbered(labels, "labels", of_label)
     else:
-        labels = _whole(labels_flat, "labels", of_label)
+        labels = _whole(labels, "labels", of_label)
         size = len(schema.classes) if schema.classes is not None else _LARGEST
         _check_within(labels, size, "the classes", "labels", of_label)
     if names is not None and schema.classes is not None:
@@ -290,13 +339,22 @@ def _packed(of: _Split, block: Block, layout: Layout) -> Packed:
                 where, place = of_label(int(np.argmax(labels == i)))
                 listed = ", ".join(schema.classes[:10])
                 raise DataError(where, _named("labels", place), name, f"outside the classes {listed}: correct or add it")
-    return Packed(np.array(of.numbers, np.int64), lengths, inputs, labels, symbols, names)
+    return Packed(numbers, lengths, inputs, labels, symbols, names, np.zeros(0, np.int8))
+
+
+class Numbered(NamedTuple):
+    """Strings as places in the list of the different ones."""
+
+    names: list[str]
+    places: np.ndarray
 
 
 def _numbered(
-    flat: list[str], name: str, row_of: Callable[[int], tuple[str, int]]
-) -> tuple[list[str], np.ndarray]:
+    flat: list[str] | Numbered, name: str, row_of: Callable[[int], tuple[str, int]]
+) -> Numbered:
     """The different strings in the order in which they come, and each one's place among them."""
+    if isinstance(flat, Numbered):
+        return flat
     if not set(map(type, flat)) <= {str}:
         at = next(i for i, one in enumerate(flat) if type(one) is not str)
         where, place = row_of(at)
@@ -311,25 +369,26 @@ def _numbered(
         raise DataError(
             where, _named(name, place), ascii(list(places)[odd]), "is no Unicode text: decode the file by its encoding"
         ) from None
-    return list(places), found
+    return Numbered(list(places), found)
 
 
-def _whole(flat: list[Any], name: str, row_of: Callable[[int], tuple[str, int]]) -> np.ndarray:
-    if set(map(type, flat)) <= {int}:
+def _whole(flat: Any, name: str, row_of: Callable[[int], tuple[str, int]]) -> np.ndarray:
+    if isinstance(flat, np.ndarray) or set(map(type, flat)) <= {int}:
         try:
-            found = np.array(flat, np.int64)
-            if not found.size or (found.min() >= -_LARGEST - 1 and found.max() <= _LARGEST):
+            found = np.asarray(flat, np.int64)
+            if not found.size or (found.min() >= -_LARGEST and found.max() <= _LARGEST):
                 return found
         except OverflowError:
             pass
     for at, one in enumerate(flat):
-        where, place = row_of(at)
-        if type(one) is not int:
+        if type(one) is not int and not isinstance(one, np.integer):
+            where, place = row_of(at)
             kinds = "names (strings) or class ids" if name == "labels" else "symbols (strings), ids or features"
             raise DataError(
                 where, _named(name, place), one, f"must be a whole number, as in the other examples; {name} are {kinds}"
             )
         if not -_LARGEST <= one <= _LARGEST:
+            where, place = row_of(at)
             raise DataError(where, _named(name, place), one, "must fit in 32 bits: renumber")
     raise AssertionError("no fault")
 

@@ -56,13 +56,18 @@ class Part(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """`parts(path, schema)` runs in one process and only cuts; `rows(block, schema)` runs in many and parses."""
+    """`parts(path, schema)` runs in one process and only cuts; `rows(block, schema)` runs in many and parses.
+
+    `packed(block, layout)` is a short cut to what `pack` would make of the rows, where there is one, and None where
+    it does not go: what is wrong is left to `rows` and `pack` to say.
+    """
 
     unit: str
     parts: Callable[[Path, Schema], Iterator[Part]]
     rows: Callable[[Block, Schema], list[Row]]
     inputs: str = "inputs"
     labels: str = "labels"
+    packed: Callable[[Block, Any], Any] = lambda block, layout: None
 
 
 @contextmanager
