@@ -8,7 +8,7 @@ python -m workbench.convert treebank/ --out treebank              # CoNLL-U: for
 python -m workbench.convert --schema reviews.yaml --out reviews   # the same options in YAML
 
 Read are .csv, .tsv, .jsonl, .parquet, .npz, .conllu and .txt (inputs, a tab, labels), folders of such or of .npy
-files, and what Hugging Face's `datasets` saved. A file's name says its split (train, dev, test), or SPLIT=FILE does.
+files, and what Hugging Face's `datasets` saved. A file's name says its split (train, dev, test), or SPLIT=FILE.
 
 Exit code 0: the folder is there; 2: something is wrong, and nothing was written; 130: interrupted, likewise.
 """
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from workbench.data.convert import Schema, convert
-from workbench.data.convert.schema import read_schema
+from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest
 from workbench.wording import counted
@@ -84,7 +84,9 @@ def _schema(given: argparse.Namespace) -> Schema:
     for field in dataclasses.fields(Schema):
         value = getattr(given, field.name, None)
         if value is not None:
-            values[field.name] = value[0] if field.name == "inputs" and len(value) == 1 else value
+            if field.name == "inputs" and len(value) == 1:
+                value = value[0]
+            values[field.name] = lines(Path(value), field.name) if field.name in LISTS else value
     return Schema(**values)
 
 
@@ -94,8 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="file or folder; SPLIT=FILE says its split")
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the data set; must not exist")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help="file or folder; SPLIT=FILE says its split"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FOLDER", help="the data set; must not exist"
+    )
     parser.add_argument("--schema", type=Path, metavar="FILE.yaml", help="what follows, in YAML")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--processes", type=_positive, default=cores, metavar="N", help="default: all cores")
@@ -103,11 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Schema):
         if field.name == "splits":
             continue  # SPLIT=FILE
-        kinds = [one for one in typing.get_args(hints[field.name]) or (hints[field.name],) if one is not type(None)]
+        kinds = [
+            one for one in typing.get_args(hints[field.name]) or (hints[field.name],) if one is not type(None)
+        ]
         options: dict[str, Any] = {"help": field.metadata["help"], "choices": field.metadata["choices"]}
         if field.name == "inputs":
             options |= {"nargs": "+", "metavar": "NAME"}
-        elif field.name in ("classes", "vocabulary"):
+        elif field.name in LISTS:
             options |= {"metavar": "FILE"}
         elif options["choices"] is None:
             options |= {"type": kinds[0], "metavar": kinds[0].__name__.upper()}
@@ -125,7 +133,9 @@ def _print(console: Console, manifest: Manifest, folder: Path) -> None:
     inputs = f"features of {manifest.feature_size}" if manifest.feature_size else (
         f"a vocabulary of {len(manifest.vocabulary):,}"
     )  # fmt: skip
-    console.print(f"{folder}: task {manifest.task}, {inputs}, {counted(len(manifest.labels), 'class')}", markup=False)
+    console.print(
+        f"{folder}: task {manifest.task}, {inputs}, {counted(len(manifest.labels), 'class')}", markup=False
+    )
     for split, info in manifest.splits.items():
         console.print(
             f"  {split}: {info.examples:,} examples, {info.tokens:,} tokens, the longest {info.longest:,}",
@@ -138,7 +148,9 @@ def _print(console: Console, manifest: Manifest, folder: Path) -> None:
     if manifest.cut:
         console.print(f"  cut: {manifest.cut['examples']:,} examples into {manifest.cut['pieces']:,} pieces")
     console.print("Train on it:")
-    console.print(f"python -m workbench data=tfrecord {shlex.quote(f'data.path={folder}')}", style="bold", markup=False)
+    console.print(
+        f"python -m workbench data=tfrecord {shlex.quote(f'data.path={folder}')}", style="bold", markup=False
+    )
 
 
 if __name__ == "__main__":

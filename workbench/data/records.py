@@ -75,8 +75,8 @@ def _int_steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]
         sizes += values >> bits > 0
     most = int(sizes.max(initial=1))
     rows = np.empty((len(values), 6 + most), np.uint8)
-    for column, byte in enumerate((_FIRST[0], sizes + 4, _THIRD[0], sizes + 2, _FIRST[0], sizes)):
-        rows[:, column] = byte
+    rows[:, 0:6:2] = (_FIRST[0], _THIRD[0], _FIRST[0])
+    rows[:, 1:6:2] = sizes[:, np.newaxis] + (4, 2, 0)
     for byte in range(most):
         rows[:, 6 + byte] = (values >> 7 * byte & 127) | np.where(byte < sizes - 1, 128, 0)
     marks = np.concatenate(([0], np.cumsum(sizes + 6)))[ends]
@@ -146,14 +146,12 @@ def masked_checksums(records: Sequence[bytes]) -> list[bytes]:
 
 
 def _checksums(records: Sequence[bytes]) -> np.ndarray:
-    """CRC-32C of each. Zeros in front change nothing of one that begins with 0, so each record is filled up to whole
-    segments there, and the ones that it is to begin with are added to its first four bytes."""
+    """CRC-32C of each. Zeros in front change nothing of one that begins with 0, so each record is filled up to
+    whole segments there, and the ones that it is to begin with are added to its first four bytes."""
     sizes = np.array([len(record) for record in records])
     segments = -(-sizes // _SEGMENT)
     ends = np.cumsum(segments)
-    filled = b"".join(
-        part for record in records for part in (_ZEROS[: -len(record) % _SEGMENT], record)
-    )
+    filled = b"".join(part for record in records for part in (_ZEROS[: -len(record) % _SEGMENT], record))
     data = np.frombuffer(bytearray(filled), np.uint8)
     data[(ends * _SEGMENT - sizes)[:, np.newaxis] + np.arange(4)] ^= 255
     steps, (pairs, *over) = data.view("<u2").reshape(-1, _SEGMENT // 2), _tables()
@@ -180,12 +178,13 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What becomes of a checksum's low 16 bits over the next two bytes; and of its low and its high 16 bits over a
     segment of zeros."""
     halves = np.arange(1 << 16, dtype=np.uint32)
-    pairs = halves.copy()
+    pairs: np.ndarray = halves.copy()
     for _ in range(16):
         pairs = pairs >> 1 ^ np.where(pairs & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
-    over = []
-    for values in (halves, halves << 16):
+
+    def over(crc: np.ndarray) -> np.ndarray:
         for _ in range(_SEGMENT // 2):
-            values = pairs[values & 0xFFFF] ^ (values >> 16)
-        over.append(values)
-    return pairs, over[0], over[1]
+            crc = pairs[crc & 0xFFFF] ^ (crc >> 16)
+        return crc
+
+    return pairs, over(halves), over(halves << 16)

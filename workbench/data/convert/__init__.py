@@ -1,16 +1,17 @@
-"""People's files -> a data set of shards with its manifest, in two passes; no TensorFlow, memory as flat as a block.
+"""People's files -> a data set of shards with its manifest, in two passes; no TensorFlow, flat memory.
 
     files -> parts -> [processes: rows -> arrays, saved] -> numbers of symbols and labels, counted
                    -> [processes: arrays -> SequenceExamples -> shards] -> manifest -> fsync -> rename
 
 The first pass reads each file once and leaves arrays in a folder beside the one that is made, with symbols numbered
 as they come; when all are counted, the second writes them with their ids. So a file that changes meanwhile cannot
-make two halves of a data set. The folder appears at its name as a whole; what a killed conversion left is removed by
-the next one to the same name.
+make two halves of a data set. The folder appears at its name as a whole; what a killed conversion left is removed
+by the next one to the same name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -54,8 +55,8 @@ def convert(
 ) -> Manifest:
     """Write `sources` as a data set: `python -m workbench data=tfrecord data.path=FOLDER` then runs on it.
 
-    `sources`: files or folders, `SPLIT=PATH` where the name does not say which split it is. `folder` must not exist.
-    With more than one of `processes`, a script calls it below `if __name__ == "__main__":`, as multiprocessing wants.
+    `sources`: files or folders, `SPLIT=PATH` where the name does not say which split it is. `folder` must not
+    exist. With several `processes` a script calls it below `if __name__ == "__main__":`, for multiprocessing.
 
     Raises:
         DataError: a file, a row or the schema is wrong, naming it, or nothing can be written; then nothing is.
@@ -65,10 +66,9 @@ def convert(
     with building(folder) as (work, spool_folder), _processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
         final = _finished(spool, layout, str(folder), left)
-        manifest = _written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
+        return _written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
             "name": "convert", "files": sorted({one.path.name for one in found}),
         })  # fmt: skip
-    return manifest
 
 
 def _untold(what: str, done: int, total: int) -> None:
@@ -82,21 +82,22 @@ class _Task(NamedTuple):
     block: Block
     layout: Layout
     folder: Path
-    index: int
+    number: int
 
 
 def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
     """In a process of its own: a block's rows as arrays on disk."""
     block, layout = task.block, task.layout
     reader, unlabelled = reader_of(block.reader), 0
-    packed = reader.packed(block, layout)
+    packed = reader.packed(block, layout) if reader.packed else None
     if packed is None:
         packed, unlabelled = pack(reader.rows(block, layout.schema), block, layout)
     divided, left = divide(packed, block, layout)
     if unlabelled:
         left.dropped["no_label"] = unlabelled
     saved = [
-        save(of, task.folder, task.index, split, counts=split == "train") for split, of in divided.items()
+        save(of, task.folder, task.number, split, tag=layout.schema.task == "tag")
+        for split, of in divided.items()
     ]
     return saved, left, f"{block.path}: {block.unit}"
 
@@ -119,7 +120,9 @@ def _read(
         progress("reading", min(done, total), total)
     layout = tasks.layout
     if layout is None:
-        raise DataError(", ".join(str(one.path) for one in sources[:3]), "examples", "none", "nothing to train on")
+        raise DataError(
+            ", ".join(str(one.path) for one in sources[:3]), "examples", "none", "nothing to train on"
+        )
     return spool, layout, left
 
 
@@ -163,8 +166,6 @@ def _with_classes(schema: Schema, classes: list[str] | None) -> Schema:
 
 
 def _replaced(schema: Schema, **values: Any) -> Schema:
-    import dataclasses
-
     return dataclasses.replace(schema, **values)
 
 
@@ -232,7 +233,7 @@ def _written(
 
 @contextmanager
 def building(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder to write in and one for what lies between the passes; the first is renamed to `folder` at the end."""
+    """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
     if folder.exists():
         raise DataError(folder, "folder", "exists", "nothing is written over: name another")
     beside = folder.parent / f".{folder.name}{_UNFINISHED}"
@@ -243,7 +244,9 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
             try:
                 stack.enter_context(file_lock.held(beside / _LOCK, wait=False))
             except BlockingIOError:
-                raise DataError(folder, "folder", "is being written", "by another conversion: name another") from None
+                raise DataError(
+                    folder, "folder", "is being written", "by another conversion: name another"
+                ) from None
             stack.callback(shutil.rmtree, beside, ignore_errors=True)
             for left in beside.iterdir():
                 if left.name != _LOCK:

@@ -16,16 +16,14 @@ def packed(inputs: Any, labels: Any, numbers: np.ndarray, block: Block, layout: 
 
     schema = layout.schema
     tag = schema.task == "tag"
-    found = _lists(inputs, pyarrow), _lists(labels, pyarrow) if tag else (None, labels)
-    if None in found:
+    found, of_labels = _lists(inputs, pyarrow), _lists(labels, pyarrow) if tag else None
+    if found is None or (tag and (of_labels is None or not np.array_equal(found[0], of_labels[0]))):
         return None
-    (lengths, tokens), (tags, names) = found  # type: ignore[misc]
-    if tag and not np.array_equal(lengths, tags):
+    lengths = found[0]
+    tokens, names = _values(found[1], pyarrow), _values(of_labels[1] if of_labels else labels, pyarrow)
+    if tokens is None or names is None or isinstance(tokens, Numbered) != (schema.kind == "symbols"):
         return None
-    flat = _values(tokens, pyarrow), _values(names, pyarrow)
-    if flat[0] is None or flat[1] is None or isinstance(flat[0], Numbered) != (schema.kind == "symbols"):
-        return None
-    made = arrays(numbers, lengths, *flat, block, layout)
+    made = arrays(numbers, lengths, tokens, names, block, layout)
     return made._replace(splits=np.full(len(lengths), split_code(None, block, 0), np.int8))
 
 

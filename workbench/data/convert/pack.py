@@ -18,7 +18,7 @@ _LARGEST = 2**31 - 1
 
 
 class Layout(NamedTuple):
-    """What every example must be: `task` and `kind` of the schema are settled; `width` numbers a step of features."""
+    """What every example must be: `task` and `kind` are settled; `width` numbers a step of features."""
 
     schema: Schema
     width: int | None
@@ -83,7 +83,9 @@ def _kind(first: Any, where: str) -> str:
         return "ids"
     if isinstance(first, (float, np.floating)) or _is_list(first):
         return "features"
-    raise DataError(where, "inputs[0]", first, "must be a symbol (string), an id (whole number), or a step's numbers")
+    raise DataError(
+        where, "inputs[0]", first, "must be a symbol (string), an id (whole number), or a step's numbers"
+    )
 
 
 def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int]:
@@ -158,7 +160,9 @@ def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Pack
     if over.any() and most is not None:
         if schema.over_length == "keep":
             at = int(np.argmax(over))
-            remedy = f"is longer than max_length={most} and over_length is keep: raise it, or drop or split such"
+            remedy = (
+                f"is longer than max_length={most} and over_length is keep: raise it, or drop or split such"
+            )
             raise DataError(block.where(int(packed.numbers[at])), "length", int(packed.lengths[at]), remedy)
         if schema.over_length == "drop":
             left.dropped["over_length"] = int(over.sum())
@@ -166,7 +170,11 @@ def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Pack
         else:
             pieces = np.maximum(1, -(-packed.lengths // most))
             left.cut.update(examples=int(over.sum()), pieces=int(pieces[over].sum()))
-            packed, splits, keep = _in_pieces(packed, pieces, most), np.repeat(splits, pieces), np.repeat(keep, pieces)
+            packed, splits, keep = (
+                _in_pieces(packed, pieces, most),
+                np.repeat(splits, pieces),
+                np.repeat(keep, pieces),
+            )
     found = {name: keep & (splits == i) for i, name in enumerate(SPLITS)}
     return {name: _selected(packed, chosen, tag) for name, chosen in found.items() if chosen.any()}, left
 
@@ -207,8 +215,12 @@ def _drawn(packed: Packed, schema: Schema) -> np.ndarray:
         values = _mixed(packed.inputs.astype(np.uint64))
     starts = np.cumsum(packed.lengths) - packed.lengths
     places = np.arange(len(values)) - np.repeat(starts, packed.lengths)
-    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(_mixed(values + _mixed(places.astype(np.uint64))))))
-    whole = _mixed(sums[starts + packed.lengths] - sums[starts] + _mixed(np.uint64(schema.seed + 1)))
+    sums = np.concatenate(
+        (np.zeros(1, np.uint64), np.cumsum(_mixed(values + _mixed(places.astype(np.uint64)))))
+    )
+    whole = _mixed(
+        sums[starts + packed.lengths] - sums[starts] + _mixed(np.array(schema.seed + 1, np.uint64))
+    )
     train, validation = SPLITS.index("train"), SPLITS.index("validation")
     held_out = whole < np.uint64(schema.validation_share * 2.0**64)
     return np.where(held_out, validation, train).astype(np.int8)
@@ -229,7 +241,9 @@ def _length(value: Any, most: int, where: str) -> int:
     except ValueError:
         length = None
     if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= most:
-        raise DataError(where, "lengths", value, f"must be a whole number from 0 to {most}, the tokens that there are")
+        raise DataError(
+            where, "lengths", value, f"must be a whole number from 0 to {most}, the tokens that there are"
+        )
     return length
 
 
@@ -307,7 +321,7 @@ def _list(value: Any, name: str, block: Block, number: int) -> Any:
 def arrays(
     numbers: np.ndarray, lengths: np.ndarray, inputs: Any, labels: Any, block: Block, layout: Layout
 ) -> Packed:
-    """Examples whose tokens, and labels, lie end to end: in lists, or in arrays and `Numbered` where that is done."""
+    """Examples whose tokens, and labels, lie end to end: in lists, or in arrays and `Numbered`."""
     schema, ends = layout.schema, np.cumsum(lengths)
 
     def of_token(flat: int) -> tuple[str, int]:
@@ -338,7 +352,9 @@ def arrays(
             if name not in known:
                 where, place = of_label(int(np.argmax(labels == i)))
                 listed = ", ".join(schema.classes[:10])
-                raise DataError(where, _named("labels", place), name, f"outside the classes {listed}: correct or add it")
+                raise DataError(
+                    where, _named("labels", place), name, f"outside the classes {listed}: correct or add it"
+                )
     return Packed(numbers, lengths, inputs, labels, symbols, names, np.zeros(0, np.int8))
 
 
@@ -349,9 +365,7 @@ class Numbered(NamedTuple):
     places: np.ndarray
 
 
-def _numbered(
-    flat: list[str] | Numbered, name: str, row_of: Callable[[int], tuple[str, int]]
-) -> Numbered:
+def _numbered(flat: list[str] | Numbered, name: str, row_of: Callable[[int], tuple[str, int]]) -> Numbered:
     """The different strings in the order in which they come, and each one's place among them."""
     if isinstance(flat, Numbered):
         return flat
@@ -367,7 +381,10 @@ def _numbered(
         odd = next(i for one, i in places.items() if any("\ud800" <= letter <= "\udfff" for letter in one))
         where, place = row_of(int(np.argmax(found == odd)))
         raise DataError(
-            where, _named(name, place), ascii(list(places)[odd]), "is no Unicode text: decode the file by its encoding"
+            where,
+            _named(name, place),
+            ascii(list(places)[odd]),
+            "is no Unicode text: decode the file by its encoding",
         ) from None
     return Numbered(list(places), found)
 
@@ -383,9 +400,14 @@ def _whole(flat: Any, name: str, row_of: Callable[[int], tuple[str, int]]) -> np
     for at, one in enumerate(flat):
         if type(one) is not int and not isinstance(one, np.integer):
             where, place = row_of(at)
-            kinds = "names (strings) or class ids" if name == "labels" else "symbols (strings), ids or features"
+            kinds = (
+                "names (strings) or class ids" if name == "labels" else "symbols (strings), ids or features"
+            )
             raise DataError(
-                where, _named(name, place), one, f"must be a whole number, as in the other examples; {name} are {kinds}"
+                where,
+                _named(name, place),
+                one,
+                f"must be a whole number, as in the other examples; {name} are {kinds}",
             )
         if not -_LARGEST <= one <= _LARGEST:
             where, place = row_of(at)

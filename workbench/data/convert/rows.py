@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -55,7 +56,8 @@ class Part(NamedTuple):
     bytes: int
 
 
-class Reader(NamedTuple):
+@dataclass(frozen=True)
+class Reader:
     """`parts(path, schema)` runs in one process and only cuts; `rows(block, schema)` runs in many and parses.
 
     `packed(block, layout)` is a short cut to what `pack` would make of the rows, where there is one, and None where
@@ -67,7 +69,7 @@ class Reader(NamedTuple):
     rows: Callable[[Block, Schema], list[Row]]
     inputs: str = "inputs"
     labels: str = "labels"
-    packed: Callable[[Block, Any], Any] = lambda block, layout: None
+    packed: Callable[[Block, Any], Any] | None = None
 
 
 @contextmanager
@@ -107,7 +109,10 @@ def line_parts(path: Path, wanted: str, ends: bytes = b"\n") -> Iterator[Part]:
             if cut < len(ends):
                 if len(rest) > LONGEST_LINE:
                     raise DataError(
-                        path, f"line {line}", f"{len(rest):,} bytes", f"goes on for longer than a line of {wanted}"
+                        path,
+                        f"line {line}",
+                        f"{len(rest):,} bytes",
+                        f"goes on for longer than a line of {wanted}",
                     )
                 continue
             yield Part(line, rest[:cut], cut)

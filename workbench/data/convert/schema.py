@@ -1,10 +1,10 @@
-"""What of a person's files an example is made of: `Schema`. Given as options of the command, in YAML, or in Python."""
+"""What of a person's files an example is made of: `Schema`, given as options, in YAML, or in Python."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from workbench.options.schema import check, option
 KINDS = ("symbols", *INPUTS)
 FILE, FOLDER = "@file", "@folder"
 _OTHER_NAMES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
-_LISTS = ("classes", "vocabulary")
+LISTS = ("classes", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,12 @@ class Schema:
     workbench.data.errors.DataError: schema: tokens = letters: must be one of words, characters
     """
 
-    inputs: str | list[str] | None = option(None, "where inputs are; several columns are the numbers of a step")
-    labels: str | None = option(None, "where labels are; @file, @folder: what the file, or its folder, is called")
+    inputs: str | list[str] | None = option(
+        None, "where inputs are; several columns are the numbers of a step"
+    )
+    labels: str | None = option(
+        None, "where labels are; @file, @folder: what the file, or its folder, is called"
+    )
     lengths: str | None = option(None, "where each example's length is; what is behind it is padding")
     task: str | None = option(None, "a label for each token, or one for the whole", choices=TASKS)
     kind: str | None = option(None, "what inputs are", choices=KINDS)
@@ -46,8 +50,8 @@ class Schema:
     splits: dict[str, Any] | None = option(None, "split: its files, in place of files on the command line")
     group: str | None = option(None, "column that is the same in all rows of an example, each row a step")
     delimiter: str | None = option(None, "between a CSV's columns; a comma, or by a .tsv's name a tab")
-    classes: str | list[str] | None = option(None, "the classes by name, or a file with one a line")
-    vocabulary: str | list[str] | None = option(None, "of ids: the symbols, or a file with one a line")
+    classes: list[str] | None = option(None, "the classes by name; a file with one a line")
+    vocabulary: list[str] | None = option(None, "of ids: the symbols; a file with one a line")
     validation_share: float = option(0.1, "held out where no file is for validation", low=0, high=0.9)
     seed: int = option(0, "of the share that is held out", low=0)
     min_count: int = option(1, "symbols that occur less often in training are one, the unknown", low=1)
@@ -66,15 +70,15 @@ class Schema:
             raise DataError("schema", str(wrong[0].key), _shown(wrong[0].value), wrong[0].remedy)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        for name in _LISTS:
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, _lines(Path(value), name))
-            elif value is not None:
+        for name in LISTS:
+            if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, check_names(value, name, "schema"))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"'):
             raise DataError("schema", "delimiter", repr(self.delimiter), "must be one character")
         if self.vocabulary is not None and self.kind == "symbols":
-            raise DataError("schema", "vocabulary", self.vocabulary[:5], "is built of symbols; it is of ids only")
+            raise DataError(
+                "schema", "vocabulary", self.vocabulary[:5], "is built of symbols; it is of ids only"
+            )
 
     @property
     def columns(self) -> list[str]:
@@ -106,13 +110,13 @@ def read_schema(path: str | Path) -> dict[str, Any]:
         raise DataError(path, "file", str(error), "no YAML that can be read: mend it") from None
     if not isinstance(tree, Mapping):
         raise DataError(path, "file", tree, "must be a mapping, as `inputs: text`")
+    tree = dict(tree)
+    for name in LISTS:
+        if isinstance(tree.get(name), str):
+            tree[name] = lines(path.parent / tree[name], name)
     wrong = check(Schema, tree)[1]
     if wrong:
         raise DataError(path, str(wrong[0].key), _shown(wrong[0].value), wrong[0].remedy)
-    tree = dict(tree)
-    for name in _LISTS:
-        if isinstance(tree.get(name), str):
-            tree[name] = str(path.parent / tree[name])
     if tree.get("splits"):
         tree["splits"] = {
             split: [str(path.parent / str(one)) for one in (files if isinstance(files, list) else [files])]
@@ -136,16 +140,14 @@ def split_of_name(name: str) -> str | None:
     return next((word for word in reversed(found) if word in SPLITS), None)
 
 
-def _lines(path: Path, field: str) -> list[str]:
+def lines(path: Path, field: str) -> list[str]:
+    """The names in a file, one a line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        found = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(path, field, str(error), "must be a text in UTF-8, one a line") from None
-    return check_names([line.rstrip("\r") for line in lines if line.strip()], field, str(path))
+    return check_names([line.rstrip("\r") for line in found if line.strip()], field, str(path))
 
 
 def _shown(value: object) -> object:
     return "null" if value is None else value
-
-
-NAMES = tuple(field.name for field in fields(Schema))

@@ -41,37 +41,36 @@ class Saved(NamedTuple):
     largest: int
 
 
-def save(packed: Packed, folder: Path, index: int, split: str, *, counts: bool) -> Saved:
-    """Write a block's arrays; `counts`: of the symbols too, as they make the vocabulary."""
-    stem = f"{index:08d}-{split}"
-    small = packed.symbols is not None or packed.inputs.dtype == np.float32
-    inputs = packed.inputs if small else packed.inputs.astype(np.int32)
+def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) -> Saved:
+    """Write a block's arrays; of symbols those in training are counted: they make the vocabulary."""
+    stem, symbols = f"{number:08d}-{split}", packed.symbols
+    is_ids = symbols is None and packed.inputs.dtype != np.float32
+    inputs = packed.inputs.astype(np.int32) if is_ids else packed.inputs
     with (folder / f"{stem}.npy").open("wb") as stream:
         for array in (packed.lengths, inputs, packed.labels.astype(np.int32)):
             np.save(stream, array)
-    lengths, times = np.unique(packed.lengths, return_counts=True)
-    label_counts = np.bincount(packed.labels, minlength=1) if _bounded(packed) else np.zeros(0, np.int64)
-    firsts: list[int] = []
+    symbol_counts = np.zeros(len(symbols or ()), np.int64)
+    if symbols and split == "train":
+        symbol_counts = np.bincount(packed.inputs, minlength=len(symbols))
+    first_of_name: list[int] = []
     if packed.names is not None:
-        _, at = np.unique(packed.labels, return_index=True)
-        examples = at if len(packed.labels) == len(packed.lengths) != int(packed.lengths.sum()) else (
-            np.searchsorted(np.cumsum(packed.lengths), at, side="right")
-        )  # fmt: skip
-        firsts = packed.numbers[examples].tolist()
+        places, at = np.unique(packed.labels, return_index=True)
+        examples = np.searchsorted(np.cumsum(packed.lengths), at, side="right") if tag else at
+        of_place = dict(zip(places.tolist(), packed.numbers[examples].tolist(), strict=True))
+        first_of_name = [of_place.get(place, -1) for place in range(len(packed.names))]
+    lengths, times = np.unique(packed.lengths, return_counts=True)
     return Saved(
-        stem,
-        split,
-        len(packed.lengths),
-        int(packed.inputs.size),
-        (lengths.tolist(), times.tolist()),
-        packed.symbols,
-        np.bincount(packed.inputs, minlength=len(packed.symbols))
-        if counts and packed.symbols
-        else np.zeros(len(packed.symbols or ()), np.int64),
-        packed.names,
-        firsts,
-        label_counts,
-        int(packed.inputs.max(initial=0)) if packed.symbols is None and not packed.inputs.dtype == np.float32 else 0,
+        stem=stem,
+        split=split,
+        examples=len(packed.lengths),
+        values=int(packed.inputs.size),
+        lengths=(lengths.tolist(), times.tolist()),
+        symbols=symbols,
+        symbol_counts=symbol_counts,
+        names=packed.names,
+        first_of_name=first_of_name,
+        label_counts=np.bincount(packed.labels, minlength=1) if _bounded(packed) else np.zeros(0, np.int64),
+        largest=int(packed.inputs.max(initial=0)) if is_ids else 0,
     )
 
 
@@ -80,7 +79,7 @@ def _bounded(packed: Packed) -> bool:
 
 
 class Final(NamedTuple):
-    """What the whole is: the manifest's `vocabulary`, `labels` and `splits`; and which id and class each number is."""
+    """The manifest's `vocabulary`, `labels` and `splits`, and which id and class each number is."""
 
     vocabulary: list[str]
     labels: list[str]
@@ -117,26 +116,33 @@ class Spool:
         if saved.symbols is not None:
             numbers[0] = _given(self._symbols, saved.symbols)
             if len(self._symbols) > MOST_SYMBOLS:
-                raise DataError(where, "inputs", f"{len(self._symbols):,} different symbols", f"{MOST_SYMBOLS:,} are "
-                                "the most of a vocabulary: are tokens split right (--tokens characters)? or give ids")  # fmt: skip
+                what = f"{len(self._symbols):,} different symbols"
+                remedy = f"{MOST_SYMBOLS:,} are the most: are tokens split right (--tokens)? else give ids"
+                raise DataError(where, "inputs", what, remedy)
             self._counts = _grown(self._counts, len(self._symbols))
             np.add.at(self._counts, numbers[0], saved.symbol_counts)
         labels = saved.label_counts
-        self._named.add(saved.names is not None)
+        if labels.any():
+            self._named.add(saved.names is not None)
         if len(self._named) > 1:
-            raise DataError(where, "labels", "names and class ids", "one data set has one of them: make them alike")
+            raise DataError(
+                where, "labels", "names and class ids", "one data set has one of them: make them alike"
+            )
         if saved.names is not None:
             numbers[1] = _given(self._names, saved.names)
             if len(self._names) > MOST_CLASSES:
-                raise DataError(where, "labels", f"{len(self._names):,} different names", f"{MOST_CLASSES:,} are the "
-                                "most: is this what the labels are?")  # fmt: skip
+                what = f"{len(self._names):,} different names"
+                raise DataError(where, "labels", what, f"{MOST_CLASSES:,} are the most: is it the labels?")
             labels = np.zeros(len(self._names), np.int64)
             np.add.at(labels, numbers[1], saved.label_counts)
             if saved.split != "train":
                 for name, row in zip(saved.names, saved.first_of_name, strict=True):
-                    self._elsewhere.setdefault(name, (saved.split, f"{where} {row}"))
+                    if row >= 0:  # a block's names are those of all its splits
+                        self._elsewhere.setdefault(name, (saved.split, f"{where} {row}"))
         elif not len(labels):
-            raise DataError(where, "labels", "a class id over a million", "renumber them, or write them as names")
+            raise DataError(
+                where, "labels", "a class id over a million", "renumber them, or write them as names"
+            )
         so_far = _grown(self._labels.get(saved.split, np.zeros(0, np.int64)), len(labels))
         so_far[: len(labels)] += labels
         self._labels[saved.split] = so_far
@@ -155,8 +161,8 @@ class Spool:
             vocabulary, to_id = self._vocabulary(min_count)
         elif kind == "ids" and vocabulary is None:
             if self._largest >= MOST_IDS:
-                raise DataError(name, "inputs", self._largest, "so many names would be made up for it: renumber them, "
-                                "or give vocabulary")  # fmt: skip
+                remedy = "so many names would be made up for it: renumber them, or give vocabulary"
+                raise DataError(name, "inputs", self._largest, remedy)
             vocabulary = [PAD, UNKNOWN, *map(str, range(2, self._largest + 1))]
         splits = {}
         for split in self.blocks:
@@ -179,7 +185,7 @@ class Spool:
         return Final(vocabulary or [], [PAD] * first_class + names, splits, to_id, to_class)
 
     def _vocabulary(self, min_count: int) -> tuple[list[str], np.ndarray]:
-        """Padding, unknown, then by falling frequency in training; and the id of each number, 1 of those that are rare."""
+        """Padding, unknown, then by falling frequency in training; and each number's id, 1 of the rare."""
         symbols = list(self._symbols)
         counts = self._counts[: len(symbols)].tolist()
         own = {self._symbols.get(PAD), self._symbols.get(UNKNOWN)}  # in the data these are unknown symbols
@@ -192,7 +198,9 @@ class Spool:
     def _classes(self, where: str, classes: list[str] | None) -> tuple[list[str], np.ndarray | None]:
         """Names of the classes, and which is the class of each number; None where labels are class ids."""
         if True not in self._named:
-            largest = max((int(np.max(np.flatnonzero(of), initial=0)) for of in self._labels.values()), default=0)
+            largest = max(
+                (int(np.max(np.flatnonzero(of), initial=0)) for of in self._labels.values()), default=0
+            )
             return (classes if classes is not None else [str(i) for i in range(largest + 1)]), None
         if classes is None:
             in_training = self._labels.get("train", np.zeros(0))
@@ -202,8 +210,8 @@ class Spool:
         place = {name: i for i, name in enumerate(classes)}
         for name, (split, row) in self._elsewhere.items():
             if name not in place:
-                raise DataError(row, "labels", name, f"is in {split}, and in no example of training: give the classes "
-                                "by name, or correct it")  # fmt: skip
+                remedy = f"is in {split}, and in no example of training: give the classes, or correct it"
+                raise DataError(row, "labels", name, remedy)
         return classes, np.array([place.get(name, 0) for name in self._names], np.int64)
 
 

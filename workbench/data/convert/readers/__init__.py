@@ -29,7 +29,7 @@ _FOLDERS: Mapping[str, Reader] = {OF_ARRAYS: arrays.READER, OF_ARROW: arrow.READ
 
 
 class Source(NamedTuple):
-    """A file, or a folder of one data set, that is read as a whole. `split` None: its examples are to be divided."""
+    """A file, or a folder of one data set, that is read as a whole. `split` None: to be divided."""
 
     path: Path
     kind: str
@@ -49,25 +49,29 @@ def reader_of(kind: str) -> Reader:
 def find(given: Iterable[str], schema: Schema) -> list[Source]:
     """The sources in order, each with its split: as `SPLIT=PATH` says it, else as the schema, else its name.
 
-    Where none is for validation, those for training are to be divided, unless a column says it or no share is wanted.
+    Where none is for validation, those for training are divided, unless a column says it or no share is wanted.
     """
     wanted = list(given)
     if schema.splits:
         if wanted:
-            raise DataError("schema", "splits", ", ".join(schema.splits), "name files there or here, not both")
+            raise DataError(
+                "schema", "splits", ", ".join(schema.splits), "name files there or here, not both"
+            )
         for split, files in schema.splits.items():
             wanted += [f"{split_named(split, 'schema: splits')}={one}" for one in _listed(files)]
     if not wanted:
         raise DataError("sources", "files", "none", "name the files, or `splits` in the schema")
     found: list[Source] = []
     for one in wanted:
-        split, path = _taken_apart(one)
-        found += _at(path, split, schema)
+        said, path = _taken_apart(one)
+        found += _at(path, said, schema)
     seen: dict[Path, Source] = {}
     for source in found:
         first = seen.setdefault(source.path.resolve(), source)
         if first is not source:
-            raise DataError(source.path, "file", "twice", "each of its examples would count twice: name it once")
+            raise DataError(
+                source.path, "file", "twice", "each of its examples would count twice: name it once"
+            )
     if schema.split is not None:
         return [source._replace(split=None) for source in found]
     splits = {source.split for source in found}
@@ -112,7 +116,9 @@ def _at(path: Path, split: str | None, schema: Schema) -> list[Source]:
 
 def _kind(path: Path) -> str | None:
     if path.suffix == OF_ARRAYS:
-        raise DataError(path, "file", "one array", f"give the folder, {path.parent}: it is read with those beside it")
+        raise DataError(
+            path, "file", "one array", f"give the folder, {path.parent}: it is read with those beside it"
+        )
     name = path.name.removesuffix(".gz")
     kind = Path(name).suffix.lower()
     if name != path.name and kind in (".npz", ".parquet"):

@@ -43,7 +43,9 @@ class _Array:
         for n in self.shape[1:]:
             self.row_bytes *= n
         if self.row_bytes * self.shape[0] > size:
-            raise DataError(where, "shape", str(self.shape), f"{size} bytes are fewer: the file is cut, or damaged")
+            raise DataError(
+                where, "shape", str(self.shape), f"{size} bytes are fewer: the file is cut, or damaged"
+            )
 
     def take(self, rows: int) -> np.ndarray:
         """The next rows."""
@@ -68,7 +70,11 @@ def rows(block: Block, schema: Schema) -> list[Row]:
     if flat:
         ends = np.cumsum(lengths)[:-1]
         pieces: list[Any] = np.split(inputs, ends)
-        tags = list(labels) if labels is None or len(labels) == len(number) != len(inputs) else np.split(labels, ends)
+        tags = (
+            list(labels)
+            if labels is None or len(labels) == len(number) != len(inputs)
+            else np.split(labels, ends)
+        )
         whole = None
     else:
         pieces, tags = list(inputs), labels
@@ -124,7 +130,9 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
         raise DataError(path, "lengths", "missing", "say how long each example is, padding not counted: an array "
                         f"`lengths` of {inputs.shape[0]} whole numbers")  # fmt: skip
     if lengths is not None and (lengths.dtype.kind not in "iu" or len(lengths.shape) != 1):
-        raise DataError(lengths.where, "array", f"{lengths.dtype}{list(lengths.shape)}", "must be whole numbers, [N]")
+        raise DataError(
+            lengths.where, "array", f"{lengths.dtype}{list(lengths.shape)}", "must be whole numbers, [N]"
+        )
     yield from _cut(path, inputs, labels, lengths, split)
 
 
@@ -134,9 +142,15 @@ def _cut(
     total = (lengths or inputs).shape[0]
     flat = lengths is not None and (len(inputs.shape) == 1 or inputs.shape[0] != total)
     tags_flat = flat and labels is not None and labels.shape[0] == inputs.shape[0] != total
-    for one, wanted in ((inputs, None if flat else total), (labels, None if tags_flat else total), (split, total)):
+    for one, wanted in (
+        (inputs, None if flat else total),
+        (labels, None if tags_flat else total),
+        (split, total),
+    ):
         if one is not None and wanted is not None and one.shape[0] != wanted:
-            raise DataError(one.where, "shape", str(one.shape), f"must begin with {wanted}, the number of examples")
+            raise DataError(
+                one.where, "shape", str(one.shape), f"must begin with {wanted}, the number of examples"
+            )
     most = max(1, BLOCK // max(1, inputs.row_bytes))
     first = tokens = 0
     while first < total:
@@ -149,7 +163,7 @@ def _cut(
             )
         cuts = [rows]
         if flat and long is not None:  # as many as have so many tokens, one at the least
-            cuts = np.flatnonzero(np.diff(np.cumsum(long) // most)).tolist() + [rows]
+            cuts = [*np.flatnonzero(np.diff(np.cumsum(long) // most)).tolist(), rows]
         at = 0
         for cut in dict.fromkeys(cuts):
             if cut == at:

@@ -134,7 +134,9 @@ def _pyarrow(path: str) -> Any:
         import pyarrow
         import pyarrow.ipc
     except ImportError:
-        raise DataError(path, "pyarrow", "not installed", "it reads Parquet and saved data sets: pip install pyarrow") from None
+        raise DataError(
+            path, "pyarrow", "not installed", "it reads Parquet and saved data sets: pip install pyarrow"
+        ) from None
     return pyarrow
 
 

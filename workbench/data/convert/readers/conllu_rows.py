@@ -36,7 +36,9 @@ def rows(block: Block, schema: Schema) -> list[Row]:
                 continue
             raise _fault(block, number, line, f"the sentence's next word is {expected}")
         if len(cells) != len(COLUMNS) or not (cells[columns[0]] and cells[columns[1]]):
-            raise _fault(block, number, line, f"{len(cells)} columns" if len(cells) != len(COLUMNS) else "one is empty")
+            raise _fault(
+                block, number, line, f"{len(cells)} columns" if len(cells) != len(COLUMNS) else "one is empty"
+            )
         start = number if expected == 1 else start
         expected += 1
         inputs.append(cells[columns[0]])
@@ -53,7 +55,10 @@ def _column(name: object, block: Block) -> int:
 def _fault(block: Block, number: int, line: str, what: str) -> DataError:
     listed = ", ".join(COLUMNS).upper()
     return DataError(
-        block.where(number), "line", line[:100], f"{what}: not CoNLL-U, which has columns {listed}, separated by tabs"
+        block.where(number),
+        "line",
+        line[:100],
+        f"{what}: not CoNLL-U, which has columns {listed}, separated by tabs",
     )
 
 

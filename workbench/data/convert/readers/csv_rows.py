@@ -93,7 +93,9 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
     """The rows of a file, and how many cells each has."""
     csv.field_size_limit(LONGEST_LINE)
     with opened(path, "a CSV") as stream:
-        table = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
+        table = csv.reader(
+            io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter, strict=True
+        )
         try:
             head = next(table, [])
             pick = _picker(path, head, schema)

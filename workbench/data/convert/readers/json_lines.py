@@ -11,7 +11,16 @@ import numpy as np
 
 from workbench.data.convert import columns
 from workbench.data.convert.pack import Layout, Packed
-from workbench.data.convert.rows import Block, Part, Reader, Row, label_of_name, line_parts, no_column, text_of
+from workbench.data.convert.rows import (
+    Block,
+    Part,
+    Reader,
+    Row,
+    label_of_name,
+    line_parts,
+    no_column,
+    text_of,
+)
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 
@@ -60,7 +69,10 @@ def packed(block: Block, layout: Layout) -> Packed | None:
         from pyarrow import json as reader
     except ImportError:
         return None
-    token, names = pyarrow.string() if schema.kind == "symbols" else pyarrow.int64(), (schema.inputs, schema.labels)
+    token, names = (
+        pyarrow.string() if schema.kind == "symbols" else pyarrow.int64(),
+        (schema.inputs, schema.labels),
+    )
     data: bytes = block.payload
     for label in (pyarrow.string(), pyarrow.int64()):
         of_labels = pyarrow.list_(label) if schema.task == "tag" else label
@@ -68,13 +80,15 @@ def packed(block: Block, layout: Layout) -> Packed | None:
         options = reader.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
         try:
             table = reader.read_json(
-                pyarrow.BufferReader(data), reader.ReadOptions(use_threads=False, block_size=len(data) + 1), options
+                pyarrow.BufferReader(data),
+                reader.ReadOptions(use_threads=False, block_size=len(data) + 1),
+                options,
             ).combine_chunks()
             if len(table) != data.count(b"\n") + (not data.endswith(b"\n")):
                 return None  # lines of nothing: their numbers would be off
             numbers = np.arange(block.first, block.first + len(table))
-            found = [table.column(name).combine_chunks() for name in names]
-            return columns.packed(*found, numbers, block, layout)
+            inputs, labels = (table.column(name).combine_chunks() for name in names)
+            return columns.packed(inputs, labels, numbers, block, layout)
         except pyarrow.ArrowException:
             continue
     return None
