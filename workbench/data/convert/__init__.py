@@ -27,14 +27,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from workbench import file_lock
-from workbench.data.convert.pack import Layout, Left, divide, layout_of, pack, settle
+from workbench.data.convert.pack import Layout, Left, divide, pack, settle
 from workbench.data.convert.readers import Source, arrow, find, reader_of
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
 from workbench.data.convert.spool import Final, Saved, Spool, save
-from workbench.data.convert.write import jobs, write_shard
+from workbench.data.convert.write import digests, jobs, write_shard
 from workbench.data.errors import DataError
-from workbench.data.manifest import Manifest, Shard, check_apart, from_json
+from workbench.data.manifest import Manifest, Shard, from_json
 
 __all__ = ["Progress", "Schema", "convert"]
 
@@ -105,7 +105,8 @@ def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
 def _read(
     sources: Sequence[Source], schema: Schema, folder: Path, run: _Run, processes: int, progress: Progress
 ) -> tuple[Spool, Layout, Left]:
-    spool, left = Spool(folder), Left({}, {"examples": 0, "pieces": 0})
+    divided = schema.split is None and any(one.split is None for one in sources)
+    spool, left = Spool(folder, divided), Left({}, {"examples": 0, "pieces": 0})
     total = sum(_size(one.path) for one in sources)
     layout, done = None, 0
     tasks = _Tasks(sources, schema, folder)
@@ -146,13 +147,10 @@ class _Tasks:
             for part in reader.parts(source.path, schema):
                 block = Block(source.kind, str(source.path), source.split, reader.unit, *part)
                 if self.layout is None:
-                    found = settle(reader.rows(block, schema), block, schema)
-                    self.layout = found or layout_of(
-                        _replaced(schema, task=schema.task or "tag", kind=schema.kind or "symbols"), 1
-                    )
+                    self.layout = settle(reader.rows(block, schema), block, schema)
                     schema = self._settled(schema)
                 self.sizes.append(part.bytes)
-                yield _Task(block, Layout(schema, self.layout.width), self._folder, index)
+                yield _Task(block, self.layout._replace(schema=schema), self._folder, index)
                 index += 1
 
     def _settled(self, schema: Schema) -> Schema:
@@ -207,7 +205,7 @@ def _written(
     for shard in run(write_shard, todo, len(todo)):
         shards.append(shard)
         progress("writing", len(shards), len(todo))
-    check_apart(shards, name)
+    _check_apart(shards, final, work, schema.compression)
     manifest = Manifest(
         name=name,
         task=str(schema.task),
@@ -226,6 +224,21 @@ def _written(
     from_json(manifest.to_json(), name)
     manifest.write(work)
     return manifest
+
+
+def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str) -> None:
+    """Raise DataError where two splits have the same examples, in whatever order: only then are their counts alike."""
+    found: dict[str, list[bytes]] = {}
+    for split, info in final.splits.items():
+        if list(final.splits.values()).count(info) > 1:
+            found[split] = digests([work / one.file for one in shards if one.split == split], compression)
+    for split, of in found.items():
+        first = next(one for one in found if found[one] == of)
+        if first != split:
+            raise DataError(
+                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on one "
+                "would be measured on the same; give each split its own, or leave one out",
+            )  # fmt: skip
 
 
 # -- the folder, and the processes

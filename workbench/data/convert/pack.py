@@ -18,10 +18,12 @@ _LARGEST = 2**31 - 1
 
 
 class Layout(NamedTuple):
-    """What every example must be: `task` and `kind` are settled; `width` numbers a step of features."""
+    """What every example must be: `task` and `kind` are settled; `width` numbers a step of features; `named` whether
+    labels are names, None where no example had one to tell by."""
 
     schema: Schema
     width: int | None
+    named: bool | None
 
 
 class Packed(NamedTuple):
@@ -45,31 +47,28 @@ class Left(NamedTuple):
     cut: dict[str, int]
 
 
-def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout | None:
-    """What the first examples are; None where they do not tell.
+def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
+    """What the first examples are; where they do not tell, a label for each of symbols.
 
     A list of labels is one a token; a list of strings is of symbols, of whole numbers ids, of others features.
     """
-    task, kind, width = schema.task, schema.kind, None
+    task, kind, width, named = schema.task, schema.kind, None, None
     for row in rows:
-        if task is None and row.labels is not UNLABELLED:
-            task = "tag" if _is_list(row.labels) else "classify"
-        value = row.inputs
+        value, label = row.inputs, row.labels
+        if label is not UNLABELLED:
+            task = task or ("tag" if _is_list(label) else "classify")
+            one = label[0] if _is_list(label) and len(label) else label
+            if named is None and not _is_list(one):
+                named = isinstance(one, (str, bool))
         if isinstance(value, str):
             kind = kind or "symbols"
         elif width is None and _is_list(value) and len(value):
             kind = kind or _kind(value[0], block.where(row.number))
             width = len(value[0]) if _is_list(value[0]) else 1
-    if task is None or kind is None or (kind == "features" and width is None):
-        return None
-    return layout_of(dataclasses.replace(schema, task=task, kind=kind), width)
-
-
-def layout_of(schema: Schema, width: int | None) -> Layout:
-    """A schema whose task and kind are settled, with what only then can be checked."""
+    schema = dataclasses.replace(schema, task=task or "tag", kind=kind or "symbols")
     if schema.task == "classify" and schema.over_length == "split":
         raise DataError("schema", "over_length", "split", "a piece has no label of its own: drop, or tag")
-    return Layout(schema, width)
+    return Layout(schema, width or 1, named)
 
 
 def _is_list(value: Any) -> bool:
@@ -288,13 +287,6 @@ def _features(value: Any, schema: Schema, width: int | None, block: Block, numbe
         found = found[:, np.newaxis]
     if found.ndim != 2 or found.shape[1] != width:
         raise DataError(block.where(number), "inputs", found.shape, wanted)
-    finite = np.isfinite(found).all(axis=1)
-    if not finite.all():
-        step = int(np.argmin(finite))
-        raise DataError(
-            block.where(number), f"inputs[{step}]", found[step].tolist(),
-            "not finite, and would make the loss so: leave the example out, or give it a number",
-        )  # fmt: skip
     return found
 
 
@@ -340,7 +332,20 @@ def arrays(
         inputs = _whole(inputs, "inputs", of_token)
         size = len(schema.vocabulary) if schema.vocabulary is not None else _LARGEST
         _check_within(inputs, size, "the vocabulary", "inputs", of_token)
-    if isinstance(labels, Numbered) or (len(labels) and isinstance(labels[0], str)):
+    else:
+        finite = np.isfinite(inputs).all(axis=1)
+        if not finite.all():
+            at = int(np.argmin(finite))
+            where, place = of_token(at)
+            remedy = "not finite, and would make the loss so: leave the example out, or give it a number"
+            raise DataError(where, f"inputs[{place}]", inputs[at].tolist(), remedy)
+    is_named = isinstance(labels, Numbered) or (len(labels) > 0 and isinstance(labels[0], str))
+    if len(labels) and layout.named not in (None, is_named):
+        first = labels.names[labels.places[0]] if isinstance(labels, Numbered) else labels[0]
+        where, place = of_label(0)
+        wanted = "a name (string)" if layout.named else "a class id (whole number)"
+        raise DataError(where, _named("labels", place), first, f"must be {wanted}, as in the first examples")
+    if is_named:
         names, labels = _numbered(labels, "labels", of_label)
     else:
         labels = _whole(labels, "labels", of_label)

@@ -69,7 +69,9 @@ def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) ->
         symbol_counts=symbol_counts,
         names=packed.names,
         first_of_name=first_of_name,
-        label_counts=np.bincount(packed.labels, minlength=1) if _bounded(packed) else np.zeros(0, np.int64),
+        label_counts=np.bincount(packed.labels, minlength=max(1, len(packed.names or ())))
+        if _bounded(packed)
+        else np.zeros(0, np.int64),
         largest=int(packed.inputs.max(initial=0)) if is_ids else 0,
     )
 
@@ -93,6 +95,8 @@ class Spool:
     """The blocks saved so far, and what is counted of them."""
 
     folder: Path
+    divided: bool = False
+    """Whether validation is a part of what was given for training: its classes are known then."""
     blocks: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """split -> (stem, examples) of each block, in order."""
     values: Counter[str] = field(default_factory=Counter)
@@ -203,8 +207,11 @@ class Spool:
             )
             return (classes if classes is not None else [str(i) for i in range(largest + 1)]), None
         if classes is None:
-            in_training = self._labels.get("train", np.zeros(0))
-            classes = [name for name, i in self._names.items() if i < len(in_training) and in_training[i]]
+            seen = [
+                set(np.flatnonzero(self._labels[one]).tolist()) for one in self.blocks if self._known(one)
+            ]
+            known = set().union(*seen)
+            classes = [name for name, i in self._names.items() if i in known]
             numeric = all(name.isascii() and name.isdecimal() for name in classes)
             classes.sort(key=lambda name: (len(name) if numeric else 0, name))
         place = {name: i for i, name in enumerate(classes)}
@@ -213,6 +220,10 @@ class Spool:
                 remedy = f"is in {split}, and in no example of training: give the classes, or correct it"
                 raise DataError(row, "labels", name, remedy)
         return classes, np.array([place.get(name, 0) for name in self._names], np.int64)
+
+    def _known(self, split: str) -> bool:
+        """Whether the split's labels say which classes there are."""
+        return split == "train" or (self.divided and split == "validation")
 
 
 def _given(numbers: dict[str, int], names: list[str]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,21 @@ def write_shard(job: Job) -> Shard:
         os.fsync(stream.fileno())
         size = stream.tell()
     return Shard(job.split, job.file, count, size, digest.hexdigest())
+
+
+def digests(paths: Iterable[Path], compression: str) -> list[bytes]:
+    """SHA-256 of each record of some shards, in their own order."""
+    found = []
+    for path in paths:
+        data = path.read_bytes()
+        if compression:
+            data = zlib.decompress(data, wbits=_BITS[compression])
+        at = 0
+        while at < len(data):
+            size = int.from_bytes(data[at : at + 8], "little")
+            found.append(hashlib.sha256(data[at + 12 : at + 12 + size]).digest())
+            at += size + 16
+    return sorted(found)
 
 
 def _saved(path: Path) -> np.ndarray | None:

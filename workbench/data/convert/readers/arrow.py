@@ -10,6 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from workbench.data.convert import columns
+from workbench.data.convert.pack import Layout, Packed
 from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
@@ -35,6 +39,17 @@ def rows(block: Block, schema: Schema) -> list[Row]:
             numbers, column(schema.inputs), labels, column(schema.lengths), column(schema.split), strict=True
         )
     ]
+
+
+def packed(block: Block, layout: Layout) -> Packed | None:
+    """The columns as they are, where they are lists of strings or whole numbers."""
+    schema = layout.schema
+    other = schema.lengths, schema.split, label_of_name(schema, block.path)
+    if schema.kind == "features" or any(one is not None for one in other):
+        return None
+    table = _pyarrow(block.path).ipc.open_stream(block.payload).read_all().combine_chunks()
+    inputs, labels = (table.column(name).combine_chunks() for name in (schema.inputs, schema.labels))
+    return columns.packed(inputs, labels, np.arange(block.first, block.first + len(table)), block, layout)
 
 
 def classes(path: Path, schema: Schema) -> list[str] | None:
@@ -140,4 +155,4 @@ def _pyarrow(path: str) -> Any:
     return pyarrow
 
 
-READER = Reader("row", _parts, rows)
+READER = Reader("row", _parts, rows, packed=packed)
