@@ -33,7 +33,6 @@ from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest
-from workbench.wording import counted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,12 +129,12 @@ def _positive(text: str) -> int:
 
 
 def _print(console: Console, manifest: Manifest, folder: Path) -> None:
-    inputs = f"features of {manifest.feature_size}" if manifest.feature_size else (
-        f"a vocabulary of {len(manifest.vocabulary):,}"
-    )  # fmt: skip
-    console.print(
-        f"{folder}: task {manifest.task}, {inputs}, {counted(len(manifest.labels), 'class')}", markup=False
-    )
+    inputs = f"a vocabulary of {len(manifest.vocabulary):,}"
+    if manifest.feature_size:
+        inputs = f"features of {manifest.feature_size}"
+    named = ", ".join(manifest.labels)
+    classes = f"classes {named}" if len(named) < 60 else f"{len(manifest.labels):,} classes"
+    console.print(f"{folder}: task {manifest.task}, {inputs}, {classes}", markup=False)
     for split, info in manifest.splits.items():
         console.print(
             f"  {split}: {info.examples:,} examples, {info.tokens:,} tokens, the longest {info.longest:,}",

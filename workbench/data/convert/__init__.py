@@ -227,7 +227,7 @@ def _written(
 
 
 def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str) -> None:
-    """Raise DataError where two splits have the same examples, in whatever order: only then are their counts alike."""
+    """Raise DataError where two splits have the same examples, in whatever order; then their counts are alike."""
     found: dict[str, list[bytes]] = {}
     for split, info in final.splits.items():
         if list(final.splits.values()).count(info) > 1:
@@ -236,8 +236,8 @@ def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression:
         first = next(one for one in found if found[one] == of)
         if first != split:
             raise DataError(
-                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on one "
-                "would be measured on the same; give each split its own, or leave one out",
+                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
+                "one would be measured on the same; give each split its own, or leave one out",
             )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ _LARGEST = 2**31 - 1
 
 
 class Layout(NamedTuple):
-    """What every example must be: `task` and `kind` are settled; `width` numbers a step of features; `named` whether
-    labels are names, None where no example had one to tell by."""
+    """What every example must be: `task` and `kind` are settled; `width` numbers a step of features; `named`:
+    whether labels are names, None where there was none to tell by."""
 
     schema: Schema
     width: int | None
@@ -342,6 +342,7 @@ def arrays(
     is_named = isinstance(labels, Numbered) or (len(labels) > 0 and isinstance(labels[0], str))
     if len(labels) and layout.named not in (None, is_named):
         first = labels.names[labels.places[0]] if isinstance(labels, Numbered) else labels[0]
+        first = first.item() if isinstance(first, np.integer) else first
         where, place = of_label(0)
         wanted = "a name (string)" if layout.named else "a class id (whole number)"
         raise DataError(where, _named("labels", place), first, f"must be {wanted}, as in the first examples")
