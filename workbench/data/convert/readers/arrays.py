@@ -17,6 +17,7 @@ import numpy as np
 from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
+from workbench.data.file_kind import kind_of, remedy_of
 
 LENGTHS = ("lengths", "length", "sequence_length", "sequence_lengths")
 _KINDS = "iufUb"
@@ -108,6 +109,11 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
         files = {one.stem: one for one in sorted(path.glob("*.npy"))}
         sizes = {name: one.stat().st_size for name, one in files.items()}
     else:
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+        if not head.startswith(b"PK\x03\x04"):
+            kind = kind_of(head) or f"beginning with the bytes {head[:8].hex(' ')}"
+            raise DataError(path, "file", kind, remedy_of(kind, "no .npz file: save it with np.savez"))
         archive = stack.enter_context(zipfile.ZipFile(path))
         sizes = {one.filename.removesuffix(".npy"): one.file_size for one in archive.infolist()}
 
