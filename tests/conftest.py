@@ -22,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="processes that the fault test kills at random moments; over 100 is its long form",
     )
     parser.addoption(
+        "--hostile",
+        type=int,
+        default=30,
+        help="damaged inputs that each reader of data is given; a million are its long form",
+    )
+    parser.addoption(
         "--gpu", action="store_true", help="with the GPU, without TF32; skips all where there is none"
     )
 

@@ -365,12 +365,22 @@ def test_compressed_shards(tmp_path, compression):
     folder = tmp_path / "d"
     path = write(folder / "a.tfrecord", tagged(3, 4), tagged(5), compression=compression)
     splits = {"train": ["a.tfrecord"]}
-    says(lambda: index_shards(folder, splits, **GIVEN), f"compression={compression!r} to")
+    says(lambda: index_shards(folder, splits, compression="", **GIVEN), f"compression={compression!r} to")
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
     arguments = {"feature_names": WORDS, "compression": compression, **GIVEN}
     says(lambda: index_shards(folder, splits, **arguments), "ends too early", "from a backup")
     path.write_bytes(whole)
+    given = index_shards(folder, splits, **arguments)
+    (folder / MANIFEST).unlink()
+    del arguments["compression"]
+    assert index_shards(folder, splits, **arguments) == given, "found by looking"
+    write(folder / "b.tfrecord", tagged(6))
+    (folder / MANIFEST).unlink()
+    says(
+        lambda: index_shards(folder, {"train": ["a.tfrecord", "b.tfrecord"]}, **arguments),
+        "one for all shards",
+    )
     index_shards(folder, splits, **arguments)
     assert unpadded(folder, "cached") == [([3, 4], [0, 1]), ([5], [2])]
     written = write_dataset([Example([1, 2], [0, 1])], tmp_path / "w", name="w", compression=compression)

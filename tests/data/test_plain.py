@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-MODULES = ["workbench.lengths", "workbench.data"] + [
+MODULES = ["workbench.lengths", "workbench.data", "workbench.convert"] + [
     f"workbench.data.{name}"
     for name in (
         "errors", "manifest", "file_kind", "whose", "encode", "given", "padding", "sources",
-        "sources.python_source", "sources.synthetic", "sources.ud_conllu",
+        "records", "convert", "sources.python_source", "sources.synthetic", "sources.ud_conllu",
     )
 ]  # fmt: skip
 

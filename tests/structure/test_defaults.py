@@ -36,6 +36,7 @@ APART = {
         "data.shards.write_dataset",
         "shards",
     ): 1,  # a person's own data set, written as it is given: in one file,
+    ("data.convert.schema.Schema.__init__", "min_count"): 1,
     ("data.sources.Corpus.__init__", "min_count"): 1,  # with every symbol that it has
     ("training.scores.F1.__init__", "average"): "macro",  # scikit-learn's word, over classes
 }

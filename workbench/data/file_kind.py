@@ -113,6 +113,18 @@ def check_tfrecord(path: Path, compression: str) -> None:
         raise DataError(path, "compression", compression or '""', f"{is_}: say {said}, one for all shards")
 
 
+def compression_of(path: Path) -> str:
+    """The compression of a TFRecord file by its first bytes; of what is none, or cannot be read, "".
+
+    What is wrong with a file is left to `check_tfrecord` to say.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _COMPRESSIONS.get(kind_of(stream.read(_HEAD)), "")
+    except OSError:
+        return ""
+
+
 def check_complete(path: Path) -> None:
     """Raise DataError where a compressed file ends before its compressed data do: TensorFlow may not say so."""
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)

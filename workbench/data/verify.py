@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.data.errors import DataError
-from workbench.data.file_kind import EMPTY, check_complete, check_tfrecord
+from workbench.data.file_kind import EMPTY, check_complete, check_tfrecord, compression_of
 from workbench.data.given import check_names, check_splits
 from workbench.data.manifest import (
     MANIFEST,
@@ -170,7 +170,7 @@ def index_shards(
     feature_size: int | None = None,
     feature_names: Mapping[str, str | None] | None = None,
     first_class: int = 0,
-    compression: str = "",
+    compression: str | None = None,
 ) -> Manifest:
     """Write a manifest for shards that another program wrote, which makes them a data set.
 
@@ -181,7 +181,8 @@ def index_shards(
     `splits`: split -> files in `folder`, each listed once, and no two in different splits of the same bytes.
     `feature_names`: what the SequenceExamples call `length`, `inputs` and `labels`, where it is something else.
     Where the first one's context has no `length`, or `length` is named "", the steps of `inputs` are counted, and
-    the manifest says so. `compression`: "", "GZIP" or "ZLIB". Every example is read and checked.
+    the manifest says so. `compression`: "", "GZIP" or "ZLIB", one for all; None: that of the first, by its bytes.
+    Every example is read and checked.
     """
     folder = Path(folder)
     if not isinstance(splits, Mapping):
@@ -199,7 +200,7 @@ def index_shards(
         "vocabulary": check_names(vocabulary, "vocabulary", name),
         "feature_size": feature_size,
         "first_class": first_class,
-        "compression": compression,
+        "compression": compression or "",
         "source": {"name": "index_shards"},
     }
     bare = Manifest(**described, splits={}, shards=[])
@@ -207,6 +208,9 @@ def index_shards(
     check_schema(bare, name)
     shards = _listed(folder, splits, name)
     check_apart(shards, name, within=True)
+    if compression is None:
+        described["compression"] = compression_of(folder / shards[0].file)
+        bare = dataclasses.replace(bare, compression=described["compression"])
     if "length" not in (feature_names or {}):
         bare.feature_names["length"] = _length_of(folder / shards[0].file, bare)
     counts = {split: Counts(len(described["labels"])) for split in splits}

@@ -1,0 +1,336 @@
+"""People's files -> a data set of shards with its manifest, in two passes; no TensorFlow, flat memory.
+
+    files -> parts -> [processes: rows -> arrays, saved] -> numbers of symbols and labels, counted
+                   -> [processes: arrays -> SequenceExamples -> shards] -> manifest -> fsync -> rename
+
+The first pass reads each file once and leaves arrays in a folder beside the one that is made, with symbols numbered
+as they come; when all are counted, the second writes them with their ids. So a file that changes meanwhile cannot
+make two halves of a data set. The folder appears at its name as a whole; what a killed conversion left is removed
+by the next one to the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from workbench import file_lock
+from workbench.data.convert.pack import Layout, Left, divide, pack, settle
+from workbench.data.convert.readers import Source, arrow, find, reader_of
+from workbench.data.convert.rows import Block
+from workbench.data.convert.schema import Schema
+from workbench.data.convert.spool import Final, Saved, Spool, save
+from workbench.data.convert.write import digests, jobs, write_shard
+from workbench.data.errors import DataError
+from workbench.data.manifest import Manifest, Shard, from_json
+
+__all__ = ["Progress", "Schema", "convert"]
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+"""Told which pass it is ("reading", "writing"), and of what in all how much is done: bytes of files, shards."""
+_UNFINISHED = ".converting"
+_LOCK = "lock"
+
+
+def convert(
+    sources: Iterable[str | Path],
+    folder: str | Path,
+    schema: Schema | None = None,
+    *,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write `sources` as a data set: `python -m workbench data=tfrecord data.path=FOLDER` then runs on it.
+
+    `sources`: files or folders, `SPLIT=PATH` where the name does not say which split it is. `folder` must not
+    exist. With several `processes` a script calls it below `if __name__ == "__main__":`, for multiprocessing.
+
+    Raises:
+        DataError: a file, a row or the schema is wrong, naming it, or nothing can be written; then nothing is.
+    """
+    schema, folder = schema or Schema(), Path(folder)
+    found = find(map(str, sources), schema)
+    with building(folder) as (work, spool_folder), _processes(processes) as run:
+        spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
+        final = _finished(spool, layout, str(folder), left)
+        return _written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
+            "name": "convert", "files": sorted({one.path.name for one in found}),
+        })  # fmt: skip
+
+
+def _untold(what: str, done: int, total: int) -> None:
+    pass
+
+
+# -- the first pass
+
+
+class _Task(NamedTuple):
+    block: Block
+    layout: Layout
+    folder: Path
+    number: int
+
+
+def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
+    """In a process of its own: a block's rows as arrays on disk."""
+    block, layout = task.block, task.layout
+    reader, unlabelled = reader_of(block.reader), 0
+    packed = reader.packed(block, layout) if reader.packed else None
+    if packed is None:
+        packed, unlabelled = pack(reader.rows(block, layout.schema), block, layout)
+    divided, left = divide(packed, block, layout)
+    if unlabelled:
+        left.dropped["no_label"] = unlabelled
+    saved = [
+        save(of, task.folder, task.number, split, tag=layout.schema.task == "tag")
+        for split, of in divided.items()
+    ]
+    return saved, left, f"{block.path}: {block.unit}"
+
+
+def _read(
+    sources: Sequence[Source], schema: Schema, folder: Path, run: _Run, processes: int, progress: Progress
+) -> tuple[Spool, Layout, Left]:
+    divided = schema.split is None and any(one.split is None for one in sources)
+    spool, left = Spool(folder, divided), Left({}, {"examples": 0, "pieces": 0})
+    total = sum(_size(one.path) for one in sources)
+    layout, done = None, 0
+    tasks = _Tasks(sources, schema, folder)
+    for saved, of_block, where in run(_pack_and_save, tasks, 2 * processes + 1):
+        for one in saved:
+            spool.add(one, where)
+        for reason, count in of_block.dropped.items():
+            left.dropped[reason] = left.dropped.get(reason, 0) + count
+        for what, count in of_block.cut.items():
+            left.cut[what] += count
+        done += tasks.sizes.popleft()
+        progress("reading", min(done, total), total)
+    layout = tasks.layout
+    if layout is None:
+        raise DataError(
+            ", ".join(str(one.path) for one in sources[:3]), "examples", "none", "nothing to train on"
+        )
+    return spool, layout, left
+
+
+class _Tasks:
+    """The blocks of all sources as they are read; the first that tells settles what all must be."""
+
+    def __init__(self, sources: Sequence[Source], schema: Schema, folder: Path) -> None:
+        self._sources, self._schema, self._folder = sources, schema, folder
+        self.layout: Layout | None = None
+        self.sizes: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[_Task]:
+        index = 0
+        for source in self._sources:
+            reader = source.reader
+            schema = self._schema.named(reader.inputs, reader.labels)
+            if self.layout is not None:
+                schema = self._settled(schema)
+            if schema.classes is None and reader is arrow.READER:
+                schema = _with_classes(schema, arrow.classes(source.path, schema))
+            for part in reader.parts(source.path, schema):
+                block = Block(source.kind, str(source.path), source.split, reader.unit, *part)
+                if self.layout is None:
+                    self.layout = settle(reader.rows(block, schema), block, schema)
+                    schema = self._settled(schema)
+                self.sizes.append(part.bytes)
+                yield _Task(block, self.layout._replace(schema=schema), self._folder, index)
+                index += 1
+
+    def _settled(self, schema: Schema) -> Schema:
+        assert self.layout is not None
+        of = self.layout.schema
+        return _replaced(schema, task=of.task, kind=of.kind, classes=schema.classes or of.classes)
+
+
+def _with_classes(schema: Schema, classes: list[str] | None) -> Schema:
+    return schema if classes is None else _replaced(schema, classes=classes)
+
+
+def _replaced(schema: Schema, **values: Any) -> Schema:
+    return dataclasses.replace(schema, **values)
+
+
+def _size(path: Path) -> int:
+    try:
+        return sum(one.stat().st_size for one in path.iterdir()) if path.is_dir() else path.stat().st_size
+    except OSError:
+        return 0
+
+
+# -- between the passes, and the second
+
+
+def _finished(spool: Spool, layout: Layout, name: str, left: Left) -> Final:
+    schema = layout.schema
+    if "train" not in spool.blocks:
+        raise DataError(name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen "
+                        "max_length, lower validation_share, or give more data")  # fmt: skip
+    final = spool.finish(
+        name, kind=str(schema.kind), min_count=schema.min_count, first_class=schema.first_class,
+        classes=schema.classes, vocabulary=schema.vocabulary,
+    )  # fmt: skip
+    for what, array in (("ids", final.ids), ("classes", final.classes)):
+        if array is not None:
+            np.save(spool.folder / f"{what}.npy", array)
+    return final
+
+
+def _written(
+    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: _Run, progress: Progress, *,
+    name: str, source: dict[str, Any],
+) -> Manifest:  # fmt: skip
+    schema = layout.schema
+    todo = jobs(
+        spool.blocks, spool.values, schema.shards, schema.compression, spool.folder, work,
+        tag=schema.task == "tag",
+    )  # fmt: skip
+    shards: list[Shard] = []
+    for shard in run(write_shard, todo, len(todo)):
+        shards.append(shard)
+        progress("writing", len(shards), len(todo))
+    _check_apart(shards, final, work, schema.compression)
+    manifest = Manifest(
+        name=name,
+        task=str(schema.task),
+        inputs="features" if schema.kind == "features" else "ids",
+        labels=final.labels,
+        splits=final.splits,
+        shards=shards,
+        vocabulary=final.vocabulary,
+        feature_size=layout.width if schema.kind == "features" else None,
+        first_class=schema.first_class,
+        dropped=left.dropped,
+        cut=left.cut if left.cut["examples"] else {},
+        source=source,
+        compression=schema.compression,
+    )
+    from_json(manifest.to_json(), name)
+    manifest.write(work)
+    return manifest
+
+
+def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str) -> None:
+    """Raise DataError where two splits have the same examples, in whatever order; then their counts are alike."""
+    found: dict[str, list[bytes]] = {}
+    for split, info in final.splits.items():
+        if list(final.splits.values()).count(info) > 1:
+            found[split] = digests([work / one.file for one in shards if one.split == split], compression)
+    for split, of in found.items():
+        first = next(one for one in found if found[one] == of)
+        if first != split:
+            raise DataError(
+                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
+                "one would be measured on the same; give each split its own, or leave one out",
+            )  # fmt: skip
+
+
+# -- the folder, and the processes
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
+    if folder.exists():
+        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
+    beside = folder.parent / f".{folder.name}{_UNFINISHED}"
+    try:
+        with ExitStack() as stack:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            beside.mkdir(exist_ok=True)
+            try:
+                stack.enter_context(file_lock.held(beside / _LOCK, wait=False))
+            except BlockingIOError:
+                raise DataError(
+                    folder, "folder", "is being written", "by another conversion: name another"
+                ) from None
+            stack.callback(shutil.rmtree, beside, ignore_errors=True)
+            for left in beside.iterdir():
+                if left.name != _LOCK:
+                    shutil.rmtree(left)
+            work, spool = beside / "data", beside / "spool"
+            work.mkdir()
+            spool.mkdir()
+            yield work, spool
+            _sync(work / "manifest.json")
+            _sync(work)
+            os.rename(work, folder)
+            _sync(folder.parent)
+    except OSError as error:
+        if isinstance(error, file_lock.NoLocksError):
+            raise DataError(folder, "lock", "none", str(error)) from None
+        raise DataError(
+            folder.parent, "folder", error.strerror or str(error),
+            "cannot be written: free space there (twice what the data set takes), or name another; nothing is left",
+        ) from error  # fmt: skip
+
+
+def _sync(path: Path) -> None:
+    """Have the disk confirm a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_Run = Callable[[Callable[[Any], T], Iterable[Any], int], Iterator[T]]
+"""Of a function its results for many tasks, in order; so many tasks are given out ahead."""
+
+
+@contextmanager
+def _processes(number: int) -> Iterator[_Run]:
+    if number == 1:
+        yield lambda function, tasks, ahead: map(function, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(number, mp_context=context, initializer=_end_with_parent)
+
+    def run(function: Callable[[Any], T], tasks: Iterable[Any], ahead: int) -> Iterator[T]:
+        waiting: deque[Future[T]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield run
+    except BrokenProcessPool:
+        raise DataError(
+            "processes", "one of them", "ended", "out of memory, or killed: fewer (--processes 1) take less"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a process of the pool: end when the one that started it does, however it does; leave Ctrl-C to it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,158 @@
+"""Parquet files, and folders that Hugging Face's `datasets` has saved, by pyarrow: it comes with MLflow.
+
+`save_to_disk` writes Arrow streams beside a `state.json` that lists them; `datasets` itself is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.data.convert import columns
+from workbench.data.convert.pack import Layout, Packed
+from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
+from workbench.data.convert.schema import Schema
+from workbench.data.errors import DataError
+
+STATE, INFO, OF_SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+_ROWS = 4096
+
+
+def rows(block: Block, schema: Schema) -> list[Row]:
+    """The rows of a record batch."""
+    pyarrow = _pyarrow(block.path)
+    table = pyarrow.ipc.open_stream(block.payload).read_all()
+    label = label_of_name(schema, block.path)
+
+    def column(name: str | list[str] | None) -> list[Any]:
+        return [None] * len(table) if name is None else table.column(name).to_pylist()
+
+    labels = [label] * len(table) if label is not None else column(schema.labels)
+    numbers = range(block.first, block.first + len(table))
+    return [
+        Row(*one)
+        for one in zip(
+            numbers, column(schema.inputs), labels, column(schema.lengths), column(schema.split), strict=True
+        )
+    ]
+
+
+def packed(block: Block, layout: Layout) -> Packed | None:
+    """The columns as they are, where they are lists of strings or whole numbers."""
+    schema = layout.schema
+    other = schema.lengths, schema.split, label_of_name(schema, block.path)
+    if schema.kind == "features" or any(one is not None for one in other):
+        return None
+    table = _pyarrow(block.path).ipc.open_stream(block.payload).read_all().combine_chunks()
+    inputs, labels = (table.column(name).combine_chunks() for name in (schema.inputs, schema.labels))
+    return columns.packed(inputs, labels, np.arange(block.first, block.first + len(table)), block, layout)
+
+
+def classes(path: Path, schema: Schema) -> list[str] | None:
+    """The names of the classes, where `datasets` wrote them."""
+    feature = _features(path).get(str(schema.labels), {})
+    for _ in range(2):  # a ClassLabel, or a sequence of such
+        if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
+            names = feature.get("names")
+            return list(map(str, names)) if isinstance(names, list) else None
+        feature = feature.get("feature", {}) if isinstance(feature, Mapping) else {}
+    return None
+
+
+def _features(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.is_dir():
+            found = json.loads((path / INFO).read_text(encoding="utf-8"))["features"]
+        else:
+            of_schema = _parquet(path).schema_arrow.metadata or {}
+            found = json.loads(of_schema[b"huggingface"])["info"]["features"]
+        return found if isinstance(found, Mapping) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def splits_of(folder: Path) -> dict[str, Path]:
+    """split -> folder, of what a `DatasetDict` saved."""
+    try:
+        names = json.loads((folder / OF_SPLITS).read_text(encoding="utf-8"))["splits"]
+        return {str(name): folder / str(name) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(folder / OF_SPLITS, "file", str(error), "damaged: save the data set again") from None
+
+
+def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    pyarrow = _pyarrow(str(path))
+    if schema.group is not None or isinstance(schema.inputs, list):
+        raise DataError(path, "group", schema.group or "not given", "rows are grouped of a CSV only: one row an "
+                        "example, with a list of its steps")  # fmt: skip
+    first = 0
+    try:
+        for batch in _of_folder(path, pyarrow) if path.is_dir() else _of_parquet(path, schema):
+            wanted = [name for name in schema.columns if name is not None]
+            there = batch.schema.names
+            for name in wanted:
+                if name not in there:
+                    raise no_column(str(path), name, there)
+            batch = batch.select(list(dict.fromkeys(wanted)))
+            rows = max(1, min(_ROWS, len(batch) * BLOCK // max(1, batch.nbytes)))
+            for start in range(0, len(batch), rows):
+                part = batch.slice(start, rows)
+                sink = pyarrow.BufferOutputStream()
+                with pyarrow.ipc.new_stream(sink, part.schema) as writer:
+                    writer.write_batch(part)
+                yield Part(first, sink.getvalue().to_pybytes(), part.nbytes)
+                first += len(part)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(path, "file", said, "cannot be read as Parquet or Arrow: get it again") from None
+
+
+def _of_parquet(path: Path, schema: Schema) -> Iterator[Any]:
+    file = _parquet(path)
+    names = file.schema_arrow.names
+    for name in schema.columns:
+        if name not in names:
+            raise no_column(str(path), name, names)
+    yield from file.iter_batches(batch_size=_ROWS, columns=schema.columns)
+
+
+def _parquet(path: Path) -> Any:
+    _pyarrow(str(path))
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path)
+
+
+def _of_folder(folder: Path, pyarrow: Any) -> Iterator[Any]:
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        names = [str(one["filename"]) for one in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(folder / STATE, "file", str(error), "damaged: save the data set again") from None
+    if isinstance(state, dict) and state.get("_indices_data_files"):
+        raise DataError(folder / STATE, "_indices_data_files", "there", "save `dataset.flatten_indices()`")
+    for name in names:
+        if Path(name).name != name:
+            raise DataError(folder / STATE, "filename", name, "must lie in the folder")
+        with pyarrow.memory_map(str(folder / name)) as source:
+            yield from pyarrow.ipc.open_stream(source)
+
+
+def _pyarrow(path: str) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ImportError:
+        raise DataError(
+            path, "pyarrow", "not installed", "it reads Parquet and saved data sets: pip install pyarrow"
+        ) from None
+    return pyarrow
+
+
+READER = Reader("row", _parts, rows, packed=packed)

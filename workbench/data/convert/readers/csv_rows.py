@@ -1,0 +1,193 @@
+"""CSV: an example a row by the columns of its head; or, with `group`, a step a row."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.data.convert.rows import (
+    BLOCK,
+    LONGEST_LINE,
+    Block,
+    Part,
+    Reader,
+    Row,
+    label_of_name,
+    no_column,
+    opened,
+)
+from workbench.data.convert.schema import Schema
+from workbench.data.errors import DataError
+
+
+class _Line(NamedTuple):
+    """A row's cells that are read, and the line of the file that it ends in."""
+
+    number: int
+    inputs: str | list[str]
+    labels: str
+    length: str | None
+    split: str | None
+    group: str | None
+
+
+def rows(block: Block, schema: Schema) -> list[Row]:
+    """The rows of a block as examples."""
+    label = label_of_name(schema, block.path)
+    lines: list[_Line] = [_Line(*line) for line in block.payload]
+    if label is not None:
+        lines = [line._replace(labels=label) for line in lines]
+    if schema.group is None:
+        return [Row(*line[:5]) for line in lines]
+    found, first = [], 0
+    for i in range(1, len(lines) + 1):
+        if i == len(lines) or lines[i].group != lines[first].group:
+            found.append(_grouped(lines[first:i], block, schema))
+            first = i
+    return found
+
+
+def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:
+    """Rows of one group as an example, a step a row."""
+    once = {"split": {line.split for line in lines}}
+    if schema.task == "classify":
+        once["labels"] = {line.labels for line in lines}
+    for name, values in once.items():
+        if len(values) > 1:
+            said = " and ".join(sorted(map(str, values))[:3])
+            raise DataError(
+                block.where(lines[0].number), name, said,
+                f"must be one in all rows of {schema.group} {lines[0].group}",
+            )  # fmt: skip
+    labels = lines[0].labels if schema.task == "classify" else [line.labels for line in lines]
+    return Row(lines[0].number, [line.inputs for line in lines], labels, None, lines[0].split)
+
+
+def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    if schema.group is not None and schema.lengths is not None:
+        raise DataError(path, "lengths", schema.lengths, "a group is as long as it has rows: leave it out")
+    delimiter = schema.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+    groups = _Groups(path, schema.group)
+    taken: list[_Line] = []
+    size, first = 0, 2
+    for line, cells in _lines(path, delimiter, schema):
+        length = sum(map(len, line[1])) if isinstance(line[1], list) else len(line[1])
+        if size >= BLOCK and groups.begins(line):
+            yield Part(first, [tuple(one) for one in taken], size)
+            taken, size, first = [], 0, line.number
+        groups.add(line)
+        taken.append(line)
+        size += length + cells
+    groups.check()
+    if taken:
+        yield Part(first, [tuple(one) for one in taken], size)
+
+
+def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, int]]:
+    """The rows of a file, and how many cells each has."""
+    csv.field_size_limit(LONGEST_LINE)
+    with opened(path, "a CSV") as stream:
+        table = csv.reader(
+            io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter, strict=True
+        )
+        try:
+            head = next(table, [])
+            pick = _picker(path, head, schema)
+            for cells in table:
+                if len(cells) != len(head):
+                    if not cells:
+                        continue
+                    raise DataError(
+                        f"{path}: line {table.line_num}", "columns", len(cells),
+                        f"the head has {len(head)}: one with the delimiter in it is put in quotes",
+                    )  # fmt: skip
+                yield _Line(table.line_num, *pick(cells)), len(cells)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: line {table.line_num}", "line", str(error),
+                'no CSV: a quote in a cell is doubled, and that cell is put in quotes ("")',
+            ) from None  # fmt: skip
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: behind line {table.line_num}", "encoding", f"byte {error.object[error.start]:#04x}",
+                "no UTF-8: convert the file",
+            ) from None  # fmt: skip
+
+
+def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-untyped-def]
+    """From a row's cells to those of a `_Line`."""
+    if len(set(head)) < len(head):
+        twice = next(name for name in head if head.count(name) > 1)
+        raise DataError(path, "head", twice, "is the name of two columns: each its own")
+
+    def at(name: str | None) -> int | None:
+        if name is None:
+            return None
+        if name not in head:
+            fault = no_column(f"{path}: line 1", name, head)
+            if len(head) == 1 and (mark := next((one for one in ";\t|" if one in head[0]), None)):
+                fault = DataError(path, "delimiter", "not given", f"its head has {mark!r}: give --delimiter")
+            raise fault
+        return head.index(name)
+
+    several = [at(name) for name in schema.inputs] if isinstance(schema.inputs, list) else None
+    single = None if several else at(schema.inputs if isinstance(schema.inputs, str) else None)
+    labels = at(schema.labels) if label_of_name(schema, str(path)) is None else None
+    length, split, group = at(schema.lengths), at(schema.split), at(schema.group)
+    if several and group is None:
+        raise DataError(path, "inputs", schema.inputs, "several columns are a step's numbers: name the group too, "
+                        "the column that is the same in all rows of an example")  # fmt: skip
+
+    def pick(cells: list[str]) -> tuple[object, ...]:
+        inputs = [cells[i] for i in several] if several else cells[single]  # type: ignore[index]
+        return (
+            inputs,
+            "" if labels is None else cells[labels],
+            None if length is None else cells[length],
+            None if split is None else cells[split],
+            None if group is None else cells[group],
+        )
+
+    return pick
+
+
+class _Groups:
+    """The groups of a file as they come, eight bytes kept of each: one that comes again is refused."""
+
+    def __init__(self, path: Path, name: str | None) -> None:
+        self._path, self._name = path, name
+        self._now: str | None = None
+        self._new: list[bytes] = []
+        self._all = np.zeros(0, np.uint64)
+
+    def begins(self, line: _Line) -> bool:
+        """Whether this row is the first of an example."""
+        return line.group is None or line.group != self._now
+
+    def add(self, line: _Line) -> None:
+        """Take a row."""
+        if line.group is not None and line.group != self._now:
+            self._now = line.group
+            self._new.append(hashlib.blake2b(line.group.encode(), digest_size=8).digest())
+            if len(self._new) == 1 << 20:
+                self.check()
+
+    def check(self) -> None:
+        """Raise DataError where a group has come before."""
+        now = np.frombuffer(b"".join(self._new), np.uint64)
+        every, counts = np.unique(np.concatenate((self._all, now)), return_counts=True)
+        if (counts > 1).any():
+            raise DataError(
+                self._path, str(self._name), f"{int((counts > 1).sum())} of its values",
+                "come again after rows of another: an example's rows must follow each other; sort the file",
+            )  # fmt: skip
+        self._all, self._new = every, []
+
+
+READER = Reader("line", _parts, rows)

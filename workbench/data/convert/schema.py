@@ -1,0 +1,153 @@
+"""What of a person's files an example is made of: `Schema`, given as options, in YAML, or in Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench.data.errors import DataError
+from workbench.data.given import check_names
+from workbench.data.manifest import COMPRESSIONS, INPUTS, SPLITS, TASKS
+from workbench.options.schema import check, option
+
+KINDS = ("symbols", *INPUTS)
+FILE, FOLDER = "@file", "@folder"
+_OTHER_NAMES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+LISTS = ("classes", "vocabulary")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Where inputs, labels and lengths are in a file, and how they are read.
+
+    `inputs`, `labels`, `lengths`, `split`, `group` are names of columns (CSV, Parquet, CoNLL-U), keys (JSON lines)
+    or arrays (NumPy); of a text, whose lines are inputs, a tab, and labels, there is nothing to name.
+    What is None is found by looking at the first example.
+
+    >>> Schema(inputs="text", labels="stars", task="classify").min_count
+    1
+    >>> Schema(tokens="letters")
+    Traceback (most recent call last):
+    workbench.data.errors.DataError: schema: tokens = letters: must be one of words, characters
+    """
+
+    inputs: str | list[str] | None = option(
+        None, "where inputs are; several columns are the numbers of a step"
+    )
+    labels: str | None = option(
+        None, "where labels are; @file, @folder: what the file, or its folder, is called"
+    )
+    lengths: str | None = option(None, "where each example's length is; what is behind it is padding")
+    task: str | None = option(None, "a label for each token, or one for the whole", choices=TASKS)
+    kind: str | None = option(None, "what inputs are", choices=KINDS)
+    tokens: str = option("words", "what of a string is a token", choices=["words", "characters"])
+    split: str | None = option(None, f"where an example's split is said: {', '.join(SPLITS)}")
+    splits: dict[str, Any] | None = option(None, "split: its files, in place of files on the command line")
+    group: str | None = option(None, "column that is the same in all rows of an example, each row a step")
+    delimiter: str | None = option(None, "between a CSV's columns; a comma, or by a .tsv's name a tab")
+    classes: list[str] | None = option(None, "the classes by name; a file with one a line")
+    vocabulary: list[str] | None = option(None, "of ids: the symbols; a file with one a line")
+    validation_share: float = option(0.1, "held out where no file is for validation", low=0, high=0.9)
+    seed: int = option(0, "of the share that is held out", low=0)
+    min_count: int = option(1, "symbols that occur less often in training are one, the unknown", low=1)
+    max_length: int | None = option(None, "longest example, in tokens", low=1)
+    over_length: str = option(
+        "drop", "what happens to a longer one; counted", choices=["drop", "split", "keep"]
+    )
+    empty: str = option("keep", "what happens to one without tokens; counted", choices=["keep", "drop"])
+    first_class: int = option(0, "id of the first class; 1 leaves 0 to padding", low=0, high=1)
+    shards: int | None = option(None, "files a split; by its tokens where not given", low=1, high=10_000)
+    compression: str = option("", "of the shards; empty: none", choices=COMPRESSIONS)
+
+    def __post_init__(self) -> None:
+        values, wrong = check(type(self), vars(self))
+        if wrong:
+            raise DataError("schema", str(wrong[0].key), _shown(wrong[0].value), wrong[0].remedy)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        for name in LISTS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_names(value, name, "schema"))
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"'):
+            raise DataError("schema", "delimiter", repr(self.delimiter), "must be one character")
+        if self.vocabulary is not None and self.kind == "symbols":
+            raise DataError(
+                "schema", "vocabulary", self.vocabulary[:5], "is built of symbols; it is of ids only"
+            )
+
+    @property
+    def columns(self) -> list[str]:
+        """All that is named."""
+        inputs = self.inputs if isinstance(self.inputs, list) else [self.inputs]
+        named = [*inputs, self.labels, self.lengths, self.split, self.group]
+        return [name for name in named if name is not None and name not in (FILE, FOLDER)]
+
+    def named(self, inputs: str, labels: str) -> Schema:
+        """With a format's usual names where none are given."""
+        return dataclasses.replace(self, inputs=self.inputs or inputs, labels=self.labels or labels)
+
+
+def load_schema(path: str | Path) -> Schema:
+    """The schema in a YAML file; files that it names lie beside it.
+
+    Raises:
+        DataError: it cannot be read, or a field of it is wrong.
+    """
+    return Schema(**read_schema(path))
+
+
+def read_schema(path: str | Path) -> dict[str, Any]:
+    """A schema's fields from a YAML file, unchecked but for their names."""
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(path, "file", str(error), "no YAML that can be read: mend it") from None
+    if not isinstance(tree, Mapping):
+        raise DataError(path, "file", tree, "must be a mapping, as `inputs: text`")
+    tree = dict(tree)
+    for name in LISTS:
+        if isinstance(tree.get(name), str):
+            tree[name] = lines(path.parent / tree[name], name)
+    wrong = check(Schema, tree)[1]
+    if wrong:
+        raise DataError(path, str(wrong[0].key), _shown(wrong[0].value), wrong[0].remedy)
+    if tree.get("splits"):
+        tree["splits"] = {
+            split: [str(path.parent / str(one)) for one in (files if isinstance(files, list) else [files])]
+            for split, files in tree["splits"].items()
+        }
+    return tree
+
+
+def split_named(word: object, where: str) -> str:
+    """The split that is meant by `word`, or DataError."""
+    split = _OTHER_NAMES.get(str(word).strip().lower(), str(word).strip().lower())
+    if split not in SPLITS:
+        raise DataError(where, "split", word, f"splits are {', '.join(SPLITS)}: write one of them")
+    return split
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a file's name says: that of its last word that is one."""
+    words = "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
+    found = [_OTHER_NAMES.get(word, word) for word in words]
+    return next((word for word in reversed(found) if word in SPLITS), None)
+
+
+def lines(path: Path, field: str) -> list[str]:
+    """The names in a file, one a line."""
+    try:
+        found = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DataError(path, field, str(error), "must be a text in UTF-8, one a line") from None
+    return check_names([line.rstrip("\r") for line in found if line.strip()], field, str(path))
+
+
+def _shown(value: object) -> object:
+    return "null" if value is None else value
