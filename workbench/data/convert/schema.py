@@ -12,7 +12,7 @@ import yaml
 
 from workbench.data.errors import DataError
 from workbench.data.given import check_names
-from workbench.data.manifest import COMPRESSIONS, INPUTS, SPLITS, TASKS
+from workbench.data.manifest import COMPRESSIONS, INPUTS, SPLITS
 from workbench.options.schema import check, option
 
 KINDS = ("symbols", *INPUTS)
@@ -43,7 +43,9 @@ class Schema:
         None, "where labels are; @file, @folder: what the file, or its folder, is called"
     )
     lengths: str | None = option(None, "where each example's length is; what is behind it is padding")
-    task: str | None = option(None, "a label for each token, or one for the whole", choices=TASKS)
+    task: str | None = option(
+        None, "a label for each token, or one for the whole", choices=["tag", "classify"]
+    )
     kind: str | None = option(None, "what inputs are", choices=KINDS)
     tokens: str = option("words", "what of a string is a token", choices=["words", "characters"])
     split: str | None = option(None, f"where an example's split is said: {', '.join(SPLITS)}")
