@@ -30,6 +30,9 @@ class Advice:
     """Positions of its largest batch."""
     override: str
     """What is typed for it."""
+    options: Padding
+    batch_size: int
+    """Of examples; not used where there is a token budget."""
 
     def megabytes(self, per_position: int) -> float:
         """Of its largest batch, at so many bytes a position."""
@@ -110,4 +113,6 @@ def _advice(histogram: Histogram, padding: Padding, size: int, batch: str, words
     shapes = {(len(one.indices), one.padded_length) for one in epoch}
     largest = max(b * t for b, t in shapes)
     override = f"padding={padding.name} {words}"
-    return Advice(padding.name, batch, found.padding_share, found.batches, len(shapes), largest, override)
+    return Advice(
+        padding.name, batch, found.padding_share, found.batches, len(shapes), largest, override, padding, size
+    )

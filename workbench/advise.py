@@ -1,9 +1,12 @@
-"""Which padding and batch size suit your lengths; nothing is trained.
+"""Which padding and batch size suit your lengths, and with --measure how fast each would train here.
 
 python -m workbench.advise --data FOLDER                    # shards with their manifest
 python -m workbench.advise --data lengths.txt               # a length a line; of a CSV, --column NAME
 python -m workbench.advise --data train.conllu              # a treebank
 cut -f2 sizes.tsv | python -m workbench.advise --data -     # from a pipe
+python -m workbench.advise --data FOLDER --measure cell=gru rnn=packed cell.units=128
+
+--measure takes overrides of the workbench, and times some steps of that model on made-up batches of your lengths.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from rich.table import Table
 from workbench import advice
 from workbench.data.errors import DataError
 from workbench.data.manifest import load_manifest
+from workbench.foretell import TimedModel, foretold
 from workbench.lengths import Histogram, profile
 
 _BARS = 20
@@ -46,8 +50,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LengthsError, DataError, ValueError, OSError) as error:
         errors.print(f"--data {given.data}: {error}", style="red", highlight=False, markup=False)
         return 2
-    _print(console, histogram, rows, per_position, given.buckets)
+    speeds: list[float] = []
+    if given.measure is not None:
+        model = _model(given)
+        try:
+            with console.status("timing some steps"):
+                speeds = foretold(histogram, rows, given.measure, model)
+        except ValueError as error:
+            errors.print(f"--measure: {error}", style="red", highlight=False, markup=False)
+            return 2
+    _print(console, histogram, rows, per_position, given.buckets, speeds)
+    if speeds:
+        fastest = rows[max(range(len(rows)), key=speeds.__getitem__)]
+        words = " ".join(["fastest here: python -m workbench", fastest.override, *given.measure])
+        console.print(words, style="bold", highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _model(given: argparse.Namespace) -> TimedModel:
+    """What of the data set the model depends on: a manifest says it, of lengths alone the options do."""
+    path = Path(given.data)
+    if not path.is_dir():
+        return TimedModel("tag", given.classes, given.vocabulary, None)
+    manifest = load_manifest(path)
+    ids = manifest.inputs == "ids"
+    return TimedModel(
+        manifest.task,
+        len(manifest.labels),
+        len(manifest.vocabulary) if ids else None,
+        None if ids else manifest.feature_size,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--embedding", type=_whole, default=64, help="size of the inputs of the cell, likewise"
     )
+    parser.add_argument(
+        "--measure", nargs="*", metavar="OVERRIDE", help="time some steps, of the model that these make"
+    )
+    parser.add_argument(
+        "--vocabulary", type=_whole, default=10_000, help="of the timed model, where --data is no data set"
+    )
+    parser.add_argument("--classes", type=_whole, default=10, help="likewise")
     return parser
 
 
@@ -162,6 +201,7 @@ def _print(
     rows: Sequence[advice.Advice],
     per_position: int,
     buckets: Sequence[int],
+    speeds: Sequence[float] = (),
 ) -> None:
     facts = {name: f"{value:,}" for name, value in profile(histogram).items()}
     words = "{examples} sequences, {tokens} steps: shortest {shortest}, median {median}, longest {longest}"
@@ -170,11 +210,12 @@ def _print(
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for head in ("padding", "batch", "padded", "steps", "shapes", "largest batch, MB"):
         table.add_column(head, justify="left" if head == "padding" else "right")
-    for row in rows:
+    if speeds:
+        table.add_column("tokens/s here", justify="right")
+    for number, row in enumerate(rows):
         size = f"{row.megabytes(per_position):,.3g}"
-        table.add_row(
-            row.padding, row.batch, f"{row.share:.1%}", f"{row.steps:,.0f}", f"{row.shapes:,}", size
-        )
+        cells = [row.padding, row.batch, f"{row.share:.1%}", f"{row.steps:,.0f}", f"{row.shapes:,}", size]
+        table.add_row(*cells, *([f"{speeds[number]:,.0f}"] if speeds else []))
     console.print(table)
     divided = [
         one for one in advice.boundaries(histogram, buckets) if len(one[1]) > 1

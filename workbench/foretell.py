@@ -1,0 +1,72 @@
+"""Training speed foretold for each way of batching: some steps are timed in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from workbench import step_cost
+from workbench.advice import Advice
+from workbench.config import problems
+from workbench.lengths import Histogram
+from workbench.sweep.compose import Composer
+
+POINTS, PASSES = 6, 3
+"""Batches timed for each way of batching, and how often."""
+_MODULE = "workbench.timed_steps"
+
+
+class TimedModel(NamedTuple):
+    """What of a data set its model depends on; `vocabulary` of ids, or `features` a step."""
+
+    task: str
+    classes: int
+    vocabulary: int | None
+    features: int | None
+
+
+def foretold(
+    histogram: Histogram, rows: Sequence[Advice], overrides: Sequence[str], model: TimedModel
+) -> list[float]:
+    """Valid tokens a second of each row, for the model that the overrides compose.
+
+    Raises:
+        ValueError: overrides that do not compose, or that choose what is compared or cannot be timed alone.
+    """
+    tree = Composer()([*overrides])
+    chosen = [one for one in overrides if one.lstrip("+~").split("=")[0].split(".")[0] in ("padding", "data")]
+    if chosen:
+        raise ValueError(f"{chosen[0]}: data and padding are what is compared; give the model's own")
+    if found := [one for one in problems(tree) if not one.skip]:
+        raise ValueError("; ".join(map(str, found)))
+    if tree["rnn"]["unroll"] == "static":
+        raise ValueError(
+            "rnn=static: each length is a graph of its own, which takes longer than all its steps"
+        )
+    epochs = [step_cost.planned(histogram, row.options, row.batch_size) for row in rows]
+    points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
+    asked = {
+        "tree": tree,
+        **model._asdict(),
+        "batches": [[one.padded_length, one.lengths.tolist()] for some in points for one in some],
+        "passes": PASSES,
+    }
+    seconds = iter(_timed(asked))
+    costs = [step_cost.fitted(some, [next(seconds) for _ in some]) for some in points]
+    return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
+
+
+def _timed(asked: object) -> list[float]:
+    done = subprocess.run(
+        [sys.executable, "-m", _MODULE], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        why = done.stderr.strip().splitlines()
+        raise ValueError(
+            f"the steps could not be timed: {why[-1] if why else f'exit code {done.returncode}'}"
+        )
+    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+    return seconds

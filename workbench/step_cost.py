@@ -1,0 +1,85 @@
+"""What an epoch's batches will take, from a few of them that were timed: no more is run. NumPy and SciPy.
+
+    seconds(batch) = a + b * T + c * B * T + d * N         B examples, T steps, N of the B * T valid; none below 0
+
+Fitted for one padding and batch size by the relative error, so that short batches count as long ones do. A loop
+pays for its steps (b), a product for its positions (c), a packed run for the valid ones (d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+
+from workbench.data.padding import plan
+from workbench.lengths import Histogram, settled
+from workbench.options.padding import Padding
+
+
+class Planned(NamedTuple):
+    """A batch as it is planned: its steps, and its examples' lengths."""
+
+    padded_length: int
+    lengths: np.ndarray
+
+    @property
+    def features(self) -> list[float]:
+        """1, T, B * T, N."""
+        steps = self.padded_length
+        return [1.0, steps, len(self.lengths) * steps, int(self.lengths.sum())]
+
+
+def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int = 2) -> list[Planned]:
+    """The batches of some epochs in random orders, drawn from a fixed seed."""
+    lengths = np.repeat(list(histogram), list(histogram.values()))
+    known = settled(padding, histogram, batch_size)
+    return [
+        Planned(one.padded_length, lengths[one.indices])
+        for epoch in range(epochs)
+        for one in plan(
+            known,
+            lengths,
+            np.random.default_rng(epoch).permutation(len(lengths)),
+            batch_size=batch_size,
+        )
+    ]
+
+
+def sampled(batches: Sequence[Planned], count: int) -> list[Planned]:
+    """So many of them at most, evenly over their sizes, the smallest and the largest among them."""
+    ordered = sorted(batches, key=lambda one: (one.features[2], one.features[3]))
+    places = np.unique(np.linspace(0, len(ordered) - 1, count).round().astype(int))
+    return [ordered[place] for place in places]
+
+
+class StepCost:
+    """Seconds of a step by the batch's shape, as `fitted` found them."""
+
+    def __init__(self, coefficients: np.ndarray) -> None:
+        self.coefficients = coefficients
+
+    def seconds(self, batches: Sequence[Planned]) -> np.ndarray:
+        """Of each batch."""
+        return np.array([one.features for one in batches]) @ self.coefficients
+
+    def tokens_per_second(self, batches: Sequence[Planned]) -> float:
+        """Valid tokens over the time of all these batches."""
+        return sum(int(one.lengths.sum()) for one in batches) / float(self.seconds(batches).sum())
+
+
+def fitted(batches: Sequence[Planned], seconds: Sequence[float]) -> StepCost:
+    """The least squares of the relative errors over coefficients that are not below 0.
+
+    >>> batches = [Planned(steps, np.full(4, steps)) for steps in (5, 10, 20, 40)]
+    >>> cost = fitted(batches, [0.001 + 0.002 * one.padded_length for one in batches])
+    >>> round(float(cost.seconds([Planned(30, np.full(4, 30))])[0]), 6)
+    0.061
+    """
+    features = np.array([one.features for one in batches])
+    scale = features.max(axis=0)
+    scale[scale == 0] = 1.0
+    coefficients, _ = nnls(features / scale / np.array(seconds)[:, np.newaxis], np.ones(len(batches)))
+    return StepCost(coefficients / scale)
