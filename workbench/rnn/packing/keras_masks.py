@@ -37,6 +37,7 @@ def masks_of_rows(cell: Any, batch: Any, training: bool) -> Iterator[None]:
 def _cut(whole: Callable[[tf.Tensor], tf.Tensor | None]) -> Callable[[tf.Tensor], tf.Tensor | None]:
     def first_rows(step_input: tf.Tensor) -> tf.Tensor | None:
         mask = whole(step_input)
-        return None if mask is None else mask[: tf.shape(step_input)[0]]
+        rows = tf.shape(step_input)[0]  # one mask, or a list of one for each gate
+        return None if mask is None else tf.nest.map_structure(lambda one: one[:rows], mask)
 
     return first_rows
