@@ -1,4 +1,4 @@
-"""`accelerate`: a model of Keras' layers gives Keras' own numbers packed, keeps all that is its own, and comes back."""
+"""`accelerate`: a model of Keras' layers gives Keras' numbers packed, keeps all that is its own, and comes back."""
 
 import keras
 import numpy as np

@@ -25,9 +25,9 @@ _MAKE: dict[type, Callable[..., StepCell]] = {
 def step_form(cell: Any, training: bool) -> StepCell | None:
     """A cell that computes from the variables of a built LSTMCell, GRUCell or SimpleRNNCell of Keras', by one step.
 
-    Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: one mask
-    for all steps, which a runner applies to all of them at once. None for other cells, whose `call` may do anything,
-    and where masks act inside a step: with recurrent dropout in training, and a mask for each gate.
+    Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: that is
+    one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
+    where masks act inside a step: with recurrent dropout in training, and a mask for each gate.
     """
     if type(cell) not in _MAKE:
         return None

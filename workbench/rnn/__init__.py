@@ -1,6 +1,6 @@
 """Unrolling a cell over a padded batch: RNNS names the ways, `bidirectional_rnn` runs two of any."""
 
-from workbench.rnn.accelerate import Acceleration, accelerate, acceleration_of, restore
+from workbench.rnn.acceleration import Acceleration, accelerate, acceleration_of, restore
 from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
 from workbench.rnn.cudnn import cudnn_rnn
 from workbench.rnn.dynamic import dynamic_rnn

@@ -26,7 +26,9 @@ def gather_valid(inputs: Any, mask: tf.Tensor) -> tuple[Any, tf.Tensor]:
     return _unless_in_front(mask, lengths, lambda: inputs, gather), lengths
 
 
-def spread(outputs: tf.Tensor, mask: tf.Tensor, *, backwards: bool = False, repeat: bool = False) -> tf.Tensor:
+def spread(
+    outputs: tf.Tensor, mask: tf.Tensor, *, backwards: bool = False, repeat: bool = False
+) -> tf.Tensor:
     """Outputs [B, T, O] of gathered steps at the places where `mask` [B, T] has them; elsewhere zeros.
 
     `repeat`: elsewhere the output of the step before, as Keras' layers have it; `backwards`: of the step after.

@@ -81,7 +81,7 @@ def measure(model: Any, sample: Any) -> Measured:
 
 
 def compare(before: Measured, after: Measured) -> Comparison:
-    """Both runs, tensor by tensor; one that is small beside the others is measured by a thousandth of the largest."""
+    """Both runs, tensor by tensor; one that is small beside the others is held to a thousandth of the largest."""
     found = [_furthest(before.outputs, after.outputs), _furthest(before.gradients, after.gradients)]
     words = ", ".join(f"{name} by {by:.1e}" for name, by in found)
     alike = all(by <= before.near for _, by in found)

@@ -67,8 +67,8 @@ def packed_rnn(
     of `bidirectional_rnn`'s backward cell do.
 
     Keras' own LSTMCell, GRUCell and SimpleRNNCell are in one-step form, but with recurrent dropout in training.
-    A MultiRNNCell (StackedRNNCells) runs layer by layer, each by the kernel that fits it. So does the cell in a wrapper that acts on
-    inputs and outputs alone (residual; dropout that drops no state), which then acts for all steps at once.
+    A MultiRNNCell or StackedRNNCells runs layer by layer, each by the kernel that fits it. So does the cell in a
+    wrapper that acts on inputs and outputs alone (residual; dropout that drops no state), for all steps at once.
 
     "xla", "tiles" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says
     which argument is wrong, or why a kernel cannot run this cell here.
@@ -112,9 +112,7 @@ def _in_one_step(received: Received) -> Received:
     form = step_form(received.cell, received.training)
     if form is None:
         return received
-    return received._replace(
-        cell=form, inputs=drop_inputs(received.cell, received.inputs, received.training)
-    )
+    return received._replace(cell=form, inputs=drop_inputs(received.cell, received.inputs, received.training))
 
 
 def _by_parts(cell: Any, kernel: str, training: bool) -> Callable[..., tuple[Any, Any]] | None:

@@ -16,7 +16,7 @@ _METHODS = ("get_dropout_mask", "get_recurrent_dropout_mask")
 
 @contextmanager
 def masks_of_rows(cell: Any, order: tf.Tensor, training: bool) -> Iterator[None]:
-    """Within, each Keras cell in a cell has one mask for the run, in packed order, cut to as many rows as a step has.
+    """Within, each Keras cell in a cell has one mask for the run, in packed order, cut to the rows that a step has.
 
     `order` [B] holds the examples' numbers, the longest first; they stand so at all steps, and each keeps its mask.
     """

@@ -66,14 +66,14 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     Every LSTM, GRU, SimpleRNN and RNN(cell) in the model is changed in place, wherever it stands: in functional,
     Sequential, nested and subclassed models, in Bidirectional and TimeDistributed. What is changed is its loop
     alone, which `packed_rnn` runs from then on. So all else is what it was: the layers and their names, the
-    variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and the
-    numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
+    variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and
+    the numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
 
-    `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before and
-    after; where they differ by more than rounding the model is as it was before, and ValueError says by how much.
+    `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before
+    and after; where they differ by more than rounding the model is left as it was, and ValueError says by how much.
 
-    What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench, and
-    is accelerated by a call of its own. (For a changed copy beside the model as it is: `keras.models.clone_model`,
+    What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
+    and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
     `set_weights`, then this.) A `tf.function` of your own that has traced the model keeps what it traced; make it
     anew. The model is not compiled as a whole by XLA from then on, as the layers compile their own part;
     `restore` gives `jit_compile` back. A gradient of a gradient is refused (NotImplementedError).
@@ -222,4 +222,6 @@ def _last(outputs: tf.Tensor, lengths: Any, backwards: bool) -> tf.Tensor:
         return outputs[:, 0]
     if lengths is None:
         return outputs[:, -1]
-    return tf.gather(outputs, tf.maximum(lengths - 1, 0), batch_dims=1, axis=1)  # zeros where there is no step
+    return tf.gather(
+        outputs, tf.maximum(lengths - 1, 0), batch_dims=1, axis=1
+    )  # zeros where there is no step
