@@ -225,7 +225,7 @@ def test_the_report_says_what_was_left_and_why():
         "asked": (False, "use_cudnn=True asks for cuDNN"),
         "taken": (True, ""),
     }
-    assert "own    Strange    left    Strange is a class of its own" in str(acceleration_of(model))
+    assert "own    Strange    left         Strange is a class of its own" in str(acceleration_of(model))
     assert str(acceleration_of(layers.Dense(1))) == "The model has no recurrent layer of Keras'."
 
 

@@ -34,7 +34,9 @@ class Acceleration(NamedTuple):
     comparison: Comparison | None  # with a sample
 
     def __str__(self) -> str:
-        rows = [(one.name, one.kind, "packed" if one.packed else "left", one.reason) for one in self.layers]
+        rows = [
+            (one.name, one.kind, "runs packed" if one.packed else "left", one.reason) for one in self.layers
+        ]
         rows = [("layer", "kind", "", "why"), *rows]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows]
