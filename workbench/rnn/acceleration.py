@@ -81,7 +81,7 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     `restore` gives `jit_compile` back. A gradient of a gradient is refused (NotImplementedError).
     """
     _check(model)
-    before = None if sample is None else measure(model, sample)
+    before = None if sample is None else measure(restore(model), sample)
     changed = [layer for layer in _recurrent(model) if layer not in _LAYERS and _left(layer) is None]
     for layer in changed:
         _pack(layer)
