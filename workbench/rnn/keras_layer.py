@@ -52,8 +52,8 @@ class PackedRNN(keras.layers.Layer):
     `kernel`, `batch_size`, `chains`, `unroll_steps` and `go_backwards` are those of `packed_rnn`; give `batch_size`
     where batches are of many sizes, so that one compilation serves all. `kernels` tells what ran. A model with this
     layer is not compiled as a whole by Keras: the layer compiles its own part. XLA keeps that for each size of cell
-    until the process ends, about 40 MB; a search over many sizes in one process takes `kernel="plain"`, which leaves
-    under 1 MB.
+    until the process ends, about 40 MB; a search over many sizes in one process takes `kernel="plain"`, which
+    leaves under 1 MB.
 
     With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them
     out as they are computed, from the end of the padded inputs (`output_order="steps"`).
