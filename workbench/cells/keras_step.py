@@ -29,7 +29,7 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
     one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
     where masks act inside a step: with recurrent dropout in training, and a mask for each gate.
     """
-    if type(cell) not in _MAKE:
+    if type(cell) not in _MAKE or cell.activity_regularizer is not None:
         return None
     by_gates = getattr(cell, "dropout_mask_count", None) is not None
     if training and (cell.recurrent_dropout or (cell.dropout and by_gates)):

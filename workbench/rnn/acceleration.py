@@ -76,9 +76,9 @@ def accelerate(model: Any, sample: Any = None) -> Any:
 
     What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
-    `set_weights`, then this.) A `tf.function` of your own that has traced the model keeps what it traced; make it
-    anew. The model is not compiled as a whole by XLA from then on, as the layers compile their own part;
-    `restore` gives `jit_compile` back. A gradient of a gradient is refused (NotImplementedError).
+    `set_weights`, then this.) A `tf.function` of your own that has traced the model, and a model around it that was
+    fitted, keep what they traced: accelerate the outermost. The model is not compiled as a whole by XLA from then
+    on, as the layers compile their own part; `restore` gives `jit_compile` back. A gradient of a gradient is refused (NotImplementedError).
     """
     _check(model)
     before = None if sample is None else measure(restore(model), sample)
@@ -180,10 +180,14 @@ def _trace_anew(model: Any) -> None:
 
 
 def _held_to(model: Any, sample: Any, before: Measured, changed: list[Any]) -> Comparison:
-    comparison = compare(before, measure(model, sample))
+    comparison = None
+    try:
+        comparison = compare(before, measure(model, sample))
+    finally:
+        if comparison is None or not comparison.alike:
+            _unpack(changed)
+            _trace_anew(model)
     if not comparison.alike:
-        _unpack(changed)
-        _trace_anew(model)
         raise ValueError(
             f"the packed layers give other numbers than Keras' on this sample: {comparison.differences}. The model "
             "is as it was; accelerate(model) without a sample takes them nevertheless."

@@ -13,11 +13,14 @@ _OF_HALVES = 0.05
 _RUNS = 3
 
 
-class Measured(NamedTuple):
-    """Numbers by name, and the seconds of one forward and backward pass."""
+Named = list[tuple[str, np.ndarray]]
 
-    outputs: dict[str, np.ndarray]
-    gradients: dict[str, np.ndarray]
+
+class Measured(NamedTuple):
+    """Numbers with their names, and the seconds of one forward and backward pass."""
+
+    outputs: Named
+    gradients: Named
     seconds: float
     near: float  # the relative difference that is rounding in the model's dtype
 
@@ -46,11 +49,15 @@ def measure(model: Any, sample: Any) -> Measured:
 
     Variables that change when the model is called (states, seeds) are put back.
     """
+    flat = tf.nest.flatten(sample)
+    if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
+        sample = np.array(sample)
     sample = tf.nest.map_structure(tf.convert_to_tensor, sample)
     outputs = model(sample)  # builds what is not built
     kept = [(variable, tf.identity(variable.value)) for variable in model.non_trainable_variables]
     floats = [one for one in tf.nest.flatten(sample) if one.dtype.is_floating]
-    weights = {variable.path: variable.value for variable in model.trainable_variables}
+    weights = [variable.value for variable in model.trainable_variables]
+    names = [*(f"input {n}" for n in range(len(floats))), *(v.path for v in model.trainable_variables)]
 
     def run() -> tuple[list[tf.Tensor], list[Any]]:
         for variable, value in kept:
@@ -58,8 +65,8 @@ def measure(model: Any, sample: Any) -> Measured:
         with tf.GradientTape() as tape:
             tape.watch(floats)
             outputs = [one for one in tf.nest.flatten(model(sample)) if one.dtype.is_floating]
-            total = tf.add_n([_weighted(one) for one in outputs])
-        gradients = tape.gradient(total, [*floats, *weights.values()], unconnected_gradients="zero")
+            total = sum(map(_weighted, outputs), tf.zeros([], tf.float64))
+        gradients = tape.gradient(total, [*floats, *weights], unconnected_gradients="zero")
         return outputs, [tf.convert_to_tensor(one) for one in gradients]
 
     compiled = tf.function(run, autograph=False)
@@ -71,10 +78,9 @@ def measure(model: Any, sample: Any) -> Measured:
         seconds.append(time.perf_counter() - begin)
     for variable, value in kept:
         variable.assign(value)
-    names = [*(f"input {n}" for n in range(len(floats))), *weights]
     return Measured(
-        {f"output {n}": one for n, one in enumerate(made[0])},
-        dict(zip(names, made[1], strict=True)),
+        [(f"output {n}", one) for n, one in enumerate(made[0])],
+        list(zip(names, made[1], strict=True)),
         min(seconds[1:]),
         _NEAR.get(model.compute_dtype, _OF_HALVES),
     )
@@ -88,15 +94,15 @@ def compare(before: Measured, after: Measured) -> Comparison:
     return Comparison(words, alike, found[0][1], found[1][1], before.seconds, after.seconds)
 
 
-def _furthest(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[str, float]:
-    sizes = {name: float(np.max(np.abs(one), initial=0)) for name, one in before.items()}
-    least = 1e-3 * max(sizes.values(), default=0)
-    apart = {
-        name: float(np.max(np.abs(after[name] - one), initial=0)) / (max(sizes[name], least) or 1)
-        for name, one in before.items()
-    }
-    name = max(apart, key=lambda name: apart[name] if apart[name] == apart[name] else np.inf)
-    return name, apart[name]
+def _furthest(before: Named, after: Named) -> tuple[str, float]:
+    """The tensor that differs most, and by how much; what is not a number differs more than all."""
+    sizes = [float(np.max(np.abs(one), initial=0)) for _, one in before]
+    least = 1e-3 * max(sizes, default=0)
+    found = [
+        (name, float(np.max(np.abs(other - one), initial=0)) / (max(size, least) or 1))
+        for (name, one), (_, other), size in zip(before, after, sizes, strict=True)
+    ]
+    return max(found, key=lambda one: np.nan_to_num(one[1], nan=np.inf), default=("nothing", 0.0))
 
 
 def _weighted(output: tf.Tensor) -> tf.Tensor:

@@ -49,6 +49,6 @@ def drop_inputs(cell: Any, inputs: tf.Tensor, training: bool) -> tf.Tensor:
     if not (training and cell.dropout):
         return inputs
     draw_masks(cell, tf.shape(inputs)[0], training)
-    dropped = inputs * cell.get_dropout_mask(inputs[:, 0])[:, tf.newaxis]
+    dropped = inputs * tf.cast(cell.get_dropout_mask(inputs[:, 0]), inputs.dtype)[:, tf.newaxis]
     forget_masks(cell)
     return dropped
