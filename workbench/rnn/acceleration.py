@@ -78,7 +78,8 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
     `set_weights`, then this.) A `tf.function` of your own that has traced the model, and a model around it that was
     fitted, keep what they traced: accelerate the outermost. The model is not compiled as a whole by XLA from then
-    on, as the layers compile their own part; `restore` gives `jit_compile` back. A gradient of a gradient is refused (NotImplementedError).
+    on, as the layers compile their own part; `restore` gives `jit_compile` back. A gradient of a
+    gradient is refused (NotImplementedError).
     """
     _check(model)
     before = None if sample is None else measure(restore(model), sample)
