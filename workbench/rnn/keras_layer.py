@@ -108,7 +108,8 @@ class PackedRNN(keras.layers.Layer):
 
         It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells
         here do not have (dropout, another recurrent_activation, regularizers) is had by a copy of the layer's own
-        cell; recurrent dropout in training takes the "autodiff" kernel. For a whole model there is `accelerate`. Of a `keras.layers.Bidirectional` comes one around two of these.
+        cell; recurrent dropout in training takes the "autodiff" kernel. For a whole model there is `accelerate`.
+        Of a `keras.layers.Bidirectional` comes one around two of these.
         ValueError says what cannot be had, and what to do.
         """
         return from_keras(cls, layer, options)
