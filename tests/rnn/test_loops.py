@@ -155,6 +155,7 @@ print(json.dumps([run.experimental_get_tracing_count(), len(set(map(tuple, shape
 
 def test_a_layer_for_batches_up_to_a_size_is_compiled_once():
     layer = PackedRNN(CELLS["gru"](3), batch_size=8)
+    layer.build((None, None, 2))
     run = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, 2])], autograph=False)
     for batch, time in [(8, 3), (5, 7), (1, 1), (8, 9)]:
         assert run(tf.zeros([batch, time, 2])).shape == (batch, 3)
