@@ -8,6 +8,8 @@ Of the arrays `lengths` (or length, sequence_length, ...) says where padding beg
 `sample_weight` are what they are called; every other one is an input. Lengths are an input too where the model has
 one of their name.
 
+In Python `workbench.check(model, inputs, lengths)` is `workbench.probes.check`.
+
 Exit code 0: nothing was found; 1: something was; 2: the model or the data cannot be used, and nothing was tried.
 """
 
@@ -19,6 +21,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +31,7 @@ from rich.table import Table
 from workbench.__main__ import terminal
 
 if TYPE_CHECKING:
-    from workbench.probes import Findings
+    from workbench.probes import Finding, Findings
 
 _LABELS = ("labels", "label", "y", "targets", "tags")
 _WEIGHTS = ("sample_weight", "sample_weights", "weights")
@@ -227,6 +230,17 @@ def _positive(text: str) -> int:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
+
+class _Called(ModuleType):
+    """Called, this module is `workbench.probes.check`: `workbench.check(model, inputs, lengths)`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[Finding]:
+        from workbench.probes import check
+
+        return check(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Called
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -79,10 +79,19 @@ class TestCalls:
         near(layer(inputs, initial_state=states), dynamic_rnn(cell, INPUTS, LENGTHS, initial_state=states)[0])
         near(layer(inputs, mask=tf.ones([4, 6], "bool")), dynamic_rnn(cell, INPUTS)[0])
 
-    @pytest.mark.parametrize("wrong", [MASK[:, ::-1], MASK & (np.arange(6) != 1)], ids=["in front", "a hole"])
-    def test_a_mask_that_is_no_length_is_refused(self, cell, wrong):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="pad behind, not in front"):
-            PackedRNN(cell)(INPUTS, mask=wrong)
+    @pytest.mark.parametrize("backwards", [False, True])
+    @pytest.mark.parametrize("mask", [MASK[:, ::-1], MASK & (np.arange(6) != 1)], ids=["in front", "a hole"])
+    def test_steps_that_do_not_count_may_stand_anywhere(self, mask, backwards):
+        """As Keras has it: they are passed over."""
+        theirs = keras.layers.GRU(
+            3, return_sequences=True, return_state=True, zero_output_for_mask=True, go_backwards=backwards
+        )
+        expected = theirs(INPUTS, mask=tf.constant(mask))
+        ours = PackedRNN.from_keras(theirs)
+        for one, other in zip(ours(INPUTS, mask=mask), expected, strict=True):
+            near(one, other)
+        ours.return_sequences = False
+        near(ours(INPUTS, mask=mask)[0], expected[1])
 
     def test_nested_inputs(self):
         inputs = {"a": tf.constant(INPUTS), "b": tf.constant(INPUTS)}
@@ -130,7 +139,7 @@ class TestInAModel:
         model, _, losses = trained
         assert losses[-1] < losses[0] / 3
         assert model.layers[2].kernels[0].kernel == "xla"
-        assert model.get_layer("last").kernels[0].kernel == "autodiff"
+        assert model.get_layer("last").kernels[0].kernel == "xla", "a cell of Keras' too"
 
     def test_it_saves_and_loads(self, trained, tmp_path):
         model, words, _ = trained
@@ -234,9 +243,12 @@ def test_a_backward_layer_in_the_order_of_the_inputs_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stateful": True}, "no option stateful=True: take return_state=True"),
         ({"unroll": True}, "no option unroll=True"),
-        ({"dropout": 0.5}, "dropout is an option of the cell"),
+        ({"time_major": True}, "no option time_major=True: inputs are .* transpose them"),
+        ({"use_cudnn": True}, "no option use_cudnn=True: this layer never runs on cuDNN"),
+        ({"zero_output_for_mask": False}, "outputs past an example's end are always zero"),
+        ({"merge_mode": "sum"}, r"no option merge_mode='sum': keras.layers.Bidirectional\(PackedRNN\(cell\)"),
+        ({"dropout": 0.5}, r"dropout is an option of the cell, .*LSTMCell\(units, dropout=0.5\)"),
     ],
 )
 def test_options_of_keras_layers_are_refused_with_the_remedy(cell, options, message):
@@ -304,10 +316,37 @@ class TestFromKeras:
                 near(one, other)
         np.testing.assert_allclose(sum(ours.losses), sum(theirs.losses), rtol=1e-5)
 
-    def test_a_stateful_layer_is_refused_with_the_remedy(self):
-        layer = keras.layers.LSTM(3, stateful=True, name="theirs")
-        with pytest.raises(ValueError, match=r"layer theirs is stateful: .* take return_state=True"):
-            PackedRNN.from_keras(layer)
+    @pytest.mark.parametrize("both", [False, True])
+    def test_a_stateful_layer_goes_on_where_it_was_until_it_is_reset(self, both, tmp_path):
+        def model(layer):
+            inputs = keras.Input(batch_shape=INPUTS.shape)
+            return keras.Model(inputs, layer(inputs))
+
+        def twice(model):
+            model.layers[-1].reset_state()
+            return [model(INPUTS) for _ in range(2)]
+
+        theirs = keras.layers.LSTM(3, stateful=True, return_sequences=True)
+        theirs = keras.layers.Bidirectional(theirs) if both else theirs
+        expected = twice(model(theirs))
+        ours = model(PackedRNN.from_keras(theirs))
+        ours.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        for found in (ours, loaded, *([] if both else [model(ours.layers[-1].to_keras())])):
+            for one, other in zip(twice(found), expected, strict=True):
+                near(one, other)
+
+    def test_states_are_kept_for_a_batch_of_known_size(self):
+        with pytest.raises(
+            ValueError, match=r"is stateful, so the size of its batch .*batch_shape=\[B, None, D"
+        ):
+            PackedRNN(keras.layers.GRUCell(3), stateful=True)(keras.Input([None, 2]))
+        cell = keras.layers.GRUCell(3)
+        cell.build((None, 2))
+        layer = PackedRNN(cell, stateful=True)
+        with pytest.raises(ValueError, match=r"has no states yet: .*or take to_keras\(stateful=False\)"):
+            layer.to_keras()
+        assert not layer.to_keras(stateful=False).stateful
 
     def test_what_was_frozen_stays_frozen(self):
         layer = keras.layers.LSTM(3, trainable=False)

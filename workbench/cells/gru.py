@@ -26,6 +26,8 @@ class GRUCell(StepCell):
     Source: Cho et al., https://arxiv.org/abs/1406.1078; TF 1.15's GRUCell.
     """
 
+    gate = staticmethod(tf.sigmoid)  # a cell of Keras' may have another
+
     def __init__(
         self, units: int, *, reset_after: bool = False, gate_bias: float = 1.0, **kwargs: Any
     ) -> None:
@@ -51,7 +53,10 @@ class GRUCell(StepCell):
 
     def step_weights(self) -> StepWeights:
         """Reset before: two products, of h and of r * h. Reset after: one product, and its bias."""
-        kernel, recurrent, bias = map(self.read, (self.kernel, self.recurrent_kernel, self.bias))
+        return self.in_roles(*map(self.read, (self.kernel, self.recurrent_kernel, self.bias)))
+
+    def in_roles(self, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor) -> StepWeights:
+        """As a step takes them."""
         if self.reset_after:
             return StepWeights(kernel, bias[0], [recurrent], [bias[1]])
         return StepWeights(kernel, bias, tf.split(recurrent, [2 * self.units, self.units], axis=1), [])
@@ -70,10 +75,10 @@ class GRUCell(StepCell):
         x_zr, x_n = tf.split(projected, [2 * self.units, self.units], axis=-1)
         if self.reset_after:
             h_zr, h_n = tf.split(product(0, h) + weights[0], [2 * self.units, self.units], axis=-1)
-            z, r = gates(tf.sigmoid(x_zr + h_zr), 2)
+            z, r = gates(self.gate(x_zr + h_zr), 2)
             n = self.activation(x_n + r * h_n)
         else:
-            z, r = gates(tf.sigmoid(product(0, h, plus=x_zr)), 2)
+            z, r = gates(self.gate(product(0, h, plus=x_zr)), 2)
             n = self.activation(product(1, r * h, plus=x_n))
         h = z * h + (1 - z) * n
         return h, [h]

@@ -36,6 +36,7 @@ class LSTMCell(StepCell):
     """
 
     memory_states = (1,)
+    gate = staticmethod(tf.sigmoid)  # a cell of Keras' may have another
     beyond_keras = ("use_peepholes", "num_proj", "cell_clip")
 
     def __init__(
@@ -95,10 +96,10 @@ class LSTMCell(StepCell):
         if self.use_peepholes:
             peephole_i, peephole_f, peephole_o = weights
             i, f = i + peephole_i * c, f + peephole_f * c
-        c = clip(tf.sigmoid(f) * c + tf.sigmoid(i) * self.activation(g), self.cell_clip)
+        c = clip(self.gate(f) * c + self.gate(i) * self.activation(g), self.cell_clip)
         if self.use_peepholes:
             o = o + peephole_o * c
-        h = tf.sigmoid(o) * self.activation(c)
+        h = self.gate(o) * self.activation(c)
         if self.num_proj:
             h = clip(product(1, h), self.proj_clip)
         return h, [h, c]

@@ -1,5 +1,6 @@
 """Unrolling a cell over a padded batch: RNNS names the ways, `bidirectional_rnn` runs two of any."""
 
+from workbench.rnn.acceleration import Acceleration, accelerate, acceleration_of, restore
 from workbench.rnn.bidirectional import backward_rnn, bidirectional_rnn
 from workbench.rnn.cudnn import cudnn_rnn
 from workbench.rnn.dynamic import dynamic_rnn
@@ -13,7 +14,10 @@ from workbench.rnn.table import RNNS
 
 __all__ = [
     "RNNS",
+    "Acceleration",
     "PackedRNN",
+    "accelerate",
+    "acceleration_of",
     "backward_rnn",
     "bidirectional_rnn",
     "cudnn_rnn",
@@ -22,6 +26,7 @@ __all__ = [
     "keras_rnn",
     "kernels_of",
     "packed_rnn",
+    "restore",
     "stacked_bidirectional_rnn",
     "static_rnn",
 ]

@@ -37,7 +37,7 @@ def from_keras(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
     if isinstance(layer, keras.layers.Bidirectional):
         return _both_ways(make, layer, options)
     _check(layer)
-    names = ("return_sequences", "return_state", "name", "trainable", "activity_regularizer")
+    names = ("return_sequences", "return_state", "stateful", "name", "trainable", "activity_regularizer")
     own = {name: getattr(layer, name) for name in names}
     if layer.go_backwards:
         own |= {"go_backwards": True, "output_order": "steps"}
@@ -67,11 +67,6 @@ def _check(layer: Any) -> None:
                 f"from_keras cannot know what {kind}.{method} does beside Keras' own: where its cell does all, "
                 "PackedRNN(layer.cell) runs that."
             )
-    if layer.stateful:
-        raise ValueError(
-            f"layer {layer.name} is stateful: make one without, and take return_state=True and initial_state; "
-            "PackedRNN(layer.cell) runs its cell."
-        )
     if not layer.built:
         raise ValueError(
             f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
@@ -108,7 +103,7 @@ def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
     names = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
     both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **names)
     both.build(layer.get_build_config()["input_shape"])
-    both.set_weights(layer.get_weights())  # it makes the forward layer anew
+    both.forward_layer.cell.set_weights(forward.cell.get_weights())  # Keras made that layer anew
     freeze_inside(both)
     return both
 
@@ -129,13 +124,28 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     names = ("return_sequences", "return_state", "go_backwards", "name", "trainable", "activity_regularizer")
     options = {**{name: getattr(packed, name) for name in names}, **options}
     options.setdefault("zero_output_for_mask", options["return_sequences"])  # as keras_layer's
+    stateful = options.pop("stateful", packed.stateful)
     if isinstance(cell, Cell):
-        layer = keras_layer(cell, **options)
-        return _frozen_alike(layer, cell)
-    if type(cell) not in _LAYER_OF:
-        return keras.layers.RNN(_same_cell(cell), dtype=packed.dtype_policy, **options)
-    own = {name: value for name, value in cell.get_config().items() if name not in ("name", "trainable")}
-    return _filled(_LAYER_OF[type(cell)](**own, **options), cell, cell.get_weights())
+        layer = _frozen_alike(keras_layer(cell, **options), cell)
+    elif type(cell) not in _LAYER_OF:
+        layer = keras.layers.RNN(_same_cell(cell), dtype=packed.dtype_policy, **options)
+    else:
+        own = {name: value for name, value in cell.get_config().items() if name not in ("name", "trainable")}
+        layer = _filled(_LAYER_OF[type(cell)](**own, **options), cell, cell.get_weights())
+    return _keeping_states(layer, packed) if stateful else layer
+
+
+def _keeping_states(layer: Any, packed: Any) -> Any:
+    """The layer made stateful, for the batch that the packed one has states for, which begin from zeros."""
+    if packed.states is None:
+        raise ValueError(
+            f"layer {packed.name} has no states yet: call it once, or layer.build((B, None, D)), or take "
+            "to_keras(stateful=False)."
+        )
+    made = type(layer).from_config({**layer.get_config(), "stateful": True})
+    made.build(packed.get_build_config()["input_shape"])
+    made.cell.set_weights(layer.cell.get_weights())
+    return _frozen_alike(made, packed.cell)
 
 
 def _filled(layer: Any, cell: Any, weights: Any) -> Any:

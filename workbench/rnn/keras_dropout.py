@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
 
 from workbench.cells.base import innermost
 
+_DRAWN: ContextVar[bool] = ContextVar("masks are drawn", default=False)
+
+
+@contextmanager
+def masks_of_the_layer() -> Iterator[None]:
+    """Within, the masks that a layer of Keras' has just drawn are those of the run."""
+    token = _DRAWN.set(True)
+    try:
+        yield
+    finally:
+        _DRAWN.reset(token)
+
 
 def draw_masks(cell: Any, batch: Any, training: bool) -> None:
     """Has each Keras cell in a cell draw the masks of this run; without training they draw none."""
+    if _DRAWN.get():
+        return
     forget_masks(cell)
     for inner in innermost(cell) if training else ():
         if hasattr(inner, "get_dropout_mask"):
@@ -25,3 +42,13 @@ def forget_masks(cell: Any) -> None:
         if hasattr(inner, "reset_dropout_mask"):
             inner.reset_dropout_mask()
             inner.reset_recurrent_dropout_mask()
+
+
+def drop_inputs(cell: Any, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """Inputs [B, T, D] under the mask [B, D] of a Keras cell that drops the same of them at every step."""
+    if not (training and cell.dropout):
+        return inputs
+    draw_masks(cell, tf.shape(inputs)[0], training)
+    dropped = inputs * tf.cast(cell.get_dropout_mask(inputs[:, 0]), inputs.dtype)[:, tf.newaxis]
+    forget_masks(cell)
+    return dropped

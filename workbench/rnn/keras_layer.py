@@ -19,8 +19,10 @@ from workbench.cells.base import (
     register,
     state_sizes,
 )
+from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.xla import inside_jit
-from workbench.masking import last_valid, sequence_mask
+from workbench.masking import last_valid
+from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import as_tensors, check_inputs
 from workbench.rnn.conversion import from_keras, to_keras
 from workbench.rnn.packed import kernels_of, packed_rnn
@@ -35,19 +37,23 @@ class PackedRNN(keras.layers.Layer):
         vectors = keras.layers.Embedding(10_000, 64, mask_zero=True)(words)
         outputs = PackedRNN(LSTMCell(128), return_sequences=True)(vectors)
 
-    Call it on inputs [B, T, D]. Where an example ends is told by `sequence_length` [B] or else by a Keras mask
-    [B, T], which must be true up to an example's end and false after it, and the same for all of nested inputs;
-    without either all T steps count.
-    Returns outputs [B, T, O], zero past the end, with `return_sequences`; else the last valid ones [B, O], zero for
-    an empty example. With `return_state`, the final states follow, one after another. `initial_state` is nested as
-    the cell's states, or flat as `return_state` gives them.
+    Call it on inputs [B, T, D]. Where an example ends is told by `sequence_length` [B]; or else a Keras mask
+    [B, T], the same for all of nested inputs, says which steps count: padding may stand behind or in front, and
+    there may be holes. Without either all T steps count.
+    Returns outputs [B, T, O], zero at steps that do not count, with `return_sequences`; else the last valid ones
+    [B, O], zero for an empty example. With `return_state`, the final states follow, one after another.
+    `initial_state` is nested as the cell's states, or flat as `return_state` gives them.
 
-    `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract. `kernel`, `batch_size`,
-    `chains`, `unroll_steps` and `go_backwards` are those of `packed_rnn`; give `batch_size` where batches are
-    of many sizes, so that one compilation serves all. `kernels` tells what ran. A model with this layer is not
-    compiled as a whole by Keras: the layer compiles its own part. XLA keeps that for each size of cell until
-    the process ends, about 40 MB; a search over many sizes in one process takes `kernel="plain"`, which leaves
-    under 1 MB.
+    `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract; a list of cells is a stack.
+    Dropout, regularizers, activations and the like are the cell's, keras.layers.LSTMCell(128, dropout=0.1).
+    Both directions: keras.layers.Bidirectional(layer). With `stateful` a call begins where the one before ended,
+    for a batch of fixed size, until `reset_state()`; the states are weights that are not trained, and saved.
+
+    `kernel`, `batch_size`, `chains`, `unroll_steps` and `go_backwards` are those of `packed_rnn`; give `batch_size`
+    where batches are of many sizes, so that one compilation serves all. `kernels` tells what ran. A model with this
+    layer is not compiled as a whole by Keras: the layer compiles its own part. XLA keeps that for each size of cell
+    until the process ends, about 40 MB; a search over many sizes in one process takes `kernel="plain"`, which
+    leaves under 1 MB.
 
     With `go_backwards` outputs stand in the order of the inputs (`output_order="inputs"`); Keras' layers put them
     out as they are computed, from the end of the padded inputs (`output_order="steps"`).
@@ -57,7 +63,7 @@ class PackedRNN(keras.layers.Layer):
     A process that loads a saved model (`.keras`) imports `workbench.rnn` first. `model.export` puts the numbers
     into a SavedModel, which needs no workbench, without their gradient.
 
-    Raises (at run time) InvalidArgumentError for a mask with holes or with padding in front.
+    Raises (at run time) InvalidArgumentError where nested inputs have masks that differ.
     """
 
     def __init__(
@@ -68,12 +74,14 @@ class PackedRNN(keras.layers.Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         output_order: str = "inputs",
+        stateful: bool = False,
         kernel: str = "auto",
         batch_size: int | None = None,
         chains: int = 2,
         unroll_steps: int = 8,
         **kwargs: Any,
     ) -> None:
+        cell = MultiRNNCell(cell) if isinstance(cell, (list, tuple)) else cell
         check_is_cell("PackedRNN", cell)
         kwargs = _of_a_layer(kwargs)
         if output_order not in ("inputs", "steps"):
@@ -90,7 +98,8 @@ class PackedRNN(keras.layers.Layer):
             "unroll_steps": unroll_steps,
         }
         self.supports_masking, self.supports_jit = True, False
-        self.stateful, self.states = False, None  # asked by Keras' Bidirectional
+        self.stateful = stateful
+        self.states: Any = None  # names that Keras' Bidirectional asks for
         freeze_inside(self)
 
     @classmethod
@@ -98,8 +107,9 @@ class PackedRNN(keras.layers.Layer):
         """A layer with the weights of a built `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN`; `options` as here.
 
         It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells
-        here do not have (dropout, another recurrent_activation, regularizers) runs by a copy of the layer's own
-        cell, with the "autodiff" kernel. Of a `keras.layers.Bidirectional` comes one around two of these.
+        here do not have (dropout, another recurrent_activation, regularizers) is had by a copy of the layer's own
+        cell; recurrent dropout in training takes the "autodiff" kernel. For a whole model there is `accelerate`.
+        Of a `keras.layers.Bidirectional` comes one around two of these.
         ValueError says what cannot be had, and what to do.
         """
         return from_keras(cls, layer, options)
@@ -140,13 +150,29 @@ class PackedRNN(keras.layers.Layer):
         return initial_states(self.cell, batch_size)
 
     def reset_state(self) -> None:
-        """Nothing to do: no state is kept from call to call."""
+        """Where `stateful`, the next call begins from zeros."""
+        for state in self.states or ():
+            state.assign(tf.zeros_like(state))
 
     def build(self, input_shape: Any) -> None:
         """Builds the cell for inputs [B, T, D], nested as it takes them."""
         specs = _each_shape(input_shape, lambda shape: tf.TensorSpec(shape, self.compute_dtype))
         check_inputs(self.cell, specs, time_major=False)
         build(self.cell, _each_shape(input_shape, lambda shape: (shape[0], *shape[2:])))
+        if self.stateful:
+            self.states = self._kept_states(tf.nest.flatten(specs)[0].shape[0])
+
+    def _kept_states(self, batch: int | None) -> list[Any]:
+        """A variable for each state."""
+        if batch is None:
+            raise ValueError(
+                f"PackedRNN {self.name} is stateful, so the size of its batch must be known while building: "
+                "keras.Input(batch_shape=[B, None, D])."
+            )
+        return [
+            self.add_weight(shape=(batch, n), initializer="zeros", trainable=False, name=f"state_{i}")
+            for i, n in enumerate(self._state_sizes())
+        ]
 
     def _post_build(self) -> None:
         """Keras calls it after `build`."""
@@ -165,17 +191,25 @@ class PackedRNN(keras.layers.Layer):
         """See the class; `inputs_mask` is the inputs' mask as Keras hands it in where other tensors come too."""
         inputs = as_tensors(inputs)  # what is ragged is refused before its mask is read
         masks = _given(inputs, mask) or _given(inputs, inputs_mask)
-        lengths = sequence_length
+        lengths, counts = sequence_length, None
         if lengths is None and masks:
-            lengths = _lengths(masks, tf.nest.flatten(inputs)[0].shape[:2])
+            counts, wrong = _one_mask(masks, tf.nest.flatten(inputs)[0].shape[:2])
+            inputs, lengths = gather_valid(inputs, counts)
+            lengths = tf.where(wrong, tf.shape(counts)[1] + 1, lengths)
+        if self.stateful and initial_state is None:
+            initial_state = [tf.convert_to_tensor(state) for state in self.states]
         states = _as_the_cell_has_them(self.cell, initial_state)
         outputs, states = packed_rnn(
             self.cell, inputs, lengths, initial_state=states, training=bool(training), **self.options
         )
+        for kept, state in zip(self.states or (), tf.nest.flatten(states), strict=bool(self.states)):
+            kept.assign(state)
         if not self.return_sequences:
             outputs = self._last(outputs, lengths)
-        elif self.options["go_backwards"] and self.output_order == "steps":
-            outputs = tf.reverse(outputs, [1])
+        else:
+            outputs = outputs if counts is None else spread(outputs, counts)
+            turned = self.options["go_backwards"] and self.output_order == "steps"
+            outputs = tf.reverse(outputs, [1]) if turned else outputs
         return (outputs, *tf.nest.flatten(states)) if self.return_state else outputs
 
     def _last(self, outputs: tf.Tensor, lengths: Any) -> tf.Tensor:
@@ -222,6 +256,7 @@ class PackedRNN(keras.layers.Layer):
             "cell": keras.saving.serialize_keras_object(self.cell),
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
+            "stateful": self.stateful,
             **self.options,
             "output_order": self.output_order if self.options["go_backwards"] else "steps",
         }
@@ -248,29 +283,27 @@ def _given(inputs: Any, mask: Any) -> list[Any]:
     ]
 
 
-def _lengths(masks: Sequence[Any], shape: Any) -> tf.Tensor:
-    """Masks [B, T], all equal, as lengths [B]; `shape` is that of the inputs as far as it is known."""
-    masks = [tf.convert_to_tensor(mask) for mask in masks]
+def _one_mask(masks: Sequence[Any], shape: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Masks [B, T], all equal, as one of booleans, and which examples have others [B]; `shape` is the inputs'.
+
+    That is asserted, but inside an outer jit, where no assertion runs.
+    """
+    masks = [tf.cast(mask, tf.bool) for mask in masks]
     for mask in masks:
         if not mask.shape.is_compatible_with(shape):
             more = ": give lengths [B] as sequence_length" if mask.shape.rank == 1 else ""
             raise ValueError(f"PackedRNN needs a mask of shape [B, T], {shape}, not {mask.shape}{more}.")
-    lengths = tf.reduce_sum(tf.cast(masks[0], tf.int32), axis=1)
-    if inside_jit():  # where no assertion runs: a length over T makes NaN of the example
-        steps = sequence_mask(lengths, tf.shape(masks[0])[1])
-        right = [tf.reduce_all(tf.cast(mask, tf.bool) == steps, 1) for mask in masks]
-        return tf.where(tf.reduce_all(right, 0), lengths, tf.shape(masks[0])[1] + 1)
-    checks = [
-        tf.debugging.assert_equal(
-            tf.cast(mask, tf.bool),
-            sequence_mask(lengths, tf.shape(mask)[1]),
-            "PackedRNN needs a mask that is true up to each example's end and false after it, the same for all "
-            "inputs: pad behind, not in front",
-        )
-        for mask in masks
-    ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return tf.identity(lengths)
+    first, *others = masks
+    differs = tf.zeros([tf.shape(first)[0]], tf.bool)
+    for other in others:
+        differs |= tf.reduce_any(other != first, 1)
+    if not others or inside_jit():
+        return first, differs
+    check = tf.debugging.assert_equal(
+        tf.reduce_any(differs), False, "PackedRNN needs a mask that is the same for all inputs"
+    )
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(first), differs
 
 
 def _as_the_cell_has_them(cell: Any, states: Any) -> Any:
@@ -285,12 +318,16 @@ def _as_the_cell_has_them(cell: Any, states: Any) -> Any:
     return states
 
 
+_NEVER = object()
 # Options of Keras' RNN layers that are none here: what they may be nevertheless, and what to do instead.
 _OF_KERAS_LAYERS = {
-    "stateful": (False, "take return_state=True, and give what comes back as initial_state of the next call"),
     "unroll": (False, "no loop is unrolled here; leave it away"),
     "time_major": (False, "inputs are [B, T, D]; transpose them, or call workbench.rnn.packed_rnn"),
     "zero_output_for_mask": (True, "outputs past an example's end are always zero; leave it away"),
+    "merge_mode": (
+        _NEVER,
+        "keras.layers.Bidirectional(PackedRNN(cell), merge_mode=...) runs both directions",
+    ),
     "use_cudnn": ("auto", "this layer never runs on cuDNN; workbench.rnn.cudnn_rnn does"),
 }
 _OF_CELLS = {
@@ -309,5 +346,8 @@ def _of_a_layer(kwargs: dict[str, Any]) -> dict[str, Any]:
             if kwargs[name] != allowed:
                 raise ValueError(f"PackedRNN has no option {name}={kwargs[name]!r}: {instead}.")
         elif name in _OF_CELLS:
-            raise ValueError(f"{name} is an option of the cell, not of PackedRNN: give it to the cell.")
+            raise ValueError(
+                f"{name} is an option of the cell, not of PackedRNN: give it to the cell, as "
+                f"PackedRNN(keras.layers.LSTMCell(units, {name}={kwargs[name]!r}))."
+            )
     return {name: value for name, value in kwargs.items() if name not in _OF_KERAS_LAYERS}

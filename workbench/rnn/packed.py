@@ -6,13 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from workbench.cells.keras_step import step_form
 from workbench.cells.vectorized import inside_map
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.wrappers.wrapper import Around, WrapperCell
 from workbench.cells.xla import inside_jit
 from workbench.masking import zero_past_end
+from workbench.rnn.keras_dropout import drop_inputs
 from workbench.rnn.packing.autodiff import run_autodiff
 from workbench.rnn.packing.compiled import run_compiled
 from workbench.rnn.packing.kernel import choose_kernel, keep_choice, kernels_of
@@ -63,8 +66,9 @@ def packed_rnn(
     `go_backwards` runs each example's valid part from its end; outputs stand in the order of the inputs, as those
     of `bidirectional_rnn`'s backward cell do.
 
-    A MultiRNNCell runs layer by layer, each by the kernel that fits it. So does the cell in a wrapper that acts on
-    inputs and outputs alone (residual; dropout that drops no state), which then acts for all steps at once.
+    Keras' own LSTMCell, GRUCell and SimpleRNNCell are in one-step form, but with recurrent dropout in training.
+    A MultiRNNCell or StackedRNNCells runs layer by layer, each by the kernel that fits it. So does the cell in a
+    wrapper that acts on inputs and outputs alone (residual; dropout that drops no state), for all steps at once.
 
     "xla", "tiles" and "plain" have a gradient of their own, and no second one: NotImplementedError. ValueError says
     which argument is wrong, or why a kernel cannot run this cell here.
@@ -84,7 +88,8 @@ def packed_rnn(
         options = {"kernel": kernel, "batch_size": batch_size, "chains": chains, "unroll_steps": unroll_steps}
         outputs, states = by_parts(received, **options)
     else:
-        chosen = choose_kernel(cell, kernel, training)
+        received = received if kernel == "autodiff" else _in_one_step(received)
+        chosen = choose_kernel(received.cell, kernel, training)
         keep_choice(cell, chosen)
         kernels = _KERNELS | {
             "xla": partial(run_compiled, batch_size=batch_size, chains=chains),
@@ -102,11 +107,19 @@ _KERNELS: dict[str, Callable[[Received], tuple[Any, Any]]] = {
 }
 
 
+def _in_one_step(received: Received) -> Received:
+    """With a cell of Keras' in one-step form, where it has one; what it drops of its inputs is dropped here."""
+    form = step_form(received.cell, received.training)
+    if form is None:
+        return received
+    return received._replace(cell=form, inputs=drop_inputs(received.cell, received.inputs, received.training))
+
+
 def _by_parts(cell: Any, kernel: str, training: bool) -> Callable[..., tuple[Any, Any]] | None:
     """How a cell made of others runs where each can have a kernel of its own; None where it runs whole."""
     if kernel == "masked" or inside_jit() or inside_map():
         return None
-    if isinstance(cell, MultiRNNCell):
+    if isinstance(cell, MultiRNNCell) or type(cell) is keras.layers.StackedRNNCells:
         return _layer_by_layer
     around = cell.around(training) if isinstance(cell, WrapperCell) and kernel != "autodiff" else None
     return None if around is None else partial(_within, around)

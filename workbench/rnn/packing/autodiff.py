@@ -43,7 +43,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
 
     arrays = [row_array(compute_dtype(received.cell), chain.steps, size) for size in sizes]
     states = [_moved(state, chain.examples, packing.place) for state in tf.nest.flatten(received.states)]
-    with masks_of_rows(received.cell, received.batch, received.training):
+    with masks_of_rows(received.cell, chain.examples, received.training):
         _, states, arrays = tf.while_loop(lambda t, *_: t < chain.steps, body, (0, states, arrays))
     outputs = [
         unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)

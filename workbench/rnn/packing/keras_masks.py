@@ -15,16 +15,21 @@ _METHODS = ("get_dropout_mask", "get_recurrent_dropout_mask")
 
 
 @contextmanager
-def masks_of_rows(cell: Any, batch: Any, training: bool) -> Iterator[None]:
-    """Within, each Keras cell in a cell has one mask for the run, cut to as many rows as a step has.
+def masks_of_rows(cell: Any, order: tf.Tensor, training: bool) -> Iterator[None]:
+    """Within, each Keras cell in a cell has one mask for the run, in packed order, cut to the rows that a step has.
 
-    Examples stand in one order at all steps, so that each keeps its row of the mask.
+    `order` [B] holds the examples' numbers, the longest first; they stand so at all steps, and each keeps its mask.
     """
-    draw_masks(cell, batch, training)
+
+    def in_order(mask: tf.Tensor) -> tf.Tensor:
+        return tf.gather(mask, order)
+
+    draw_masks(cell, tf.shape(order)[0], training)
     cells = [inner for inner in innermost(cell) if training and hasattr(inner, _METHODS[0])]
     for inner in cells:
         for method in _METHODS:
-            setattr(inner, method, _cut(getattr(inner, method)))
+            drawn = getattr(inner, method)(None)
+            setattr(inner, method, _cut(None if drawn is None else tf.nest.map_structure(in_order, drawn)))
     try:
         yield
     finally:
@@ -34,9 +39,11 @@ def masks_of_rows(cell: Any, batch: Any, training: bool) -> Iterator[None]:
         forget_masks(cell)
 
 
-def _cut(whole: Callable[[tf.Tensor], tf.Tensor | None]) -> Callable[[tf.Tensor], tf.Tensor | None]:
-    def first_rows(step_input: tf.Tensor) -> tf.Tensor | None:
-        mask = whole(step_input)
-        return None if mask is None else mask[: tf.shape(step_input)[0]]
+def _cut(masks: Any) -> Callable[[tf.Tensor], Any]:
+    """The first rows of one mask, or of each in a list of one for each gate; None where nothing is dropped."""
+
+    def first_rows(step_input: tf.Tensor) -> Any:
+        rows = tf.shape(step_input)[0]
+        return None if masks is None else tf.nest.map_structure(lambda mask: mask[:rows], masks)
 
     return first_rows

@@ -1,0 +1,259 @@
+"""`accelerate`: a model of Keras' layers gives Keras' numbers packed, keeps all that is its own, and comes back."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.rnn import PackedRNN, accelerate, acceleration_of, restore
+
+layers = keras.layers
+RANDOM = np.random.default_rng(0)
+BEHIND = np.where(np.arange(6) < np.array([6, 3, 0, 1])[:, None], RANDOM.integers(1, 9, (4, 6)), 0)
+"""Ids whose mask is true up to a length: of all steps, of some, of none, of one."""
+ANYWHERE = np.concatenate([BEHIND[:2, ::-1], RANDOM.integers(1, 9, (2, 6)) * (np.arange(6) % 3 > 0)])
+"""Padding in front, and holes."""
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def of_ids(layer):
+    ids = keras.Input([None], dtype="int32")
+    return filled(keras.Model(ids, layer(layers.Embedding(9, 4, mask_zero=True)(ids))))
+
+
+def filled(model):
+    """All weights drawn: a bias of zeros, or zeros of a frozen start, would hide much."""
+    draw = np.random.default_rng(1)
+    for variable in model.weights:
+        if variable.dtype == "float64":
+            variable.assign(draw.normal(size=variable.shape) / 2)
+    return model
+
+
+def numbers(model, given, training=False):
+    """Outputs, losses, and gradients of all weights."""
+    keras.utils.set_random_seed(0)
+    for variable in model.non_trainable_variables:
+        variable.assign(tf.zeros_like(variable))  # seeds, and states that are kept
+    with tf.GradientTape() as tape:
+        outputs = tf.nest.flatten(model(given, training=training))
+        loss = sum(tf.reduce_sum(tf.sin(one)) for one in outputs) + sum(model.losses)
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_weights])
+    return [np.asarray(tf.convert_to_tensor(one)) for one in (*outputs, loss, *gradients)]
+
+
+def hold(model, given, training=False):
+    """Keras' own numbers before, packed, and restored."""
+    expected = numbers(model, given, training)
+    assert accelerate(model) is model
+    found = numbers(model, given, training)
+    restore(model)
+    for again in (found, numbers(model, given, training)):
+        for one, other in zip(again, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+KINDS = {
+    "lstm": lambda **o: layers.LSTM(3, **o),
+    "gru": lambda **o: layers.GRU(3, **o),
+    "gru, reset before": lambda **o: layers.GRU(3, reset_after=False, recurrent_activation="relu", **o),
+    "simple": lambda **o: layers.SimpleRNN(3, use_bias=False, activation=None, **o),
+    "options": lambda **o: layers.LSTM(
+        3, use_bias=False, recurrent_activation="hard_sigmoid", kernel_regularizer="l2",
+        recurrent_constraint="max_norm", activity_regularizer="l2", **o,
+    ),
+    "cells": lambda **o: layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], **o),
+}  # fmt: skip
+WAYS = {
+    "last": {},
+    "all": {"return_sequences": True},
+    "zeros": {"return_sequences": True, "zero_output_for_mask": True},
+    "last zeros": {"zero_output_for_mask": True},
+    "backwards": {"return_sequences": True, "go_backwards": True},
+    "states": {"return_state": True, "go_backwards": True},
+}
+
+
+@pytest.mark.covering(1)
+@pytest.mark.parametrize("ids", [BEHIND, ANYWHERE], ids=["behind", "anywhere"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_keras_numbers_under_any_mask(kind, way, ids):
+    hold(of_ids(KINDS[kind](**WAYS[way])), ids)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+def test_both_ways(merge_mode):
+    inner = layers.LSTM(3, return_sequences=True)
+    hold(of_ids(layers.Bidirectional(inner, merge_mode=merge_mode)), ANYWHERE if merge_mode else BEHIND)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.GRU(3, dropout=0.5),
+        lambda: layers.SimpleRNN(3, dropout=0.5, recurrent_dropout=0.5),
+        lambda: layers.LSTM(3, dropout=0.5, recurrent_dropout=0.5, return_sequences=True),
+        lambda: layers.RNN([layers.GRUCell(3, dropout=0.5), layers.LSTMCell(2, dropout=0.5)]),
+    ],
+    ids=["inputs", "inputs and states", "a mask for each gate", "cells"],
+)
+def test_dropout_of_the_same_seed_drops_what_keras_drops(make):
+    hold(of_ids(make()), BEHIND, training=True)
+
+
+def test_states_that_a_layer_keeps():
+    inputs = keras.Input(batch_shape=[4, 6], dtype="int32")
+    model = keras.Model(inputs, layers.LSTM(3, stateful=True)(layers.Embedding(9, 4, mask_zero=True)(inputs)))
+    filled(model)
+    found = []
+    for change in (lambda _: None, accelerate):
+        change(model)
+        model.layers[-1].reset_state()
+        found.append([np.asarray(model(BEHIND)) for _ in range(2)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+    assert np.abs(found[0][0] - found[0][1]).max() > 1e-3
+
+
+class Own(keras.Model):
+    """Layers in attributes, a list, and a model; one is called twice, another from states."""
+
+    def __init__(self):
+        super().__init__()
+        self.vectors = layers.Embedding(9, 4, mask_zero=True)
+        self.twice = layers.GRU(4, return_sequences=True)
+        self.inside = keras.Sequential([layers.LSTM(3, return_sequences=True, return_state=True)])
+        self.more = [layers.LSTM(3)]
+
+    def build(self, shape):
+        self.built = True
+
+    def call(self, ids, training=False):
+        vectors = self.twice(self.twice(self.vectors(ids)))
+        outputs, *states = self.inside.layers[0](vectors)
+        return self.more[0](outputs, initial_state=states)
+
+
+def test_a_subclassed_model_with_a_shared_layer_and_states_handed_on():
+    model = Own()
+    model(BEHIND)
+    hold(filled(model), BEHIND)
+    accelerate(model)
+    assert [one.packed for one in acceleration_of(model).layers] == [True] * 3
+
+
+def test_layers_within_time_distributed_and_nested_models():
+    within = of_ids(layers.GRU(3))
+    documents = keras.Input([2, None], dtype="int32")
+    model = keras.Model(documents, layers.LSTM(2)(layers.TimeDistributed(within)(documents)))
+    hold(filled(model), np.stack([BEHIND, ANYWHERE], 1))
+
+
+def classifier():
+    model = of_ids(layers.Bidirectional(layers.LSTM(3, name="inner")))
+    model = keras.Sequential([model, layers.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_training_goes_on_where_it_was():
+    """Two epochs, of which the second is packed: the weights, and the optimizer's slots, of two of Keras'."""
+    found = []
+    for change in (lambda model: model, accelerate):
+        keras.utils.set_random_seed(3)
+        model = classifier()
+        for turn in (lambda model: model, change):
+            turn(model).fit(BEHIND, np.array([0, 1, 1, 0]), batch_size=2, shuffle=False, verbose=0)
+        found.append([np.asarray(variable) for variable in (*model.weights, *model.optimizer.variables)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_what_is_saved_is_plain_keras_and_is_accelerated_again(tmp_path):
+    model = accelerate(classifier())
+    model.fit(BEHIND, np.array([0, 1, 1, 0]), verbose=0)
+    expected = model.predict(ANYWHERE, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not any(one.packed for one in acceleration_of(loaded).layers)
+    for one in (loaded, accelerate(loaded), restore(model)):
+        np.testing.assert_allclose(one.predict(ANYWHERE, verbose=0), expected, rtol=1e-9)
+
+
+def test_what_was_compiled_stays_so():
+    inputs = keras.Input([None, 2])
+    model = keras.Model(inputs, layers.SimpleRNN(3, trainable=False, name="mine")(inputs))
+    model.compile("sgd", "mse", jit_compile=True)
+    optimizer = model.optimizer
+    accelerate(model)
+    assert (model.jit_compile, model.optimizer, model.layers[-1].name) == (False, optimizer, "mine")
+    assert not model.trainable_weights
+    restore(model)
+    assert model.jit_compile
+    assert model.layers[-1].supports_jit
+    assert "inner_loop" not in vars(model.layers[-1])
+
+
+class Strange(layers.LSTM):
+    """Its outputs are twice an LSTM's."""
+
+    def inner_loop(self, sequences, *args, **kwargs):
+        return super().inner_loop(2 * sequences, *args, **kwargs)
+
+
+def test_the_report_says_what_was_left_and_why():
+    inputs = keras.Input([None, 2])
+    own = Strange(3, return_sequences=True, name="own")(inputs)
+    asked = layers.LSTM(3, return_sequences=True, use_cudnn=True, name="asked")
+    ours = PackedRNN(layers.GRUCell(3), return_sequences=True, name="ours")(own)
+    model = keras.Model(inputs, layers.GRU(3, name="taken")(asked(ours)))
+    found = {one.name: (one.packed, one.reason) for one in acceleration_of(accelerate(model)).layers}
+    assert found == {
+        "own": (False, "Strange is a class of its own, whose loop may be another than Keras' for RNN"),
+        "ours": (True, "a PackedRNN"),
+        "asked": (False, "use_cudnn=True asks for cuDNN"),
+        "taken": (True, ""),
+    }
+    assert "own    Strange    left         Strange is a class of its own" in str(acceleration_of(model))
+    assert str(acceleration_of(layers.Dense(1))) == "The model has no recurrent layer of Keras'."
+
+
+def test_a_sample_is_compared_and_timed():
+    model = of_ids(layers.LSTM(3, stateful=False, dropout=0.5))
+    accelerate(model, sample=BEHIND)
+    comparison = acceleration_of(model).comparison
+    assert max(comparison.outputs, comparison.gradients) < 1e-12
+    assert min(comparison.seconds_before, comparison.seconds_after) > 0
+    assert "times as fast" in str(acceleration_of(model))
+
+
+class Counted(layers.GRUCell):
+    """Looks at the whole batch, which a packed step does not see."""
+
+    def call(self, inputs, states, training=False):
+        return super().call(inputs - tf.reduce_mean(inputs, 0), states, training=training)
+
+
+def test_a_sample_of_other_numbers_leaves_the_model_as_it_was():
+    model = of_ids(layers.RNN(Counted(3)))
+    expected = model(BEHIND)
+    with pytest.raises(ValueError, match=r"other numbers than Keras' on this sample: output 0 by \d"):
+        accelerate(model, sample=BEHIND)
+    np.testing.assert_array_equal(model(BEHIND), expected)
+    assert not acceleration_of(model).layers[0].packed
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match="accelerate takes a model or a layer of Keras', not str"):
+        accelerate("model.keras")

@@ -1,0 +1,162 @@
+"""An accelerated model in the loops that people train in: the weights that Keras' layers come to."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.cells import CELLS
+from workbench.rnn import PackedRNN, accelerate
+
+layers = keras.layers
+DRAW = np.random.default_rng(0)
+IDS = np.where(np.arange(6) < np.array([6, 3, 0, 1])[:, None], DRAW.integers(1, 9, (4, 6)), 0)
+TARGETS = np.array([[1.0], [0.0], [1.0], [0.0]])
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+
+def model(dtype="float64"):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input([None], dtype="int32")
+    vectors = layers.Embedding(9, 4, mask_zero=True, dtype=dtype)(ids)
+    return keras.Model(ids, layers.Dense(1, dtype=dtype)(layers.GRU(3, dtype=dtype)(vectors)))
+
+
+def fitted(change, optimizer=lambda: "adam", **compiled):
+    one = model()
+    one.compile(optimizer(), "mse", **compiled)
+    change(one).fit(IDS, TARGETS, batch_size=2, epochs=3, shuffle=False, verbose=0)
+    return [np.asarray(variable) for variable in one.weights]
+
+
+def custom_loop(change):
+    one = change(model())
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build(one.trainable_variables)
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((one(IDS, training=True) - TARGETS) ** 2)
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, one.trainable_variables), one.trainable_variables, strict=True)
+        )
+
+    for _ in range(3):
+        step()
+    return [np.asarray(variable) for variable in one.weights]
+
+
+LOOPS = {
+    "eagerly": lambda change: fitted(change, run_eagerly=True),
+    "jit_compile=auto": lambda change: fitted(change, jit_compile="auto"),
+    "gradients accumulated": lambda change: fitted(
+        change, lambda: keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
+    ),
+    "several steps a call": lambda change: fitted(change, steps_per_execution=2),
+    "custom": custom_loop,
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_comes_to_the_weights_of_keras_layers(name):
+    expected, found = LOOPS[name](lambda one: one), LOOPS[name](accelerate)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.command
+def test_two_replicas_of_which_one_may_have_no_example():
+    """Five examples in batches of two: the last step's second replica has none."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    theirs, ours = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+REPLICAS = """
+import json, keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import workbench
+keras.config.set_floatx("float64")
+layers = keras.layers
+ids = np.where(np.arange(6) < np.array([6, 3, 0, 1, 4])[:, None], np.arange(30).reshape(5, 6) % 8 + 1, 0)
+found = []
+for change in (lambda model: model, workbench.accelerate):
+    keras.utils.set_random_seed(0)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = keras.Sequential([layers.Embedding(9, 4, mask_zero=True), layers.LSTM(3), layers.Dense(1)])
+        model.build((None, None))
+        model.compile("adam", "mse")
+        change(model)
+    model.fit(tf.data.Dataset.from_tensor_slices((ids, np.ones((5, 1)))).batch(2), epochs=2, verbose=0)
+    found.append(np.concatenate([np.ravel(variable.numpy()) for variable in model.weights]).tolist())
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.command
+def test_300_shapes_are_compiled_for_two_sizes_of_batch_and_memory_stays_flat():
+    """XLA compiles for each power of two of the batch from 16 on, whatever T is; it logs each time that it does."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "0"}
+    environment["TF_CPP_VMODULE"] = "device_compilation_profiler=1"
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    traces, shapes, grown = json.loads(done.stdout.splitlines()[-1])
+    assert shapes > 250
+    assert traces == 1
+    assert len(re.findall(r"Compiled __inference\S+ \d+ times", done.stderr)) == 4  # there and back
+    assert grown < 64
+
+
+SHAPES = """
+import json, keras, numpy as np, psutil, tensorflow as tf
+import workbench
+layers = keras.layers
+ids = keras.Input([None], dtype="int32")
+model = keras.Model(ids, layers.GRU(3)(layers.Embedding(9, 4, mask_zero=True)(ids)))
+workbench.accelerate(model)
+
+@tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+def run(ids):
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(model(ids))
+    return tape.gradient(total, model.trainable_variables)
+
+draw = np.random.default_rng(0)
+shapes = draw.integers([1, 1], [33, 40], (300, 2))
+shapes[:2] = [[9, 5], [32, 40]]
+for number, shape in enumerate(shapes):
+    run(tf.constant(draw.integers(0, 9, shape), tf.int32))
+    if number == 150:
+        before = psutil.Process().memory_info().rss
+grown = (psutil.Process().memory_info().rss - before) / 2**20
+print(json.dumps([run.experimental_get_tracing_count(), len(set(map(tuple, shapes.tolist()))), grown]))
+"""
+
+
+def test_a_layer_for_batches_up_to_a_size_is_compiled_once():
+    layer = PackedRNN(CELLS["gru"](3), batch_size=8)
+    layer.build((None, None, 2))
+    run = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, 2])], autograph=False)
+    for batch, time in [(8, 3), (5, 7), (1, 1), (8, 9)]:
+        assert run(tf.zeros([batch, time, 2])).shape == (batch, 3)
+    assert run.experimental_get_tracing_count() == 1

@@ -1,0 +1,234 @@
+"""Keras' recurrent layers in anyone's model run packed, and back: one line each."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from workbench.rnn.any_mask import gather_valid, spread
+from workbench.rnn.compared import Comparison, Measured, compare, measure
+from workbench.rnn.keras_dropout import masks_of_the_layer
+from workbench.rnn.keras_layer import PackedRNN
+from workbench.rnn.packed import packed_rnn
+
+_KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
+
+
+class LayerReport(NamedTuple):
+    """Of one recurrent layer: whether it runs packed, and by what or why not."""
+
+    name: str
+    kind: str
+    packed: bool
+    reason: str
+
+
+class Acceleration(NamedTuple):
+    """What `accelerate` did to a model; its text is a table."""
+
+    layers: list[LayerReport]
+    comparison: Comparison | None  # with a sample
+
+    def __str__(self) -> str:
+        rows = [
+            (one.name, one.kind, "runs packed" if one.packed else "left", one.reason) for one in self.layers
+        ]
+        rows = [("layer", "kind", "", "why"), *rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = ["  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows]
+        if not self.layers:
+            lines = ["The model has no recurrent layer of Keras'."]
+        return "\n".join(lines + ([str(self.comparison)] if self.comparison else []))
+
+
+class _Before(NamedTuple):
+    """What a layer had of its own before it was packed."""
+
+    supports_jit: bool
+    use_cudnn: Any
+
+
+_LAYERS: weakref.WeakKeyDictionary[Any, _Before] = weakref.WeakKeyDictionary()
+_COMPARISONS: weakref.WeakKeyDictionary[Any, Comparison] = weakref.WeakKeyDictionary()
+_JIT: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose jit_compile was turned off
+
+
+def accelerate(model: Any, sample: Any = None) -> Any:
+    """The same model, whose recurrent layers of Keras' compute no masked step any more; returns it.
+
+        model = accelerate(model)
+        model.fit(...)
+        print(acceleration_of(model))
+        restore(model).save("model.keras")
+
+    Every LSTM, GRU, SimpleRNN and RNN(cell) in the model is changed in place, wherever it stands: in functional,
+    Sequential, nested and subclassed models, in Bidirectional and TimeDistributed. What is changed is its loop
+    alone, which `packed_rnn` runs from then on. So all else is what it was: the layers and their names, the
+    variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and
+    the numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
+
+    `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before
+    and after; where they differ by more than rounding the model is left as it was, and ValueError says by how much.
+
+    What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
+    and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
+    `set_weights`, then this.) A `tf.function` of your own that has traced the model, and a model around it that was
+    fitted, keep what they traced: accelerate the outermost. The model is not compiled as a whole by XLA from then
+    on, as the layers compile their own part; `restore` gives `jit_compile` back. A gradient of a
+    gradient is refused (NotImplementedError).
+    """
+    _check(model)
+    before = None if sample is None else measure(restore(model), sample)
+    changed = [layer for layer in _recurrent(model) if layer not in _LAYERS and _left(layer) is None]
+    for layer in changed:
+        _pack(layer)
+    _trace_anew(model)
+    if before is not None:
+        _COMPARISONS[model] = _held_to(model, sample, before, changed)
+    return model
+
+
+def restore(model: Any) -> Any:
+    """The model with Keras' own loops again, and the weights as they are now; returns it."""
+    _check(model)
+    _unpack(layer for layer in _recurrent(model) if layer in _LAYERS)
+    _COMPARISONS.pop(model, None)
+    _trace_anew(model)
+    return model
+
+
+def acceleration_of(model: Any) -> Acceleration:
+    """Which recurrent layers of a model run packed now, why the others do not, and what a sample showed."""
+    _check(model)
+    reports = []
+    for layer in _recurrent(model):
+        name, kind = getattr(layer, "path", None) or layer.name, type(layer).__name__
+        packed = layer in _LAYERS or isinstance(layer, PackedRNN)
+        reason = _left(layer) or ("" if packed else "accelerate(model) packs it")
+        reports.append(LayerReport(name, kind, packed, reason))
+    return Acceleration(reports, _COMPARISONS.get(model))
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(f"accelerate takes a model or a layer of Keras', not {type(model).__name__}.")
+
+
+def _recurrent(model: Any) -> Iterator[Any]:
+    """Each once: the recurrent layers that Keras finds in a model."""
+    seen = set()
+    for layer in model._flatten_layers():
+        if isinstance(layer, (keras.layers.RNN, PackedRNN)) and id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+
+
+def _left(layer: Any) -> str | None:
+    """Why a layer is not packed; None where it can be."""
+    if isinstance(layer, PackedRNN):
+        return "a PackedRNN"
+    kind = type(layer).__name__
+    if type(layer) not in _KINDS:
+        return f"{kind} is a class of its own, whose loop may be another than Keras' for RNN"
+    if getattr(layer, "use_cudnn", None) is True:
+        return "use_cudnn=True asks for cuDNN"
+    sizes = tf.nest.flatten(layer.cell.state_size)
+    if not all(isinstance(size, int) for size in sizes):
+        return f"its cell has states that are no vectors: {sizes}"
+    return None
+
+
+def _pack(layer: Any) -> None:
+    """Gives the layer, not its class, a loop of its own: its configuration stays that of Keras' layer."""
+    _LAYERS[layer] = _Before(layer.supports_jit, getattr(layer, "use_cudnn", None))
+    here = weakref.ref(layer)
+
+    def inner_loop(sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple:
+        return packed_loop(here(), sequences, initial_state, mask, training)
+
+    layer.inner_loop = inner_loop
+    layer.supports_jit = False
+    if hasattr(layer, "use_cudnn"):
+        layer.use_cudnn = False  # lest Bidirectional takes a kernel for both
+
+
+def _unpack(layers: Any) -> None:
+    for layer in layers:
+        before = _LAYERS.pop(layer)
+        del layer.inner_loop
+        layer.supports_jit = before.supports_jit
+        if hasattr(layer, "use_cudnn"):
+            layer.use_cudnn = before.use_cudnn
+
+
+def _trace_anew(model: Any) -> None:
+    """Drops what `fit`, `evaluate` and `predict` have traced of it, and of the models in it."""
+    for one in model._flatten_layers():
+        if not isinstance(one, keras.Model):
+            continue
+        one.train_function = one.test_function = one.predict_function = None
+        packed = any(layer in _LAYERS for layer in _recurrent(one))
+        if packed and one.compiled and one.jit_compile:
+            _JIT.add(one)
+            one.jit_compile = False
+        elif not packed and one in _JIT:
+            _JIT.discard(one)
+            one.jit_compile = True
+
+
+def _held_to(model: Any, sample: Any, before: Measured, changed: list[Any]) -> Comparison:
+    comparison = None
+    try:
+        comparison = compare(before, measure(model, sample))
+    finally:
+        if comparison is None or not comparison.alike:
+            _unpack(changed)
+            _trace_anew(model)
+    if not comparison.alike:
+        raise ValueError(
+            f"the packed layers give other numbers than Keras' on this sample: {comparison.differences}. The model "
+            "is as it was; accelerate(model) without a sample takes them nevertheless."
+        )
+    return comparison
+
+
+def packed_loop(
+    layer: Any, sequences: tf.Tensor, initial_state: Any, mask: Any, training: bool
+) -> tuple[tf.Tensor, tf.Tensor, list[Any]]:
+    """What `keras.layers.RNN.inner_loop` returns: the last output, all of them, and the states."""
+    mask = next((one for one in tf.nest.flatten(mask) if one is not None), None)
+    mask = None if mask is None else tf.cast(mask, tf.bool)
+    backwards, lengths = layer.go_backwards, None
+    if mask is not None:
+        mask = mask[..., 0] if mask.shape.rank == 3 else mask
+        sequences, lengths = gather_valid(sequences, mask)
+    with masks_of_the_layer():
+        outputs, states = packed_rnn(
+            layer.cell,
+            sequences,
+            lengths,
+            initial_state=initial_state,
+            training=bool(training),
+            go_backwards=backwards,
+        )
+    last = _last(outputs, lengths, backwards)
+    if mask is not None:
+        if layer.zero_output_for_mask:
+            last = tf.where(mask[:, 0 if backwards else -1, tf.newaxis], last, tf.zeros([], last.dtype))
+        if layer.return_sequences:
+            outputs = spread(outputs, mask, backwards=backwards, repeat=not layer.zero_output_for_mask)
+    return last, tf.reverse(outputs, [1]) if backwards else outputs, list(states)
+
+
+def _last(outputs: tf.Tensor, lengths: Any, backwards: bool) -> tf.Tensor:
+    if backwards:
+        return outputs[:, 0]
+    if lengths is None:
+        return outputs[:, -1]
+    return tf.gather(
+        outputs, tf.maximum(lengths - 1, 0), batch_dims=1, axis=1
+    )  # zeros where there is no step

@@ -1,0 +1,112 @@
+"""A model's outputs and gradients on a sample, and how long they take: before and after it was changed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+_NEAR = {"float64": 1e-9, "float32": 1e-4}
+_OF_HALVES = 0.05
+_RUNS = 3
+
+
+Named = list[tuple[str, np.ndarray]]
+
+
+class Measured(NamedTuple):
+    """Numbers with their names, and the seconds of one forward and backward pass."""
+
+    outputs: Named
+    gradients: Named
+    seconds: float
+    near: float  # the relative difference that is rounding in the model's dtype
+
+
+class Comparison(NamedTuple):
+    """How far two runs of a model lie apart, and how long each took."""
+
+    differences: str
+    alike: bool
+    outputs: float  # largest difference, relative to the largest number of its tensor
+    gradients: float
+    seconds_before: float
+    seconds_after: float
+
+    def __str__(self) -> str:
+        return (
+            f"on the sample: outputs differ by {self.outputs:.1e}, gradients by {self.gradients:.1e} (relative); "
+            f"a forward and backward pass took {1e3 * self.seconds_before:.1f} ms before, "
+            f"{1e3 * self.seconds_after:.1f} ms after (the least of {_RUNS}, compilation apart): "
+            f"{self.seconds_before / self.seconds_after:.1f} times as fast"
+        )
+
+
+def measure(model: Any, sample: Any) -> Measured:
+    """Runs a model on a sample without training, and differentiates a sum of its outputs of fixed weights.
+
+    Variables that change when the model is called (states, seeds) are put back.
+    """
+    flat = tf.nest.flatten(sample)
+    if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
+        sample = np.array(sample)
+    sample = tf.nest.map_structure(tf.convert_to_tensor, sample)
+    outputs = model(sample)  # builds what is not built
+    kept = [(variable, tf.identity(variable.value)) for variable in model.non_trainable_variables]
+    floats = [one for one in tf.nest.flatten(sample) if one.dtype.is_floating]
+    weights = [variable.value for variable in model.trainable_variables]
+    names = [*(f"input {n}" for n in range(len(floats))), *(v.path for v in model.trainable_variables)]
+
+    def run() -> tuple[list[tf.Tensor], list[Any]]:
+        for variable, value in kept:
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            outputs = [one for one in tf.nest.flatten(model(sample)) if one.dtype.is_floating]
+            total = sum(map(_weighted, outputs), tf.zeros([], tf.float64))
+        gradients = tape.gradient(total, [*floats, *weights], unconnected_gradients="zero")
+        return outputs, [tf.convert_to_tensor(one) for one in gradients]
+
+    compiled = tf.function(run, autograph=False)
+    seconds = []
+    for _ in range(_RUNS + 1):
+        begin = time.perf_counter()
+        outputs, gradients = compiled()
+        made = [[np.asarray(tf.cast(one, tf.float64)) for one in some] for some in (outputs, gradients)]
+        seconds.append(time.perf_counter() - begin)
+    for variable, value in kept:
+        variable.assign(value)
+    return Measured(
+        [(f"output {n}", one) for n, one in enumerate(made[0])],
+        list(zip(names, made[1], strict=True)),
+        min(seconds[1:]),
+        _NEAR.get(model.compute_dtype, _OF_HALVES),
+    )
+
+
+def compare(before: Measured, after: Measured) -> Comparison:
+    """Both runs, tensor by tensor; one that is small beside the others is held to a thousandth of the largest."""
+    found = [_furthest(before.outputs, after.outputs), _furthest(before.gradients, after.gradients)]
+    words = ", ".join(f"{name} by {by:.1e}" for name, by in found)
+    alike = all(by <= before.near for _, by in found)
+    return Comparison(words, alike, found[0][1], found[1][1], before.seconds, after.seconds)
+
+
+def _furthest(before: Named, after: Named) -> tuple[str, float]:
+    """The tensor that differs most, and by how much; what is not a number differs more than all."""
+    sizes = [float(np.max(np.abs(one), initial=0)) for _, one in before]
+    least = 1e-3 * max(sizes, default=0)
+    found = [
+        (name, float(np.max(np.abs(other - one), initial=0)) / (max(size, least) or 1))
+        for (name, one), (_, other), size in zip(before, after, sizes, strict=True)
+    ]
+    return max(found, key=lambda one: np.nan_to_num(one[1], nan=np.inf), default=("nothing", 0.0))
+
+
+def _weighted(output: tf.Tensor) -> tf.Tensor:
+    """A sum that no softmax makes constant."""
+    output = tf.cast(output, tf.float64)
+    weights = tf.cos(tf.cast(tf.range(tf.size(output)), tf.float64))
+    return tf.reduce_sum(output * tf.reshape(weights, tf.shape(output)))
