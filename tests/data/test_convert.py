@@ -447,7 +447,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.jsonl", b"[" * 100_000, {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [' + b"9" * 5000 + b'], "labels": [1]}', {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [4, 3000000000], "labels": [1, 1]}', {}, ["inputs[1] = 3000000000", "32 bits"]),
-        ("a.jsonl", b'{"inputs": [4, -1], "labels": [1, 1]}', {}, ["line 1: inputs[1] = -1", "0 or more"]),
+        ("a.jsonl", b'{"inputs": [4, -1], "labels": [1, 1]}', {}, ["line 1: inputs[1] = -1", "begin at 0"]),
         ("a.jsonl", b'{"inputs": [4, 2.5], "labels": [1, 1]}', {}, ["line 1: inputs[1] = 2.5", "features"]),
         ("a.jsonl", b'{"inputs": [4, true], "labels": [1, 1]}', {}, ["line 1: inputs[1] = True"]),
         ("a.jsonl", b'{"inputs": [4], "labels": [-1]}', {}, ["line 1: labels[0] = -1"]),
@@ -557,7 +557,7 @@ def test_arrays_that_are_not_a_batch(tmp_path, change, parts):
         ({"validation_share": 1}, ["validation_share = 1", "at most 0.9"]),
         ({"delimiter": ",,"}, ["delimiter = ',,'", "one character"]),
         ({"classes": ["a", "a"]}, ["classes[1] = a", "each once"]),
-        ({"kind": "symbols", "vocabulary": ["a"]}, ["vocabulary", "of ids only"]),
+        ({"kind": "symbols", "vocabulary": ["a"]}, ["vocabulary", "or give ids"]),
         ({"min_count": "2"}, ["min_count = 2", "a whole number"]),
     ],
 )

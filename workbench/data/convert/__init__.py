@@ -65,8 +65,8 @@ def convert(
     found = find(map(str, sources), schema)
     with building(folder) as (work, spool_folder), _processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
-        final = _finished(spool, layout, str(folder), left)
-        return _written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
+        final = finished(spool, layout, str(folder), left, [one.split for one in found])
+        return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
             "name": "convert", "files": sorted({one.path.name for one in found}),
         })  # fmt: skip
 
@@ -85,7 +85,7 @@ class _Task(NamedTuple):
     number: int
 
 
-def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
+def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, Block]:
     """In a process of its own: a block's rows as arrays on disk."""
     block, layout = task.block, task.layout
     reader, unlabelled = reader_of(block.reader), 0
@@ -99,7 +99,7 @@ def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
         save(of, task.folder, task.number, split, tag=layout.schema.task == "tag")
         for split, of in divided.items()
     ]
-    return saved, left, f"{block.path}: {block.unit}"
+    return saved, left, block._replace(payload=None)
 
 
 def _read(
@@ -110,13 +110,10 @@ def _read(
     total = sum(_size(one.path) for one in sources)
     layout, done = None, 0
     tasks = _Tasks(sources, schema, folder)
-    for saved, of_block, where in run(_pack_and_save, tasks, 2 * processes + 1):
+    for saved, of_block, block in run(_pack_and_save, tasks, 2 * processes + 1):
         for one in saved:
-            spool.add(one, where)
-        for reason, count in of_block.dropped.items():
-            left.dropped[reason] = left.dropped.get(reason, 0) + count
-        for what, count in of_block.cut.items():
-            left.cut[what] += count
+            spool.add(one, block.where)
+        left.add(of_block)
         done += tasks.sizes.popleft()
         progress("reading", min(done, total), total)
     layout = tasks.layout
@@ -177,11 +174,16 @@ def _size(path: Path) -> int:
 # -- between the passes, and the second
 
 
-def _finished(spool: Spool, layout: Layout, name: str, left: Left) -> Final:
+def finished(spool: Spool, layout: Layout, name: str, left: Left, splits: Iterable[str | None]) -> Final:
+    """Count to the end; each of `splits` must have an example."""
     schema = layout.schema
     if "train" not in spool.blocks:
         raise DataError(name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen "
                         "max_length, lower validation_share, or give more data")  # fmt: skip
+    for split in splits:
+        if split is not None and split not in spool.blocks:
+            raise DataError(name, f"splits.{split}", f"empty, dropped: {left.dropped}", "no example in this split: "
+                            "leave it out if none is wanted, else give more data")  # fmt: skip
     final = spool.finish(
         name, kind=str(schema.kind), min_count=schema.min_count, first_class=schema.first_class,
         classes=schema.classes, vocabulary=schema.vocabulary,
@@ -192,10 +194,11 @@ def _finished(spool: Spool, layout: Layout, name: str, left: Left) -> Final:
     return final
 
 
-def _written(
-    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: _Run, progress: Progress, *,
+def written(
+    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: _Run, progress: Progress = _untold, *,
     name: str, source: dict[str, Any],
 ) -> Manifest:  # fmt: skip
+    """The shards and their manifest, in `work`."""
     schema = layout.schema
     todo = jobs(
         spool.blocks, spool.values, schema.shards, schema.compression, spool.folder, work,
@@ -205,7 +208,7 @@ def _written(
     for shard in run(write_shard, todo, len(todo)):
         shards.append(shard)
         progress("writing", len(shards), len(todo))
-    _check_apart(shards, final, work, schema.compression)
+    _check_apart(shards, final, work, schema.compression, name)
     manifest = Manifest(
         name=name,
         task=str(schema.task),
@@ -226,7 +229,7 @@ def _written(
     return manifest
 
 
-def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str) -> None:
+def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str, name: str) -> None:
     """Raise DataError where two splits have the same examples, in whatever order; then their counts are alike."""
     found: dict[str, list[bytes]] = {}
     for split, info in final.splits.items():
@@ -236,7 +239,7 @@ def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression:
         first = next(one for one in found if found[one] == of)
         if first != split:
             raise DataError(
-                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
+                name, f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
                 "one would be measured on the same; give each split its own, or leave one out",
             )  # fmt: skip
 
@@ -294,10 +297,15 @@ _Run = Callable[[Callable[[Any], T], Iterable[Any], int], Iterator[T]]
 """Of a function its results for many tasks, in order; so many tasks are given out ahead."""
 
 
+def in_this_process(function: Callable[[Any], T], tasks: Iterable[Any], ahead: int) -> Iterator[T]:
+    """One result after the other, as they are asked for."""
+    return map(function, tasks)
+
+
 @contextmanager
 def _processes(number: int) -> Iterator[_Run]:
     if number == 1:
-        yield lambda function, tasks, ahead: map(function, tasks)
+        yield in_this_process
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(number, mp_context=context, initializer=_end_with_parent)

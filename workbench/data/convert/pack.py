@@ -46,6 +46,12 @@ class Left(NamedTuple):
     dropped: dict[str, int]
     cut: dict[str, int]
 
+    def add(self, other: Left) -> None:
+        """Count those of a block too."""
+        for mine, its in zip(self, other, strict=True):
+            for reason, count in its.items():
+                mine[reason] = mine.get(reason, 0) + count
+
 
 def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
     """What the first examples are; where they do not tell, a label for each of symbols.
@@ -429,7 +435,7 @@ def _check_within(
         where, place = row_of(at)
         raise DataError(
             where, _named(name, place), int(values[at]),
-            f"outside {of}, 0 to {size - 1}: correct it or extend {of}" if size < _LARGEST else "must be 0 or more",
+            f"outside {of}, 0 to {size - 1}: correct it or extend {of}" if size < _LARGEST else f"outside {of}, which begin at 0: correct it",
         )  # fmt: skip
 
 
