@@ -22,6 +22,7 @@ from workbench import convert as command
 from workbench.data.convert import Schema, convert
 from workbench.data.convert import readers as readers_room
 from workbench.data.convert.schema import load_schema
+from workbench.data.convert.workplace import building
 from workbench.data.encode import Encoded
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST
@@ -666,8 +667,6 @@ def test_a_process_that_is_killed_is_said_and_leaves_nothing(tmp_path, monkeypat
 
 def test_two_conversions_to_one_name(tmp_path):
     (tmp_path / "a.csv").write_bytes(table(TEXTS))
-    from workbench.data.convert import building
-
     with building(tmp_path / "out") as (work, _):
         refused(lambda: convert([tmp_path / "a.csv"], tmp_path / "out"), "is being written", "name another")
         (work / MANIFEST).write_text("{}")

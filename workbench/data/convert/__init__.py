@@ -12,37 +12,29 @@ by the next one to the same name.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import os
-import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench import file_lock
-from workbench.data.convert.pack import Layout, Left, divide, pack, settle
+from workbench.data.convert.divide import divide
+from workbench.data.convert.layout import Layout, Left, settle
+from workbench.data.convert.pack import pack
 from workbench.data.convert.readers import Source, arrow, find, reader_of
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
 from workbench.data.convert.spool import Final, Saved, Spool, save
+from workbench.data.convert.workplace import Run, building, in_processes
 from workbench.data.convert.write import digests, jobs, write_shard
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest, Shard, from_json
 
 __all__ = ["Progress", "Schema", "convert"]
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Told which pass it is ("reading", "writing"), and of what in all how much is done: bytes of files, shards."""
-_UNFINISHED = ".converting"
-_LOCK = "lock"
 
 
 def convert(
@@ -63,7 +55,7 @@ def convert(
     """
     schema, folder = schema or Schema(), Path(folder)
     found = find(map(str, sources), schema)
-    with building(folder) as (work, spool_folder), _processes(processes) as run:
+    with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
         final = finished(spool, layout, str(folder), left, [one.split for one in found])
         return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
@@ -103,7 +95,7 @@ def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, Block]:
 
 
 def _read(
-    sources: Sequence[Source], schema: Schema, folder: Path, run: _Run, processes: int, progress: Progress
+    sources: Sequence[Source], schema: Schema, folder: Path, run: Run, processes: int, progress: Progress
 ) -> tuple[Spool, Layout, Left]:
     divided = schema.split is None and any(one.split is None for one in sources)
     spool, left = Spool(folder, divided), Left({}, {"examples": 0, "pieces": 0})
@@ -195,7 +187,7 @@ def finished(spool: Spool, layout: Layout, name: str, left: Left, splits: Iterab
 
 
 def written(
-    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: _Run, progress: Progress = _untold, *,
+    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: Run, progress: Progress = _untold, *,
     name: str, source: dict[str, Any],
 ) -> Manifest:  # fmt: skip
     """The shards and their manifest, in `work`."""
@@ -242,103 +234,3 @@ def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression:
                 name, f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
                 "one would be measured on the same; give each split its own, or leave one out",
             )  # fmt: skip
-
-
-# -- the folder, and the processes
-
-
-@contextmanager
-def building(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
-    if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
-    beside = folder.parent / f".{folder.name}{_UNFINISHED}"
-    try:
-        with ExitStack() as stack:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            beside.mkdir(exist_ok=True)
-            try:
-                stack.enter_context(file_lock.held(beside / _LOCK, wait=False))
-            except BlockingIOError:
-                raise DataError(
-                    folder, "folder", "is being written", "by another conversion: name another"
-                ) from None
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
-            for left in beside.iterdir():
-                if left.name != _LOCK:
-                    shutil.rmtree(left)
-            work, spool = beside / "data", beside / "spool"
-            work.mkdir()
-            spool.mkdir()
-            yield work, spool
-            _sync(work / "manifest.json")
-            _sync(work)
-            os.rename(work, folder)
-            _sync(folder.parent)
-    except OSError as error:
-        if isinstance(error, file_lock.NoLocksError):
-            raise DataError(folder, "lock", "none", str(error)) from None
-        raise DataError(
-            folder.parent, "folder", error.strerror or str(error),
-            "cannot be written: free space there (twice what the data set takes), or name another; nothing is left",
-        ) from error  # fmt: skip
-
-
-def _sync(path: Path) -> None:
-    """Have the disk confirm a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_Run = Callable[[Callable[[Any], T], Iterable[Any], int], Iterator[T]]
-"""Of a function its results for many tasks, in order; so many tasks are given out ahead."""
-
-
-def in_this_process(function: Callable[[Any], T], tasks: Iterable[Any], ahead: int) -> Iterator[T]:
-    """One result after the other, as they are asked for."""
-    return map(function, tasks)
-
-
-@contextmanager
-def _processes(number: int) -> Iterator[_Run]:
-    if number == 1:
-        yield in_this_process
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(number, mp_context=context, initializer=_end_with_parent)
-
-    def run(function: Callable[[Any], T], tasks: Iterable[Any], ahead: int) -> Iterator[T]:
-        waiting: deque[Future[T]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        yield run
-    except BrokenProcessPool:
-        raise DataError(
-            "processes", "one of them", "ended", "out of memory, or killed: fewer (--processes 1) take less"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """In a process of the pool: end when the one that started it does, however it does; leave Ctrl-C to it."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

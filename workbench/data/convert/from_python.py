@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.convert import building, finished, in_this_process, written
-from workbench.data.convert.pack import Layout, Left, Packed, arrays, divide
+from workbench.data.convert import finished, written
+from workbench.data.convert.divide import divide
+from workbench.data.convert.flat import arrays
+from workbench.data.convert.layout import Layout, Left, Packed
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
 from workbench.data.convert.spool import Spool, save
+from workbench.data.convert.workplace import building, in_this_process
 from workbench.data.encode import OverLength
 from workbench.data.errors import DataError
 from workbench.data.given import Kind, check_names, check_splits, each

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.data.convert.pack import Packed
+from workbench.data.convert.layout import Packed
 from workbench.data.errors import DataError
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
 
