@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 
 import numpy as np
 
@@ -74,8 +74,10 @@ def _drawn(packed: Packed, schema: Schema) -> np.ndarray:
     if (packed.splits >= 0).all():
         return packed.splits
     if packed.symbols is not None:
-        drawn = [hashlib.blake2b(one.encode(), digest_size=8).digest() for one in packed.symbols]
-        values = np.frombuffer(b"".join(drawn), "<u8")[packed.inputs]
+        drawn = np.fromiter(
+            (zlib.crc32(one.encode()) for one in packed.symbols), np.uint64, len(packed.symbols)
+        )
+        values = _mixed(drawn)[packed.inputs]
     elif packed.inputs.ndim == 2:
         columns = np.ascontiguousarray(packed.inputs, "<f4").view("<u4").astype(np.uint64)
         values = np.zeros(len(columns), np.uint64)
