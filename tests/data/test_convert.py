@@ -22,6 +22,7 @@ from workbench import convert as command
 from workbench.data.convert import Schema, convert
 from workbench.data.convert import readers as readers_room
 from workbench.data.convert.schema import load_schema
+from workbench.data.convert.workplace import building
 from workbench.data.encode import Encoded
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST
@@ -447,7 +448,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.jsonl", b"[" * 100_000, {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [' + b"9" * 5000 + b'], "labels": [1]}', {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [4, 3000000000], "labels": [1, 1]}', {}, ["inputs[1] = 3000000000", "32 bits"]),
-        ("a.jsonl", b'{"inputs": [4, -1], "labels": [1, 1]}', {}, ["line 1: inputs[1] = -1", "0 or more"]),
+        ("a.jsonl", b'{"inputs": [4, -1], "labels": [1, 1]}', {}, ["line 1: inputs[1] = -1", "begin at 0"]),
         ("a.jsonl", b'{"inputs": [4, 2.5], "labels": [1, 1]}', {}, ["line 1: inputs[1] = 2.5", "features"]),
         ("a.jsonl", b'{"inputs": [4, true], "labels": [1, 1]}', {}, ["line 1: inputs[1] = True"]),
         ("a.jsonl", b'{"inputs": [4], "labels": [-1]}', {}, ["line 1: labels[0] = -1"]),
@@ -557,7 +558,7 @@ def test_arrays_that_are_not_a_batch(tmp_path, change, parts):
         ({"validation_share": 1}, ["validation_share = 1", "at most 0.9"]),
         ({"delimiter": ",,"}, ["delimiter = ',,'", "one character"]),
         ({"classes": ["a", "a"]}, ["classes[1] = a", "each once"]),
-        ({"kind": "symbols", "vocabulary": ["a"]}, ["vocabulary", "of ids only"]),
+        ({"kind": "symbols", "vocabulary": ["a"]}, ["vocabulary", "or give ids"]),
         ({"min_count": "2"}, ["min_count = 2", "a whole number"]),
     ],
 )
@@ -666,8 +667,6 @@ def test_a_process_that_is_killed_is_said_and_leaves_nothing(tmp_path, monkeypat
 
 def test_two_conversions_to_one_name(tmp_path):
     (tmp_path / "a.csv").write_bytes(table(TEXTS))
-    from workbench.data.convert import building
-
     with building(tmp_path / "out") as (work, _):
         refused(lambda: convert([tmp_path / "a.csv"], tmp_path / "out"), "is being written", "name another")
         (work / MANIFEST).write_text("{}")

@@ -19,7 +19,8 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from pyarrow import parquet
 
-from workbench.data.convert.pack import pack, settle
+from workbench.data.convert.layout import settle
+from workbench.data.convert.pack import pack
 from workbench.data.convert.readers import find
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema

@@ -413,7 +413,7 @@ def test_a_manifest_whose_counts_are_off(folder):
         ),
         (
             lambda to: write_dataset([Example([2], ["Z"])], to, name="x", labels=["A"]),
-            ["train[0]", "labels = Z"],
+            ["train[0]", "labels[0] = Z"],
         ),
         (
             lambda to: write_dataset([Example([2], [7])], to, name="x", labels=["A"]),
@@ -501,7 +501,7 @@ def failing():
         ([Example([1], [0.5])], {}, ["train[0]: labels[0] = 0.5", "names or class ids"]),
         ([Example([1], None)], {}, ["train[0]: labels = None", "a label for each of 1"]),
         ([Example([1], [0])], {"task": "classify"}, ["train[0]: labels = [0]", "one label an example"]),
-        ([Example([1], [-1])], {}, ["train[0]: labels[0] = -1", "outside the classes, 0 to 0"]),
+        ([Example([1], [-1])], {}, ["train[0]: labels[0] = -1", "outside the classes, which begin at 0"]),
         (
             [Example([[1.0, 2.0], [1.0]], [0, 1])],
             {"feature_size": 2},

@@ -1,11 +1,12 @@
-"""Anyone's examples, checked one by one before anything is made of them: `take`. Plain NumPy.
+"""Anyone's examples, checked one by one before anything is made of them: `each`. Plain NumPy.
 
 Every fault is a DataError that names the split and the example's number in it, the field, the value and the remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,6 @@ from workbench.data.manifest import SPLITS
 from workbench.data.sources import Example
 
 Kind = Literal["symbols", "ids", "features"]
-MOST_IDS = 10_000_000  # made-up names for ids or classes beyond this are a mistake rather than a wish
 
 
 def check_splits(splits: Iterable[str], where: str) -> None:
@@ -59,20 +59,18 @@ def check_unicode(symbol: str, field: str, where: str) -> None:
         ) from None
 
 
-def take(
+def each(
     examples: object, where: str, *, task: str, feature_size: int | None
-) -> tuple[list[Example], set[Kind]]:
-    """The examples of one split, with arrays where they are numbers, and what their inputs are.
+) -> Iterator[tuple[Example, Kind | None]]:
+    """The examples of one split, with arrays where they are numbers, and what each one's inputs are.
 
     An exception that the iterable itself raises is named with the number of the example and kept as its cause.
     """
     if isinstance(examples, (str, bytes, Example)) or not isinstance(examples, Iterable):
         raise DataError(where, "examples", type(examples).__name__, "must be an iterable of Example")
-    taken: list[Example] = []
-    kinds: set[Kind] = set()
     iterator = iter(examples)
-    while True:
-        place = f"{where}[{len(taken)}]"
+    for number in count():
+        place = f"{where}[{number}]"
         try:
             example = next(iterator, None)
         except DataError:
@@ -85,13 +83,11 @@ def take(
                 "the iterable itself failed here; nothing is written",
             ) from error
         if example is None:
-            return taken, kinds
+            return
         if not isinstance(example, Example):
             raise DataError(place, "example", type(example).__name__, "must be an Example(inputs, labels)")
         inputs, kind = _inputs(example.inputs, place, feature_size)
-        if kind is not None:
-            kinds.add(kind)
-        taken.append(Example(inputs, _labels(example.labels, place, task, len(inputs))))
+        yield Example(inputs, _labels(example.labels, place, task, len(inputs))), kind
 
 
 def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kind | None]:

@@ -10,9 +10,8 @@ labels go on where its inputs end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -33,29 +32,31 @@ def with_next_tokens(corpus: Corpus, name: str) -> Corpus:
         raise DataError(
             name, "task", "next", "predicts ids, and these inputs are features: take tag or classify"
         )
-    vocabulary, end = corpus.vocabulary, END
-    if vocabulary is not None:
-        vocabulary = vocabulary if END in vocabulary else [*(vocabulary or [PAD, UNKNOWN]), END]
-        end = vocabulary.index(END)  # type: ignore[assignment]
+    vocabulary, end = with_end(corpus.vocabulary)
     splits: dict[str, Iterable[Example]] = {
-        split: _marked(examples, end, f"{name}: {split}") for split, examples in corpus.splits.items()
+        split: _all_marked(examples, end, f"{name}: {split}") for split, examples in corpus.splits.items()
     }
     # the counts of what is dropped grow as the splits are read: they stay those of the corpus
     return replace(corpus, splits=splits, vocabulary=vocabulary, labels=None)
 
 
-def _marked(examples: Iterable[Example], end: Any, where: str) -> Iterator[Example]:
+def with_end(vocabulary: list[str] | None) -> tuple[list[str] | None, str | int]:
+    """A vocabulary of ids with the mark of the end, and its id; where there is none yet, the mark itself."""
+    if vocabulary is None:
+        return None, END
+    known = vocabulary if END in vocabulary else [*(vocabulary or [PAD, UNKNOWN]), END]
+    return known, known.index(END)
+
+
+def marked(example: Example, end: str | int, where: str) -> Example:
+    """An example's tokens from the end to the last, and as labels those from the first to the end."""
+    tokens = example.inputs.tolist() if isinstance(example.inputs, np.ndarray) else example.inputs
+    if isinstance(end, int) and 0 in tokens:
+        place = f"inputs[{list(tokens).index(0)}]"
+        raise DataError(where, place, 0, "is the id of padding: no token has it")
+    return Example([end, *tokens], [*tokens, end])  # type: ignore[list-item]
+
+
+def _all_marked(examples: Iterable[Example], end: str | int, where: str) -> Iterator[Example]:
     for number, example in enumerate(examples):
-        tokens = _tokens(example.inputs)
-        if end != END and 0 in tokens:
-            raise DataError(
-                f"{where}[{number}]",
-                f"inputs[{list(tokens).index(0)}]",
-                0,
-                "is the id of padding: no token has it",
-            )
-        yield Example([end, *tokens], [*tokens, end])
-
-
-def _tokens(inputs: Any) -> Sequence[Any]:
-    return inputs.tolist() if isinstance(inputs, np.ndarray) else inputs
+        yield marked(example, end, f"{where}[{number}]")

@@ -18,7 +18,6 @@ from workbench.data.manifest import FEATURE_NAMES
 _FIRST, _SECOND, _THIRD = b"\x0a", b"\x12", b"\x1a"  # the tag of a field whose size is written before it
 _LENGTH, _INPUTS, _LABELS = (FEATURE_NAMES[role].encode() for role in ("length", "inputs", "labels"))
 _SEGMENT = 128  # bytes over which a checksum is taken in all records at once
-_AT_ONCE = 1 << 22  # bytes of records whose checksums are taken at once
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed
 
 
@@ -32,48 +31,71 @@ def framed(lengths: np.ndarray, inputs: np.ndarray, labels: np.ndarray, *, tag: 
     True
     """
     ends = np.cumsum(lengths)
-    of_inputs = _steps(inputs, ends)
-    context = [_length_entry(length) for length in lengths.tolist()]
+    steps, marks = _steps(inputs, ends)
+    sizes = np.diff(marks, prepend=0).tolist()
+    starts = [0, *marks[:-1].tolist()]
+    contexts, of_labels, label_sizes, label_starts = (
+        map(_context, lengths.tolist()),
+        b"",
+        [0] * len(sizes),
+        starts,
+    )
     if tag:
-        of_labels = _steps(labels, ends)
-        records = [
-            _record(first, (_list_head(_INPUTS, len(one)), one, _list_head(_LABELS, len(two)), two))
-            for first, one, two in zip(context, of_inputs, of_labels, strict=True)
-        ]
+        of_labels, marks = _steps(labels, ends)
+        label_sizes = np.diff(marks, prepend=0).tolist()
+        label_starts = [0, *marks[:-1].tolist()]
+        label_heads = [_list_head(_LABELS, size) for size in label_sizes]
     else:
-        single = [_single_entry(_LABELS, label) for label in labels.tolist()]
-        records = [
-            _record(first + second, (_list_head(_INPUTS, len(one)), one))
-            for first, second, one in zip(context, single, of_inputs, strict=True)
-        ]
-    return _frames(records)
+        contexts = map(_context, lengths.tolist(), labels.tolist())
+        label_heads = [b""] * len(sizes)
+    parts: list[bytes] = []
+    records: list[int] = []
+    for context, start, size, label_head, label_start, label_size in zip(
+        contexts, starts, sizes, label_heads, label_starts, label_sizes, strict=True
+    ):
+        head = _list_head(_INPUTS, size)
+        content = len(head) + size + len(label_head) + label_size
+        varint = _varint(content)
+        record = len(context) + len(varint) + content
+        records.append(record)
+        parts += (
+            _ZEROS[: -record % _SEGMENT],
+            context,
+            varint,
+            head,
+            steps[start : start + size],
+            label_head,
+            of_labels[label_start : label_start + label_size],
+        )
+    return _frames(b"".join(parts), records)
 
 
-def _record(context: bytes, lists: tuple[bytes, ...]) -> bytes:
-    content = b"".join(lists)
-    return b"".join((_FIRST, _varint(len(context)), context, _SECOND, _varint(len(content)), content))
+@lru_cache(maxsize=1 << 16)
+def _context(length: int, label: int | None = None) -> bytes:
+    """A record up to the size of its feature lists."""
+    entries = _single_entry(_LENGTH, length) + (b"" if label is None else _single_entry(_LABELS, label))
+    return _field(_FIRST, entries) + _SECOND
 
 
-def _steps(values: np.ndarray, ends: np.ndarray) -> list[bytes]:
-    """Of each example the steps of a feature list: a Feature of one id, or of D floats, a step."""
-    if values.ndim == 2:
-        width = 4 * values.shape[1]
-        head = _field(_FIRST, _field(_SECOND, _field(_FIRST, bytes(width))))[:-width]
-        rows = np.empty((len(values), len(head) + width), np.uint8)
-        rows[:, : len(head)] = np.frombuffer(head, np.uint8)
-        rows[:, len(head) :] = np.ascontiguousarray(values, "<f4").view(np.uint8)
-        flat, marks = rows.tobytes(), ends * rows.shape[1]
-    else:
-        flat, marks = _int_steps(values.astype(np.uint32), ends)
-    return [flat[a:b] for a, b in zip([0, *marks[:-1].tolist()], marks.tolist(), strict=True)]
+def _steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """The steps of a feature list, of all examples end to end, and where each one's end: a Feature of one id, or of
+    D floats, a step."""
+    if values.ndim == 1:
+        return _int_steps(values.astype(np.uint32), ends)
+    width = 4 * values.shape[1]
+    head = _field(_FIRST, _field(_SECOND, _field(_FIRST, bytes(width))))[:-width]
+    rows = np.empty((len(values), len(head) + width), np.uint8)
+    rows[:, : len(head)] = np.frombuffer(head, np.uint8)
+    rows[:, len(head) :] = np.ascontiguousarray(values, "<f4").view(np.uint8)
+    return rows.tobytes(), ends * rows.shape[1]
 
 
 def _int_steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]:
     """One-id Features end to end, and where each example's end; an id has 1 to 5 bytes, 7 bits in each."""
     sizes = np.ones(len(values), np.int64)
-    for bits in (7, 14, 21, 28):
-        sizes += values >> bits > 0
-    most = int(sizes.max(initial=1))
+    most = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+    for byte in range(1, most):
+        sizes += values >> 7 * byte > 0
     rows = np.empty((len(values), 6 + most), np.uint8)
     rows[:, 0:6:2] = (_FIRST[0], _THIRD[0], _FIRST[0])
     rows[:, 1:6:2] = sizes[:, np.newaxis] + (4, 2, 0)
@@ -85,15 +107,10 @@ def _int_steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]
     return rows[np.arange(6 + most) < (sizes + 6)[:, np.newaxis]].tobytes(), marks
 
 
-@lru_cache(maxsize=1 << 16)
 def _single_entry(name: bytes, value: int) -> bytes:
     """A context's feature: one whole number."""
     feature = _field(_THIRD, _field(_FIRST, _varint(value)))
     return _field(_FIRST, _field(_FIRST, name) + _field(_SECOND, feature))
-
-
-def _length_entry(length: int) -> bytes:
-    return _single_entry(_LENGTH, length)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -116,52 +133,50 @@ def _varint(value: int) -> bytes:
     return bytes([*digits, value])
 
 
-def _frames(records: Sequence[bytes]) -> bytes:
-    sizes = [len(record) for record in records]
+def _frames(filled: bytes, sizes: Sequence[int]) -> bytes:
+    """The frames of records that are `filled` up to whole segments, of so many bytes each."""
     different = list(set(sizes))
     heads = [struct.pack("<Q", size) for size in different]
     head_of = dict(zip(different, map(bytes.__add__, heads, masked_checksums(heads)), strict=True))
+    checksums = _masked(_checksums(filled, np.array(sizes, np.int64)))
     parts: list[bytes] = []
-    for size, record, checksum in zip(sizes, records, masked_checksums(records), strict=True):
-        parts += (head_of[size], record, checksum)
+    end = 0
+    for size, checksum in zip(sizes, checksums, strict=True):
+        end += size + -size % _SEGMENT
+        parts += (head_of[size], filled[end - size : end], checksum)
     return b"".join(parts)
 
 
 def masked_checksums(records: Sequence[bytes]) -> list[bytes]:
     """Of each record, of four bytes or more, the CRC-32C, rotated and shifted as TFRecord files have it.
 
-    >>> masked_checksums([b"123456789"])[0].hex(), hex(0xE3069283)  # and as it is before that
-    ('bf96b9a7', '0xe3069283')
+    >>> masked_checksums([b"123456789"])[0].hex()  # CRC-32C is 0xE3069283
+    'e5b08ac7'
     """
-    found: list[np.ndarray] = []
-    first = taken = 0
-    for i, record in enumerate(records):
-        taken += len(record)
-        if taken >= _AT_ONCE or i == len(records) - 1:
-            found.append(_checksums(records[first : i + 1]))
-            first, taken = i + 1, 0
-    crc = np.concatenate(found) if found else np.zeros(0, np.uint32)
+    filled = b"".join(part for record in records for part in (_ZEROS[: -len(record) % _SEGMENT], record))
+    return _masked(_checksums(filled, np.array([len(record) for record in records], np.int64)))
+
+
+def _masked(crc: np.ndarray) -> list[bytes]:
     masked = ((crc >> 15 | crc << 17) + np.uint32(0xA282EAD8)).astype("<u4").tobytes()
     return [masked[i : i + 4] for i in range(0, len(masked), 4)]
 
 
-def _checksums(records: Sequence[bytes]) -> np.ndarray:
-    """CRC-32C of each. Zeros in front change nothing of one that begins with 0, so each record is filled up to
-    whole segments there, and the ones that it is to begin with are added to its first four bytes."""
-    sizes = np.array([len(record) for record in records])
+def _checksums(filled: bytes, sizes: np.ndarray) -> np.ndarray:
+    """CRC-32C of each of some records. Zeros in front change nothing of one that begins with 0, so each is filled
+    up to whole segments there, and the ones that it is to begin with are added to its first four bytes."""
     segments = -(-sizes // _SEGMENT)
     ends = np.cumsum(segments)
-    filled = b"".join(part for record in records for part in (_ZEROS[: -len(record) % _SEGMENT], record))
     data = np.frombuffer(bytearray(filled), np.uint8)
     data[(ends * _SEGMENT - sizes)[:, np.newaxis] + np.arange(4)] ^= 255
     steps, (pairs, *over) = data.view("<u2").reshape(-1, _SEGMENT // 2), _tables()
     of_segments = np.zeros(len(steps), np.uint32)
     for column in np.ascontiguousarray(steps.T):
         of_segments = pairs[(of_segments & 0xFFFF) ^ column] ^ (of_segments >> 16)
-    crc = np.zeros(len(records), np.uint32)
+    crc = np.zeros(len(sizes), np.uint32)
     order = np.argsort(-segments, kind="stable")  # those that go on are always the first of them
     starts = (ends - segments)[order]
-    going = np.searchsorted(-segments[order], -np.arange(int(segments.max())), side="left")
+    going = np.searchsorted(-segments[order], -np.arange(int(segments.max(initial=0))), side="left")
     for k, count in enumerate(going.tolist()):
         low, high = crc[:count] & 0xFFFF, crc[:count] >> 16
         crc[:count] = over[0][low] ^ over[1][high] ^ of_segments[starts[:count] + k]

@@ -6,8 +6,8 @@ The manifest is written last and the folder renamed into place as a whole, so a 
 complete. Two processes that prepare the same data set at once build it once, under a file lock.
 Within each split `prepare` stores the examples in an order drawn by the seed, so that any first N are a random
 sample; `write_dataset` keeps the order that it is given.
-A data set is held in memory while it is written (ten bytes a token or so, several times over): this is meant
-for data sets up to a few tens of millions of tokens.
+`prepare` holds a data set in memory while it writes it (ten bytes a token or so, several times over): it is meant
+for data sets up to a few tens of millions of tokens. `write_dataset` and `workbench.convert` hold a part at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -27,14 +27,11 @@ import numpy as np
 import tensorflow as tf
 
 from workbench import file_lock
-from workbench.data.encode import Encoded, EncodedSet, OverLength, encode, split_info
+from workbench.data.convert.from_python import write_dataset
+from workbench.data.encode import Encoded, EncodedSet, encode, split_info
 from workbench.data.errors import DataError
-from workbench.data.given import MOST_IDS, Kind, check_names, check_splits, take
 from workbench.data.manifest import (
-    COMPRESSIONS,
     MANIFEST,
-    PAD,
-    UNKNOWN,
     VERSION,
     Manifest,
     Shard,
@@ -42,10 +39,10 @@ from workbench.data.manifest import (
     load_manifest,
 )
 from workbench.data.sequence_example import to_sequence_example
-from workbench.data.sources import SOURCES, Corpus, Example, digest
+from workbench.data.sources import SOURCES, digest
 from workbench.data.verify import index_shards, open_dataset, sha256, verify_examples
 from workbench.data.whose import LOCKS
-from workbench.options.data import TASKS, Built, Data
+from workbench.options.data import Built, Data
 
 __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "verify_examples", "write_dataset"]
 
@@ -124,81 +121,6 @@ def prepare(data: Data, task: str | None = None) -> Path:
     return target
 
 
-def write_dataset(
-    examples: Mapping[str, Iterable[Example]] | Iterable[Example],
-    folder: str | Path,
-    *,
-    name: str,
-    task: str = "tag",
-    labels: Sequence[str] | None = None,
-    vocabulary: Sequence[str] | None = None,
-    feature_size: int | None = None,
-    max_length: int | None = None,
-    over_length: OverLength = "drop",
-    shards: int = 1,
-    first_class: int = 0,
-    compression: str = "",
-) -> Manifest:
-    """Write anyone's examples as a data set: `data=tfrecord data.path=FOLDER` then runs on it.
-
-    `examples`: split -> examples ("train", "validation" to evaluate on, "test" to set aside), or the training split
-    alone. Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
-    the largest id), or floats of `feature_size`. `folder` must not exist.
-    Labels are names or class ids; class ids without `labels` are named by their numbers. The task "next" takes
-    none, it makes them (`next_token`).
-    Raises DataError, naming the example, where any of it is wrong; then nothing is written.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
-    _check_writing(name, task, shards, compression)
-    if feature_size is not None and feature_size < 1:
-        raise DataError(name, "feature_size", feature_size, "must be 1 or more, or None for ids and symbols")
-    if not isinstance(examples, Mapping):
-        examples = {"train": examples}
-    check_splits(examples, name)
-    held: dict[str, Iterable[Example]] = {}
-    kinds: set[Kind] = set()
-    for split, of in examples.items():
-        held[split], of_kinds = take(of, f"{name}: {split}", task=task, feature_size=feature_size)
-        kinds |= of_kinds
-    if len(kinds) > 1:
-        raise DataError(
-            name, "inputs", " and ".join(sorted(kinds)), "one data set has one of them: make them alike"
-        )
-    if vocabulary is not None:
-        if kinds == {"symbols"}:
-            raise DataError(
-                name, "vocabulary", list(vocabulary)[:5], "inputs are symbols: leave it out, it is built from "
-                "them; or give ids"
-            )  # fmt: skip
-        vocabulary = check_names(vocabulary, "vocabulary", name)
-    everything = [example for of in held.values() for example in of]
-    if vocabulary is None and kinds <= {"ids"} and feature_size is None:
-        largest = max((int(max(e.inputs)) for e in everything if len(e.inputs)), default=1)
-        vocabulary = [PAD, UNKNOWN, *_made_up(2, largest, "inputs", name)]
-    if task == "next":
-        if labels is not None:
-            raise DataError(
-                name, "labels", list(labels)[:5], 'of the task "next" they are the vocabulary: leave them out'
-            )
-    elif labels is not None:
-        labels = check_names(labels, "labels", name)
-    elif not any(_is_named(e.labels) for e in everything):
-        largest = max([0, *(int(np.max(e.labels)) for e in everything if np.size(e.labels))])
-        labels = _made_up(0, largest, "labels", name)
-    corpus = Corpus(splits=held, labels=labels, vocabulary=vocabulary, feature_size=feature_size)
-    encoded = encode(
-        corpus, name=name, task=task, max_length=max_length, over_length=over_length, first_class=first_class
-    )
-    with _folder_errors(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    return _write(
-            encoded, folder, name=name, task=task, shards=shards, compression=compression,
-            source={"name": "write_dataset"},
-        )  # fmt: skip
-
-
 def _in_place(data: Any, task: str | None) -> Path:
     if not data.path:
         raise DataError("data=tfrecord", "path", data.path, "give path: the folder of the manifest")
@@ -213,30 +135,6 @@ def _in_place(data: Any, task: str | None) -> Path:
             folder / MANIFEST, "splits", ", ".join(manifest.splits), "no test split: leave test out, or write one"
         )  # fmt: skip
     return folder
-
-
-def _check_writing(where: str, task: str, shards: int, compression: str) -> None:
-    if task not in TASKS:
-        raise DataError(where, "task", task, f"must be one of {', '.join(TASKS)}")
-    if shards < 1:
-        raise DataError(where, "shards", shards, "must be 1 or more")
-    if compression not in COMPRESSIONS:
-        raise DataError(where, "compression", compression, 'must be "", "GZIP" or "ZLIB"')
-
-
-def _is_named(labels: Any) -> bool:
-    """Whether there are labels and they are names."""
-    return isinstance(labels, str) or (isinstance(labels, list) and len(labels) > 0)
-
-
-def _made_up(first: int, largest: int, field: str, where: str) -> list[str]:
-    """Names for ids or classes that came without any: their numbers."""
-    if largest >= MOST_IDS:
-        named = "vocabulary" if field == "inputs" else "labels"
-        raise DataError(
-            where, field, largest, f"so many names would be made up for it: renumber them, or give {named}"
-        )
-    return [str(i) for i in range(first, largest + 1)]
 
 
 def _shuffled(examples: Sequence[Encoded], seed: Sequence[int]) -> list[Encoded]:

@@ -12,37 +12,29 @@ by the next one to the same name.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import os
-import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench import file_lock
-from workbench.data.convert.pack import Layout, Left, divide, pack, settle
+from workbench.data.convert.divide import divide
+from workbench.data.convert.layout import Layout, Left, settle
+from workbench.data.convert.pack import pack
 from workbench.data.convert.readers import Source, arrow, find, reader_of
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
 from workbench.data.convert.spool import Final, Saved, Spool, save
+from workbench.data.convert.workplace import Run, building, in_processes
 from workbench.data.convert.write import digests, jobs, write_shard
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest, Shard, from_json
 
 __all__ = ["Progress", "Schema", "convert"]
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Told which pass it is ("reading", "writing"), and of what in all how much is done: bytes of files, shards."""
-_UNFINISHED = ".converting"
-_LOCK = "lock"
 
 
 def convert(
@@ -63,10 +55,10 @@ def convert(
     """
     schema, folder = schema or Schema(), Path(folder)
     found = find(map(str, sources), schema)
-    with building(folder) as (work, spool_folder), _processes(processes) as run:
+    with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
-        final = _finished(spool, layout, str(folder), left)
-        return _written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
+        final = finished(spool, layout, str(folder), left, [one.split for one in found])
+        return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
             "name": "convert", "files": sorted({one.path.name for one in found}),
         })  # fmt: skip
 
@@ -85,7 +77,7 @@ class _Task(NamedTuple):
     number: int
 
 
-def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
+def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, Block]:
     """In a process of its own: a block's rows as arrays on disk."""
     block, layout = task.block, task.layout
     reader, unlabelled = reader_of(block.reader), 0
@@ -99,24 +91,21 @@ def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, str]:
         save(of, task.folder, task.number, split, tag=layout.schema.task == "tag")
         for split, of in divided.items()
     ]
-    return saved, left, f"{block.path}: {block.unit}"
+    return saved, left, block._replace(payload=None)
 
 
 def _read(
-    sources: Sequence[Source], schema: Schema, folder: Path, run: _Run, processes: int, progress: Progress
+    sources: Sequence[Source], schema: Schema, folder: Path, run: Run, processes: int, progress: Progress
 ) -> tuple[Spool, Layout, Left]:
     divided = schema.split is None and any(one.split is None for one in sources)
     spool, left = Spool(folder, divided), Left({}, {"examples": 0, "pieces": 0})
     total = sum(_size(one.path) for one in sources)
     layout, done = None, 0
     tasks = _Tasks(sources, schema, folder)
-    for saved, of_block, where in run(_pack_and_save, tasks, 2 * processes + 1):
+    for saved, of_block, block in run(_pack_and_save, tasks, 2 * processes + 1):
         for one in saved:
-            spool.add(one, where)
-        for reason, count in of_block.dropped.items():
-            left.dropped[reason] = left.dropped.get(reason, 0) + count
-        for what, count in of_block.cut.items():
-            left.cut[what] += count
+            spool.add(one, block.where)
+        left.add(of_block)
         done += tasks.sizes.popleft()
         progress("reading", min(done, total), total)
     layout = tasks.layout
@@ -177,14 +166,21 @@ def _size(path: Path) -> int:
 # -- between the passes, and the second
 
 
-def _finished(spool: Spool, layout: Layout, name: str, left: Left) -> Final:
+def finished(
+    spool: Spool, layout: Layout, name: str, left: Left, splits: Iterable[str | None], *, is_next: bool = False
+) -> Final:
+    """Count to the end; each of `splits` must have an example. With `is_next` labels are of the vocabulary."""
     schema = layout.schema
     if "train" not in spool.blocks:
         raise DataError(name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen "
                         "max_length, lower validation_share, or give more data")  # fmt: skip
+    for split in splits:
+        if split is not None and split not in spool.blocks:
+            raise DataError(name, f"splits.{split}", f"empty, dropped: {left.dropped}", "no example in this split: "
+                            "leave it out if none is wanted, else give more data")  # fmt: skip
     final = spool.finish(
         name, kind=str(schema.kind), min_count=schema.min_count, first_class=schema.first_class,
-        classes=schema.classes, vocabulary=schema.vocabulary,
+        classes=schema.classes, vocabulary=schema.vocabulary, is_next=is_next,
     )  # fmt: skip
     for what, array in (("ids", final.ids), ("classes", final.classes)):
         if array is not None:
@@ -192,10 +188,11 @@ def _finished(spool: Spool, layout: Layout, name: str, left: Left) -> Final:
     return final
 
 
-def _written(
-    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: _Run, progress: Progress, *,
-    name: str, source: dict[str, Any],
+def written(
+    spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: Run, progress: Progress = _untold, *,
+    name: str, source: dict[str, Any], is_next: bool = False,
 ) -> Manifest:  # fmt: skip
+    """The shards and their manifest, in `work`."""
     schema = layout.schema
     todo = jobs(
         spool.blocks, spool.values, schema.shards, schema.compression, spool.folder, work,
@@ -205,17 +202,17 @@ def _written(
     for shard in run(write_shard, todo, len(todo)):
         shards.append(shard)
         progress("writing", len(shards), len(todo))
-    _check_apart(shards, final, work, schema.compression)
+    _check_apart(shards, final, work, schema.compression, name)
     manifest = Manifest(
         name=name,
-        task=str(schema.task),
+        task="next" if is_next else str(schema.task),
         inputs="features" if schema.kind == "features" else "ids",
         labels=final.labels,
         splits=final.splits,
         shards=shards,
         vocabulary=final.vocabulary,
         feature_size=layout.width if schema.kind == "features" else None,
-        first_class=schema.first_class,
+        first_class=1 if is_next else schema.first_class,
         dropped=left.dropped,
         cut=left.cut if left.cut["examples"] else {},
         source=source,
@@ -226,7 +223,7 @@ def _written(
     return manifest
 
 
-def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str) -> None:
+def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression: str, name: str) -> None:
     """Raise DataError where two splits have the same examples, in whatever order; then their counts are alike."""
     found: dict[str, list[bytes]] = {}
     for split, info in final.splits.items():
@@ -236,101 +233,6 @@ def _check_apart(shards: Sequence[Shard], final: Final, work: Path, compression:
         first = next(one for one in found if found[one] == of)
         if first != split:
             raise DataError(
-                "sources", f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
+                name, f"splits.{split}", f"{len(of)} examples", f"are those of {first}: what is learned on "
                 "one would be measured on the same; give each split its own, or leave one out",
             )  # fmt: skip
-
-
-# -- the folder, and the processes
-
-
-@contextmanager
-def building(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
-    if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
-    beside = folder.parent / f".{folder.name}{_UNFINISHED}"
-    try:
-        with ExitStack() as stack:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            beside.mkdir(exist_ok=True)
-            try:
-                stack.enter_context(file_lock.held(beside / _LOCK, wait=False))
-            except BlockingIOError:
-                raise DataError(
-                    folder, "folder", "is being written", "by another conversion: name another"
-                ) from None
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
-            for left in beside.iterdir():
-                if left.name != _LOCK:
-                    shutil.rmtree(left)
-            work, spool = beside / "data", beside / "spool"
-            work.mkdir()
-            spool.mkdir()
-            yield work, spool
-            _sync(work / "manifest.json")
-            _sync(work)
-            os.rename(work, folder)
-            _sync(folder.parent)
-    except OSError as error:
-        if isinstance(error, file_lock.NoLocksError):
-            raise DataError(folder, "lock", "none", str(error)) from None
-        raise DataError(
-            folder.parent, "folder", error.strerror or str(error),
-            "cannot be written: free space there (twice what the data set takes), or name another; nothing is left",
-        ) from error  # fmt: skip
-
-
-def _sync(path: Path) -> None:
-    """Have the disk confirm a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_Run = Callable[[Callable[[Any], T], Iterable[Any], int], Iterator[T]]
-"""Of a function its results for many tasks, in order; so many tasks are given out ahead."""
-
-
-@contextmanager
-def _processes(number: int) -> Iterator[_Run]:
-    if number == 1:
-        yield lambda function, tasks, ahead: map(function, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(number, mp_context=context, initializer=_end_with_parent)
-
-    def run(function: Callable[[Any], T], tasks: Iterable[Any], ahead: int) -> Iterator[T]:
-        waiting: deque[Future[T]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        yield run
-    except BrokenProcessPool:
-        raise DataError(
-            "processes", "one of them", "ended", "out of memory, or killed: fewer (--processes 1) take less"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """In a process of the pool: end when the one that started it does, however it does; leave Ctrl-C to it."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

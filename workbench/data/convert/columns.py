@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.convert.pack import Layout, Numbered, Packed, arrays, split_code
+from workbench.data.convert.flat import Numbered, arrays
+from workbench.data.convert.layout import Layout, Packed
+from workbench.data.convert.pack import split_code
 from workbench.data.convert.rows import Block
 
 

@@ -16,7 +16,7 @@ from workbench.data.file_kind import kind_of, remedy_of
 from workbench.data.whose import unopened
 from workbench.wording import did_you_mean
 
-BLOCK = 1 << 21  # bytes of a file that are one worker's at a time
+BLOCK = 1 << 22  # bytes of a file that are one worker's at a time
 LONGEST_LINE = 1 << 26
 UNLABELLED: Any = ...
 """The labels of a row that says of itself that it has none: it is left out, and counted."""

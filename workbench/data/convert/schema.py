@@ -79,7 +79,10 @@ class Schema:
             raise DataError("schema", "delimiter", repr(self.delimiter), "must be one character")
         if self.vocabulary is not None and self.kind == "symbols":
             raise DataError(
-                "schema", "vocabulary", self.vocabulary[:5], "is built of symbols; it is of ids only"
+                "schema",
+                "vocabulary",
+                self.vocabulary[:5],
+                "inputs are symbols: leave it out, it is built of them; or give ids",
             )
 
     @property
@@ -88,6 +91,10 @@ class Schema:
         inputs = self.inputs if isinstance(self.inputs, list) else [self.inputs]
         named = [*inputs, self.labels, self.lengths, self.split, self.group]
         return [name for name in named if name is not None and name not in (FILE, FOLDER)]
+
+    def of_kind(self, kind: str) -> Schema:
+        """With what inputs are."""
+        return dataclasses.replace(self, kind=kind)
 
     def named(self, inputs: str, labels: str) -> Schema:
         """With a format's usual names where none are given."""

@@ -8,13 +8,14 @@ which id and class each number becomes.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from workbench.data.convert.pack import Packed
+from workbench.data.convert.layout import Packed
 from workbench.data.errors import DataError
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
 
@@ -28,6 +29,8 @@ class Saved(NamedTuple):
 
     stem: str
     split: str
+    first: int
+    """The number of the first row."""
     examples: int
     values: int
     lengths: tuple[list[int], list[int]]
@@ -62,6 +65,7 @@ def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) ->
     return Saved(
         stem=stem,
         split=split,
+        first=int(packed.numbers[0]),
         examples=len(packed.lengths),
         values=int(packed.inputs.size),
         lengths=(lengths.tolist(), times.tolist()),
@@ -110,8 +114,9 @@ class Spool:
     _named: set[bool] = field(default_factory=set)
     _largest: int = 1
 
-    def add(self, saved: Saved, where: str) -> None:
-        """Count a block, and save the numbers of its symbols and names. `where`: its file and unit."""
+    def add(self, saved: Saved, where: Callable[[int], str]) -> None:
+        """Count a block, and save the numbers of its symbols and names. `where`: what its rows are called."""
+        place = where(saved.first)
         self.blocks.setdefault(saved.split, []).append((saved.stem, saved.examples))
         self.values[saved.split] += saved.values
         self._lengths.setdefault(saved.split, Counter()).update(dict(zip(*saved.lengths, strict=True)))
@@ -122,7 +127,7 @@ class Spool:
             if len(self._symbols) > MOST_SYMBOLS:
                 what = f"{len(self._symbols):,} different symbols"
                 remedy = f"{MOST_SYMBOLS:,} are the most: are tokens split right (--tokens)? else give ids"
-                raise DataError(where, "inputs", what, remedy)
+                raise DataError(place, "inputs", what, remedy)
             self._counts = _grown(self._counts, len(self._symbols))
             np.add.at(self._counts, numbers[0], saved.symbol_counts)
         labels = saved.label_counts
@@ -130,22 +135,22 @@ class Spool:
             self._named.add(saved.names is not None)
         if len(self._named) > 1:
             raise DataError(
-                where, "labels", "names and class ids", "one data set has one of them: make them alike"
+                place, "labels", "names and class ids", "one data set has one of them: make them alike"
             )
         if saved.names is not None:
             numbers[1] = _given(self._names, saved.names)
             if len(self._names) > MOST_CLASSES:
                 what = f"{len(self._names):,} different names"
-                raise DataError(where, "labels", what, f"{MOST_CLASSES:,} are the most: is it the labels?")
+                raise DataError(place, "labels", what, f"{MOST_CLASSES:,} are the most: is it the labels?")
             labels = np.zeros(len(self._names), np.int64)
             np.add.at(labels, numbers[1], saved.label_counts)
             if saved.split != "train":
                 for name, row in zip(saved.names, saved.first_of_name, strict=True):
                     if row >= 0:  # a block's names are those of all its splits
-                        self._elsewhere.setdefault(name, (saved.split, f"{where} {row}"))
+                        self._elsewhere.setdefault(name, (saved.split, where(row)))
         elif not len(labels):
             raise DataError(
-                where, "labels", "a class id over a million", "renumber them, or write them as names"
+                place, "labels", "a class id over a million", "renumber them, or write them as names"
             )
         so_far = _grown(self._labels.get(saved.split, np.zeros(0, np.int64)), len(labels))
         so_far[: len(labels)] += labels
@@ -156,10 +161,12 @@ class Spool:
 
     def finish(
         self, name: str, *, kind: str, min_count: int, first_class: int, classes: list[str] | None,
-        vocabulary: list[str] | None,
+        vocabulary: list[str] | None, is_next: bool = False,
     ) -> Final:  # fmt: skip
-        """Vocabulary, classes and counts of the whole, of which each split has an example."""
-        names, to_class = self._classes(name, classes)
+        """Vocabulary, classes and counts of the whole, of which each split has an example.
+
+        With `is_next` the classes of symbols are the vocabulary itself.
+        """
         to_id = None
         if kind == "symbols":
             vocabulary, to_id = self._vocabulary(min_count)
@@ -168,6 +175,13 @@ class Spool:
                 remedy = "so many names would be made up for it: renumber them, or give vocabulary"
                 raise DataError(name, "inputs", self._largest, remedy)
             vocabulary = [PAD, UNKNOWN, *map(str, range(2, self._largest + 1))]
+        if is_next and to_id is not None:
+            numbers = [self._symbols.get(one) for one in self._names]
+            to_class = np.array([1 if one is None else to_id[one] for one in numbers], np.int64)
+            names, first_class = vocabulary or [], 0
+        else:
+            names, to_class = self._classes(name, classes)
+            first_class = 0 if is_next else first_class
         splits = {}
         for split in self.blocks:
             counts = np.zeros(first_class + len(names), np.int64)

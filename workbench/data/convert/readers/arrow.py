@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data.convert import columns
-from workbench.data.convert.pack import Layout, Packed
+from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError

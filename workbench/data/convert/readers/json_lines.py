@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data.convert import columns
-from workbench.data.convert.pack import Layout, Packed
+from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import (
     Block,
     Part,
