@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from workbench.data.encode import EncodedSet, encode
 from workbench.data.errors import DataError
@@ -102,6 +104,48 @@ def test_a_data_set_of_ones_own(tmp_path):
         " ".join(manifest.vocabulary[i] for i in row[: n - 1]) for row, n in zip(labels, length, strict=True)
     )
     assert said == sorted(lines)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abcde"), max_size=9), min_size=1, max_size=12),
+    st.sampled_from([None, (4, "split"), (5, "drop")]),
+    st.booleans(),
+)
+def test_streamed_examples_are_those_that_are_encoded_at_once(tmp_path_factory, lines, most, as_ids):
+    options = {} if most is None else {"max_length": most[0], "over_length": most[1]}
+    names = ["<pad>", "<unk>", *"abcde"]
+    given_lines = [[names.index(one) for one in line] for line in lines] if as_ids else lines
+    vocabulary = names if as_ids else None
+    if most and most[1] == "drop" and all(len(line) >= most[0] for line in lines):
+        return
+    folder = tmp_path_factory.mktemp("own") / "set"
+    write_dataset(
+        [Example(line) for line in given_lines],
+        folder,
+        name="own",
+        task="next",
+        vocabulary=vocabulary,
+        **options,
+    )
+    corpus = Corpus(splits={"train": [Example(line) for line in given_lines]}, vocabulary=vocabulary)
+    right = encode(corpus, name="own", task="next", **options)
+    manifest = open_dataset(folder)
+    assert manifest.vocabulary == manifest.labels == right.vocabulary
+    feed = Feed(folder, TFRecord(batch_size=50), PADDINGS["batch"]("batch"), seed=1)
+    [batch] = feed.train(0)
+    inputs, labels, length = (np.asarray(batch[name]) for name in ("inputs", "labels", "length"))
+    found = sorted(
+        (row[:n].tolist(), its[:n].tolist()) for row, its, n in zip(inputs, labels, length, strict=True)
+    )
+    assert found == sorted((one.inputs.tolist(), one.labels.tolist()) for one in right.splits["train"])
+    counts = np.bincount(np.concatenate([one.labels for one in right.splits["train"]]), minlength=len(names))
+    assert manifest.splits["train"].label_counts == tuple(counts[: len(manifest.labels)].tolist())
+
+
+def test_ids_of_the_next_token_need_their_vocabulary(tmp_path):
+    with pytest.raises(DataError, match="needs one of its ids: give it"):
+        write_dataset([Example([2, 3])], tmp_path / "own", name="own", task="next")
 
 
 @pytest.mark.parametrize(

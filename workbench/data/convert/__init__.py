@@ -167,7 +167,13 @@ def _size(path: Path) -> int:
 
 
 def finished(
-    spool: Spool, layout: Layout, name: str, left: Left, splits: Iterable[str | None], *, is_next: bool = False
+    spool: Spool,
+    layout: Layout,
+    name: str,
+    left: Left,
+    splits: Iterable[str | None],
+    *,
+    is_next: bool = False,
 ) -> Final:
     """Count to the end; each of `splits` must have an example. With `is_next` labels are of the vocabulary."""
     schema = layout.schema

@@ -116,7 +116,8 @@ def _marked(
 ) -> Iterator[tuple[Example, Kind | None]]:
     """With the tokens that follow as labels; an empty one is its end alone, of the kind that the end is."""
     for number, (example, kind) in enumerate(examples):
-        yield marked(example, end, f"{where}[{number}]"), kind
+        its: Kind = "ids" if isinstance(end, int) else "symbols"
+        yield marked(example, end, f"{where}[{number}]"), kind or its
 
 
 def _of_next(

@@ -175,6 +175,7 @@ class Spool:
                 remedy = "so many names would be made up for it: renumber them, or give vocabulary"
                 raise DataError(name, "inputs", self._largest, remedy)
             vocabulary = [PAD, UNKNOWN, *map(str, range(2, self._largest + 1))]
+        to_class: np.ndarray | None
         if is_next and to_id is not None:
             numbers = [self._symbols.get(one) for one in self._names]
             to_class = np.array([1 if one is None else to_id[one] for one in numbers], np.int64)
