@@ -421,11 +421,14 @@ def _without_fingerprint(written):
     return content
 
 
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3),
-    lambda of: st.lists(of, max_size=3) | st.dictionaries(st.text(max_size=3), of, max_size=3),
-    max_leaves=4,
-)
+_LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3)
+
+
+def _around(values):
+    return values | st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3)
+
+
+_VALUES = _around(_around(_LEAVES))
 
 
 def test_a_manifest_of_other_values(written, tried):

@@ -183,7 +183,7 @@ def test_a_source_that_has_no_next_token_is_refused(tmp_path):
 
 
 def texts(options: Text) -> dict[str, list[str]]:
-    between = " " if options.tokens == "word" else ""
+    between = " " if options.tokens == "words" else ""
     corpus = SOURCES["text"].read(options, "next", {})
     return {split: sorted(between.join(one.inputs) for one in of) for split, of in corpus.splits.items()}
 
@@ -207,10 +207,10 @@ def test_files_name_their_split(split_files):
 @pytest.mark.parametrize(
     ("sequences", "tokens", "expected"),
     [
-        ("line", "word", ["A b", "c", "d e", "f"]),
-        ("paragraph", "word", ["A b c", "d e f"]),
-        ("line", "character", ["A b", "c", "d  e", "f"]),
-        ("paragraph", "character", ["A b\nc", "d  e\nf"]),
+        ("line", "words", ["A b", "c", "d e", "f"]),
+        ("paragraph", "words", ["A b c", "d e f"]),
+        ("line", "characters", ["A b", "c", "d  e", "f"]),
+        ("paragraph", "characters", ["A b\nc", "d  e\nf"]),
     ],
 )
 def test_what_a_sequence_and_a_token_are(tmp_path, sequences, tokens, expected):

@@ -92,7 +92,16 @@ def test_compare_names_exact_differences_first() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_says_its_group_unit_and_meaning(name: str) -> None:
     metric = METRICS[name]
-    assert name.split("/")[0] in ("speed", "memory", "correctness", "loss", "accuracy", "data")
+    assert name.split("/")[0] in (
+        "speed",
+        "memory",
+        "correctness",
+        "loss",
+        "accuracy",
+        "f1",
+        "perplexity",
+        "data",
+    )
     assert metric.unit
     assert len(metric.meaning) > 10
 

@@ -75,7 +75,9 @@ class Text(Built):
         "what one sequence is; a paragraph ends with an empty line",
         choices=["line", "paragraph", "file"],
     )
-    tokens: str = option("word", "words are what stands between white space", choices=["word", "character"])
+    tokens: str = option(
+        "words", "words are what stands between white space", choices=["words", "characters"]
+    )
     lowercase: bool = option(False, "all in lower case")
     test: bool = option(False, "also read the test file, and report on it once, after training")
     min_count: int = option(

@@ -123,7 +123,7 @@ def _sequences(file: Path, options: Text) -> Iterator[str]:
 
 
 def _tokens(text: str, options: Text) -> list[str]:
-    return text.split() if options.tokens == "word" else list(text)
+    return text.split() if options.tokens == "words" else list(text)
 
 
 def _text(file: Path) -> str:
