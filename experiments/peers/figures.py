@@ -85,7 +85,7 @@ def ratios(compared: Sequence[Row], names: Sequence[str]) -> Figure:
     _log(axis.set_xscale, axis.xaxis)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set_xlabel("times as fast as the peer (log scale)")
+    axis.set_xlabel("times as fast as the peer (log scale); black: the goal")
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
 
