@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.peers.rows import Row
 from experiments.peers.settings import KERAS, PACKED, TORCH
-from workbench.report.drawing import INK, PALETTE, SIZES, new_figure, save_figure
+from workbench.report.drawing import INK, MOST_ROWS, PALETTE, SIZES, new_figure, save_figure
 
 COLOURS = dict(zip((PACKED, KERAS, *TORCH, "dynamic"), PALETTE, strict=False))
 MARKS = dict(zip(COLOURS, "osD^v", strict=True))
@@ -21,12 +21,22 @@ MARKS = dict(zip(COLOURS, "osD^v", strict=True))
 def write_figures(folder: Path, rows: Sequence[Row]) -> list[Path]:
     """Draws what there is data for; the files written, SVG before PNG."""
     written = []
-    for name, draw in FIGURES.items():
-        with matplotlib.rc_context(SIZES):
-            figure = draw(rows)
-            if figure is not None:
-                written += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
+    with matplotlib.rc_context(SIZES):
+        for name, figure in _figures(rows):
+            written += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("svg", "png")]
     return written
+
+
+def _figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
+    """Each figure with its name; ratios of more than 12 settings go on in ratios_2, ..."""
+    if (figure := cost(rows)) is not None:
+        yield "cost", figure
+    compared = [row for row in rows if row["quantity"] == "speed" and row["ratio"] and row["peer"] in COLOURS]
+    names = list(dict.fromkeys(row["setting"] for row in compared))
+    for number, begin in enumerate(range(0, len(names), MOST_ROWS), 1):
+        shown = names[begin : begin + MOST_ROWS]
+        figure = ratios([row for row in compared if row["setting"] in shown], shown)
+        yield ("ratios" if number == 1 else f"ratios_{number}"), figure
 
 
 def cost(rows: Sequence[Row]) -> Figure | None:
@@ -55,13 +65,9 @@ def cost(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def ratios(rows: Sequence[Row]) -> Figure | None:
+def ratios(compared: Sequence[Row], names: Sequence[str]) -> Figure:
     """How many times as fast as each peer packed is, setting by setting; a bar across is the goal."""
-    compared = [row for row in rows if row["quantity"] == "speed" and row["ratio"] and row["peer"] in COLOURS]
-    if not compared:
-        return None
-    names = list(dict.fromkeys(row["setting"] for row in compared))
-    figure = new_figure(8, 1.2 + 0.24 * len(names))
+    figure = new_figure(8, 1.6 + 0.36 * len(names))
     axis: Any = figure.subplots()
     for place, (peer, colour) in enumerate(COLOURS.items()):
         own = [row for row in compared if row["peer"] == peer]
@@ -79,8 +85,8 @@ def ratios(rows: Sequence[Row]) -> Figure | None:
     _log(axis.set_xscale, axis.xaxis)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set_xlabel("times as fast as the peer (log scale)")
-    axis.legend(frameon=False, loc="best")
+    axis.set_xlabel("times as fast as the peer (log scale); black: the goal")
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
 
 
@@ -94,6 +100,3 @@ def _log(set_scale: Callable[[str], Any], axis: Any) -> None:
 
 def _is_plain(row: Row) -> bool:
     return row["cell"] == "lstm" and row["units"] == 256 and not row["both"] and not row["tf32"]
-
-
-FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {"cost": cost, "ratios": ratios}

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from experiments.peers import report
+from experiments.peers.figures import write_figures
 from experiments.peers.rows import rows_of
 from experiments.peers.settings import SIZES, Goal, Job, Setting, can
 from experiments.peers.worker import Measured, Outcome
@@ -120,6 +121,14 @@ def test_written_printed_and_committed(rows, tmp_path):
     report.commit(out, tmp_path / "results")
     names = {path.name for path in (tmp_path / "results").iterdir()}
     assert names == {"peers.json", "facts.json", "report.md", "ratios.svg", "ratios.png"}
+
+
+def test_ratios_of_more_than_twelve_settings_go_on_in_another_figure(rows, tmp_path):
+    compared = [row for row in rows if row["quantity"] == "speed"]
+    many = [{**row, "setting": f"setting {number}"} for number in range(13) for row in compared]
+    assert [path.name for path in write_figures(tmp_path, many)] == [
+        *("ratios.svg", "ratios.png", "ratios_2.svg", "ratios_2.png")
+    ]
 
 
 def test_every_goal_can_be_measured_and_full_has_all_of_quick():

@@ -11,7 +11,8 @@ import matplotlib
 import pytest
 
 from workbench.record.frames import runs_of
-from workbench.report import figures
+from workbench.report import arms, charts, figures, said
+from workbench.report.curves import Curve
 
 
 @pytest.mark.slow
@@ -94,3 +95,32 @@ def test_ticks_read_well(low, high):
     assert 3 <= len(ticks) <= 11
     apart = [math.log(b / a) for a, b in itertools.pairwise(ticks)]
     assert min(apart) >= math.log(high / low) / 10
+
+
+def test_arms_that_a_figure_has_no_room_for_are_counted(sweep_runs):
+    """Of thirty arms seven have a colour; the figure says so instead of leaving the rest out in silence."""
+    runs = [
+        replace(run, run_id=f"{run.run_id}{cell}", params={**run.params, "cell.units": str(cell)})
+        for run in runs_of(sweep_runs)
+        for cell in range(10)
+    ]
+    curves = [Curve(run.run_id, "loss/step", (1, 2), (2.0, 1.0)) for run in runs]
+    every = len(arms.by_arm(arms.counted(runs), arms.varying_parameters(arms.counted(runs))))
+    (axis,) = charts.learning(runs, curves).axes
+    assert axis.get_title(loc="left").endswith(f": 7 of {every} arms")
+    assert len(axis.get_legend().get_texts()) == 7
+
+
+def test_the_rows_of_a_figure_stand_clear_of_its_axis(sweep_runs):
+    axis = charts.memory(runs_of(sweep_runs)).axes[0]
+    low, high = axis.get_ylim()
+    assert low < -0.5 < len(axis.get_yticks()) - 0.5 < high
+
+
+def test_a_row_of_effects_names_its_arms_its_metric_and_the_better_direction(verdicts):
+    labels = [
+        label.get_text().splitlines() for label in figures.effects(verdicts[:1]).axes[0].get_yticklabels()
+    ]
+    assert labels == [
+        [verdicts[0].claim.replace("_", " "), said.arms(verdicts[0]), "training speed, more is better"]
+    ]

@@ -95,7 +95,7 @@ def test_a_claim_is_filed_by_its_id_and_an_unknown_id_is_refused():
     )
     page = guide.write_page(found, {"x": "x/README.md"}, {"x": again})
     assert (
-        "- x: **instrument failed**, speed/valid_tokens_per_s 1.40x [1.30, 1.50], 6 of 6 pairs; no measured verdict"
+        "- x: **instrument failed**, training speed 1.40x [1.30, 1.50], 6 of 6 pairs; no measured verdict"
         in page
     )
     assert (

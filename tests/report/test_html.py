@@ -12,7 +12,7 @@ import pytest
 from workbench import claims as claims_room
 from workbench.places import claims_file, experiments_folder
 from workbench.record.frames import runs_of
-from workbench.report import assemble, page
+from workbench.report import assemble, decisions, guide, page, said
 from workbench.report.curves import Curve, read_curves, to_csv
 from workbench.report.html import page_html
 from workbench.report.recorded import ReportError
@@ -104,6 +104,33 @@ def test_each_claim_has_its_value_and_its_threshold(html: str, verdicts) -> None
     for words in ("3.53x [3.47, 3.60]", "at least 1.2x", "worth the name from 3x", "at most -20 MB"):
         assert words in html
     assert html.count('<tr id="') == 5
+
+
+def test_a_row_says_what_was_compared_and_an_exact_one_in_how_many_pairs_it_holds(
+    html: str, verdicts
+) -> None:
+    exact = next(one for one in verdicts if one.kind == "exact")
+    held = said.held(exact)
+    assert held is not None
+    assert f'class="short">{held[0]} of {held[1]} hold</td>' in html
+    assert f"<span>{said.arms(verdicts[0])}: training speed, more is better</span>" in html
+    assert 'class="decided"' in html
+
+
+def test_the_page_of_the_guide_says_what_to_do_first_and_nothing_false_of_the_instrument(verdicts) -> None:
+    again = {"x": next(one for one in verdicts if one.kind == "instrument")}
+    names = guide.of_the_guide()
+    found, links = guide.committed(names), {name: f"{name}/results/report.html" for name in names}
+    text = guide.write_html(found, links, again, decisions.declared())
+    titles = Read(text).headings
+    assert titles.index("What to do") < titles.index("Answers") < titles.index("Was the instrument quiet?")
+    assert "the instrument is unchecked" not in text
+    assert 'href="padding_ablation/results/report.html"' in text
+
+
+def test_nothing_to_show_is_a_page_too(facts) -> None:
+    text = page_html([], [], {**facts, "question": ""}, details=page.evidence([], [], facts))
+    assert Read(text).headings[0] == "0 runs"
 
 
 def test_words_of_others_are_text(verdicts, sweep_runs, facts) -> None:

@@ -62,13 +62,13 @@ LOSS = replace(
             SIZE,
             "5.187 times",
             "at least 10 times",
-            "fails in all of 6 pairs: 5.187 times; claimed: at least 10 times",
+            "fails in all of 6 pairs: size over that of plain text 5.187 times; claimed: at least 10 times",
         ),
         (
             LOSS,
             "+0.20 nats [0.10, 0.30]",
             "at least 0.05 nats",
-            "higher: +0.20 nats [0.10, 0.30]; worth the name from 0.05 nats",
+            "higher: validation loss +0.20 nats [0.10, 0.30]; worth the name from 0.05 nats",
         ),
         (
             replace(
@@ -80,7 +80,7 @@ LOSS = replace(
             ),
             "1.32x [1.26, 1.39]",
             "at most 0.8x",
-            "less memory: 1.32x [1.26, 1.39]; worth the name from 0.8x",
+            "less memory: 1.32x [1.26, 1.39]; worth the name from 0.8x down",
         ),
         (
             replace(
@@ -88,7 +88,7 @@ LOSS = replace(
             ),
             "1.32x [1.26, 1.39]",
             "within 1.05x either way",
-            "no difference: 1.32x [1.26, 1.39]; claimed: within 1.05x either way",
+            "no difference: training speed 1.32x [1.26, 1.39]; claimed: within 1.05x either way",
         ),
         (
             replace(
@@ -102,7 +102,7 @@ LOSS = replace(
             ),
             "1 batch",
             "1 batch",
-            "holds in 6 of 6 pairs: 1 batch; claimed: 1 batch",
+            "holds in 6 of 6 pairs: batches padded to the longest 1 batch; claimed: 1 batch",
         ),
         (
             replace(
@@ -116,13 +116,13 @@ LOSS = replace(
             ),
             "55.6%",
             "at least 10%",
-            "holds in 6 of 6 pairs: 55.6%; claimed: at least 10%",
+            "holds in 6 of 6 pairs: accuracy above the commonest label's 55.6%; claimed: at least 10%",
         ),
         (
             replace(LOSS, control="2", interval=(0.1, 0.3)),
             "2.2 nats [2.1 nats, 2.3 nats]",
             "at least 2.05 nats",
-            "higher: 2.2 nats [2.1 nats, 2.3 nats]; worth the name from 2.05 nats",
+            "higher: validation loss 2.2 nats [2.1 nats, 2.3 nats]; worth the name from 2.05 nats",
         ),
         (
             replace(
@@ -169,3 +169,44 @@ def test_arms_leave_out_what_they_share() -> None:
     )
     assert said.arms(one) == "lengths against no lengths"
     assert said.arms(replace(one, control=one.treatment)) == "the same twice"
+
+
+def test_an_exact_claim_says_how_much_it_may_miss() -> None:
+    """What is 1.018x and reproduced was not claimed to make no difference, but to lie within a fiftieth."""
+    equal = replace(BASE, kind="exact", direction="same", smallest=1.0, tolerance=0.02)
+    assert said.claimed(equal) == "within 1.02x either way"
+    near = replace(LOSS, kind="exact", direction="same", smallest=0.0, tolerance=0.001)
+    assert said.claimed(near) == "apart by at most 0.001 nats"
+    assert said.claimed(replace(near, control="0", unit="1")) == "within 0.001 of 0"
+    assert said.claimed(replace(near, tolerance=0.0)) == "no difference"
+
+
+def test_a_mean_over_pairs_that_differ_is_said_to_be_one() -> None:
+    """3.019 times, where 2 were claimed, is contradicted by the pairs below the mean."""
+    apart = tuple({"block": str(n), "effect": effect} for n, effect in enumerate((-8.0, -6.0)))
+    one = replace(SIZE, by_block=apart, finding="holds in 3 of 6 pairs: x")
+    assert said.held(one) == (3, 6)
+    assert said.sentence(one) == (
+        "holds in 3 of 6 pairs: size over that of plain text 5.187 times on average; claimed: at least 10 times"
+    )
+    conditions = replace(SIZE, finding="holds in 24 of 36 pairs: x")
+    assert "on average" in said.sentence(conditions)
+    assert said.held(BASE) is None
+
+
+@pytest.mark.parametrize(
+    ("decided", "reasons", "words"),
+    [
+        ((1.4, 1.9), (), "open, as the interval corrected for all claims of the table is [1.40, 1.90]"),
+        ((1.4, 1.9), ("the control differs from itself",), ""),  # then that is why
+        ((1.52, 1.8), (), ""),
+        (None, (), ""),
+    ],
+)
+def test_a_claim_that_its_own_interval_would_decide_says_why_it_is_open(decided, reasons, words) -> None:
+    one = replace(BASE, verdict="inconclusive", effect=1.65, interval=(1.55, 1.75), reasons=reasons)
+    one = replace(one, decision_interval=decided)
+    assert said.undecided(one) == words
+    assert said.sentence(one).endswith(words)
+    outside = replace(BASE, verdict="inconclusive", decision_interval=(1.2, 1.6))
+    assert said.undecided(outside).endswith("[1.20, 1.60]")

@@ -141,6 +141,7 @@ def describe(row: Row, y: Floats) -> Verdict:
         by_condition=_by_condition(row) if measured else (),
         flags=tuple(words.flags(claim, pairs)),
         statement=claim.statement,
+        tolerance=float(claim.tolerance),
     )
     return replace(made, finding=words.finding(made, thick, claim))
 

@@ -54,6 +54,8 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     exploratory: bool = False
     statement: str = ""
+    tolerance: float = 0.0
+    """By how much an exact claim may miss; the claim's own, to be said. The record has it by the claim's hash."""
 
     @property
     def label(self) -> str:
@@ -76,7 +78,8 @@ class Verdict:
 
         `json.dumps(verdict.to_json(), sort_keys=True)` is byte-identical for the same runs in any order.
         """
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)} | {"label": self.label}
+        recorded = (one.name for one in fields(self) if one.name != "tolerance")
+        return {name: _plain(getattr(self, name)) for name in recorded} | {"label": self.label}
 
 
 def _plain(value: Any) -> Any:

@@ -132,7 +132,8 @@ def _guide(commit: bool) -> int:
     if commit:
         target = experiments_folder() / "README.md"
         target.write_text(page)
-        (experiments_folder() / "report.html").write_text(guide.write_html(found, links, decided))
+        pages = {name: f"{name}/results/report.html" for name in names}
+        (experiments_folder() / "report.html").write_text(guide.write_html(found, pages, again, decided))
         stands = guide.stands_over_all(found)
         for name in {one.experiment for one in found if one.verdict}:
             own = {claim: still for (of, claim), still in stands.items() if of == name}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,9 +18,10 @@ from workbench.record import METRICS, Run
 from workbench.record.tags import LENGTHS
 from workbench.report import arms, said
 from workbench.report.curves import Curve
-from workbench.report.drawing import GRID, INK, MOST_ROWS, PALETTE, grid, new_figure, shortened
+from workbench.report.drawing import GRID, INK, MOST_ROWS, PALETTE, grid, new_figure, of_all, shortened
 from workbench.report.growth import METRICS_THAT_GROW, STEPS, steps
 
+_Shown = TypeVar("_Shown")
 SHARE, SPEED = "data/padding_share", "speed/valid_tokens_per_s"
 STATE_ERROR = "correctness/max_abs_error_state_without_lengths"
 MEMORY = "memory/rss_growth_mb"
@@ -39,7 +40,7 @@ def growth(runs: Sequence[Run]) -> Figure | None:
     figure = new_figure(4.6 * len(metrics), 3.6)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for metric, axis in zip(metrics, axes, strict=True):
-        for number, (name, of_arm) in enumerate(list(groups.items())[: len(PALETTE)]):
+        for number, (name, of_arm) in enumerate(_few(groups).items()):
             _line(axis, of_arm, steps, metric, PALETTE[number], name)
         axis.set_xlabel("steps that every batch is padded to")
         axis.set_ylabel(_axis_label(metric))
@@ -47,6 +48,7 @@ def growth(runs: Sequence[Run]) -> Figure | None:
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         grid(axis, "y")
+    axes[0].set_title(of_all("", len(_few(groups)), len(groups)), loc="left")
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
@@ -70,8 +72,7 @@ def memory(runs: Sequence[Run]) -> Figure | None:
     if len(shown) < 2:
         return None
     left_out = max(0, len(shown) - MOST_ROWS)
-    shown = shown[left_out // 2 + left_out % 2 :] if left_out else shown
-    shown = shown[-MOST_ROWS:]
+    shown = shown[left_out:]
     figure = new_figure(7.5, 0.36 * len(shown) + 1.1)
     axis = figure.subplots()
     for row, name in enumerate(shown):
@@ -79,6 +80,7 @@ def memory(runs: Sequence[Run]) -> Figure | None:
         axis.plot([0, means[name]], [row, row], color=GRID, lw=6, solid_capstyle="butt", zorder=1)
         axis.plot(values, [row] * len(values), "o", color=PALETTE[0], alpha=0.55, ms=4.5, mew=0, zorder=2)
     axis.set_yticks(range(len(shown)), [shortened(name, 48) for name in shown])
+    axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.set_xlim(left=0)
     axis.set_xlabel(_axis_label(MEMORY))
     if left_out:
@@ -114,7 +116,7 @@ def learning(runs: Sequence[Run], curves: Sequence[Curve]) -> Figure | None:
             for metric, style in (("loss/step", "-"), ("loss/validation_epoch", "--")):
                 found = [by_run[run.run_id, metric] for run in of_arm if (run.run_id, metric) in by_run]
                 _band(axis, found, PALETTE[number % len(PALETTE)], style, name if style == "-" else "")
-        axis.set_title(title, loc="left")
+        axis.set_title(of_all(title, len(_few(grouped)), len(grouped)), loc="left")
         axis.set_xlabel("training step")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         grid(axis, "y")
@@ -154,7 +156,7 @@ def _over_padding(runs: Sequence[Run], metric: str, *, ideal: bool) -> Figure | 
         return None
     figure = new_figure(7.5, 4.2)
     axis = figure.subplots()
-    for number, (name, by_padding) in enumerate(list(groups.items())[: len(PALETTE)]):
+    for number, (name, by_padding) in enumerate(_few(groups).items()):
         colour = PALETTE[number]
         points = []
         for padded, of_arm in by_padding.items():
@@ -164,7 +166,8 @@ def _over_padding(runs: Sequence[Run], metric: str, *, ideal: bool) -> Figure | 
             axis.plot([100 * x] * len(values), values, "o", color=colour, alpha=0.3, ms=4, mew=0)
         points.sort()
         for place, (x, y, padded) in enumerate(points):
-            beside, words = (5, -11 if place % 2 else 6), shortened(padded, 18)
+            below = place % 2 and y > 0.1 * points[0][1]  # not into the axis
+            beside, words = (5, -11 if below else 6), shortened(padded, 18)
             axis.annotate(words, (100 * x, y), beside, textcoords="offset points", fontsize=7.5)
         xs, ys, _ = zip(*points, strict=True)
         axis.plot([100 * x for x in xs], ys, color=colour, marker="o", ms=6, lw=1, label=name)
@@ -177,6 +180,7 @@ def _over_padding(runs: Sequence[Run], metric: str, *, ideal: bool) -> Figure | 
     axis.set_ylim(bottom=0)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     grid(axis, "y")
+    axis.set_title(of_all("", len(_few(groups)), len(groups)), loc="left")
     if len(groups) > 1 or told:
         axis.legend(frameon=False, fontsize=8)
     return figure
@@ -202,7 +206,7 @@ def _line(
     )
 
 
-def _few(grouped: Mapping[str, list[Run]]) -> dict[str, list[Run]]:
+def _few(grouped: Mapping[str, _Shown]) -> dict[str, _Shown]:
     """As many arms as there are colours."""
     return dict(list(grouped.items())[: len(PALETTE)])
 
@@ -245,7 +249,9 @@ def _paddings(axis: Any, runs: Sequence[Run]) -> None:
     names = arms.telling(
         runs, [one for one in arms.varying_parameters(runs) if one.startswith(("padding.", "data.batch"))]
     )
-    grouped = list(_few(arms.by_arm(runs, names)).items())[::-1]
+    every = arms.by_arm(runs, names)
+    grouped = list(_few(every).items())[::-1]
+    axis.set_title(of_all("", len(grouped), len(every)), loc="left")
     for row, (_, of_arm) in enumerate(grouped):
         share = 100 * float(np.mean(arms.values(of_arm, SHARE) or [math.nan]))
         axis.barh(row, 100 - share, color=PALETTE[0], height=0.6)

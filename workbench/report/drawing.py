@@ -55,6 +55,16 @@ def grid(axis: Any, which: str) -> None:
     axis.set_axisbelow(True)
 
 
+def of_all(title: str, shown: int, there: int) -> str:
+    """A title that says so where not all arms are shown.
+
+    >>> of_all("synthetic", 7, 7), of_all("synthetic", 7, 30), of_all("", 7, 30)
+    ('synthetic', 'synthetic: 7 of 30 arms', '7 of 30 arms')
+    """
+    words = f"{shown} of {there} arms" if shown < there else ""
+    return ": ".join(text for text in (title, words) if text)
+
+
 def shortened(text: str, longest: int = 60) -> str:
     """A label that is cut with a sign where it is too long."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.claims import Verdict
-from workbench.claims.statistics import REGIONS
 from workbench.record import LARGEST, Run
 from workbench.report import arms, numbers, said
 from workbench.report.charts import CHARTS, learning
@@ -29,6 +28,7 @@ from workbench.report.drawing import (
     SIZES,
     grid,
     new_figure,
+    of_all,
     save_figure,
     shortened,
 )
@@ -185,7 +185,8 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     varying = set(arms.varying_parameters(kept))
     known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
     names = arms.telling(kept, known)
-    grouped = list(arms.by_arm(kept, names).items())[:MOST_ROWS]
+    every = arms.by_arm(kept, names)
+    grouped = list(every.items())[:MOST_ROWS]
     if len(grouped) < 2:
         return None
     figure = new_figure(7.5, 0.36 * len(grouped) + 1.5)
@@ -203,7 +204,7 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     axis.set_ylim(-0.6, len(grouped) - 0.4)
     axis.set_xlim(0, 100)
     axis.set_xlabel("share of positions that were padding (%)")
-    axis.set_ylabel(", ".join(map(arms.heading, names)))
+    axis.set_ylabel(of_all(", ".join(map(arms.heading, names)), len(grouped), len(every)))
     grid(axis, "x")
     return figure
 
@@ -249,7 +250,7 @@ def _difference_axis(axis: Any, panel: Sequence[Verdict]) -> None:
 def _forest_row(axis: Any, row: int, one: Verdict) -> None:
     colour = COLOURS.get(one.verdict, INK)
     left, right = axis.get_xlim()
-    low, high = _region(one)
+    low, high = said.region(one)
     axis.fill_betweenx(
         [row - 0.38, row + 0.38], max(low, left), min(high, right), color=CLAIMED, lw=0, zorder=0
     )
@@ -274,24 +275,17 @@ def _forest_row(axis: Any, row: int, one: Verdict) -> None:
 
 
 def _row_label(one: Verdict) -> str:
-    """The claim in words, and below it the arms, the metric and which way is better."""
+    """The claim in words, below it the arms, and below them the metric and which way is better."""
     if one.kind == "instrument":
         return f"the control, run again\n{said.title(one.metric)}"
     way = said.better(one.metric)
-    compared = f"{said.arms(one)}: {said.title(one.metric)}{f', {way}' if way else ''}"
-    return f"{shortened(one.claim.replace('_', ' '), 56)}\n{shortened(compared, 62)}"
-
-
-def _region(one: Verdict) -> tuple[float, float]:
-    """What the row claims, on the scale of its effect."""
-    if one.scale == "ratio":
-        low, high = REGIONS[one.direction](math.log(one.smallest))
-        return math.exp(low), math.exp(high)
-    return REGIONS[one.direction](one.smallest)
+    metric = f"{said.title(one.metric)}{f', {way}' if way else ''}"
+    name = one.claim.replace("_", " ")
+    return "\n".join((shortened(name, 56), shortened(said.arms(one), 62), shortened(metric, 62)))
 
 
 def _extent(one: Verdict) -> list[float]:
-    bounds = [bound for bound in _region(one) if math.isfinite(bound)]
+    bounds = [bound for bound in said.region(one) if math.isfinite(bound)]
     inner = [one.effect] if one.effect is not None else []
     values = [*inner, *_finite(one.interval), *bounds]
     # an interval decided at a strict level may be very wide: it is cut rather than shrink all the rest

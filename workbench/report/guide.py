@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -99,7 +99,9 @@ def findings(name: str, folder: Path) -> list[Finding]:
     made = []
     for claim in claims:
         verdict = by_name.get(claim.name)
-        made.append(Finding(name, claim, verdict if verdict and verdict.sha == claim.sha else None))
+        if verdict is not None:
+            verdict = replace(verdict, tolerance=float(claim.tolerance)) if verdict.sha == claim.sha else None
+        made.append(Finding(name, claim, verdict))
     return made
 
 
@@ -173,14 +175,27 @@ def write_page(
     return "\n".join(lines)
 
 
-def write_html(found: Sequence[Finding], links: Mapping[str, str], decided: Sequence[Decision] = ()) -> str:
-    """The same as one HTML file: every claim in one table, the effects of all as figures, what to do below them."""
+def write_html(
+    found: Sequence[Finding],
+    links: Mapping[str, str],
+    again: Mapping[str, Verdict] | None = None,
+    decided: Sequence[Decision] = (),
+) -> str:
+    """The same as one HTML file: what to do, every claim in one table, the effects of all as figures."""
     verdicts = [one.verdict for one in found if one.verdict]
     still = stands_over_all(found)
     what = decisions.page(decided, {one.claim.name: one.verdict for one in found}, links, pictures=False)
     facts = {"name": "RNNs in TensorFlow: the guide, claim by claim", "question": "What of the guide holds?"}
     named = {name: one for (_, name), one in still.items()}
-    return page_html(verdicts, [], facts, details=[("What to do", "\n".join(what))], stands=named)
+    return page_html(
+        verdicts,
+        [],
+        facts,
+        opening=[("What to do", "\n".join(what))],
+        details=[("Was the instrument quiet?", "\n".join(_again(again or {})))],
+        stands=named,
+        instrument="",
+    )
 
 
 def stands_over_all(found: Sequence[Finding]) -> dict[tuple[str, str], bool]:
@@ -216,7 +231,7 @@ def _again(rows: Mapping[str, Verdict]) -> list[str]:
     lines = ["The control, run once more in every block, against itself (A/A):", ""]
     for name, row in rows.items():
         void = "; no measured verdict of it stands" if row.verdict == "instrument failed" else ""
-        size = f"{row.metric} {numbers.effect_words(row)}, {numbers.pairs_words(row)} pairs"
+        size = f"{said.title(row.metric)} {numbers.effect_words(row)}, {numbers.pairs_words(row)} pairs"
         lines.append(f"- {name}: **{row.verdict}**, {size}{void}")
     told = [one for one in map(outside, rows.values()) if one is not None]
     line = history_line(told, "of this page")

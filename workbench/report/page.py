@@ -18,6 +18,7 @@ from workbench.wording import counted
 # claims/README.md, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
 FEWEST_WARMUP_STEPS = 20
+DISTURBED_SHARE = 0.1  # of the timed runs, from where on the page warns
 
 _DIRTY = {"true": " (with changes not committed)", "unknown": " (git could not say what was not committed)"}
 
@@ -118,7 +119,23 @@ def warnings(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[str]:
     failed = facts.get("failures")
     failures = f"{counted(len(failed), 'job')} failed, named below." if failed else ""
     notes = map(str, facts.get("notes") or ())
-    return [one for one in (short_window(runs, facts), short_warmup(runs), *notes, failures) if one]
+    noisy = often_disturbed(runs)
+    return [one for one in (short_window(runs, facts), short_warmup(runs), noisy, *notes, failures) if one]
+
+
+def often_disturbed(runs: Sequence[Run]) -> str:
+    """What to warn of where a tenth of the timed runs or more that count were disturbed; empty where not."""
+    before, after, foreign = gate.WATCHED
+    timed = [
+        run for run in arms.counted(runs) if {before, after} <= run.metrics.keys() or foreign in run.metrics
+    ]
+    found = sum(bool(run.disturbance) for run in timed)
+    if not found or found < len(timed) * DISTURBED_SHARE:
+        return ""
+    return (
+        f"{found} of {counted(len(timed), 'timed run')} had a disturbed window (other programs took CPU, or the "
+        "machine changed its speed): the speeds are noisy."
+    )
 
 
 def short_window(runs: Sequence[Run], facts: Mapping[str, Any]) -> str:
@@ -184,7 +201,8 @@ def _opening(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[st
         lines += [str(facts["question"]), ""]
     lines.append(_count(verdicts))
     for one in tables.claimed(verdicts):
-        size = f" ({said.sentence(one)}; {numbers.pairs_words(one)} pairs)" if one.pairs else ""
+        of = "blocks" if one.kind == "exact" else "pairs"
+        size = f" ({said.sentence(one)}; {numbers.pairs_words(one)} {of})" if one.pairs else ""
         lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}")
     if len(lines) > 3 and lines[-1].startswith("- "):
         lines.insert(lines.index(_count(verdicts)) + 1, "")
@@ -316,6 +334,13 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ", ".join(f"{name} {which}" for name, which in sorted((facts.get("versions") or {}).items())),
     )
     yield "commit", commit and f"{commit}{_DIRTY.get(facts.get('dirty', ''), '')}"
+    again = [f"`git checkout {commit[:12]}`, then the command"] if commit and text("command") else []
+    again += (
+        [f"from its records, where they are: `python -m workbench.rerun {text('sweep')}`"]
+        if text("sweep")
+        else []
+    )
+    yield "to repeat it", "; ".join(again)
     yield "claims (SHA-256)", text("claims_sha")
 
 

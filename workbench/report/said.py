@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from workbench.claims import Verdict
+from workbench.claims.statistics import REGIONS
 from workbench.record import METRICS
 from workbench.report import numbers
 from workbench.report.arms import WORDS
@@ -81,11 +83,11 @@ def claimed(one: Verdict) -> str:
     declared, smallest = _declared(one), one.smallest
     ends = {side: (declared or 0.0) + side * smallest for side in (-1, 1)}
     if one.direction == "same":
-        if smallest:
+        if apart := smallest + one.tolerance:
             return (
-                f"within {_in_unit(smallest, one)} of {_in_unit(declared, one)}"
+                f"within {_in_unit(apart, one)} of {_in_unit(declared, one)}"
                 if declared is not None
-                else f"apart by less than {_in_unit(smallest, one)}"
+                else f"apart by at most {_in_unit(apart, one)}"
             )
         return "no difference" if declared is None else _in_unit(declared, one)
     side = 1 if one.direction in ("higher", "not_higher") else -1
@@ -110,21 +112,70 @@ def bound(one: Verdict) -> str:
 def sentence(one: Verdict) -> str:
     """What was found, with the value and what would have been worth the name.
 
-    "faster: 1.32x [1.26, 1.39]; worth the name from 1.5x".
+    "faster: 1.32x [1.26, 1.39]; worth the name from 1.5x"; what is not said by the words is named:
+    "unresolved: validation loss 0.83x [0.63, 1.10]; worth the name from 0.98x down".
     """
     if one.effect is None:
         return one.finding
     found = value(one)
     words = numbers.finding_word(one)
     if one.kind == "exact":
-        holds = re.match(r"holds in (\d+) of (\d+) pairs", one.finding)
-        words = (
-            f"fails in all of {holds[2]} pairs" if holds and holds[1] == "0" else holds[0] if holds else words
-        )
-        return f"{words}: {found}; claimed: {claimed(one)}"
+        pairs = held(one)
+        if pairs:
+            words = (
+                f"fails in all of {pairs[1]} pairs"
+                if not pairs[0]
+                else f"holds in {pairs[0]} of {pairs[1]} pairs"
+            )
+        mean = " on average" if _differs(one) else ""
+        return f"{words}: {title(one.metric)} {found}{mean}; claimed: {claimed(one)}"
     if one.direction.startswith("not_"):
         words = words.partition(", but less")[0]
-    return f"{in_words(words, one.metric)}: {found}; {worth(one)}"
+    compared = in_words(words, one.metric)
+    named = found if compared != words else f"{title(one.metric)} {found}"
+    return "; ".join(text for text in (f"{compared}: {named}", worth(one), undecided(one)) if text)
+
+
+def held(one: Verdict) -> tuple[int, int] | None:
+    """In how many pairs of how many an exact claim holds: each block has a pair for each condition."""
+    found = re.match(r"holds in (\d+) of (\d+) pairs", one.finding)
+    return (int(found[1]), int(found[2])) if found and one.kind == "exact" else None
+
+
+def undecided(one: Verdict) -> str:
+    """Why a claim is open whose own interval would decide it: the one corrected for all claims does not."""
+    if one.verdict != "inconclusive" or one.reasons or one.decision_interval is None:
+        return ""
+    own, wide = (_side(one, interval) for interval in (one.interval, one.decision_interval))
+    if not own or wide:
+        return ""
+    ends = numbers.sized(one.effect, one.decision_interval, one).rpartition(" [")[2]
+    return f"open, as the interval corrected for all claims of the table is [{ends}"
+
+
+def _side(one: Verdict, interval: Sequence[float | None] | None) -> str:
+    """Whether an interval lies wholly inside what is claimed, or wholly outside; empty where it does neither."""
+    low, high = region(one)
+    ends = [end for end in interval or () if end is not None]
+    if len(ends) < 2:
+        return ""
+    inside, outside = low <= ends[0] and ends[1] <= high, ends[1] < low or high < ends[0]
+    return "inside" if inside else "outside" if outside else ""
+
+
+def region(one: Verdict) -> tuple[float, float]:
+    """What is claimed, on the scale of the effect."""
+    if one.scale != "ratio":
+        return REGIONS[one.direction](one.smallest)
+    low, high = REGIONS[one.direction](math.log(one.smallest))
+    return math.exp(low), math.exp(high)
+
+
+def _differs(one: Verdict) -> bool:
+    """Whether an exact claim's value is a mean over pairs that show different ones, or may."""
+    shown = {_in_unit(part["effect"], one) for part in one.by_block if isinstance(part.get("effect"), float)}
+    pairs = held(one)
+    return len(shown) > 1 or (pairs is not None and pairs[1] > one.pairs)
 
 
 def in_words(finding: str, metric: str) -> str:
@@ -147,7 +198,8 @@ def in_words(finding: str, metric: str) -> str:
 def worth(one: Verdict) -> str:
     """From where the effect was declared to be worth the name."""
     if one.direction in ("higher", "lower"):
-        return f"worth the name from {claimed(one).removeprefix('at least ').removeprefix('at most ')}"
+        down = " down" if one.direction == "lower" else ""
+        return f"worth the name from {claimed(one).removeprefix('at least ').removeprefix('at most ')}{down}"
     return f"claimed: {claimed(one)}"
 
 
@@ -166,7 +218,8 @@ def counter_example(one: Verdict) -> str:
 def _claimed_ratio(one: Verdict) -> str:
     up, down = f"{one.smallest:.4g}x", f"{1 / one.smallest:.3g}x"
     if one.direction == "same":
-        return "no difference" if one.smallest == 1 else f"within {up} either way"
+        up = f"{one.smallest * (1 + one.tolerance):.4g}x"
+        return "no difference" if up == "1x" else f"within {up} either way"
     return {
         "higher": f"at least {up}",
         "lower": f"at most {down}",

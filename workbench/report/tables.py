@@ -43,7 +43,9 @@ _SHARES = (
     *(name for name in MAIN_METRICS if name.startswith("accuracy/")),
 )  # in percent
 _CSV = [
-    one.name for one in fields(Verdict) if one.name not in ("interval", "decision_interval", "by_condition")
+    one.name
+    for one in fields(Verdict)
+    if one.name not in ("interval", "decision_interval", "by_condition", "tolerance")
 ]
 _CSV[1:1] = ["label"]
 _CSV += ["interval_low", "interval_high", "decision_low", "decision_high"]
@@ -83,11 +85,10 @@ def instrument_line(verdicts: Sequence[Verdict]) -> str:
     if not rows:
         return "A/A: the sweep has no control that was run again; the instrument is unchecked."
     row = rows[0]
-    line = (
-        f"A/A: {row.label}: {row.metric} of the control run once more is {effect_words(row)} of the control"
-    )
+    again = f"A/A: {row.label}: {said.title(row.metric)} of the control run once more is"
+    line = f"{again} {effect_words(row)} of the control"
     if row.scale != "ratio":
-        line = f"A/A: {row.label}: {row.metric} of the control run once more is off by {effect_words(row)}"
+        line = f"{again} off by {effect_words(row)}"
     return "; ".join((f"{line} ({pairs_words(row)} pairs)", *row.reasons))
 
 

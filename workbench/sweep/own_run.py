@@ -94,7 +94,12 @@ class OwnRun:
         run_id = tracker.start(
             conductor.experiment,
             f"sweep {self.sweep}",
-            params={"name": config.name, "scale.name": config.scale.name, "jobs": len(planned.jobs)},
+            params={
+                "name": config.name,
+                "scale.name": config.scale.name,
+                "jobs": len(planned.jobs),
+                **({"sweep.question": config.sweep.question} if config.sweep.question else {}),
+            },
             tags={
                 **conductor.origin.common,
                 **conductor.origin.repositories.tags,

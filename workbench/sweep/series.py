@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -114,8 +115,10 @@ def _show_table(config: Config, series: Series, ran: Collection[str], console: C
             link = str(folder / "report.md")
         found += guide.findings(name, folder)
         links[name], folders[name] = link, folder
-    page.write_text(guide.write_page(found, links, guide.instruments(folders)))
-    page.with_suffix(".html").write_text(guide.write_html(found, links))
+    again = guide.instruments(folders)
+    page.write_text(guide.write_page(found, links, again))
+    pages = {name: str(Path(link).with_suffix(".html")) for name, link in links.items()}
+    page.with_suffix(".html").write_text(guide.write_html(found, pages, again))
     console.rule(series.name)
     console.print(guide.table(found))
     console.print(f"page: {page.with_suffix('.html')}", highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 
 from workbench.claims import Verdict
@@ -12,7 +13,7 @@ _WIDTH, _HEIGHT, _EDGE = 150.0, 18.0, 4.0
 
 
 def interval_bar(one: Verdict) -> str:
-    """An SVG element: shaded what is claimed, a tick at no effect, the interval, a point at the effect.
+    """An SVG element: shaded what is claimed, a tick at no effect, the interval, thin what decided, a point.
 
     Empty for exact claims, and where there is no interval. What reaches beyond the bar is cut at its ends.
     """
@@ -33,11 +34,16 @@ def interval_bar(one: Verdict) -> str:
         return round(_EDGE + share * (_WIDTH - 2 * _EDGE), 1)
 
     middle = _HEIGHT / 2
+    decided = [_scaled(end, one) for end in one.decision_interval or () if end is not None]
+    thin = ""
+    if len(decided) == 2 and not any(map(math.isnan, decided)):
+        thin = f'<line class="decided" x1="{x(decided[0])}" x2="{x(decided[1])}" y1="{middle:g}" y2="{middle:g}"/>'
     words = f"{said.value(one)}; claimed: {said.claimed(one)}"
     return (
-        f'<svg class="bar" role="img" aria-label="{words}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}">'
+        f'<svg class="bar" role="img" aria-label="{html.escape(words)}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}">'
         f'<rect class="claimed" x="{x(low)}" y="1" width="{round(x(high) - x(low), 1)}" height="{_HEIGHT - 2:g}"/>'
         f'<line class="none" x1="{x(0)}" x2="{x(0)}" y1="0" y2="{_HEIGHT:g}"/>'
+        f"{thin}"
         f'<line class="interval" x1="{x(ends[0])}" x2="{x(ends[1])}" y1="{middle:g}" y2="{middle:g}"/>'
         f'<circle class="effect" cx="{x(effect)}" cy="{middle:g}" r="3"/></svg>'
     )

@@ -43,6 +43,8 @@ class ClaimRow:
 
     name: str
     statement: str
+    compared: str
+    """Its arms, its metric, and which way is better."""
     verdict: str
     kind: str
     """The colour of its verdict: yes, no or open."""
@@ -72,14 +74,17 @@ def page_html(
     facts: Mapping[str, Any],
     *,
     warnings: Sequence[str] = (),
+    opening: Sequence[tuple[str, str]] = (),
     details: Sequence[tuple[str, str]] = (),
     curves: Sequence[Curve] = (),
     stands: Mapping[str, bool] | None = None,
+    instrument: str | None = None,
 ) -> str:
     """The page as HTML text, complete in itself; equal input gives equal text.
 
-    `warnings` stand above the answers; `details` are sections of Markdown below the arms; `stands` says of a
-    measured claim whether its verdict stands if the claims of all files are corrected as one table.
+    `warnings` stand above the answers, and so do the sections of `opening`; `details` are sections below the
+    arms, all of them Markdown; `stands` says of a measured claim whether its verdict stands if the claims of all
+    files are corrected as one table; `instrument` is the line on the control, where the verdicts have it not.
     """
     rows = [_row(one, stands or {}) for one in tables.claimed(verdicts)]
     environment = jinja2.Environment(
@@ -94,10 +99,12 @@ def page_html(
         question=str(facts.get("question") or ""),
         headline=tables.headline(verdicts) if rows else counted(len(arms.counted(runs)), "run"),
         rows=rows,
-        instrument=tables.instrument_line(verdicts) if verdicts else "",
+        instrument=_instrument(verdicts) if instrument is None else instrument,
+        level=tables.level(verdicts),
         banners=[*_instrument_banner(verdicts), *warnings],
         pictures=list(_pictures(verdicts, runs, curves)),
         arms=_arms(runs),
+        opening=[(title, _MARKDOWN.render(text)) for title, text in opening if text],
         details=[(title, _MARKDOWN.render(text)) for title, text in details if text],
         links=_links(runs, str(facts.get("runs_at") or "")),
         style=(_HERE / "page.css").read_text(),
@@ -110,17 +117,33 @@ def _row(one: Verdict, stands: Mapping[str, bool]) -> ClaimRow:
     return ClaimRow(
         name=one.claim,
         statement=one.statement or one.claim.replace("_", " "),
+        compared=_compared(one),
         verdict=one.label,
         kind=_CLASSES.get(one.verdict, "open"),
         measured=said.value(one),
         claimed=said.claimed(one),
         sentence=said.sentence(one),
         bar=interval_bar(one),
-        pairs=numbers.pairs_words(one),
+        pairs=_pairs(one),
         overall="" if still is None else "stands" if still else "would not stand",
-        against=said.counter_example(one) or "; ".join(one.reasons),
+        against=said.counter_example(one) or "; ".join(one.reasons) or said.undecided(one),
         effect=one.effect if one.effect is not None and math.isfinite(one.effect) else -math.inf,
     )
+
+
+def _compared(one: Verdict) -> str:
+    way = said.better(one.metric)
+    return f"{said.arms(one)}: {said.title(one.metric)}{f', {way}' if way else ''}"
+
+
+def _pairs(one: Verdict) -> str:
+    """Complete pairs of those planned; of an exact claim in how many it holds, one a block and condition."""
+    held = said.held(one)
+    return f"{held[0]} of {held[1]} hold" if held else numbers.pairs_words(one)
+
+
+def _instrument(verdicts: Sequence[Verdict]) -> str:
+    return tables.instrument_line(verdicts) if verdicts else ""
 
 
 def _instrument_banner(verdicts: Sequence[Verdict]) -> Iterator[str]:
