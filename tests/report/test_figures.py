@@ -124,3 +124,13 @@ def test_a_row_of_effects_names_its_arms_its_metric_and_the_better_direction(ver
     assert labels == [
         [verdicts[0].claim.replace("_", " "), said.arms(verdicts[0]), "training speed, more is better"]
     ]
+
+
+def test_a_long_name_is_cut_with_a_sign_below_the_blocks(verdicts, sweep_runs):
+    long = "very_long_name_" * 60
+    runs = [
+        replace(run, params={**run.params, "padding.name": long + run.params.get("padding.name", "")})
+        for run in runs_of(sweep_runs)
+    ]
+    labels = [label.get_text() for label in figures.block_by_block(verdicts, runs).axes[0].get_xticklabels()]
+    assert all(len(label.replace("\n", "")) <= 96 and label.endswith("…") for label in labels)

@@ -41,7 +41,7 @@ def growth(runs: Sequence[Run]) -> Figure | None:
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for metric, axis in zip(metrics, axes, strict=True):
         for number, (name, of_arm) in enumerate(_few(groups).items()):
-            _line(axis, of_arm, steps, metric, PALETTE[number], name)
+            _line(axis, of_arm, steps, metric, PALETTE[number], shortened(name, 72))
         axis.set_xlabel("steps that every batch is padded to")
         axis.set_ylabel(_axis_label(metric))
         axis.set_xlim(left=0)
@@ -170,7 +170,7 @@ def _over_padding(runs: Sequence[Run], metric: str, *, ideal: bool) -> Figure | 
             beside, words = (5, -11 if below else 6), shortened(padded, 18)
             axis.annotate(words, (100 * x, y), beside, textcoords="offset points", fontsize=7.5)
         xs, ys, _ = zip(*points, strict=True)
-        axis.plot([100 * x for x in xs], ys, color=colour, marker="o", ms=6, lw=1, label=name)
+        axis.plot([100 * x for x in xs], ys, color=colour, marker="o", ms=6, lw=1, label=shortened(name, 72))
         if ideal and xs[-1] < 1:
             most, anchor = xs[-1], ys[-1]
             shares = np.linspace(xs[0], most, 50)

@@ -161,7 +161,9 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
             axis.plot(range(len(order)), line, color=PALETTE[0], alpha=0.45, marker="o", ms=3.5, lw=1)
         axis.plot(range(len(order)), [means[arm] for arm in order], "_", color=INK, ms=22, mew=2, zorder=3)
         axis.set_xticks(
-            range(len(order)), [numbers.broken(one.replace(", ", "\n"), 16) for one in order], fontsize=8
+            range(len(order)),
+            [numbers.broken(shortened(one, 96).replace(", ", "\n"), 16) for one in order],
+            fontsize=8,
         )
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_ylim(bottom=0)
