@@ -108,12 +108,31 @@ def test_a_wrong_length_makes_nan_of_its_example(rnn):
         np.testing.assert_allclose(found.numpy()[[1, 3]], right.numpy()[[1, 3]], atol=1e-6)
 
 
-def test_a_mask_with_a_hole_makes_nan_of_its_example():
-    layer = PackedRNN(CELLS["gru"](2))
-    mask = tf.constant([[True, False, True], [True, True, False]])
-    outputs = compiled(lambda x, m: layer(x, mask=m))(tf.constant(INPUTS[:2]), mask).numpy()
-    assert np.isnan(outputs[0]).all()
-    assert np.isfinite(outputs[1]).all()
+def test_steps_that_a_mask_leaves_out_are_passed_over():
+    layer = PackedRNN(CELLS["gru"](2), return_sequences=True)
+    given = tf.constant(INPUTS[:2]), tf.constant([[True, False, True], [False, True, True]])
+    outputs = compiled(lambda x, m: layer(x, mask=m))(*given)
+    np.testing.assert_allclose(outputs, layer(given[0], mask=given[1]), atol=1e-6)
+    assert not outputs.numpy()[[0, 1], [1, 0]].any()
+
+
+class Sum(keras.layers.Layer):
+    """State and output are the sum of two inputs so far."""
+
+    state_size = output_size = 2
+
+    def call(self, inputs, states):
+        total = states[0] + inputs[0] + inputs[1]
+        return total, [total]
+
+
+def test_masks_of_nested_inputs_that_differ_make_nan_of_the_example():
+    layer = PackedRNN(Sum())
+    masks = [tf.constant([[True, True, True], [True, True, False]]), tf.ones([2, 3], "bool")]
+    inputs = [tf.constant(INPUTS[:2])] * 2
+    outputs = compiled(lambda x, m: layer(x, mask=m))(inputs, masks).numpy()
+    assert np.isnan(outputs[1]).all()
+    assert np.isfinite(outputs[0]).all()
 
 
 @pytest.mark.parametrize("rnn", ["dynamic", "packed"])

@@ -24,10 +24,12 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def in_float64():
     """Rounding hides nothing: in float32 gradients through a layer norm of four units have five right digits."""
-    usual = keras.config.floatx()
+    usual = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")  # floatx alone changes none that was asked for before
     yield
-    keras.config.set_floatx(usual)
+    keras.config.set_floatx(usual[0])
+    keras.config.set_dtype_policy(usual[1])
 
 
 def lstm():

@@ -1,0 +1,94 @@
+"""A trained, accelerated model where it is used: SavedModels, TFLite, a process without a workbench."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.rnn import accelerate, restore
+
+layers = keras.layers
+IDS = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0], [0, 0, 0, 0, 0]], "int32")
+GIVEN = [IDS, IDS[:, ::-1], IDS[:1, :2], IDS[2:]]
+"""Of lengths 5, 3 and 0, with padding behind and in front; fewer steps; one example without a step."""
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input([None], dtype="int32")
+    vectors = layers.Embedding(9, 4, mask_zero=True)(ids)
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(vectors)
+    made = keras.Model(ids, layers.Dense(2)(layers.GRU(3)(both)))
+    made.compile("sgd", "mse")
+    made.fit(IDS, np.ones((3, 2)), verbose=0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """Of Keras' own loops."""
+    return [np.asarray(model(given)) for given in GIVEN]
+
+
+@pytest.mark.parametrize("way", [pytest.param("export", marks=pytest.mark.slow), "saved_model.save"])
+def test_a_saved_model_serves_what_keras_layers_give(way, model, expected, tmp_path):
+    accelerate(model)
+    try:
+        if way == "export":
+            model.export(tmp_path / "served", verbose=False)
+        else:
+            tf.saved_model.save(model, str(tmp_path / "served"))
+    finally:
+        restore(model)
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    serve = loaded.signatures["serving_default"]
+    for given, wanted in zip(GIVEN, expected, strict=True):
+        (found,) = serve(tf.constant(given)).values()
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+def test_tflite_converts_what_was_restored(model, expected):
+    """Of the packed loop it lacks ops (LowerBound): restore(model) first."""
+    restore(accelerate(model))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    converter._experimental_lower_tensor_list_ops = False
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    for given, wanted in zip(GIVEN, expected, strict=True):
+        interpreter.resize_tensor_input(takes["index"], given.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(takes["index"], given)
+        interpreter.invoke()
+        np.testing.assert_allclose(interpreter.get_tensor(gives["index"]), wanted, atol=1e-5)
+
+
+@pytest.mark.slow  # quick: tests/rnn/test_accelerate.py loads in this process
+@pytest.mark.command
+def test_a_saved_file_loads_where_there_is_no_workbench(model, expected, tmp_path):
+    accelerate(model).save(tmp_path / "model.keras")
+    restore(model)
+    np.savez(tmp_path / "given.npz", *GIVEN)
+    code = (
+        "import sys; sys.modules['workbench'] = None\n"
+        "import keras, numpy as np\n"
+        "model, given = keras.saving.load_model('model.keras'), np.load('given.npz')\n"
+        "np.savez('found.npz', *[np.asarray(model(given[name])) for name in given.files])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(tmp_path / "found.npz")
+    for name, wanted in zip(found.files, expected, strict=True):
+        np.testing.assert_allclose(found[name], wanted, atol=1e-6)
