@@ -462,7 +462,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.jsonl", b'{"inputs": [[1e99]], "labels": 0}', {}, ["line 1: inputs[0] = [inf]", "not finite"]),
         ("a.jsonl", b'{"inputs": [[1, 2], [1]], "labels": 0}', {}, ["line 1: inputs[1] = 1 values", "must have 2"]),
         ("a.jsonl", b'{"inputs": [[1, 2]], "labels": 0}\n{"inputs": [[1]], "labels": 0}', {}, ["line 2", "[T, 2]"]),
-        ("a.jsonl", b'{"inputs": [[1, "x"]], "labels": 0}', {}, ["line 1: inputs = ", "must be numbers"]),
+        ("a.jsonl", b'{"inputs": [[1, "x"]], "labels": 0}', {}, ["line 1: inputs[0] = ", "must be numbers"]),
         ("a.jsonl", b'{"inputs": [], "labels": 0}', {}, ["line 1: length = 0", "cannot be classified"]),
         ("a.jsonl", b'{"inputs": [1], "labels": 0, "n": 2}', {"lengths": "n"}, ["lengths = 2", "from 0 to 1"]),
         ("a.jsonl", b'{"inputs": [1], "labels": 0, "n": "x"}', {"lengths": "n"}, ["lengths = x"]),
@@ -493,7 +493,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.csv", b"g,inputs,labels\n1,a,b\n2,a,b\n1,a,b\n", {"group": "g"}, ["g = 1 of its", "sort the file"]),
         ("a.csv", b"g,inputs,labels\n1,a,b\n1,a,c\n", {"group": "g", "task": "classify"},
          ["line 2: labels = b and c", "must be one in all rows of g 1"]),
-        ("a.csv", b"g,inputs,labels\n1,a,b\n", {"group": "g", "inputs": ["inputs"]}, ["must be numbers"]),
+        ("a.csv", b"g,x,labels\n1,2,b\n1,,b\n", {"group": "g", "inputs": ["x"]}, ["inputs[1] = ['']"]),
         # text and CoNLL-U
         ("a.txt", b"a b\tX\nc d\n", {}, ["line 2", "one tab"]),
         ("a.txt", b"a\tX\n", {"lengths": "n"}, ["columns = n", "a text has none"]),

@@ -146,5 +146,5 @@ def no_column(where: str, name: str, there: object) -> DataError:
     """That a column, key or array is not there."""
     names = [str(one) for one in there]  # type: ignore[attr-defined]
     listed = ", ".join(names[:10]) + (" and more" if names[10:] else "")
-    return DataError(where, name, "missing", f"there is {listed or 'none'}; name inputs, labels and what else is "
-                     f"wanted{did_you_mean(name, names)}")  # fmt: skip
+    remedy = f"there is {listed or 'none'}: say which is which (inputs, labels){did_you_mean(name, names)}"
+    return DataError(where, name, "missing", remedy)
