@@ -436,6 +436,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
     [
         # JSON lines
         ("a.jsonl", OBJECT + b'{"inputs": ["a"]\n', {}, ["a.jsonl: line 2", "no JSON"]),
+        ("a.jsonl", OBJECT[:-1] + OBJECT + b"\n", {}, ["line 1", "Extra data"]),
         ("a.jsonl", OBJECT + b"\n\n[1]\n", {}, ["line 4", "an object a line"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "labels": ["X"], "labels": ["Y"]}', {}, ["line 2", "there twice"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "label": ["X"]}', {}, ["line 2: labels = missing", "label?"]),
@@ -618,7 +619,7 @@ def test_the_command_ends_in_what_to_type(tmp_path, capsys, monkeypatch):
     assert command.main(["none.csv", "--out", "x"]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert command.main(["--out", "x"]) == 2
-    assert "name the files" in capsys.readouterr().err
+    assert "name them, before --inputs" in capsys.readouterr().err
 
 
 def test_an_interruption_leaves_nothing(tmp_path, capsys, monkeypatch):
