@@ -191,6 +191,23 @@ def test_each_form_comes_back_as_it_was(tmp_path, form):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([form, "out"])
 
 
+@pytest.mark.parametrize("form", [*FORMS, "groups.csv"])
+def test_in_blocks_of_a_few_bytes_it_is_the_same(tmp_path, monkeypatch, form):
+    given = {"group": "g", "inputs": ["x"], "labels": "y"} if form == "groups.csv" else FORMS[form][2]
+    if form == "groups.csv":
+        (tmp_path / form).write_text("g,x,y\n1,1,a\n1,2,b\n2,3,a\n3,4,a\n3,5,b\n")
+    else:
+        FORMS[form][1](tmp_path / form)
+    schema = Schema(**given, **NOTHING_HELD_OUT)
+    whole = convert([tmp_path / form], tmp_path / "whole", schema)
+    for reader in ("rows", "readers.csv_rows", "readers.arrays", "readers.arrow"):
+        monkeypatch.setattr(f"workbench.data.convert.{reader}.BLOCK", 6)
+    told = []
+    parts = convert([tmp_path / form], tmp_path / "parts", schema, progress=lambda *one: told.append(one))
+    assert parts.fingerprint == whole.fingerprint
+    assert sum(what == "reading" for what, _, _ in told) > 1
+
+
 @pytest.mark.parametrize("form", ["a.jsonl", "b.json", "c.ndjson", "p.parquet", "q.parquet"])
 def test_the_short_cut_by_pyarrow_makes_the_same_bytes(tmp_path, monkeypatch, form):
     write = FORMS[form][1]

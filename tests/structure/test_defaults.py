@@ -33,7 +33,7 @@ ROOMS = {
 """The options that a room is handed."""
 APART = {
     (
-        "data.shards.write_dataset",
+        "data.convert.from_python.write_dataset",
         "shards",
     ): 1,  # a person's own data set, written as it is given: in one file,
     ("data.convert.schema.Schema.__init__", "min_count"): 1,

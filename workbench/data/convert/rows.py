@@ -99,14 +99,15 @@ def _refuse_other(path: Path, head: bytes, wanted: str) -> None:
         raise DataError(path, "file", kind, remedy_of(kind, f"must be {wanted}, a text in UTF-8"))
 
 
-def line_parts(path: Path, wanted: str, ends: bytes = b"\n") -> Iterator[Part]:
-    """A text cut behind an `ends`, in parts of BLOCK bytes or so, each with the number of its first line."""
+def line_parts(path: Path, wanted: str, *ends: bytes) -> Iterator[Part]:
+    """A text cut behind one of `ends`, or a line, in parts of BLOCK bytes or so, each with its first line's number."""
     with opened(path, wanted) as stream:
         line, rest = 1, b""
         while more := stream.read(BLOCK):
             rest += more
-            cut = rest.rfind(ends) + len(ends)
-            if cut < len(ends):
+            places = [(rest.rfind(one), len(one)) for one in ends or (b"\n",)]
+            cut = max(at + size if at >= 0 else 0 for at, size in places)
+            if not cut:
                 if len(rest) > LONGEST_LINE:
                     raise DataError(
                         path,
