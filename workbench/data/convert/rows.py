@@ -100,7 +100,7 @@ def _refuse_other(path: Path, head: bytes, wanted: str) -> None:
 
 
 def line_parts(path: Path, wanted: str, *ends: bytes) -> Iterator[Part]:
-    """A text cut behind one of `ends`, or a line, in parts of BLOCK bytes or so, each with its first line's number."""
+    """A text cut behind one of `ends`, or a line, in parts of BLOCK bytes or so, each with its first line."""
     with opened(path, wanted) as stream:
         line, rest = 1, b""
         while more := stream.read(BLOCK):
