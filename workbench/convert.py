@@ -137,7 +137,8 @@ def _print(console: Console, manifest: Manifest, folder: Path) -> None:
     console.print(f"{folder}: task {manifest.task}, {inputs}, {classes}", markup=False)
     for split, info in manifest.splits.items():
         console.print(
-            f"  {split}: {info.examples:,} examples, {info.tokens:,} tokens, the longest {info.longest:,}",
+            f"  {split}: {info.examples:,} example{'s' if info.examples > 1 else ''}, {info.tokens:,} tokens, "
+            f"the longest {info.longest:,}",
             markup=False,
         )
     if "validation" not in manifest.splits:

@@ -191,6 +191,23 @@ def test_each_form_comes_back_as_it_was(tmp_path, form):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([form, "out"])
 
 
+@pytest.mark.parametrize("form", [*FORMS, "groups.csv"])
+def test_in_blocks_of_a_few_bytes_it_is_the_same(tmp_path, monkeypatch, form):
+    given = {"group": "g", "inputs": ["x"], "labels": "y"} if form == "groups.csv" else FORMS[form][2]
+    if form == "groups.csv":
+        (tmp_path / form).write_text("g,x,y\n1,1,a\n1,2,b\n2,3,a\n3,4,a\n3,5,b\n")
+    else:
+        FORMS[form][1](tmp_path / form)
+    schema = Schema(**given, **NOTHING_HELD_OUT)
+    whole = convert([tmp_path / form], tmp_path / "whole", schema)
+    for reader in ("rows", "readers.csv_rows", "readers.arrays", "readers.arrow"):
+        monkeypatch.setattr(f"workbench.data.convert.{reader}.BLOCK", 6)
+    told = []
+    parts = convert([tmp_path / form], tmp_path / "parts", schema, progress=lambda *one: told.append(one))
+    assert parts.fingerprint == whole.fingerprint
+    assert sum(what == "reading" for what, _, _ in told) > 1
+
+
 @pytest.mark.parametrize("form", ["a.jsonl", "b.json", "c.ndjson", "p.parquet", "q.parquet"])
 def test_the_short_cut_by_pyarrow_makes_the_same_bytes(tmp_path, monkeypatch, form):
     write = FORMS[form][1]
@@ -436,6 +453,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
     [
         # JSON lines
         ("a.jsonl", OBJECT + b'{"inputs": ["a"]\n', {}, ["a.jsonl: line 2", "no JSON"]),
+        ("a.jsonl", OBJECT[:-1] + OBJECT + b"\n", {}, ["line 1", "Extra data"]),
         ("a.jsonl", OBJECT + b"\n\n[1]\n", {}, ["line 4", "an object a line"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "labels": ["X"], "labels": ["Y"]}', {}, ["line 2", "there twice"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "label": ["X"]}', {}, ["line 2: labels = missing", "label?"]),
@@ -462,7 +480,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.jsonl", b'{"inputs": [[1e99]], "labels": 0}', {}, ["line 1: inputs[0] = [inf]", "not finite"]),
         ("a.jsonl", b'{"inputs": [[1, 2], [1]], "labels": 0}', {}, ["line 1: inputs[1] = 1 values", "must have 2"]),
         ("a.jsonl", b'{"inputs": [[1, 2]], "labels": 0}\n{"inputs": [[1]], "labels": 0}', {}, ["line 2", "[T, 2]"]),
-        ("a.jsonl", b'{"inputs": [[1, "x"]], "labels": 0}', {}, ["line 1: inputs = ", "must be numbers"]),
+        ("a.jsonl", b'{"inputs": [[1, "x"]], "labels": 0}', {}, ["line 1: inputs[0] = ", "must be numbers"]),
         ("a.jsonl", b'{"inputs": [], "labels": 0}', {}, ["line 1: length = 0", "cannot be classified"]),
         ("a.jsonl", b'{"inputs": [1], "labels": 0, "n": 2}', {"lengths": "n"}, ["lengths = 2", "from 0 to 1"]),
         ("a.jsonl", b'{"inputs": [1], "labels": 0, "n": "x"}', {"lengths": "n"}, ["lengths = x"]),
@@ -493,7 +511,7 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         ("a.csv", b"g,inputs,labels\n1,a,b\n2,a,b\n1,a,b\n", {"group": "g"}, ["g = 1 of its", "sort the file"]),
         ("a.csv", b"g,inputs,labels\n1,a,b\n1,a,c\n", {"group": "g", "task": "classify"},
          ["line 2: labels = b and c", "must be one in all rows of g 1"]),
-        ("a.csv", b"g,inputs,labels\n1,a,b\n", {"group": "g", "inputs": ["inputs"]}, ["must be numbers"]),
+        ("a.csv", b"g,x,labels\n1,2,b\n1,,b\n", {"group": "g", "inputs": ["x"]}, ["inputs[1] = ['']"]),
         # text and CoNLL-U
         ("a.txt", b"a b\tX\nc d\n", {}, ["line 2", "one tab"]),
         ("a.txt", b"a\tX\n", {"lengths": "n"}, ["columns = n", "a text has none"]),
@@ -618,7 +636,7 @@ def test_the_command_ends_in_what_to_type(tmp_path, capsys, monkeypatch):
     assert command.main(["none.csv", "--out", "x"]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert command.main(["--out", "x"]) == 2
-    assert "name the files" in capsys.readouterr().err
+    assert "name them, before --inputs" in capsys.readouterr().err
 
 
 def test_an_interruption_leaves_nothing(tmp_path, capsys, monkeypatch):

@@ -113,17 +113,26 @@ def _features(value: Any, schema: Schema, width: int | None, block: Block, numbe
         with np.errstate(over="ignore"):
             found = np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):
-        odd = next((i for i, one in enumerate(value) if np.ndim(one) and len(one) != width), None)
-        if odd is not None:
-            raise DataError(
-                block.where(number), f"inputs[{odd}]", f"{len(value[odd])} values", f"must have {width}"
-            ) from None
-        raise DataError(block.where(number), "inputs", value, wanted) from None
+        raise _odd_step(value, width, block.where(number), wanted) from None
     if found.ndim == 1 and width == 1:
         found = found[:, np.newaxis]
     if found.ndim != 2 or found.shape[1] != width:
         raise DataError(block.where(number), "inputs", found.shape, wanted)
     return found
+
+
+def _odd_step(value: Any, width: int | None, where: str, wanted: str) -> DataError:
+    """Which step keeps an example from being numbers."""
+    for i, step in enumerate(value):
+        if isinstance(step, (list, tuple, np.ndarray)) and len(step) != width:
+            return DataError(where, f"inputs[{i}]", f"{len(step)} values", f"must have {width}")
+        try:
+            np.asarray(step, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            return DataError(
+                where, f"inputs[{i}]", step, "must be numbers: correct it, or leave the example out"
+            )
+    return DataError(where, "inputs", value, wanted)
 
 
 _INPUTS: dict[str, Callable[..., Any]] = {"symbols": _symbols, "ids": _ids, "features": _features}

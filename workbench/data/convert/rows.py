@@ -99,14 +99,15 @@ def _refuse_other(path: Path, head: bytes, wanted: str) -> None:
         raise DataError(path, "file", kind, remedy_of(kind, f"must be {wanted}, a text in UTF-8"))
 
 
-def line_parts(path: Path, wanted: str, ends: bytes = b"\n") -> Iterator[Part]:
-    """A text cut behind an `ends`, in parts of BLOCK bytes or so, each with the number of its first line."""
+def line_parts(path: Path, wanted: str, *ends: bytes) -> Iterator[Part]:
+    """A text cut behind one of `ends`, or a line, in parts of BLOCK bytes or so, each with its first line."""
     with opened(path, wanted) as stream:
         line, rest = 1, b""
         while more := stream.read(BLOCK):
             rest += more
-            cut = rest.rfind(ends) + len(ends)
-            if cut < len(ends):
+            places = [(rest.rfind(one), len(one)) for one in ends or (b"\n",)]
+            cut = max(at + size if at >= 0 else 0 for at, size in places)
+            if not cut:
                 if len(rest) > LONGEST_LINE:
                     raise DataError(
                         path,
@@ -146,5 +147,5 @@ def no_column(where: str, name: str, there: object) -> DataError:
     """That a column, key or array is not there."""
     names = [str(one) for one in there]  # type: ignore[attr-defined]
     listed = ", ".join(names[:10]) + (" and more" if names[10:] else "")
-    return DataError(where, name, "missing", f"there is {listed or 'none'}; name inputs, labels and what else is "
-                     f"wanted{did_you_mean(name, names)}")  # fmt: skip
+    remedy = f"there is {listed or 'none'}: say which is which (inputs, labels){did_you_mean(name, names)}"
+    return DataError(where, name, "missing", remedy)

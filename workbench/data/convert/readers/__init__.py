@@ -60,7 +60,9 @@ def find(given: Iterable[str], schema: Schema) -> list[Source]:
         for split, files in schema.splits.items():
             wanted += [f"{split_named(split, 'schema: splits')}={one}" for one in _listed(files)]
     if not wanted:
-        raise DataError("sources", "files", "none", "name the files, or `splits` in the schema")
+        raise DataError(
+            "sources", "files", "none", "name them, before --inputs and its names; or `splits` in the schema"
+        )
     found: list[Source] = []
     for one in wanted:
         said, path = _taken_apart(one)

@@ -63,11 +63,7 @@ def _fault(block: Block, number: int, line: str, what: str) -> DataError:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
-    ends = b"\n\n"
-    with path.open("rb") as stream:
-        if b"\r\n" in stream.read(4096):
-            ends = b"\r\n\r\n"
-    return line_parts(path, "CoNLL-U", ends)
+    return line_parts(path, "CoNLL-U", b"\n\n", b"\n\r\n")
 
 
 READER = Reader("line", _parts, rows, "form", "upos")

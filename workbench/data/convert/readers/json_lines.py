@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_EMPTY_LINE = re.compile(rb"\n[ \t\r]*\n")
+
+
 def packed(block: Block, layout: Layout) -> Packed | None:
     """By pyarrow, where inputs (and labels) are lists and it finds no fault."""
     schema = layout.schema
@@ -84,8 +88,9 @@ def packed(block: Block, layout: Layout) -> Packed | None:
                 reader.ReadOptions(use_threads=False, block_size=len(data) + 1),
                 options,
             ).combine_chunks()
-            if len(table) != data.count(b"\n") + (not data.endswith(b"\n")):
-                return None  # lines of nothing: their numbers would be off
+            lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            if len(table) != lines or _EMPTY_LINE.search(b"\n" + data):
+                return None  # lines of nothing, whose numbers would be off, or two objects in one
             numbers = np.arange(block.first, block.first + len(table))
             inputs, labels = (table.column(name).combine_chunks() for name in names)
             return columns.packed(inputs, labels, numbers, block, layout)
