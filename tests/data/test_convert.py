@@ -454,6 +454,8 @@ OBJECT = b'{"inputs": ["a", "b"], "labels": ["X", "Y"]}\n'
         # JSON lines
         ("a.jsonl", OBJECT + b'{"inputs": ["a"]\n', {}, ["a.jsonl: line 2", "no JSON"]),
         ("a.jsonl", OBJECT[:-1] + OBJECT + b"\n", {}, ["line 1", "Extra data"]),
+        ("a.jsonl", OBJECT + b"null\n", {}, ["line 2", "an object a line"]),  # pyarrow's reader would crash
+        ("a.jsonl", OBJECT[:-1] + b" null\n", {}, ["line 1", "Extra data"]),
         ("a.jsonl", OBJECT + b"\n\n[1]\n", {}, ["line 4", "an object a line"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "labels": ["X"], "labels": ["Y"]}', {}, ["line 2", "there twice"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["a"], "label": ["X"]}', {}, ["line 2: labels = missing", "label?"]),

@@ -59,7 +59,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_EMPTY_LINE = re.compile(rb"\n[ \t\r]*\n")
+_BEHIND_AN_OBJECT = re.compile(rb"\}[ \t\r]*[^ \t\r\n,\]}]")
 
 
 def packed(block: Block, layout: Layout) -> Packed | None:
@@ -78,6 +78,9 @@ def packed(block: Block, layout: Layout) -> Packed | None:
         (schema.inputs, schema.labels),
     )
     data: bytes = block.payload
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if data[:1] != b"{" or data.count(b"\n{") != lines - 1 or _BEHIND_AN_OBJECT.search(data):
+        return None  # not plainly an object a line: pyarrow 25 crashes at one that is `null`
     for label in (pyarrow.string(), pyarrow.int64()):
         of_labels = pyarrow.list_(label) if schema.task == "tag" else label
         wanted = pyarrow.schema([(names[0], pyarrow.list_(token)), (names[1], of_labels)])
@@ -88,9 +91,8 @@ def packed(block: Block, layout: Layout) -> Packed | None:
                 reader.ReadOptions(use_threads=False, block_size=len(data) + 1),
                 options,
             ).combine_chunks()
-            lines = data.count(b"\n") + (not data.endswith(b"\n"))
-            if len(table) != lines or _EMPTY_LINE.search(b"\n" + data):
-                return None  # lines of nothing, whose numbers would be off, or two objects in one
+            if len(table) != lines:
+                return None
             numbers = np.arange(block.first, block.first + len(table))
             inputs, labels = (table.column(name).combine_chunks() for name in names)
             return columns.packed(inputs, labels, numbers, block, layout)
