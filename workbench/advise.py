@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -62,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print(console, histogram, rows, per_position, given.buckets, speeds)
     if speeds:
         fastest = rows[max(range(len(rows)), key=speeds.__getitem__)]
-        words = " ".join(["fastest here: python -m workbench", fastest.override, *given.measure])
-        console.print(words, style="bold", highlight=False, markup=False, soft_wrap=True)
+        data = (
+            ["data=tfrecord", f"data.path={Path(given.data).absolute()}"] if Path(given.data).is_dir() else []
+        )
+        words = shlex.join(["python", "-m", "workbench", *data, *fastest.override.split(), *given.measure])
+        console.print(f"fastest here: {words}", style="bold", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

@@ -46,6 +46,10 @@ def foretold(
         raise ValueError(
             "rnn=static: each length is a graph of its own, which takes longer than all its steps"
         )
+    if tree["training"]["strategy"] != "none":
+        raise ValueError(
+            f"training.strategy={tree['training']['strategy']}: one replica is what can be timed"
+        )
     epochs = [step_cost.planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
     asked = {
@@ -64,6 +68,10 @@ def _timed(asked: object) -> list[float]:
         [sys.executable, "-m", _MODULE], input=json.dumps(asked), capture_output=True, text=True, check=False
     )
     if done.returncode:
+        if done.returncode < 0:
+            raise ValueError(
+                f"the steps could not be timed: ended by signal {-done.returncode}; out of memory?"
+            )
         why = done.stderr.strip().splitlines()
         raise ValueError(
             f"the steps could not be timed: {why[-1] if why else f'exit code {done.returncode}'}"

@@ -169,6 +169,7 @@ REFUSED = [
     (["data.task=next", "rnn.direction=both"], "has read the token that it is to predict"),
     (["training.truncate=5", "rnn.direction=both"], "training.truncate=5: carries the state forward"),
     (["training.truncate=5", "data=synthetic", "data.task=classify"], "needs a label a step"),
+    (["training.truncate=5", "loss.average=example"], "has parts of examples in a chunk"),
     (
         ["training.truncate=5", "training.strategy=mirrored", "training.workers=2", "data.shards=2"],
         "training.truncate=5: is for one replica",

@@ -57,13 +57,12 @@ def test_pieces_go_on_where_the_one_before_ended():
     assert pairs == [("</s> a b", "a b c"), ("c d e", "d e f"), ("f g", "g </s>")]
 
 
-def test_rare_tokens_are_unknown_on_both_sides():
+def test_rare_tokens_are_unknown_on_both_sides_and_the_end_never_is():
     corpus = Corpus(splits={"train": [Example("aab")]}, min_count=2)
     data = encode(corpus, name="mine", task="next")
     [one] = data.splits["train"]
-    # the end of one sequence occurs once
-    assert data.vocabulary == ["<pad>", "<unk>", "a"]
-    assert (one.inputs.tolist(), one.labels.tolist()) == ([1, 2, 2, 1], [2, 2, 1, 1])
+    assert data.vocabulary == ["<pad>", "<unk>", "a", "</s>"]
+    assert (one.inputs.tolist(), one.labels.tolist()) == ([3, 2, 2, 1], [2, 2, 1, 3])
 
 
 @pytest.mark.parametrize(
@@ -222,6 +221,21 @@ def test_what_a_sequence_and_a_token_are(tmp_path, sequences, tokens, expected):
     assert set(found) == {"train", "validation"}
 
 
+def test_indentation_is_of_the_characters(tmp_path):
+    (tmp_path / "a.txt").write_text("def f():\n    return x\n\n\n  y\nz\n")
+    options = {"path": str(tmp_path / "a.txt"), "tokens": "characters", "validation_share": 0.3}
+    found = sorted(chain(*texts(Text(**options)).values()))
+    assert found == sorted(["def f():", "    return x", "  y", "z"])
+    found = sorted(chain(*texts(Text(sequences="paragraph", **options)).values()))
+    assert found == sorted(["def f():\n    return x", "  y\nz"])
+
+
+def test_where_names_say_the_split_all_must(split_files):
+    (split_files / "README.txt").write_text("about\nit")
+    with pytest.raises(DataError, match=r"README\.txt: says no split, and other files here do"):
+        texts(Text(path=str(split_files)))
+
+
 def test_whole_files_and_lower_case(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(f"{name.upper()} x\n\ny")
@@ -257,6 +271,7 @@ def test_it_is_prepared_once_for_a_copy_elsewhere(tmp_path):
         ("a.txt", b"", {}, "0 different of them"),
         ("a.md", b"a\nb", {}, r"no \*.txt file there"),
         ("valid.txt", b"a\nb", {}, "none of these is to train on"),
+        ("val.txt", b"a\nb", {}, "none of these is to train on"),
         ("a.txt", b"a\nb\nc", {"test": True}, "no test file among them"),
     ],
 )

@@ -83,6 +83,7 @@ def test_a_speed_stands_beside_each_row_and_the_fastest_is_named(asked, tmp_path
         (["data.batch_size=3"], "data.batch_size=3: data and padding are what is compared"),
         (["cell=gruu"], "did you mean gru?"),
         (["rnn=static", "rnn.allow_retrace=true"], "each length is a graph of its own"),
+        (["training.strategy=mirrored", "training.workers=2"], "one replica is what can be timed"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(asked, tmp_path, capsys, overrides, words):

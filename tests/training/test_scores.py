@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ from workbench.options.model import Model
 from workbench.options.optimizer import SCHEMAS
 from workbench.options.rnn import SCHEMAS as RNNS
 from workbench.options.training import Training
-from workbench.training import F1, ClassCounts, make_train_step, resolved, train
+from workbench.training import F1, ClassCounts, batch_loss, make_train_step, resolved, train
 
 CLASSES = 5
 
@@ -179,9 +180,27 @@ def test_class_weights_in_the_order_of_classes():
     assert resolved(Loss("length"), LABELS, (1, 1, 1)) == Loss("length")
 
 
+def test_weights_that_are_not_resolved_are_refused():
+    with pytest.raises(ValueError, match="no list of a weight a class yet"):
+        batch_loss(
+            SimpleNamespace(task="tag"),
+            {"labels": tf.zeros([1, 1], tf.int32), "length": [1]},
+            tf.zeros([1, 1, 2]),
+            Loss("length", class_weights="balanced"),
+        )
+
+
+def test_large_counts_keep_their_digits(tmp_path):
+    ClassCounts(*np.full((3, 1), 1_234_567.0)).write(tmp_path / "classes.csv")
+    assert (tmp_path / "classes.csv").read_text().splitlines()[
+        1
+    ] == "0,1.000000,1.000000,1.000000,1234567,1234567"
+
+
 @pytest.mark.parametrize(
     ("given", "counts", "words"),
     [
+        ({"NOUN": 0, "VERB": 0, "X": 0}, (1, 1, 1), "all are 0"),
         (
             {"NOUM": 2},
             (1, 1, 1),

@@ -143,7 +143,34 @@ def test_it_trains(rnn: str) -> None:
     assert result.valid_tokens == 60 * 32 * 24
 
 
-def test_it_draws_dropout_in_each_chunk_and_the_optimizer_counts_updates() -> None:
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("momentum", marks=pytest.mark.slow)])
+def test_padding_beyond_the_longest_changes_nothing(optimizer: str) -> None:
+    """A chunk of padding alone is no update: momentum would move weights by it."""
+    ends = []
+    for beyond in (0, 13):
+        model = model_of()
+        step = make_train_step(model, OPTIMIZERS[optimizer](optimizer, 0.125), Loss("length"), truncate=4)
+        batch = {
+            **BATCH,
+            **{name: np.pad(BATCH[name], [(0, 0), (0, beyond)]) for name in ("inputs", "labels")},
+        }
+        losses = [step.run(batch).loss for _ in range(2)]
+        ends.append(
+            (int(step.optimizer.iterations.numpy()), losses, [weight.numpy() for weight in model.weights])
+        )
+    (updates, losses, weights), (expected, right, others) = ends
+    assert updates == expected == 6
+    np.testing.assert_allclose(losses, right, rtol=1e-12)
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_mean_within_examples_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss\.average=example is a mean within whole examples"):
+        step_of(model_of(), 4, average="example")
+
+
+def test_each_chunk_is_one_update_of_the_optimizer() -> None:
     step = step_of(model_of(), 4)
     step.run(BATCH)
     assert int(keras.ops.convert_to_numpy(step.optimizer.iterations)) == 3

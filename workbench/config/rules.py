@@ -59,6 +59,10 @@ def _truncate(tree: Mapping[str, Any]) -> list[Problem]:
         remedy = "carries the state forward; take rnn.direction=forward"
     elif tree["data"].get("task") == "classify":
         remedy = "needs a label a step, and data.task=classify has one a sequence"
+    elif tree["loss"]["average"] == "example":
+        remedy = (
+            "has parts of examples in a chunk, and loss.average=example is a mean within them; take token"
+        )
     elif tree["training"]["strategy"] != "none":
         remedy = f"is for one replica, and training.strategy={tree['training']['strategy']} has several"
     else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.data.errors import DataError
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
-from workbench.data.next_token import with_next_tokens
+from workbench.data.next_token import END, with_next_tokens
 from workbench.data.sources import Corpus, Example
 
 OverLength = Literal["drop", "split", "keep"]
@@ -89,7 +89,11 @@ def encode(
         )
     vocabulary = corpus.vocabulary
     if vocabulary is None and corpus.feature_size is None:
-        vocabulary = build_vocabulary((example.inputs for example in kept["train"]), corpus.min_count)
+        vocabulary = build_vocabulary(
+            (example.inputs for example in kept["train"]),
+            corpus.min_count,
+            always=(END,) if task == "next" else (),
+        )
         to_id = {symbol: i for i, symbol in enumerate(vocabulary)}
     else:
         to_id = None
@@ -125,8 +129,12 @@ def encode(
     )
 
 
-def build_vocabulary(sequences: Iterable[Iterable[object]], min_count: int) -> list[str]:
+def build_vocabulary(
+    sequences: Iterable[Iterable[object]], min_count: int, always: Sequence[str] = ()
+) -> list[str]:
     """Padding, unknown, then the symbols that occur `min_count` times or more, the most frequent first.
+
+    Those of `always` are in it however rare they are.
 
     >>> build_vocabulary(["abba", "ac"], min_count=2)
     ['<pad>', '<unk>', 'a', 'b']
@@ -134,7 +142,7 @@ def build_vocabulary(sequences: Iterable[Iterable[object]], min_count: int) -> l
     counts: Counter[object] = Counter()
     for sequence in sequences:
         counts.update(sequence)
-    frequent = [str(symbol) for symbol, count in counts.items() if count >= min_count]
+    frequent = [str(symbol) for symbol, count in counts.items() if count >= min_count or symbol in always]
     return [PAD, UNKNOWN, *sorted(frequent, key=lambda symbol: (-counts[symbol], symbol))]
 
 

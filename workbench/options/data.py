@@ -36,7 +36,7 @@ class Built(Data):
     """What every data set has that is built here, once, of examples."""
 
     max_examples: int | None = option(None, "examples read from the source, both splits together", low=2)
-    max_length: int | None = option(None, "longest example, in tokens", low=1)
+    max_length: int | None = option(None, "longest example, in tokens (of task=next its end too)", low=1)
     over_length: str = option("drop", "what happens to a longer one; counted", choices=["drop", "split"])
     validation_share: float = option(0.1, "share of examples held out for evaluation", above=0, high=0.9)
     shards: int = option(2, "TFRecord files a split", low=1, high=10_000)

@@ -34,7 +34,12 @@ def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss
     """The LossParts (sum, denominator, valid_tokens) of a batch; class weights as `resolved` gives them."""
     logits, targets, lengths = aligned(logits, batch, model.task)
     mask = MASKS[loss.mask](targets, lengths)
-    if isinstance(loss.class_weights, list):
+    if loss.class_weights is not None:
+        if not isinstance(loss.class_weights, list):
+            raise ValueError(
+                f"loss.class_weights={loss.class_weights}: no list of a weight a class yet; make it one by "
+                "workbench.training.resolved"
+            )
         mask = class_weighted(mask, targets, loss.class_weights)
     return LOSSES[loss.average](logits, targets, mask)
 
@@ -80,6 +85,8 @@ def resolved(loss: Loss, labels: Sequence[str], label_counts: Sequence[int]) -> 
         )
     else:
         weights = list(given)
+    if not any(weights):
+        raise ValueError("loss.class_weights: all are 0: no label would count")
     return replace(loss, class_weights=weights)
 
 

@@ -95,7 +95,7 @@ class ClassCounts:
                 if actual or predicted:
                     name = names[number] if number < len(names) else number
                     shares = [f"{value:.6f}" for value in (precision, recall, f1)]
-                    table.writerow([name, *shares, f"{actual:g}", f"{predicted:g}"])
+                    table.writerow([name, *shares, f"{actual:.15g}", f"{predicted:.15g}"])
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

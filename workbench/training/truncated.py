@@ -5,8 +5,9 @@
         logits, states = model(chunk, states)
         update by the gradient of the chunk's loss         (states are constants: no gradient crosses a chunk)
 
-Memory is that of K steps however long the sequences are. Without updates the losses are those of one long run; what
-is cut is the gradient between chunks. Source: Williams and Peng (1990), with K steps forward for K back.
+Training takes the memory of K steps however long the sequences are; evaluating takes that of a whole batch. Without
+updates the losses are those of one long run; what is cut is the gradient between chunks. Source: Williams and Peng
+(1990), with K steps forward for K back.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from workbench.training.objective import Batch, batch_loss, counted, dense_gradi
 from workbench.training.step import Done, PerLength, TrainStep, counts_of
 
 
-def chunks(batch: Batch, steps: int) -> Iterator[dict[str, Any]]:
+def chunks(batch: Batch, steps: int, *, padding: bool = False) -> Iterator[dict[str, Any]]:
     """A padded batch in pieces of at most `steps` steps; an example's length in each is what of it lies there.
+
+    Pieces of padding alone are left out, unless with `padding`: an update by them would be one by the optimizer's
+    momentum alone, of which there would be more the more is padded.
 
     >>> whole = {"inputs": tf.zeros([2, 5]), "labels": tf.zeros([2, 5]), "length": [5, 2]}
     >>> [(part["inputs"].shape[1], part["length"].numpy().tolist()) for part in chunks(whole, 3)]
     [(3, [3, 2]), (2, [2, 0])]
     """
-    length = tf.cast(batch["length"], tf.int32)
-    for start in range(0, int(batch["inputs"].shape[1]), steps):
+    length, width = tf.cast(batch["length"], tf.int32), int(batch["inputs"].shape[1])
+    for start in range(0, width if padding else max(1, min(width, int(tf.reduce_max(length)))), steps):
         part = slice(start, start + steps)
         inputs = batch["inputs"][:, part]
         yield {
@@ -61,7 +65,12 @@ class TruncatedStep(TrainStep):
                 f"training.truncate={steps}: the state goes on from chunk to chunk, so a model runs forward and "
                 f"has a label a step; this one runs {model.rnn.direction} and is for the task {model.task}"
             )
-        self._steps = steps
+        if loss.average == "example":
+            raise ValueError(
+                f"training.truncate={steps}: loss.average=example is a mean within whole examples, and a chunk has "
+                "parts of them; take loss.average=token"
+            )
+        self._steps, self._padding = steps, loss.mask == "none"  # where padding counts, so does a chunk of it
         variables = model.trainable_variables
 
         def step(given: Batch) -> tuple[Any, ...]:
@@ -84,10 +93,13 @@ class TruncatedStep(TrainStep):
     def _first(self, batch: Batch) -> list[tf.Tensor]:
         return self.model.initial_states(int(batch["inputs"].shape[0]))
 
+    def _chunks(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        return chunks(batch, self._steps, padding=self._padding)
+
     def _all(self, batch: Batch) -> tuple[float, float]:
         total = weight = 0.0
         states = self._first(batch)
-        for chunk in chunks(batch, self._steps):
+        for chunk in self._chunks(batch):
             loss, denominator, states = self._run({**chunk, "states": states})
             if float(denominator):
                 total, weight = total + float(loss) * float(denominator), weight + float(denominator)
@@ -103,8 +115,8 @@ class TruncatedStep(TrainStep):
 
     def trace(self, batch: Batch) -> Any:
         """The `ConcreteFunction` that serves this batch's first chunk, traced if it is not yet."""
-        return self._run.trace(next(chunks(batch, self._steps)))
+        return self._run.trace(next(self._chunks(batch)))
 
     def would_trace(self, batch: Batch) -> bool:
         """Whether one of this batch's chunks would make a new graph."""
-        return any(self._run.would_trace(chunk) for chunk in chunks(batch, self._steps))
+        return any(self._run.would_trace(chunk) for chunk in self._chunks(batch))

@@ -1,11 +1,13 @@
 """Plain text to predict the next token of: lines, paragraphs or files, as words or characters.
 
-`path` is a file or a folder of *.txt, in UTF-8. Which split a file is, its name says (train, valid, validation or
-dev, test: those of the Penn Treebank and of WikiText do); the test file is left alone unless `test: true`. Without
-a validation file sequences are held out by a hash of their content, so that equal ones are in one split.
+`path` is a file or a folder of *.txt, in UTF-8. Which split a file is, its name says, as ptb.train.txt and
+ptb.valid.txt do (train; validation, valid, val, dev or eval; test); where some names say it, all must. The test
+file is left alone unless `test: true`. Without a validation file sequences are held out by a hash of their content,
+so that equal ones are in one split.
 
-A sequence is a line, a paragraph (ends with an empty line) or a whole file; empty ones are left out. Words are what
-stands between white space; characters are all that the sequence has, line ends inside it too.
+A sequence is a line, a paragraph (ends with an empty line) or a whole file; those of white space alone are left
+out. Words are what stands between white space; characters are all that the sequence has, indentation and line ends
+inside it too.
 """
 
 from __future__ import annotations
@@ -16,20 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from workbench.data.convert.schema import split_of_name
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of, remedy_of
 from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
 from workbench.options.data import Text
 
 _WHERE = "give data.path, a text file in UTF-8 or a folder of *.txt"
-_SPLIT_OF_WORD = {
-    "train": "train",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-_PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
+_PARAGRAPHS = re.compile(r"\n(?:[ \t]*\n)+")
 
 
 def find_files(path: str | None) -> dict[str, list[Path]]:
@@ -43,10 +39,17 @@ def find_files(path: str | None) -> dict[str, list[Path]]:
         raise DataError("data=text", "path", path, f"no such file or folder: {_WHERE}")
     by_split: dict[str, list[Path]] = {}
     for file in sorted(place.glob("*.txt")):
-        words = [word for word in re.split(r"[^a-z]+", file.stem.lower()) if word in _SPLIT_OF_WORD]
-        by_split.setdefault(_SPLIT_OF_WORD[words[-1]] if words else "all", []).append(file)
+        by_split.setdefault(split_of_name(file.stem) or "all", []).append(file)
     if not by_split:
         raise DataError("data=text", "path", path, f"no *.txt file there: {_WHERE}")
+    if "all" in by_split and len(by_split) > 1:
+        names = ", ".join(file.name for file in by_split["all"])
+        raise DataError(
+            "data=text",
+            "path",
+            names,
+            "says no split, and other files here do: rename it, or put it elsewhere",
+        )
     if not {"train", "all"} & set(by_split):
         names = ", ".join(file.name for files in by_split.values() for file in files)
         raise DataError("data=text", "path", names, "none of these is to train on: add one, or rename one")
@@ -119,7 +122,7 @@ def _sequences(file: Path, options: Text) -> Iterator[str]:
         parts = text.split("\n")
     else:
         parts = _PARAGRAPHS.split(text) if options.sequences == "paragraph" else [text]
-    yield from (part.strip() for part in parts if part.strip())
+    yield from (part.strip("\n") for part in parts if part.strip())
 
 
 def _tokens(text: str, options: Text) -> list[str]:
