@@ -161,7 +161,15 @@ OF_THE_LAYER = {
 
 
 def test_the_layers_options_are_all_here():
-    assert sorted([*OF_THE_LAYER, "unroll_steps"]) == options_of(PackedRNN)
+    assert sorted([*OF_THE_LAYER, "stateful", "unroll_steps"]) == options_of(PackedRNN)
+
+
+def test_a_stateful_layer_goes_on():
+    inputs, same = tf.ones([2, 3, 4]), {}
+    for stateful in (False, True):
+        layer = PackedRNN(CELLS["lstm"](2), stateful=stateful, kernel="plain")
+        same[stateful] = np.array_equal(layer(inputs), layer(inputs))
+    assert same == {False: True, True: False}
 
 
 @pytest.mark.parametrize("steps", [1, 4])
