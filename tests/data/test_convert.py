@@ -568,6 +568,36 @@ def test_arrays_that_are_not_a_batch(tmp_path, change, parts):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def write_classes(path, names, labels):
+    """A Parquet file whose labels are `datasets`' ClassLabel."""
+    made = pyarrow.table({"inputs": [["a", f"b{i}"] for i in range(len(labels))], "labels": labels})
+    about = {"info": {"features": {"labels": {"names": names, "_type": "ClassLabel"}}}}
+    parquet.write_table(made.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
+
+
+@pytest.mark.parametrize("given", [{}, {"classes": ["no", "yes"]}])
+def test_files_that_number_their_classes_unlike_are_refused(tmp_path, given):
+    write_classes(tmp_path / "train.parquet", ["neg", "pos"], [0, 1, 1])
+    write_classes(tmp_path / "dev.parquet", ["pos", "neg"], [0, 1])
+    both = [tmp_path / "train.parquet", tmp_path / "dev.parquet"]
+    refused(
+        lambda: convert(both, tmp_path / "out", Schema(**given)),
+        "dev.parquet: classes = pos, neg",
+        "neg, pos",
+    )
+    write_classes(tmp_path / "dev.parquet", ["neg", "pos"], [0, 1])
+    assert convert(both, tmp_path / "out", Schema(**given)).labels == given.get("classes", ["neg", "pos"])
+
+
+def test_classes_given_in_another_order_than_the_file_has_are_refused(tmp_path):
+    write_classes(tmp_path / "a.parquet", ["neg", "pos"], [0, 1, 1])
+    refused(
+        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out", Schema(classes=["pos", "neg"])),
+        "a.parquet: classes = neg, pos",
+        "another order",
+    )
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

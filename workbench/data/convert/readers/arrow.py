@@ -55,7 +55,8 @@ def packed(block: Block, layout: Layout) -> Packed | None:
 def classes(path: Path, schema: Schema) -> list[str] | None:
     """The names of the classes, where `datasets` wrote them."""
     feature = _features(path).get(str(schema.labels), {})
-    for _ in range(2):  # a ClassLabel, or a sequence of such
+    for _ in range(2):  # a ClassLabel, or a sequence of such, which some versions write as a list
+        feature = feature[0] if isinstance(feature, list) and feature else feature
         if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
             names = feature.get("names")
             return list(map(str, names)) if isinstance(names, list) else None
