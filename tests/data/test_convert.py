@@ -598,6 +598,46 @@ def test_classes_given_in_another_order_than_the_file_has_are_refused(tmp_path):
     )
 
 
+def test_as_many_tokens_as_examples_are_read_by_the_task_that_is_given(tmp_path):
+    path, schema = tmp_path / "a.npz", {"empty": "drop", **NOTHING_HELD_OUT}
+    np.savez(path, inputs=np.array([5, 6, 7]), lengths=np.array([2, 0, 1]), labels=np.array([0, 1, 1]))
+    refused(lambda: convert([path], tmp_path / "out", Schema(**schema)), "a.npz", "task", "--task")
+    convert([path], tmp_path / "classify", Schema(task="classify", **schema))
+    assert examples_of(tmp_path / "classify")["train"] == [(["5", "6"], "0"), (["7"], "1")]
+    convert([path], tmp_path / "tag", Schema(task="tag", **schema))
+    assert examples_of(tmp_path / "tag")["train"] == [(["5", "6"], ["0", "1"]), (["7"], ["1"])]
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_what_labels_are_is_not_told_by_the_size_of_a_block(tmp_path, monkeypatch, task):
+    """Of the first block, of one example of one token, there are as many tokens as examples."""
+    monkeypatch.setattr("workbench.data.convert.readers.arrays.BLOCK", 16)
+    inputs, lengths = np.arange(2, 11), np.array([1, 2, 2, 2, 2])
+    labels = np.arange(9) % 2 if task == "tag" else np.array([0, 1, 0, 1, 1])
+    np.savez(tmp_path / "a.npz", inputs=inputs, lengths=lengths, labels=labels)
+    assert convert([tmp_path / "a.npz"], tmp_path / "out", Schema(**NOTHING_HELD_OUT)).task == task
+    ends = np.cumsum(lengths)[:-1]
+    tags = np.split(labels, ends) if task == "tag" else labels
+    wanted = [(x.tolist(), y.tolist()) for x, y in zip(np.split(inputs, ends), tags, strict=True)]
+    assert examples_of(tmp_path / "out")["train"] == in_words(wanted)
+
+
+def test_arrays_end_to_end_labelled_by_their_name(tmp_path):
+    np.savez(tmp_path / "good.npz", inputs=np.array([5, 6, 7]), lengths=np.array([2, 1]))
+    convert([tmp_path / "good.npz"], tmp_path / "out", Schema(labels="@file", **NOTHING_HELD_OUT))
+    assert examples_of(tmp_path / "out")["train"] == [(["5", "6"], "good"), (["7"], "good")]
+
+
+def test_features_that_may_be_padded_or_end_to_end_are_refused(tmp_path):
+    """[3, 2], lengths of 3 in all: three examples of two steps, or three steps of two numbers."""
+    features = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    np.savez(tmp_path / "a.npz", inputs=features, lengths=np.array([2, 0, 1]), labels=np.array([0, 1, 1]))
+    schema = Schema(empty="drop", **NOTHING_HELD_OUT)
+    refused(
+        lambda: convert([tmp_path / "a.npz"], tmp_path / "out", schema), "inputs: shape = (3, 2)", "[N, T, D]"
+    )
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

@@ -65,17 +65,13 @@ class _Array:
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The examples of a block; of examples end to end, each its own piece."""
     label = label_of_name(schema, block.path)
-    inputs, labels, lengths, split, flat = block.payload
+    inputs, labels, lengths, split, flat, tags_flat = block.payload
     number = range(block.first, block.first + len(lengths if lengths is not None else inputs))
     whole = None if lengths is None else lengths.tolist()
     if flat:
         ends = np.cumsum(lengths)[:-1]
         pieces: list[Any] = np.split(inputs, ends)
-        tags = (
-            list(labels)
-            if labels is None or len(labels) == len(number) != len(inputs)
-            else np.split(labels, ends)
-        )
+        tags = np.split(labels, ends) if tags_flat else labels
         whole = None
     else:
         pieces, tags = list(inputs), labels
@@ -139,15 +135,27 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
         raise DataError(
             lengths.where, "array", f"{lengths.dtype}{list(lengths.shape)}", "must be whole numbers, [N]"
         )
-    yield from _cut(path, inputs, labels, lengths, split)
+    yield from _cut(path, inputs, labels, lengths, split, schema.task)
 
 
 def _cut(
-    path: Path, inputs: _Array, labels: _Array | None, lengths: _Array | None, split: _Array | None
+    path: Path,
+    inputs: _Array,
+    labels: _Array | None,
+    lengths: _Array | None,
+    split: _Array | None,
+    task: str | None,
 ) -> Iterator[Part]:
     total = (lengths or inputs).shape[0]
     flat = lengths is not None and (len(inputs.shape) == 1 or inputs.shape[0] != total)
     tags_flat = flat and labels is not None and labels.shape[0] == inputs.shape[0] != total
+    if flat and labels is not None and labels.shape == (inputs.shape[0],) == (total,):
+        if task is None:
+            remedy = (
+                f"{total} tokens, labels and examples: say what a label is of (--task tag, --task classify)"
+            )
+            raise DataError(labels.where, "task", "not given", remedy)
+        tags_flat = task == "tag"
     for one, wanted in (
         (inputs, None if flat else total),
         (labels, None if tags_flat else total),
@@ -181,11 +189,17 @@ def _cut(
             taken = inputs.take(steps)
             tags = None if labels is None else labels.take(steps if tags_flat else cut - at)
             named = None if split is None else split.take(cut - at)
-            yield Part(first + at, (taken, tags, part, named, flat), steps * inputs.row_bytes)
-            at, tokens = cut, tokens + steps
+            yield Part(first + at, (taken, tags, part, named, flat, tags_flat), steps * inputs.row_bytes)
+            at, tokens = cut, tokens + (steps if part is None else int(part.sum()))
         first += rows
     if flat and tokens != inputs.shape[0]:
         raise _not_their_sum(inputs, lengths)
+    either = lengths is not None and not flat and tokens == total and len(inputs.shape) == 2
+    if either and inputs.dtype.kind == "f" and inputs.shape[1] > 1:
+        remedy = (
+            f"as many examples as tokens: padded or end to end? Write them padded, [N, T, D] with N {total}"
+        )
+        raise DataError(inputs.where, "shape", str(inputs.shape), remedy)
     for one in (inputs, labels, lengths, split):
         if one is not None:
             one.end()
