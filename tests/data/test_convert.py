@@ -638,6 +638,33 @@ def test_features_that_may_be_padded_or_end_to_end_are_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "given", "parts"),
+    [
+        ("a.csv", b"inputs,labels\na b,pos\nb c,\nc,neg\n", {}, ["line 3: labels = ''"]),
+        ("a.csv", b"inputs,labels\na b,pos\nb c, \nc,neg\n", {}, ["line 3: labels = ' '"]),
+        ("a.csv", b"g,inputs,labels\n1,a,X\n1,b,\n", {"group": "g"}, ["line 2: labels[1] = ''"]),
+        ("a.txt", b"a b\tpos\nb c\t\n", {}, ["line 2: labels = ''"]),
+        ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": ""}', {}, ["line 2: labels = ''"]),
+        ("a.jsonl", b'{"inputs": ["a"], "labels": ""}', {"task": "classify"}, ["line 1: labels = ''"]),
+        ("a.jsonl", b'{"inputs": ["a", "b"], "labels": ["X", ""]}', {}, ["line 1: labels[1] = ''"]),
+        ("a.jsonl", b'{"inputs": ["a"], "labels": null}', {}, ["line 1: labels = None"]),
+        ("a.parquet", [(["a"], "x"), (["b"], "")], {}, ["row 1: labels = ''"]),
+        ("a.parquet", [(["a"], "x"), (["b"], None)], {}, ["row 1: labels = None"]),
+    ],
+    ids=lambda _: "",
+)  # fmt: skip
+def test_an_empty_label_names_no_class(tmp_path, name, content, given, parts):
+    path = tmp_path / name
+    write_parquet(path, content) if isinstance(content, list) else path.write_bytes(content)
+    refused(lambda: convert([path], tmp_path / "out", Schema(**given, **NOTHING_HELD_OUT)), *parts)
+
+
+def test_an_empty_name_is_a_class_where_the_classes_have_it(tmp_path):
+    content = b"inputs,labels\na b,pos\nb c,\n"
+    assert made(tmp_path, content, "a.csv", classes=["", "pos"]).splits["train"].label_counts == (1, 1)
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

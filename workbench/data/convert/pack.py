@@ -41,6 +41,7 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
             inputs = inputs[:length]
         if tag and len(labels) != length:
             raise _unlike(block.where(row.number), len(labels), length)
+        _check_named(labels, schema, block.where(row.number))
         numbers.append(row.number)
         lengths.append(length)
         if schema.kind == "features":
@@ -68,6 +69,16 @@ def split_code(given: Any, block: Block, number: int) -> int:
 
 def _unlike(where: str, labels: int, length: int) -> DataError:
     return DataError(where, "labels", labels, f"must be one for each of {length} tokens")
+
+
+def _check_named(labels: Any, schema: Schema, where: str) -> None:
+    """Raise DataError where a label is empty, as a cell is that nobody filled in, and no class is called so."""
+    remedy = "names no class: leave the example out, or give it a label"
+    if isinstance(labels, str):
+        if schema.task != "tag" and not labels.strip() and labels not in (schema.classes or ()):
+            raise DataError(where, "labels", repr(labels), remedy)
+    elif schema.task == "tag" and "" in labels and "" not in (schema.classes or ()):
+        raise DataError(where, f"labels[{list(labels).index('')}]", "''", remedy)
 
 
 def _length(value: Any, most: int, where: str) -> int:
