@@ -665,6 +665,28 @@ def test_an_empty_name_is_a_class_where_the_classes_have_it(tmp_path):
     assert made(tmp_path, content, "a.csv", classes=["", "pos"]).splits["train"].label_counts == (1, 1)
 
 
+@pytest.mark.parametrize("kind", [None, "features", "ids", "symbols"])
+def test_one_column_of_numbers_is_what_is_said_of_it(tmp_path, kind):
+    values = ["3", "5", "7"] if kind == "ids" else ["0.5", "0.7", "1.5"]
+    rows = "g,x,labels\n" + "".join(f"{g},{x},a\n" for g, x in zip("112", values, strict=True))
+    given = {"group": "g", "inputs": "x", "kind": kind}
+    if kind is None:
+        refused(
+            lambda: made(tmp_path, rows.encode(), "a.csv", **given), "a.csv", "x = 0.5", "--kind features"
+        )
+        return
+    made(tmp_path, rows.encode(), "a.csv", **given)
+    inputs = (
+        [np.float32([[0.5], [0.7]]).tolist(), [[1.5]]] if kind == "features" else [values[:2], values[2:]]
+    )
+    assert [x for x, _ in examples_of(tmp_path / "out")["train"]] == inputs
+
+
+def test_a_column_of_words_may_have_numbers_in_it(tmp_path):
+    made(tmp_path, b"g,x,labels\n1,3,a\n1,apples,b\n2,4,a\n", "a.csv", group="g", inputs="x")
+    assert [x for x, _ in examples_of(tmp_path / "out")["train"]] == [["3", "apples"], ["4"]]
+
+
 # -- the schema, the command, and ends that nobody chose
 
 
