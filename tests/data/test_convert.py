@@ -687,6 +687,37 @@ def test_a_column_of_words_may_have_numbers_in_it(tmp_path):
     assert [x for x, _ in examples_of(tmp_path / "out")["train"]] == [["3", "apples"], ["4"]]
 
 
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [({"split": "s"}, ["1: split = None"]), ({"lengths": "n"}, ["1: lengths = None"])],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_null_is_no_split_and_no_length(tmp_path, name, given, parts):
+    rows = [{"inputs": [4, 2], "labels": k, "s": "train", "n": 2} for k in (0, 1)]
+    rows[name.endswith("parquet")] |= {"s": None, "n": None}  # line 1, row 1
+    if name == "a.jsonl":
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    refused(lambda: convert([tmp_path / name], tmp_path / "out", Schema(**given)), *parts)
+
+
+@pytest.mark.parametrize("option", ["split", "lengths", "group"])
+def test_an_option_that_a_format_has_not_is_refused(tmp_path, option):
+    (tmp_path / "a.conllu").write_bytes(treebank(WORDS))
+    refused(
+        lambda: convert([tmp_path / "a.conllu"], tmp_path / "out", Schema(**{option: "xpos"})),
+        f"{option} = xpos",
+    )
+    if option == "group":
+        (tmp_path / "b.jsonl").write_bytes(json_lines(WORDS))
+        np.savez(tmp_path / "c.npz", **padded(IDS))
+        for name in ("b.jsonl", "c.npz"):
+            refused(
+                lambda: convert([tmp_path / name], tmp_path / "out", Schema(group="g")), name, "group = g"
+            )
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

@@ -34,7 +34,7 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
         inputs = read(row.inputs, schema, layout.width, block, row.number)
         labels = _tags(row.labels, schema, block, row.number) if tag else row.labels
         length = len(inputs)
-        if row.length is not None:
+        if row.length is not None or schema.lengths is not None:
             length = _length(row.length, length, block.where(row.number))
             if tag and len(labels) == len(inputs):
                 labels = labels[:length]
@@ -52,7 +52,7 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
             all_labels.extend(labels)
         else:
             all_labels.append(str(labels).lower() if isinstance(labels, bool) else labels)
-        splits.append(split_code(row.split, block, row.number))
+        splits.append(split_code(row.split, block, row.number, said=schema.split is not None))
     flat: Any = all_inputs
     if schema.kind == "features":
         flat = np.concatenate([np.zeros((0, layout.width or 1), np.float32), *all_inputs])
@@ -60,9 +60,9 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
     return made._replace(splits=np.array(splits, np.int8)), len(rows) - len(numbers)
 
 
-def split_code(given: Any, block: Block, number: int) -> int:
-    """A split's place in SPLITS; -1 where examples are to be divided."""
-    if given is not None:
+def split_code(given: Any, block: Block, number: int, *, said: bool) -> int:
+    """A split's place in SPLITS; -1 where examples are to be divided. `said`: whether each example says its own."""
+    if said:
         return SPLITS.index(split_named(given, block.where(number)))
     return -1 if block.split is None else SPLITS.index(block.split)
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
+from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column, refuse
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of, remedy_of
@@ -89,6 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    refuse(path, schema, "group")
     try:
         with ExitStack() as stack:
             yield from _read(path, schema, stack)

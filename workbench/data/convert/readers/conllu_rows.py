@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.data.convert.rows import UNLABELLED, Block, Part, Reader, Row, line_parts, no_column, text_of
+from workbench.data.convert.rows import (
+    UNLABELLED,
+    Block,
+    Part,
+    Reader,
+    Row,
+    line_parts,
+    no_column,
+    refuse,
+    text_of,
+)
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 
@@ -63,6 +73,7 @@ def _fault(block: Block, number: int, line: str, what: str) -> DataError:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    refuse(path, schema, "lengths", "split", "group")
     return line_parts(path, "CoNLL-U", b"\n\n", b"\n\r\n")
 
 
