@@ -628,6 +628,14 @@ def test_arrays_end_to_end_labelled_by_their_name(tmp_path):
     assert examples_of(tmp_path / "out")["train"] == [(["5", "6"], "good"), (["7"], "good")]
 
 
+def test_lengths_by_another_name(tmp_path):
+    for name, arrays in (("a.npz", padded(IDS)), ("b.npz", end_to_end(IDS))):
+        arrays["n"] = arrays.pop("lengths")
+        np.savez(tmp_path / name, **arrays)
+        convert([tmp_path / name], tmp_path / f"of-{name}", Schema(lengths="n", **NOTHING_HELD_OUT))
+        assert examples_of(tmp_path / f"of-{name}")["train"] == in_words(IDS)
+
+
 def test_features_that_may_be_padded_or_end_to_end_are_refused(tmp_path):
     """[3, 2], lengths of 3 in all: three examples of two steps, or three steps of two numbers."""
     features = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -716,6 +724,16 @@ def test_an_option_that_a_format_has_not_is_refused(tmp_path, option):
             refused(
                 lambda: convert([tmp_path / name], tmp_path / "out", Schema(group="g")), name, "group = g"
             )
+
+
+@pytest.mark.parametrize(("column", "wanted"), [("upos", 2), ("xpos", 2), ("feats", 3), ("misc", 3)])
+def test_a_column_of_a_treebank_that_has_nothing_to_say(tmp_path, column, wanted):
+    """An underscore is no part of speech; it is a word without features."""
+    words = [["1", "a", "_", *["X"] * 7], ["1", "b", "_", *["X"] * 7], ["1", "c", "_", *["_"] * 7]]
+    content = "\n\n".join("\t".join(one) for one in words) + "\n\n"
+    manifest = made(tmp_path, content.encode(), "a.conllu", labels=column)
+    assert manifest.splits["train"].examples == wanted
+    assert manifest.dropped == ({"no_label": 1} if wanted == 2 else {})
 
 
 # -- the schema, the command, and ends that nobody chose

@@ -72,7 +72,6 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         ends = np.cumsum(lengths)[:-1]
         pieces: list[Any] = np.split(inputs, ends)
         tags = np.split(labels, ends) if tags_flat else labels
-        whole = None
     else:
         pieces, tags = list(inputs), labels
     labels = [label] * len(number) if label is not None else [_plain(one) for one in tags]
