@@ -736,6 +736,21 @@ def test_a_column_of_a_treebank_that_has_nothing_to_say(tmp_path, column, wanted
     assert manifest.dropped == ({"no_label": 1} if wanted == 2 else {})
 
 
+def test_a_folder_as_treebanks_are_given_out(tmp_path):
+    """Its licence, what to read, and the bare text of each split lie beside."""
+    folder = tmp_path / "UD_English-Toy"
+    folder.mkdir()
+    for split, of in (("train", WORDS[:2]), ("dev", WORDS[2:])):
+        (folder / f"en_toy-ud-{split}.conllu").write_bytes(treebank(of).replace(b"naps", b"barks"))
+        (folder / f"en_toy-ud-{split}.txt").write_text("the dog barks")
+    for name in ("LICENSE.txt", "README.md", "stats.xml"):
+        (folder / name).write_text("of words")
+    manifest = convert([folder], tmp_path / "out")
+    assert {split: info.examples for split, info in manifest.splits.items()} == {"train": 2, "validation": 1}
+    (folder / "more.csv").write_bytes(table(TEXTS))
+    refused(lambda: convert([folder], tmp_path / "two"), "folder = .conllu, .csv", "name the files")
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

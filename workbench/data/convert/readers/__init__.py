@@ -13,6 +13,7 @@ from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, SPLITS
 from workbench.wording import did_you_mean
 
+OF_ARRAYS, OF_ARROW, TEXT = ".npy", ".arrow", ".txt"
 READERS: Mapping[str, Reader] = {
     ".csv": csv_rows.READER,
     ".tsv": csv_rows.READER,
@@ -22,9 +23,8 @@ READERS: Mapping[str, Reader] = {
     ".parquet": arrow.READER,
     ".npz": arrays.READER,
     ".conllu": conllu_rows.READER,
-    ".txt": text.READER,
+    TEXT: text.READER,
 }
-OF_ARRAYS, OF_ARROW = ".npy", ".arrow"
 _FOLDERS: Mapping[str, Reader] = {OF_ARRAYS: arrays.READER, OF_ARROW: arrow.READER}
 
 
@@ -128,6 +128,16 @@ def _kind(path: Path) -> str | None:
     return kind if kind in READERS else None
 
 
+def _of_one_kind(folder: Path, files: list[Path]) -> list[Path]:
+    """The files that are read: a .txt only where nothing else is, as it may be a licence, or the text of a treebank."""
+    kinds = {one: kind for one in files if (kind := _kind(one)) is not None}
+    others = {kind for kind in kinds.values() if kind != TEXT}
+    if len({READERS[kind].rows for kind in others}) > 1:
+        found = ", ".join(sorted(others))
+        raise DataError(folder, "folder", found, "has files of several kinds: name the files that are meant")
+    return [one for one, kind in kinds.items() if kind != TEXT or not others]
+
+
 def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
     if (folder / MANIFEST).exists():
         raise DataError(folder / MANIFEST, "file", "there", "is a data set already: data=tfrecord reads it")
@@ -140,7 +150,7 @@ def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
     if any(folder.glob(f"*{OF_ARRAYS}")):
         return [Source(folder, OF_ARRAYS, own)]
     inside = sorted(folder.rglob("*") if schema.labels == FOLDER else folder.iterdir())
-    files = [one for one in inside if one.is_file() and _kind(one) is not None]
+    files = _of_one_kind(folder, [one for one in inside if one.is_file()])
     if not files:
         arrays_in = [one.name for one in inside if one.is_dir() and any(one.glob(f"*{OF_ARRAYS}"))]
         if set(arrays_in) & set(SPLITS):
