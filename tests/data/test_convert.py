@@ -751,6 +751,24 @@ def test_a_folder_as_treebanks_are_given_out(tmp_path):
     refused(lambda: convert([folder], tmp_path / "two"), "folder = .conllu, .csv", "name the files")
 
 
+@pytest.mark.parametrize("bad", ["inputs", "labels"])
+@pytest.mark.parametrize("lists", [True, False])
+def test_strings_of_parquet_that_are_no_text(tmp_path, bad, lists):
+    def strings(values):
+        """As strings, unchecked."""
+        return pyarrow.array(values, pyarrow.binary()).view(pyarrow.string())
+
+    inputs = strings([b"a", b"caf\xe9" if bad == "inputs" else b"b", b"c"])
+    labels = strings([b"X", b"\xff" if bad == "labels" else b"Y", b"X"])
+    if lists:
+        inputs = pyarrow.ListArray.from_arrays([0, 1, 2, 3], inputs)
+    parquet.write_table(pyarrow.table({"inputs": inputs, "labels": labels}), tmp_path / "a.parquet")
+    byte = "0xe9" if bad == "inputs" else "0xff"
+    refused(
+        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out"), f"a.parquet: row 1: {bad}", byte, "UTF-8"
+    )
+
+
 # -- the schema, the command, and ends that nobody chose
 
 
