@@ -769,6 +769,32 @@ def test_strings_of_parquet_that_are_no_text(tmp_path, bad, lists):
     )
 
 
+@pytest.mark.parametrize(
+    "words", [["x" * 300 + ".csv"], ["train=" + "x" * 300], ["a.csv", "--out", "x" * 300]]
+)
+def test_a_name_that_no_file_can_have(tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes(table(TEXTS))
+    words = words if "--out" in words else [*words, "--out", "out"]
+    assert command.main([*words, "--processes", "1"]) == 2
+    assert "File name too long" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("what", ["exists", "is_dir", "iterdir", "is_file"])
+def test_a_path_that_may_not_be_looked_at(tmp_path, capsys, monkeypatch, what):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(table(TEXTS))
+
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, what, forbidden)
+        code = command.main([f"{tmp_path}/in", "--out", str(tmp_path / "out"), "--processes", "1"])
+    assert (code, "Permission denied" in capsys.readouterr().err) == (2, True)
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

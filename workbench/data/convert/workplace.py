@@ -26,11 +26,11 @@ _LOCK = "lock"
 @contextmanager
 def building(folder: Path) -> Iterator[tuple[Path, Path]]:
     """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
-    if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
     beside = folder.parent / f".{folder.name}{_UNFINISHED}"
     try:
         with ExitStack() as stack:
+            if folder.exists():
+                raise DataError(folder, "folder", "exists", "nothing is written over: name another")
             folder.parent.mkdir(parents=True, exist_ok=True)
             beside.mkdir(exist_ok=True)
             try:

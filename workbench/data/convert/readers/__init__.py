@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,17 @@ def reader_of(kind: str) -> Reader:
     return READERS[kind] if kind in READERS else _FOLDERS[kind]
 
 
+@contextmanager
+def _looked_at() -> Iterator[None]:
+    """A path that cannot be looked at is a DataError with the system's words."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "it cannot be looked at: correct the name, or ask for the permission (ls -ld)"
+        raise DataError(str(error.filename or "sources"), "file", str(error.strerror), remedy) from None
+
+
+@_looked_at()
 def find(given: Iterable[str], schema: Schema) -> list[Source]:
     """The sources in order, each with its split: as `SPLIT=PATH` says it, else as the schema, else its name.
 
