@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -793,6 +794,22 @@ def test_a_path_that_may_not_be_looked_at(tmp_path, capsys, monkeypatch, what):
         changed.setattr(Path, what, forbidden)
         code = command.main([f"{tmp_path}/in", "--out", str(tmp_path / "out"), "--processes", "1"])
     assert (code, "Permission denied" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE])
+def test_only_a_full_disk_is_told_to_be_emptied(tmp_path, monkeypatch, code):
+    (tmp_path / "a.csv").write_bytes(table(TEXTS))
+
+    def failing(*_):
+        raise OSError(code, os.strerror(code), "of/this.name")
+
+    monkeypatch.setattr("workbench.data.convert.write_shard", failing)
+    with pytest.raises(DataError) as caught:
+        convert([tmp_path / "a.csv"], tmp_path / "out")
+    full = code in (errno.ENOSPC, errno.EDQUOT)
+    assert (os.strerror(code) in str(caught.value), "free space" in str(caught.value)) == (True, full)
+    assert full or "of/this.name" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
 # -- the schema, the command, and ends that nobody chose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -54,10 +55,13 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         if isinstance(error, file_lock.NoLocksError):
             raise DataError(folder, "lock", "none", str(error)) from None
-        raise DataError(
-            folder.parent, "folder", error.strerror or str(error),
-            "cannot be written: free space there (twice what the data set takes), or name another; nothing is left",
-        ) from error  # fmt: skip
+        place, remedy = error.filename or folder.parent, "ends the conversion, and nothing is left: see to it"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place, remedy = folder.parent, (
+                "cannot be written: free space there (twice what the data set takes), or name another folder; "
+                "nothing is left"
+            )  # fmt: skip
+        raise DataError(str(place), "file", error.strerror or str(error), remedy) from error
 
 
 def _sync(path: Path) -> None:
