@@ -812,6 +812,19 @@ def test_only_a_full_disk_is_told_to_be_emptied(tmp_path, monkeypatch, code):
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_true_and_false_are_names_of_each_token_too(tmp_path):
+    wanted = [(["a", "b"], ["true", "false"]), (["c"], ["false"])]
+    examples = [(["a", "b"], [True, False]), (["c"], [False])]
+    made(tmp_path, json_lines(examples))
+    assert examples_of(tmp_path / "out")["train"] == wanted
+    write_parquet(tmp_path / "b.parquet", examples)
+    flags = np.array([True, False, False])
+    np.savez(tmp_path / "c.npz", inputs=np.array(["a", "b", "c"]), lengths=np.array([2, 1]), labels=flags)
+    for name in ("b.parquet", "c.npz"):
+        convert([tmp_path / name], tmp_path / f"of-{name}", Schema(**NOTHING_HELD_OUT))
+        assert examples_of(tmp_path / f"of-{name}")["train"] == wanted
+
+
 # -- the schema, the command, and ends that nobody chose
 
 

@@ -51,7 +51,7 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
         if tag:
             all_labels.extend(labels)
         else:
-            all_labels.append(str(labels).lower() if isinstance(labels, bool) else labels)
+            all_labels.append(_name(labels))
         splits.append(split_code(row.split, block, row.number, said=schema.split is not None))
     flat: Any = all_inputs
     if schema.kind == "features":
@@ -152,7 +152,13 @@ _INPUTS: dict[str, Callable[..., Any]] = {"symbols": _symbols, "ids": _ids, "fea
 def _tags(value: Any, schema: Schema, block: Block, number: int) -> Sequence[Any]:
     if isinstance(value, str):
         return value.split() if schema.tokens == "words" else value
-    return _list(value, "labels", block, number)
+    value = _list(value, "labels", block, number)
+    return list(map(_name, value)) if bool in set(map(type, value)) else value
+
+
+def _name(label: Any) -> Any:
+    """True and false are names, as JSON writes them."""
+    return str(label).lower() if isinstance(label, bool) else label
 
 
 def _list(value: Any, name: str, block: Block, number: int) -> Any:
