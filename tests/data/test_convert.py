@@ -22,7 +22,7 @@ from pyarrow import parquet
 from workbench import convert as command
 from workbench.data.convert import Schema, convert
 from workbench.data.convert import readers as readers_room
-from workbench.data.convert.schema import load_schema
+from workbench.data.convert.schema import read_schema
 from workbench.data.convert.workplace import building
 from workbench.data.encode import Encoded
 from workbench.data.errors import DataError
@@ -825,6 +825,29 @@ def test_true_and_false_are_names_of_each_token_too(tmp_path):
         assert examples_of(tmp_path / f"of-{name}")["train"] == wanted
 
 
+@pytest.mark.parametrize(
+    ("content", "given", "parts"),
+    [
+        (json_lines(FRAMES), {"vocabulary": ["a", "b"]}, ["vocabulary", "inputs are features"]),
+        (json_lines(FRAMES), {"min_count": 2}, ["min_count = 2", "inputs are features"]),
+        (json_lines(IDS), {"min_count": 2}, ["min_count = 2", "inputs are ids"]),
+        (json_lines(WORDS), {"vocabulary": ["a", "b"]}, ["vocabulary", "inputs are symbols"]),
+    ],
+    ids=lambda _: "",
+)  # fmt: skip
+def test_what_is_given_and_would_not_be_used_is_refused(tmp_path, content, given, parts):
+    refused(lambda: made(tmp_path, content, **given), "schema", *parts)
+
+
+def test_a_file_s_split_and_a_column_of_splits_are_not_both_said(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("inputs,labels,part\nx,A,train\ny,B,dev\n")
+    given = [tmp_path / "a.csv", f"validation={tmp_path}/b.csv"]
+    refused(lambda: convert(given, tmp_path / "out", Schema(split="part")), "validation=", "split = part")
+    splits = {"train": str(tmp_path / "a.csv")}
+    refused(lambda: convert([], tmp_path / "out", Schema(split="part", splits=splits)), "split = part")
+
+
 # -- the schema, the command, and ends that nobody chose
 
 
@@ -850,7 +873,7 @@ def test_a_schema_in_yaml_names_files_beside_it(tmp_path):
     (tmp_path / "in" / "s.yaml").write_text(
         "splits: {train: a.csv}\nclasses: names.txt\nvalidation_share: 0\n"
     )
-    manifest = convert([], tmp_path / "out", load_schema(tmp_path / "in" / "s.yaml"))
+    manifest = convert([], tmp_path / "out", Schema(**read_schema(tmp_path / "in" / "s.yaml")))
     assert manifest.labels == ["good", "bad"]
     assert examples_of(tmp_path / "out") == {"train": TEXTS}
     for text, parts in [
@@ -863,7 +886,9 @@ def test_a_schema_in_yaml_names_files_beside_it(tmp_path):
         ("splits: {trian: a.csv}", ["split = trian"]),
     ]:
         (tmp_path / "in" / "s.yaml").write_text(text)
-        refused(lambda: convert([], tmp_path / "x", load_schema(tmp_path / "in" / "s.yaml")), *parts)
+        refused(
+            lambda: convert([], tmp_path / "x", Schema(**read_schema(tmp_path / "in" / "s.yaml"))), *parts
+        )
 
 
 def test_the_command_ends_in_what_to_type(tmp_path, capsys, monkeypatch):

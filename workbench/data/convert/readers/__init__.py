@@ -78,6 +78,11 @@ def find(given: Iterable[str], schema: Schema) -> list[Source]:
     found: list[Source] = []
     for one in wanted:
         said, path = _taken_apart(one)
+        if said is not None and schema.split is not None:
+            remedy = (
+                f"and split = {schema.split}: an example's split is said by its file or by a column, not both"
+            )
+            raise DataError("sources", "splits", f"{said}={path}", remedy)
         found += _at(path, said, schema)
     seen: dict[Path, Source] = {}
     for source in found:
