@@ -711,20 +711,21 @@ def test_a_null_is_no_split_and_no_length(tmp_path, name, given, parts):
     refused(lambda: convert([tmp_path / name], tmp_path / "out", Schema(**given)), *parts)
 
 
-@pytest.mark.parametrize("option", ["split", "lengths", "group"])
-def test_an_option_that_a_format_has_not_is_refused(tmp_path, option):
-    (tmp_path / "a.conllu").write_bytes(treebank(WORDS))
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("t.conllu", one) for one in ("split", "lengths", "group")] + [("a.jsonl", "group"), ("j.npz", "group")],
+)
+def test_an_option_that_a_format_has_not_is_refused(tmp_path, name, option):
+    FORMS[name][1](tmp_path / name)
     refused(
-        lambda: convert([tmp_path / "a.conllu"], tmp_path / "out", Schema(**{option: "xpos"})),
-        f"{option} = xpos",
+        lambda: convert([tmp_path / name], tmp_path / "out", Schema(**{option: "x"})), name, f"{option} = x"
     )
-    if option == "group":
-        (tmp_path / "b.jsonl").write_bytes(json_lines(WORDS))
-        np.savez(tmp_path / "c.npz", **padded(IDS))
-        for name in ("b.jsonl", "c.npz"):
-            refused(
-                lambda: convert([tmp_path / name], tmp_path / "out", Schema(group="g")), name, "group = g"
-            )
+
+
+def test_arrays_of_letters_that_are_none(tmp_path):
+    inputs = np.array([0x61, 0x110000], np.uint32).view("U1")
+    write_npy(tmp_path / "in", inputs=inputs, labels=np.array([0, 1]))
+    refused(lambda: convert([tmp_path / "in"], tmp_path / "out"), "inputs: letter = 0x110000")
 
 
 @pytest.mark.parametrize(("column", "wanted"), [("upos", 2), ("xpos", 2), ("feats", 3), ("misc", 3)])

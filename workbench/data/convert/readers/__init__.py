@@ -146,7 +146,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _of_one_kind(folder: Path, files: list[Path]) -> list[Path]:
-    """The files that are read: a .txt only where nothing else is, as it may be a licence, or the text of a treebank."""
+    """The files that are read: a .txt only where nothing else is, as it may be a licence, or a treebank's text."""
     kinds = {one: kind for one in files if (kind := _kind(one)) is not None}
     others = {kind for kind in kinds.values() if kind != TEXT}
     if len({READERS[kind].rows for kind in others}) > 1:

@@ -6,6 +6,7 @@ is. Labels are likewise, or [N]. Strings [N] are examples to be split.
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -54,6 +55,12 @@ class _Array:
         data = self._stream.read(size)
         if len(data) < size:
             raise DataError(self.where, "file", "ends too early", "it is cut: copy it again")
+        if self.dtype.kind == "U":
+            letters = np.frombuffer(data, self.dtype.str[0] + "u4")
+            if letters.max(initial=0) > sys.maxunicode:
+                raise DataError(
+                    self.where, "letter", hex(letters.max()), "is none: the file is damaged, save it again"
+                )
         return np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
 
     def end(self) -> None:
