@@ -55,7 +55,10 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         if isinstance(error, file_lock.NoLocksError):
             raise DataError(folder, "lock", "none", str(error)) from None
-        place, remedy = error.filename or folder.parent, "ends the conversion, and nothing is left: see to it"
+        place, remedy = (
+            error.filename or folder.parent,
+            "nothing is written: mend that, or name another folder",
+        )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             place, remedy = folder.parent, (
                 "cannot be written: free space there (twice what the data set takes), or name another folder; "
