@@ -7,8 +7,9 @@ python -m workbench.convert arrays.npz --out arrays               # inputs, labe
 python -m workbench.convert treebank/ --out treebank              # CoNLL-U: form, upos
 python -m workbench.convert --schema reviews.yaml --out reviews   # the same options in YAML
 
-Read are .csv, .tsv, .jsonl, .parquet, .npz, .conllu and .txt (inputs, a tab, labels), folders of such or of .npy
-files, and what Hugging Face's `datasets` saved. A file's name says its split (train, dev, test), or SPLIT=FILE.
+Read are .csv, .tsv, .jsonl, .parquet, .npz, .conllu and .txt (inputs, a tab, labels), folders of one kind of such
+(.txt only where there is no other) or of .npy files, and what Hugging Face's `datasets` saved. A file's name says
+its split (train, dev, test), or SPLIT=FILE.
 
 Exit code 0: the folder is there; 2: something is wrong, and nothing was written; 130: interrupted, likewise.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -21,7 +22,7 @@ from pyarrow import parquet
 from workbench import convert as command
 from workbench.data.convert import Schema, convert
 from workbench.data.convert import readers as readers_room
-from workbench.data.convert.schema import load_schema
+from workbench.data.convert.schema import read_schema
 from workbench.data.convert.workplace import building
 from workbench.data.encode import Encoded
 from workbench.data.errors import DataError
@@ -568,6 +569,286 @@ def test_arrays_that_are_not_a_batch(tmp_path, change, parts):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def write_classes(path, names, labels):
+    """A Parquet file whose labels are `datasets`' ClassLabel."""
+    made = pyarrow.table({"inputs": [["a", f"b{i}"] for i in range(len(labels))], "labels": labels})
+    about = {"info": {"features": {"labels": {"names": names, "_type": "ClassLabel"}}}}
+    parquet.write_table(made.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
+
+
+@pytest.mark.parametrize("given", [{}, {"classes": ["no", "yes"]}])
+def test_files_that_number_their_classes_unlike_are_refused(tmp_path, given):
+    write_classes(tmp_path / "train.parquet", ["neg", "pos"], [0, 1, 1])
+    write_classes(tmp_path / "dev.parquet", ["pos", "neg"], [0, 1])
+    both = [tmp_path / "train.parquet", tmp_path / "dev.parquet"]
+    refused(
+        lambda: convert(both, tmp_path / "out", Schema(**given)),
+        "dev.parquet: classes = pos, neg",
+        "neg, pos",
+    )
+    write_classes(tmp_path / "dev.parquet", ["neg", "pos"], [0, 1])
+    assert convert(both, tmp_path / "out", Schema(**given)).labels == given.get("classes", ["neg", "pos"])
+
+
+def test_classes_given_in_another_order_than_the_file_has_are_refused(tmp_path):
+    write_classes(tmp_path / "a.parquet", ["neg", "pos"], [0, 1, 1])
+    refused(
+        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out", Schema(classes=["pos", "neg"])),
+        "a.parquet: classes = neg, pos",
+        "another order",
+    )
+
+
+def test_as_many_tokens_as_examples_are_read_by_the_task_that_is_given(tmp_path):
+    path, schema = tmp_path / "a.npz", {"empty": "drop", **NOTHING_HELD_OUT}
+    np.savez(path, inputs=np.array([5, 6, 7]), lengths=np.array([2, 0, 1]), labels=np.array([0, 1, 1]))
+    refused(lambda: convert([path], tmp_path / "out", Schema(**schema)), "a.npz", "task", "--task")
+    convert([path], tmp_path / "classify", Schema(task="classify", **schema))
+    assert examples_of(tmp_path / "classify")["train"] == [(["5", "6"], "0"), (["7"], "1")]
+    convert([path], tmp_path / "tag", Schema(task="tag", **schema))
+    assert examples_of(tmp_path / "tag")["train"] == [(["5", "6"], ["0", "1"]), (["7"], ["1"])]
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_what_labels_are_is_not_told_by_the_size_of_a_block(tmp_path, monkeypatch, task):
+    """Of the first block, of one example of one token, there are as many tokens as examples."""
+    monkeypatch.setattr("workbench.data.convert.readers.arrays.BLOCK", 16)
+    inputs, lengths = np.arange(2, 11), np.array([1, 2, 2, 2, 2])
+    labels = np.arange(9) % 2 if task == "tag" else np.array([0, 1, 0, 1, 1])
+    np.savez(tmp_path / "a.npz", inputs=inputs, lengths=lengths, labels=labels)
+    assert convert([tmp_path / "a.npz"], tmp_path / "out", Schema(**NOTHING_HELD_OUT)).task == task
+    ends = np.cumsum(lengths)[:-1]
+    tags = np.split(labels, ends) if task == "tag" else labels
+    wanted = [(x.tolist(), y.tolist()) for x, y in zip(np.split(inputs, ends), tags, strict=True)]
+    assert examples_of(tmp_path / "out")["train"] == in_words(wanted)
+
+
+def test_arrays_end_to_end_labelled_by_their_name(tmp_path):
+    np.savez(tmp_path / "good.npz", inputs=np.array([5, 6, 7]), lengths=np.array([2, 1]))
+    convert([tmp_path / "good.npz"], tmp_path / "out", Schema(labels="@file", **NOTHING_HELD_OUT))
+    assert examples_of(tmp_path / "out")["train"] == [(["5", "6"], "good"), (["7"], "good")]
+
+
+def test_lengths_by_another_name(tmp_path):
+    for name, arrays in (("a.npz", padded(IDS)), ("b.npz", end_to_end(IDS))):
+        arrays["n"] = arrays.pop("lengths")
+        np.savez(tmp_path / name, **arrays)
+        convert([tmp_path / name], tmp_path / f"of-{name}", Schema(lengths="n", **NOTHING_HELD_OUT))
+        assert examples_of(tmp_path / f"of-{name}")["train"] == in_words(IDS)
+
+
+def test_features_that_may_be_padded_or_end_to_end_are_refused(tmp_path):
+    """[3, 2], lengths of 3 in all: three examples of two steps, or three steps of two numbers."""
+    features = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    np.savez(tmp_path / "a.npz", inputs=features, lengths=np.array([2, 0, 1]), labels=np.array([0, 1, 1]))
+    schema = Schema(empty="drop", **NOTHING_HELD_OUT)
+    refused(
+        lambda: convert([tmp_path / "a.npz"], tmp_path / "out", schema), "inputs: shape = (3, 2)", "[N, T, D]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "given", "parts"),
+    [
+        ("a.csv", b"inputs,labels\na b,pos\nb c,\nc,neg\n", {}, ["line 3: labels = ''"]),
+        ("a.csv", b"inputs,labels\na b,pos\nb c, \nc,neg\n", {}, ["line 3: labels = ' '"]),
+        ("a.csv", b"g,inputs,labels\n1,a,X\n1,b,\n", {"group": "g"}, ["line 2: labels[1] = ''"]),
+        ("a.txt", b"a b\tpos\nb c\t\n", {}, ["line 2: labels = ''"]),
+        ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": ""}', {}, ["line 2: labels = ''"]),
+        ("a.jsonl", b'{"inputs": ["a"], "labels": ""}', {"task": "classify"}, ["line 1: labels = ''"]),
+        ("a.jsonl", b'{"inputs": ["a", "b"], "labels": ["X", ""]}', {}, ["line 1: labels[1] = ''"]),
+        ("a.jsonl", b'{"inputs": ["a"], "labels": null}', {}, ["line 1: labels = None"]),
+        ("a.parquet", [(["a"], "x"), (["b"], "")], {}, ["row 1: labels = ''"]),
+        ("a.parquet", [(["a"], "x"), (["b"], None)], {}, ["row 1: labels = None"]),
+    ],
+    ids=lambda _: "",
+)  # fmt: skip
+def test_an_empty_label_names_no_class(tmp_path, name, content, given, parts):
+    path = tmp_path / name
+    write_parquet(path, content) if isinstance(content, list) else path.write_bytes(content)
+    refused(lambda: convert([path], tmp_path / "out", Schema(**given, **NOTHING_HELD_OUT)), *parts)
+
+
+def test_an_empty_name_is_a_class_where_the_classes_have_it(tmp_path):
+    content = b"inputs,labels\na b,pos\nb c,\n"
+    assert made(tmp_path, content, "a.csv", classes=["", "pos"]).splits["train"].label_counts == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [None, "features", "ids", "symbols"])
+def test_one_column_of_numbers_is_what_is_said_of_it(tmp_path, kind):
+    values = ["3", "5", "7"] if kind == "ids" else ["0.5", "0.7", "1.5"]
+    rows = "g,x,labels\n" + "".join(f"{g},{x},a\n" for g, x in zip("112", values, strict=True))
+    given = {"group": "g", "inputs": "x", "kind": kind}
+    if kind is None:
+        refused(
+            lambda: made(tmp_path, rows.encode(), "a.csv", **given), "a.csv", "x = 0.5", "--kind features"
+        )
+        return
+    made(tmp_path, rows.encode(), "a.csv", **given)
+    inputs = (
+        [np.float32([[0.5], [0.7]]).tolist(), [[1.5]]] if kind == "features" else [values[:2], values[2:]]
+    )
+    assert [x for x, _ in examples_of(tmp_path / "out")["train"]] == inputs
+
+
+def test_a_column_of_words_may_have_numbers_in_it(tmp_path):
+    made(tmp_path, b"g,x,labels\n1,3,a\n1,apples,b\n2,4,a\n", "a.csv", group="g", inputs="x")
+    assert [x for x, _ in examples_of(tmp_path / "out")["train"]] == [["3", "apples"], ["4"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [({"split": "s"}, ["1: split = None"]), ({"lengths": "n"}, ["1: lengths = None"])],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_null_is_no_split_and_no_length(tmp_path, name, given, parts):
+    rows = [{"inputs": [4, 2], "labels": k, "s": "train", "n": 2} for k in (0, 1)]
+    rows[name.endswith("parquet")] |= {"s": None, "n": None}  # line 1, row 1
+    if name == "a.jsonl":
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    refused(lambda: convert([tmp_path / name], tmp_path / "out", Schema(**given)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("t.conllu", one) for one in ("split", "lengths", "group")] + [("a.jsonl", "group"), ("j.npz", "group")],
+)
+def test_an_option_that_a_format_has_not_is_refused(tmp_path, name, option):
+    FORMS[name][1](tmp_path / name)
+    refused(
+        lambda: convert([tmp_path / name], tmp_path / "out", Schema(**{option: "x"})), name, f"{option} = x"
+    )
+
+
+def test_arrays_of_letters_that_are_none(tmp_path):
+    inputs = np.array([0x61, 0x110000], np.uint32).view("U1")
+    write_npy(tmp_path / "in", inputs=inputs, labels=np.array([0, 1]))
+    refused(lambda: convert([tmp_path / "in"], tmp_path / "out"), "inputs: letter = 0x110000")
+
+
+@pytest.mark.parametrize(("column", "wanted"), [("upos", 2), ("xpos", 2), ("feats", 3), ("misc", 3)])
+def test_a_column_of_a_treebank_that_has_nothing_to_say(tmp_path, column, wanted):
+    """An underscore is no part of speech; it is a word without features."""
+    words = [["1", "a", "_", *["X"] * 7], ["1", "b", "_", *["X"] * 7], ["1", "c", "_", *["_"] * 7]]
+    content = "\n\n".join("\t".join(one) for one in words) + "\n\n"
+    manifest = made(tmp_path, content.encode(), "a.conllu", labels=column)
+    assert manifest.splits["train"].examples == wanted
+    assert manifest.dropped == ({"no_label": 1} if wanted == 2 else {})
+
+
+def test_a_folder_as_treebanks_are_given_out(tmp_path):
+    """Its licence, what to read, and the bare text of each split lie beside."""
+    folder = tmp_path / "UD_English-Toy"
+    folder.mkdir()
+    for split, of in (("train", WORDS[:2]), ("dev", WORDS[2:])):
+        (folder / f"en_toy-ud-{split}.conllu").write_bytes(treebank(of).replace(b"naps", b"barks"))
+        (folder / f"en_toy-ud-{split}.txt").write_text("the dog barks")
+    for name in ("LICENSE.txt", "README.md", "stats.xml"):
+        (folder / name).write_text("of words")
+    manifest = convert([folder], tmp_path / "out")
+    assert {split: info.examples for split, info in manifest.splits.items()} == {"train": 2, "validation": 1}
+    (folder / "more.csv").write_bytes(table(TEXTS))
+    refused(lambda: convert([folder], tmp_path / "two"), "folder = .conllu, .csv", "name the files")
+
+
+@pytest.mark.parametrize("bad", ["inputs", "labels"])
+@pytest.mark.parametrize("lists", [True, False])
+def test_strings_of_parquet_that_are_no_text(tmp_path, bad, lists):
+    def strings(values):
+        """As strings, unchecked."""
+        return pyarrow.array(values, pyarrow.binary()).view(pyarrow.string())
+
+    inputs = strings([b"a", b"caf\xe9" if bad == "inputs" else b"b", b"c"])
+    labels = strings([b"X", b"\xff" if bad == "labels" else b"Y", b"X"])
+    if lists:
+        inputs = pyarrow.ListArray.from_arrays([0, 1, 2, 3], inputs)
+    parquet.write_table(pyarrow.table({"inputs": inputs, "labels": labels}), tmp_path / "a.parquet")
+    byte = "0xe9" if bad == "inputs" else "0xff"
+    refused(
+        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out"), f"a.parquet: row 1: {bad}", byte, "UTF-8"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["x" * 300 + ".csv"], ["train=" + "x" * 300], ["a.csv", "--out", "x" * 300]]
+)
+def test_a_name_that_no_file_can_have(tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes(table(TEXTS))
+    words = words if "--out" in words else [*words, "--out", "out"]
+    assert command.main([*words, "--processes", "1"]) == 2
+    assert "File name too long" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("what", ["exists", "is_dir", "iterdir", "is_file"])
+def test_a_path_that_may_not_be_looked_at(tmp_path, capsys, monkeypatch, what):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(table(TEXTS))
+
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, what, forbidden)
+        code = command.main([f"{tmp_path}/in", "--out", str(tmp_path / "out"), "--processes", "1"])
+    assert (code, "Permission denied" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE])
+def test_only_a_full_disk_is_told_to_be_emptied(tmp_path, monkeypatch, code):
+    (tmp_path / "a.csv").write_bytes(table(TEXTS))
+
+    def failing(*_):
+        raise OSError(code, os.strerror(code), "of/this.name")
+
+    monkeypatch.setattr("workbench.data.convert.write_shard", failing)
+    with pytest.raises(DataError) as caught:
+        convert([tmp_path / "a.csv"], tmp_path / "out")
+    full = code in (errno.ENOSPC, errno.EDQUOT)
+    assert (os.strerror(code) in str(caught.value), "free space" in str(caught.value)) == (True, full)
+    assert full or "of/this.name" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_true_and_false_are_names_of_each_token_too(tmp_path):
+    wanted = [(["a", "b"], ["true", "false"]), (["c"], ["false"])]
+    examples = [(["a", "b"], [True, False]), (["c"], [False])]
+    made(tmp_path, json_lines(examples))
+    assert examples_of(tmp_path / "out")["train"] == wanted
+    write_parquet(tmp_path / "b.parquet", examples)
+    flags = np.array([True, False, False])
+    np.savez(tmp_path / "c.npz", inputs=np.array(["a", "b", "c"]), lengths=np.array([2, 1]), labels=flags)
+    for name in ("b.parquet", "c.npz"):
+        convert([tmp_path / name], tmp_path / f"of-{name}", Schema(**NOTHING_HELD_OUT))
+        assert examples_of(tmp_path / f"of-{name}")["train"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "parts"),
+    [
+        (json_lines(FRAMES), {"vocabulary": ["a", "b"]}, ["vocabulary", "inputs are features"]),
+        (json_lines(FRAMES), {"min_count": 2}, ["min_count = 2", "inputs are features"]),
+        (json_lines(IDS), {"min_count": 2}, ["min_count = 2", "inputs are ids"]),
+        (json_lines(WORDS), {"vocabulary": ["a", "b"]}, ["vocabulary", "inputs are symbols"]),
+    ],
+    ids=lambda _: "",
+)  # fmt: skip
+def test_what_is_given_and_would_not_be_used_is_refused(tmp_path, content, given, parts):
+    refused(lambda: made(tmp_path, content, **given), "schema", *parts)
+
+
+def test_a_file_s_split_and_a_column_of_splits_are_not_both_said(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("inputs,labels,part\nx,A,train\ny,B,dev\n")
+    given = [tmp_path / "a.csv", f"validation={tmp_path}/b.csv"]
+    refused(lambda: convert(given, tmp_path / "out", Schema(split="part")), "validation=", "split = part")
+    splits = {"train": str(tmp_path / "a.csv")}
+    refused(lambda: convert([], tmp_path / "out", Schema(split="part", splits=splits)), "split = part")
+
+
 # -- the schema, the command, and ends that nobody chose
 
 
@@ -593,7 +874,7 @@ def test_a_schema_in_yaml_names_files_beside_it(tmp_path):
     (tmp_path / "in" / "s.yaml").write_text(
         "splits: {train: a.csv}\nclasses: names.txt\nvalidation_share: 0\n"
     )
-    manifest = convert([], tmp_path / "out", load_schema(tmp_path / "in" / "s.yaml"))
+    manifest = convert([], tmp_path / "out", Schema(**read_schema(tmp_path / "in" / "s.yaml")))
     assert manifest.labels == ["good", "bad"]
     assert examples_of(tmp_path / "out") == {"train": TEXTS}
     for text, parts in [
@@ -606,7 +887,9 @@ def test_a_schema_in_yaml_names_files_beside_it(tmp_path):
         ("splits: {trian: a.csv}", ["split = trian"]),
     ]:
         (tmp_path / "in" / "s.yaml").write_text(text)
-        refused(lambda: convert([], tmp_path / "x", load_schema(tmp_path / "in" / "s.yaml")), *parts)
+        refused(
+            lambda: convert([], tmp_path / "x", Schema(**read_schema(tmp_path / "in" / "s.yaml"))), *parts
+        )
 
 
 def test_the_command_ends_in_what_to_type(tmp_path, capsys, monkeypatch):

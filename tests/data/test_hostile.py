@@ -181,6 +181,8 @@ def _by_json(data):
             "\ud800" <= x <= "\udfff" for one in (*inputs, *labels) for x in one
         ):
             return None
+        if "" in labels:
+            return None
         examples.append((inputs, labels))
     return examples
 
@@ -251,6 +253,8 @@ def _by_csv(data):
     if any(row and len(row) != len(head) for row in rows):
         return None
     named = [dict(zip(head, row, strict=True)) for row in rows if row]
+    if not all(row["labels"].strip() for row in named):
+        return None
     return [(row["inputs"].split(), row["labels"]) for row in named]
 
 
@@ -278,7 +282,7 @@ def test_text(tmp_path, tried):
         parts = [line.split("\t") for line in lines if line and not line.isspace()]
         return (
             None
-            if not data or any(len(one) != 2 for one in parts)
+            if not data or any(len(one) != 2 or not one[1].strip() for one in parts)
             else [(one[0].split(), one[1]) for one in parts]
         )
 

@@ -121,6 +121,8 @@ class _Tasks:
 
     def __init__(self, sources: Sequence[Source], schema: Schema, folder: Path) -> None:
         self._sources, self._schema, self._folder = sources, schema, folder
+        self._named: tuple[Path, list[str]] | None = None
+        """The first file that names its classes, and the names."""
         self.layout: Layout | None = None
         self.sizes: deque[int] = deque()
 
@@ -131,8 +133,8 @@ class _Tasks:
             schema = self._schema.named(reader.inputs, reader.labels)
             if self.layout is not None:
                 schema = self._settled(schema)
-            if schema.classes is None and reader is arrow.READER:
-                schema = _with_classes(schema, arrow.classes(source.path, schema))
+            if reader is arrow.READER:
+                schema = self._with_classes(schema, source.path)
             for part in reader.parts(source.path, schema):
                 block = Block(source.kind, str(source.path), source.split, reader.unit, *part)
                 if self.layout is None:
@@ -147,9 +149,24 @@ class _Tasks:
         of = self.layout.schema
         return _replaced(schema, task=of.task, kind=of.kind, classes=schema.classes or of.classes)
 
-
-def _with_classes(schema: Schema, classes: list[str] | None) -> Schema:
-    return schema if classes is None else _replaced(schema, classes=classes)
+    def _with_classes(self, schema: Schema, path: Path) -> Schema:
+        """With the classes as the file names them: its class ids are places among those names."""
+        own = arrow.classes(path, schema)
+        if own is None:
+            return schema
+        self._named = self._named or (path, own)
+        first, names = self._named
+        if own != names:
+            remedy = f"{first} has {', '.join(names)}: a class id means one thing; cast one's labels to the other's"
+            raise DataError(path, "classes", ", ".join(own), remedy)
+        if schema.classes is None:
+            return _replaced(schema, classes=own)
+        if schema.classes != own and set(schema.classes) == set(own):
+            remedy = (
+                "those given are in another order, and class ids are places in the file's: give none, or so"
+            )
+            raise DataError(path, "classes", ", ".join(own), remedy)
+        return schema
 
 
 def _replaced(schema: Schema, **values: Any) -> Schema:

@@ -25,8 +25,10 @@ def packed(inputs: Any, labels: Any, numbers: np.ndarray, block: Block, layout: 
     tokens, names = _values(found[1], pyarrow), _values(of_labels[1] if of_labels else labels, pyarrow)
     if tokens is None or names is None or isinstance(tokens, Numbered) != (schema.kind == "symbols"):
         return None
+    if isinstance(names, Numbered) and not all(map(str.strip, names.names)):
+        return None  # an empty label is for `pack` to say
     made = arrays(numbers, lengths, tokens, names, block, layout)
-    return made._replace(splits=np.full(len(lengths), split_code(None, block, 0), np.int8))
+    return made._replace(splits=np.full(len(lengths), split_code(None, block, 0, said=False), np.int8))
 
 
 def _lists(column: Any, pyarrow: Any) -> tuple[np.ndarray, Any] | None:

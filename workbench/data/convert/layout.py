@@ -61,7 +61,7 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
             task = task or ("tag" if _is_list(label) else "classify")
             one = label[0] if _is_list(label) and len(label) else label
             if named is None and not _is_list(one):
-                named = isinstance(one, (str, bool))
+                named = isinstance(one, (str, bool, np.bool_))
         if isinstance(value, str):
             kind = kind or "symbols"
         elif width is None and _is_list(value) and len(value):

@@ -34,13 +34,14 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
         inputs = read(row.inputs, schema, layout.width, block, row.number)
         labels = _tags(row.labels, schema, block, row.number) if tag else row.labels
         length = len(inputs)
-        if row.length is not None:
+        if row.length is not None or schema.lengths is not None:
             length = _length(row.length, length, block.where(row.number))
             if tag and len(labels) == len(inputs):
                 labels = labels[:length]
             inputs = inputs[:length]
         if tag and len(labels) != length:
             raise _unlike(block.where(row.number), len(labels), length)
+        _check_named(labels, schema, block.where(row.number))
         numbers.append(row.number)
         lengths.append(length)
         if schema.kind == "features":
@@ -50,8 +51,8 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
         if tag:
             all_labels.extend(labels)
         else:
-            all_labels.append(str(labels).lower() if isinstance(labels, bool) else labels)
-        splits.append(split_code(row.split, block, row.number))
+            all_labels.append(_name(labels))
+        splits.append(split_code(row.split, block, row.number, said=schema.split is not None))
     flat: Any = all_inputs
     if schema.kind == "features":
         flat = np.concatenate([np.zeros((0, layout.width or 1), np.float32), *all_inputs])
@@ -59,15 +60,25 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
     return made._replace(splits=np.array(splits, np.int8)), len(rows) - len(numbers)
 
 
-def split_code(given: Any, block: Block, number: int) -> int:
-    """A split's place in SPLITS; -1 where examples are to be divided."""
-    if given is not None:
+def split_code(given: Any, block: Block, number: int, *, said: bool) -> int:
+    """A split's place in SPLITS; -1 where examples are to be divided. `said`: whether each example says its own."""
+    if said:
         return SPLITS.index(split_named(given, block.where(number)))
     return -1 if block.split is None else SPLITS.index(block.split)
 
 
 def _unlike(where: str, labels: int, length: int) -> DataError:
     return DataError(where, "labels", labels, f"must be one for each of {length} tokens")
+
+
+def _check_named(labels: Any, schema: Schema, where: str) -> None:
+    """Raise DataError where a label is empty, as a cell is that nobody filled in, and no class is called so."""
+    remedy = "names no class: leave the example out, or give it a label"
+    if isinstance(labels, str):
+        if schema.task != "tag" and not labels.strip() and labels not in (schema.classes or ()):
+            raise DataError(where, "labels", repr(labels), remedy)
+    elif schema.task == "tag" and "" in labels and "" not in (schema.classes or ()):
+        raise DataError(where, f"labels[{list(labels).index('')}]", "''", remedy)
 
 
 def _length(value: Any, most: int, where: str) -> int:
@@ -141,7 +152,13 @@ _INPUTS: dict[str, Callable[..., Any]] = {"symbols": _symbols, "ids": _ids, "fea
 def _tags(value: Any, schema: Schema, block: Block, number: int) -> Sequence[Any]:
     if isinstance(value, str):
         return value.split() if schema.tokens == "words" else value
-    return _list(value, "labels", block, number)
+    value = _list(value, "labels", block, number)
+    return list(map(_name, value)) if bool in set(map(type, value)) else value
+
+
+def _name(label: Any) -> Any:
+    """True and false are names, as JSON writes them."""
+    return str(label).lower() if isinstance(label, bool) else label
 
 
 def _list(value: Any, name: str, block: Block, number: int) -> Any:

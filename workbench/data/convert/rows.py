@@ -143,6 +143,13 @@ def label_of_name(schema: Schema, path: str) -> str | None:
     return Path(path).name.split(".")[0] if schema.labels == FILE else None
 
 
+def refuse(path: Path, schema: Schema, *options: str) -> None:
+    """Raise DataError for an option that means nothing in this format: it would be passed over."""
+    for name in options:
+        if getattr(schema, name) is not None:
+            raise DataError(path, name, getattr(schema, name), "is no option of this format: leave it out")
+
+
 def no_column(where: str, name: str, there: object) -> DataError:
     """That a column, key or array is not there."""
     names = [str(one) for one in there]  # type: ignore[attr-defined]

@@ -77,13 +77,13 @@ class Schema:
                 object.__setattr__(self, name, check_names(value, name, "schema"))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"'):
             raise DataError("schema", "delimiter", repr(self.delimiter), "must be one character")
-        if self.vocabulary is not None and self.kind == "symbols":
-            raise DataError(
-                "schema",
-                "vocabulary",
-                self.vocabulary[:5],
-                "inputs are symbols: leave it out, it is built of them; or give ids",
-            )
+        if self.vocabulary is not None and self.kind in ("symbols", "features"):
+            built = "it is built of them" if self.kind == "symbols" else "they have none"
+            remedy = f"inputs are {self.kind}: leave it out, {built}; or give ids"
+            raise DataError("schema", "vocabulary", self.vocabulary[:5], remedy)
+        if self.min_count > 1 and self.kind in INPUTS:
+            remedy = f"inputs are {self.kind}, and only of symbols are the rare ones one: leave it out"
+            raise DataError("schema", "min_count", self.min_count, remedy)
 
     @property
     def columns(self) -> list[str]:
@@ -101,17 +101,12 @@ class Schema:
         return dataclasses.replace(self, inputs=self.inputs or inputs, labels=self.labels or labels)
 
 
-def load_schema(path: str | Path) -> Schema:
-    """The schema in a YAML file; files that it names lie beside it.
+def read_schema(path: str | Path) -> dict[str, Any]:
+    """A schema's fields from a YAML file, for `Schema(**fields)`; files that it names lie beside it.
 
     Raises:
         DataError: it cannot be read, or a field of it is wrong.
     """
-    return Schema(**read_schema(path))
-
-
-def read_schema(path: str | Path) -> dict[str, Any]:
-    """A schema's fields from a YAML file, unchecked but for their names."""
     path = Path(path)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))

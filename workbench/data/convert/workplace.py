@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -26,11 +27,11 @@ _LOCK = "lock"
 @contextmanager
 def building(folder: Path) -> Iterator[tuple[Path, Path]]:
     """A folder to write in, renamed to `folder` at the end, and one for what lies between the passes."""
-    if folder.exists():
-        raise DataError(folder, "folder", "exists", "nothing is written over: name another")
     beside = folder.parent / f".{folder.name}{_UNFINISHED}"
     try:
         with ExitStack() as stack:
+            if folder.exists():
+                raise DataError(folder, "folder", "exists", "nothing is written over: name another")
             folder.parent.mkdir(parents=True, exist_ok=True)
             beside.mkdir(exist_ok=True)
             try:
@@ -54,10 +55,16 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         if isinstance(error, file_lock.NoLocksError):
             raise DataError(folder, "lock", "none", str(error)) from None
-        raise DataError(
-            folder.parent, "folder", error.strerror or str(error),
-            "cannot be written: free space there (twice what the data set takes), or name another; nothing is left",
-        ) from error  # fmt: skip
+        place, remedy = (
+            error.filename or folder.parent,
+            "nothing is written: mend that, or name another folder",
+        )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place, remedy = folder.parent, (
+                "cannot be written: free space there (twice what the data set takes), or name another folder; "
+                "nothing is left"
+            )  # fmt: skip
+        raise DataError(str(place), "file", error.strerror or str(error), remedy) from error
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, SPLITS
 from workbench.wording import did_you_mean
 
+OF_ARRAYS, OF_ARROW, TEXT = ".npy", ".arrow", ".txt"
 READERS: Mapping[str, Reader] = {
     ".csv": csv_rows.READER,
     ".tsv": csv_rows.READER,
@@ -22,9 +24,8 @@ READERS: Mapping[str, Reader] = {
     ".parquet": arrow.READER,
     ".npz": arrays.READER,
     ".conllu": conllu_rows.READER,
-    ".txt": text.READER,
+    TEXT: text.READER,
 }
-OF_ARRAYS, OF_ARROW = ".npy", ".arrow"
 _FOLDERS: Mapping[str, Reader] = {OF_ARRAYS: arrays.READER, OF_ARROW: arrow.READER}
 
 
@@ -46,6 +47,17 @@ def reader_of(kind: str) -> Reader:
     return READERS[kind] if kind in READERS else _FOLDERS[kind]
 
 
+@contextmanager
+def _looked_at() -> Iterator[None]:
+    """A path that cannot be looked at is a DataError with the system's words."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "it cannot be looked at: correct the name, or ask for the permission (ls -ld)"
+        raise DataError(str(error.filename or "sources"), "file", str(error.strerror), remedy) from None
+
+
+@_looked_at()
 def find(given: Iterable[str], schema: Schema) -> list[Source]:
     """The sources in order, each with its split: as `SPLIT=PATH` says it, else as the schema, else its name.
 
@@ -66,6 +78,11 @@ def find(given: Iterable[str], schema: Schema) -> list[Source]:
     found: list[Source] = []
     for one in wanted:
         said, path = _taken_apart(one)
+        if said is not None and schema.split is not None:
+            remedy = (
+                f"and split = {schema.split}: an example's split is said by its file or by a column, not both"
+            )
+            raise DataError("sources", "splits", f"{said}={path}", remedy)
         found += _at(path, said, schema)
     seen: dict[Path, Source] = {}
     for source in found:
@@ -128,6 +145,16 @@ def _kind(path: Path) -> str | None:
     return kind if kind in READERS else None
 
 
+def _of_one_kind(folder: Path, files: list[Path]) -> list[Path]:
+    """The files that are read: a .txt only where nothing else is, as it may be a licence, or a treebank's text."""
+    kinds = {one: kind for one in files if (kind := _kind(one)) is not None}
+    others = {kind for kind in kinds.values() if kind != TEXT}
+    if len({READERS[kind].rows for kind in others}) > 1:
+        found = ", ".join(sorted(others))
+        raise DataError(folder, "folder", found, "has files of several kinds: name the files that are meant")
+    return [one for one, kind in kinds.items() if kind != TEXT or not others]
+
+
 def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
     if (folder / MANIFEST).exists():
         raise DataError(folder / MANIFEST, "file", "there", "is a data set already: data=tfrecord reads it")
@@ -140,7 +167,7 @@ def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
     if any(folder.glob(f"*{OF_ARRAYS}")):
         return [Source(folder, OF_ARRAYS, own)]
     inside = sorted(folder.rglob("*") if schema.labels == FOLDER else folder.iterdir())
-    files = [one for one in inside if one.is_file() and _kind(one) is not None]
+    files = _of_one_kind(folder, [one for one in inside if one.is_file()])
     if not files:
         arrays_in = [one.name for one in inside if one.is_dir() and any(one.glob(f"*{OF_ARRAYS}"))]
         if set(arrays_in) & set(SPLITS):

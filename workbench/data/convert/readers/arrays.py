@@ -6,6 +6,7 @@ is. Labels are likewise, or [N]. Strings [N] are examples to be split.
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column
+from workbench.data.convert.rows import BLOCK, Block, Part, Reader, Row, label_of_name, no_column, refuse
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of, remedy_of
@@ -54,6 +55,12 @@ class _Array:
         data = self._stream.read(size)
         if len(data) < size:
             raise DataError(self.where, "file", "ends too early", "it is cut: copy it again")
+        if self.dtype.kind == "U":
+            letters = np.frombuffer(data, self.dtype.str[0] + "u4")
+            if letters.max(initial=0) > sys.maxunicode:
+                raise DataError(
+                    self.where, "letter", hex(letters.max()), "is none: the file is damaged, save it again"
+                )
         return np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
 
     def end(self) -> None:
@@ -65,18 +72,13 @@ class _Array:
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The examples of a block; of examples end to end, each its own piece."""
     label = label_of_name(schema, block.path)
-    inputs, labels, lengths, split, flat = block.payload
+    inputs, labels, lengths, split, flat, tags_flat = block.payload
     number = range(block.first, block.first + len(lengths if lengths is not None else inputs))
     whole = None if lengths is None else lengths.tolist()
     if flat:
         ends = np.cumsum(lengths)[:-1]
         pieces: list[Any] = np.split(inputs, ends)
-        tags = (
-            list(labels)
-            if labels is None or len(labels) == len(number) != len(inputs)
-            else np.split(labels, ends)
-        )
-        whole = None
+        tags = np.split(labels, ends) if tags_flat else labels
     else:
         pieces, tags = list(inputs), labels
     labels = [label] * len(number) if label is not None else [_plain(one) for one in tags]
@@ -93,6 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    refuse(path, schema, "group")
     try:
         with ExitStack() as stack:
             yield from _read(path, schema, stack)
@@ -139,15 +142,27 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
         raise DataError(
             lengths.where, "array", f"{lengths.dtype}{list(lengths.shape)}", "must be whole numbers, [N]"
         )
-    yield from _cut(path, inputs, labels, lengths, split)
+    yield from _cut(path, inputs, labels, lengths, split, schema.task)
 
 
 def _cut(
-    path: Path, inputs: _Array, labels: _Array | None, lengths: _Array | None, split: _Array | None
+    path: Path,
+    inputs: _Array,
+    labels: _Array | None,
+    lengths: _Array | None,
+    split: _Array | None,
+    task: str | None,
 ) -> Iterator[Part]:
     total = (lengths or inputs).shape[0]
     flat = lengths is not None and (len(inputs.shape) == 1 or inputs.shape[0] != total)
     tags_flat = flat and labels is not None and labels.shape[0] == inputs.shape[0] != total
+    if flat and labels is not None and labels.shape == (inputs.shape[0],) == (total,):
+        if task is None:
+            remedy = (
+                f"{total} tokens, labels and examples: say what a label is of (--task tag, --task classify)"
+            )
+            raise DataError(labels.where, "task", "not given", remedy)
+        tags_flat = task == "tag"
     for one, wanted in (
         (inputs, None if flat else total),
         (labels, None if tags_flat else total),
@@ -181,11 +196,17 @@ def _cut(
             taken = inputs.take(steps)
             tags = None if labels is None else labels.take(steps if tags_flat else cut - at)
             named = None if split is None else split.take(cut - at)
-            yield Part(first + at, (taken, tags, part, named, flat), steps * inputs.row_bytes)
-            at, tokens = cut, tokens + steps
+            yield Part(first + at, (taken, tags, part, named, flat, tags_flat), steps * inputs.row_bytes)
+            at, tokens = cut, tokens + (steps if part is None else int(part.sum()))
         first += rows
     if flat and tokens != inputs.shape[0]:
         raise _not_their_sum(inputs, lengths)
+    either = lengths is not None and not flat and tokens == total and len(inputs.shape) == 2
+    if either and inputs.dtype.kind == "f" and inputs.shape[1] > 1:
+        remedy = (
+            f"as many examples as tokens: padded or end to end? Write them padded, [N, T, D] with N {total}"
+        )
+        raise DataError(inputs.where, "shape", str(inputs.shape), remedy)
     for one in (inputs, labels, lengths, split):
         if one is not None:
             one.end()

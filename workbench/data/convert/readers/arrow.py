@@ -29,7 +29,7 @@ def rows(block: Block, schema: Schema) -> list[Row]:
     label = label_of_name(schema, block.path)
 
     def column(name: str | list[str] | None) -> list[Any]:
-        return [None] * len(table) if name is None else table.column(name).to_pylist()
+        return [None] * len(table) if name is None else _values(table.column(name), str(name), block)
 
     labels = [label] * len(table) if label is not None else column(schema.labels)
     numbers = range(block.first, block.first + len(table))
@@ -41,21 +41,41 @@ def rows(block: Block, schema: Schema) -> list[Row]:
     ]
 
 
+def _values(column: Any, name: str, block: Block) -> list[Any]:
+    """A column as Python has it, or DataError with the row that it cannot."""
+    found: list[Any] = []
+    try:
+        for one in column:  # as to_pylist does
+            found.append(one.as_py())
+    except (ValueError, ArithmeticError, LookupError, TypeError, NotImplementedError) as error:
+        value, remedy = str(error), "cannot be read: write the file again"
+        if isinstance(error, UnicodeDecodeError):
+            value, remedy = f"byte {error.object[error.start]:#04x}", "no UTF-8: write its strings as text"
+        raise DataError(block.where(block.first + len(found)), name, value, remedy) from None
+    return found
+
+
 def packed(block: Block, layout: Layout) -> Packed | None:
     """The columns as they are, where they are lists of strings or whole numbers."""
     schema = layout.schema
     other = schema.lengths, schema.split, label_of_name(schema, block.path)
     if schema.kind == "features" or any(one is not None for one in other):
         return None
-    table = _pyarrow(block.path).ipc.open_stream(block.payload).read_all().combine_chunks()
+    pyarrow = _pyarrow(block.path)
+    table = pyarrow.ipc.open_stream(block.payload).read_all().combine_chunks()
     inputs, labels = (table.column(name).combine_chunks() for name in (schema.inputs, schema.labels))
-    return columns.packed(inputs, labels, np.arange(block.first, block.first + len(table)), block, layout)
+    numbers = np.arange(block.first, block.first + len(table))
+    try:
+        return columns.packed(inputs, labels, numbers, block, layout)
+    except pyarrow.ArrowException:  # strings that are no UTF-8: for `rows` to say
+        return None
 
 
 def classes(path: Path, schema: Schema) -> list[str] | None:
     """The names of the classes, where `datasets` wrote them."""
     feature = _features(path).get(str(schema.labels), {})
-    for _ in range(2):  # a ClassLabel, or a sequence of such
+    for _ in range(2):  # a ClassLabel, or a sequence of such, which some versions write as a list
+        feature = feature[0] if isinstance(feature, list) and feature else feature
         if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
             names = feature.get("names")
             return list(map(str, names)) if isinstance(names, list) else None
@@ -71,8 +91,8 @@ def _features(path: Path) -> Mapping[str, Any]:
             of_schema = _parquet(path).schema_arrow.metadata or {}
             found = json.loads(of_schema[b"huggingface"])["info"]["features"]
         return found if isinstance(found, Mapping) else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, NotImplementedError):
+        return {}  # of a damaged file `_parts` says so
 
 
 def splits_of(folder: Path) -> dict[str, Path]:

@@ -6,17 +6,29 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.data.convert.rows import UNLABELLED, Block, Part, Reader, Row, line_parts, no_column, text_of
+from workbench.data.convert.rows import (
+    UNLABELLED,
+    Block,
+    Part,
+    Reader,
+    Row,
+    line_parts,
+    no_column,
+    refuse,
+    text_of,
+)
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_PARTS_OF_SPEECH = ("upos", "xpos")  # of which "_" says that there is none; a word may have no features
 _NOT_A_WORD = re.compile(r"[0-9]+[-.][0-9]+")  # the range of a multiword token, an empty node
 
 
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The sentences of a block, each by the line of its first word; one without words is passed over."""
     columns = _column(schema.inputs, block), _column(schema.labels, block)
+    unlabelled = "_" if COLUMNS[columns[1]] in _PARTS_OF_SPEECH else None
     found: list[Row] = []
     inputs: list[str] = []
     labels: list[str] = []
@@ -25,7 +37,7 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         line = line.removesuffix("\r")
         if not line.strip():
             if inputs:
-                found.append(Row(start, inputs, UNLABELLED if "_" in labels else labels))
+                found.append(Row(start, inputs, UNLABELLED if unlabelled in labels else labels))
             inputs, labels, expected = [], [], 1
             continue
         if line[0] == "#":
@@ -63,6 +75,7 @@ def _fault(block: Block, number: int, line: str, what: str) -> DataError:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    refuse(path, schema, "lengths", "split", "group")
     return line_parts(path, "CoNLL-U", b"\n\n", b"\n\r\n")
 
 

@@ -45,12 +45,26 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         lines = [line._replace(labels=label) for line in lines]
     if schema.group is None:
         return [Row(*line[:5]) for line in lines]
+    if schema.kind is None:
+        _check_words(lines, block, schema)
     found, first = [], 0
     for i in range(1, len(lines) + 1):
         if i == len(lines) or lines[i].group != lines[first].group:
             found.append(_grouped(lines[first:i], block, schema))
             first = i
     return found
+
+
+def _check_words(lines: list[_Line], block: Block, schema: Schema) -> None:
+    """Raise DataError where a single column has numbers alone: they may be measured, ids, or symbols."""
+    values = [line.inputs for line in lines if isinstance(line.inputs, str) and line.inputs.strip()]
+    try:
+        numbers = [float(one) for one in values]
+    except ValueError:
+        return
+    if numbers:
+        remedy = "and the others are numbers: say what they are (--kind features, ids or symbols)"
+        raise DataError(block.where(lines[0].number), str(schema.inputs), values[0], remedy)
 
 
 def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:

@@ -20,6 +20,7 @@ from workbench.data.convert.rows import (
     label_of_name,
     line_parts,
     no_column,
+    refuse,
     text_of,
 )
 from workbench.data.convert.schema import Schema
@@ -102,6 +103,7 @@ def packed(block: Block, layout: Layout) -> Packed | None:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
+    refuse(path, schema, "group")
     return line_parts(path, "JSON lines")
 
 
