@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from workbench.rnn.any_mask import gather_valid, spread
+from workbench.rnn.checks import nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
@@ -211,7 +212,7 @@ def packed_loop(
             layer.cell,
             sequences,
             lengths,
-            initial_state=initial_state,
+            initial_state=nested_as(layer.cell, tf.nest.flatten(initial_state)),
             training=bool(training),
             go_backwards=backwards,
         )
@@ -221,7 +222,9 @@ def packed_loop(
             last = tf.where(mask[:, 0 if backwards else -1, tf.newaxis], last, tf.zeros([], last.dtype))
         if layer.return_sequences:
             outputs = spread(outputs, mask, backwards=backwards, repeat=not layer.zero_output_for_mask)
-    return last, tf.reverse(outputs, [1]) if backwards else outputs, list(states)
+    initial_state = initial_state if tf.nest.is_nested(initial_state) else [initial_state]
+    states = tf.nest.pack_sequence_as(initial_state, tf.nest.flatten(states))  # nested as Keras gave them
+    return last, tf.reverse(outputs, [1]) if backwards else outputs, states
 
 
 def _last(outputs: tf.Tensor, lengths: Any, backwards: bool) -> tf.Tensor:

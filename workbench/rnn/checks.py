@@ -139,6 +139,16 @@ def nan_where_wrong(length: tf.Tensor, inputs: Any, time_steps: Any) -> tuple[tf
     return tf.where(wrong, time_steps, length), tf.nest.map_structure(spoil, inputs)
 
 
+def nested_as(cell: Any, states: Any) -> Any:
+    """Flat initial states, or a single one, in the cell's own structure; what does not fit stays, to be refused."""
+    own = initial_states(cell, 1)
+    flat = [states] if not tf.nest.is_nested(states) else states
+    is_flat = isinstance(flat, (list, tuple)) and not any(map(tf.nest.is_nested, flat))
+    if states is None or not is_flat or len(flat) != len(tf.nest.flatten(own)):
+        return states
+    return tf.nest.pack_sequence_as(own, list(flat))
+
+
 def given_states(cell: Any, initial_state: Any, batch: Any) -> Any:
     """The initial states that were given, or else the cell's own, in the cell's structure and compute dtype.
 
