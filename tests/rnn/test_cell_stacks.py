@@ -1,4 +1,4 @@
-"""Lists of cells in `keras.layers.RNN` and `PackedRNN`: states as Keras takes and gives them, cells of one's own."""
+"""Lists of cells in `RNN` and `PackedRNN`: states as Keras takes and gives them, cells of one's own."""
 
 import keras
 import numpy as np
