@@ -229,31 +229,6 @@ def test_the_report_says_what_was_left_and_why():
     assert str(acceleration_of(layers.Dense(1))) == "The model has no recurrent layer of Keras'."
 
 
-def test_a_sample_is_compared_and_timed():
-    model = of_ids(layers.LSTM(3, stateful=False, dropout=0.5))
-    accelerate(model, sample=BEHIND)
-    comparison = acceleration_of(model).comparison
-    assert max(comparison.outputs, comparison.gradients) < 1e-12
-    assert min(comparison.seconds_before, comparison.seconds_after) > 0
-    assert "times as fast" in str(acceleration_of(model))
-
-
-class Counted(layers.GRUCell):
-    """Looks at the whole batch, which a packed step does not see."""
-
-    def call(self, inputs, states, training=False):
-        return super().call(inputs - tf.reduce_mean(inputs, 0), states, training=training)
-
-
-def test_a_sample_of_other_numbers_leaves_the_model_as_it_was():
-    model = of_ids(layers.RNN(Counted(3)))
-    expected = model(BEHIND)
-    with pytest.raises(ValueError, match=r"other numbers than Keras' on this sample: output 0 by \d"):
-        accelerate(model, sample=BEHIND)
-    np.testing.assert_array_equal(model(BEHIND), expected)
-    assert not acceleration_of(model).layers[0].packed
-
-
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="accelerate takes a model or a layer of Keras', not str"):
         accelerate("model.keras")

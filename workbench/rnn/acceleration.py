@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -16,6 +16,12 @@ from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
 from workbench.rnn.packed import packed_rnn
 
+_CELLS = (
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    keras.layers.SimpleRNNCell,
+    keras.layers.StackedRNNCells,
+)
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
 
@@ -83,13 +89,24 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     gradient is refused (NotImplementedError).
     """
     _check(model)
-    before = None if sample is None else measure(restore(model), sample)
-    changed = [layer for layer in _recurrent(model) if layer not in _LAYERS and _left(layer) is None]
-    for layer in changed:
-        _pack(layer)
-    _trace_anew(model)
-    if before is not None:
-        _COMPARISONS[model] = _held_to(model, sample, before, changed)
+    if sample is None:
+        _pack_all(layer for layer in _recurrent(model) if not _foreign(layer))
+        _trace_anew(model)
+        return model
+    packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
+    try:
+        before = measure(restore(model), sample)
+        _pack_all(_recurrent(model))
+        _trace_anew(model)
+        comparison = _held_to(before, measure(model, sample))
+    except BaseException:
+        restore(model)
+        _pack_all(packed)
+        _trace_anew(model)
+        if compared is not None:
+            _COMPARISONS[model] = compared
+        raise
+    _COMPARISONS[model] = comparison
     return model
 
 
@@ -109,7 +126,7 @@ def acceleration_of(model: Any) -> Acceleration:
     for layer in _recurrent(model):
         name, kind = getattr(layer, "path", None) or layer.name, type(layer).__name__
         packed = layer in _LAYERS or isinstance(layer, PackedRNN)
-        reason = _left(layer) or ("" if packed else "accelerate(model) packs it")
+        reason = _left(layer) or ("" if packed else _foreign(layer) or "accelerate(model) packs it")
         reports.append(LayerReport(name, kind, packed, reason))
     return Acceleration(reports, _COMPARISONS.get(model))
 
@@ -141,6 +158,29 @@ def _left(layer: Any) -> str | None:
     if not all(isinstance(size, int) for size in sizes):
         return f"its cell has states that are no vectors: {sizes}"
     return None
+
+
+def _foreign(layer: Any) -> str | None:
+    """Why a layer is packed with a sample alone: what cells of one's own look at is not known."""
+    for cell in _with_those_inside(layer.cell):
+        if type(cell) not in _CELLS and not type(cell).__module__.startswith("workbench."):
+            return (
+                f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw at random; "
+                "accelerate(model, sample=inputs) packs it where the numbers stay"
+            )
+    return None
+
+
+def _with_those_inside(cell: Any) -> Iterator[Any]:
+    yield cell
+    for inner in [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]:
+        yield from _with_those_inside(inner)
+
+
+def _pack_all(layers: Iterable[Any]) -> None:
+    for layer in layers:
+        if layer not in _LAYERS and _left(layer) is None:
+            _pack(layer)
 
 
 def _pack(layer: Any) -> None:
@@ -181,18 +221,13 @@ def _trace_anew(model: Any) -> None:
             one.jit_compile = True
 
 
-def _held_to(model: Any, sample: Any, before: Measured, changed: list[Any]) -> Comparison:
-    comparison = None
-    try:
-        comparison = compare(before, measure(model, sample))
-    finally:
-        if comparison is None or not comparison.alike:
-            _unpack(changed)
-            _trace_anew(model)
+def _held_to(before: Measured, after: Measured) -> Comparison:
+    comparison = compare(before, after)
     if not comparison.alike:
         raise ValueError(
             f"the packed layers give other numbers than Keras' on this sample: {comparison.differences}. The model "
-            "is as it was; accelerate(model) without a sample takes them nevertheless."
+            "is as it was. A cell of your own must treat each example by itself and draw nothing at random, which "
+            "workbench.check_cell looks at; accelerate(model) without a sample packs Keras' own cells nevertheless."
         )
     return comparison
 
