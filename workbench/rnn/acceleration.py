@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from workbench.cells.base import innermost
 from workbench.rnn.any_mask import gather_valid, spread
-from workbench.rnn.checks import nested_as
+from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
@@ -61,7 +62,8 @@ class _Before(NamedTuple):
 
 _LAYERS: weakref.WeakKeyDictionary[Any, _Before] = weakref.WeakKeyDictionary()
 _COMPARISONS: weakref.WeakKeyDictionary[Any, Comparison] = weakref.WeakKeyDictionary()
-_JIT: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose jit_compile was turned off
+_JIT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""Models whose `jit_compile` was turned off: what `compile` left, weakly, which another `compile` replaces."""
 
 
 def accelerate(model: Any, sample: Any = None) -> Any:
@@ -165,7 +167,7 @@ def _foreign(layer: Any) -> str | None:
     for cell in _with_those_inside(layer.cell):
         if type(cell) not in _CELLS and not type(cell).__module__.startswith("workbench."):
             return (
-                f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw at random; "
+                f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw; "
                 "accelerate(model, sample=inputs) packs it where the numbers stay"
             )
     return None
@@ -214,10 +216,9 @@ def _trace_anew(model: Any) -> None:
         one.train_function = one.test_function = one.predict_function = None
         packed = any(layer in _LAYERS for layer in _recurrent(one))
         if packed and one.compiled and one.jit_compile:
-            _JIT.add(one)
+            _JIT[one] = weakref.ref(one._compile_config)
             one.jit_compile = False
-        elif not packed and one in _JIT:
-            _JIT.discard(one)
+        elif not packed and one in _JIT and _JIT.pop(one)() is one._compile_config:
             one.jit_compile = True
 
 
@@ -242,7 +243,9 @@ def packed_loop(
     if mask is not None:
         mask = mask[..., 0] if mask.shape.rank == 3 else mask
         sequences, lengths = gather_valid(sequences, mask)
-    with masks_of_the_layer():
+    if isinstance(next(innermost(layer.cell)), OF_FLOATS):  # as Keras multiplies what is whole
+        sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)
+    with masks_of_the_layer(layer.cell):
         outputs, states = packed_rnn(
             layer.cell,
             sequences,

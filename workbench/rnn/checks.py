@@ -72,7 +72,7 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
                 f"others {tensor.shape[:2]}."
             )
     inner = next(innermost(cell))
-    if not isinstance(inner, _OF_FLOATS):
+    if not isinstance(inner, OF_FLOATS):
         return
     kind = type(inner).__name__
     if len(tensors) > 1 or tensors[0].shape.rank != 3:
@@ -89,7 +89,7 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
         )
 
 
-_OF_FLOATS = (StepCell, keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
+OF_FLOATS = (StepCell, keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 
 
 def check_sequence_length(sequence_length: Any, batch: Any, time_steps: Any) -> tf.Tensor | None:
