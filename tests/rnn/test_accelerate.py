@@ -282,6 +282,10 @@ def test_the_report_says_what_was_left_and_why():
         "asked": (False, "use_cudnn=True asks for cuDNN"),
         "taken": (True, ""),
     }
+    model.layers[-1](np.ones([1, 2, 3]))
+    assert acceleration_of(model).layers[-1].reason == (
+        "plain: outside tf.function, where a compilation would serve a single call"
+    )
     assert "own    Strange    left         Strange is a class of its own" in str(acceleration_of(model))
     assert str(acceleration_of(layers.Dense(1))) == "The model has no recurrent layer of Keras'."
 

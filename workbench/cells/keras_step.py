@@ -52,7 +52,7 @@ class _Kept:
 
     def is_of(self, cell: Any) -> bool:
         same = all(one is other for one, other in zip(self.activations, _activations(cell), strict=True))
-        return self.cell() is cell and same and self.policy == cell.dtype_policy
+        return same and self.policy == cell.dtype_policy and self.cell() is cell
 
 
 def _activations(cell: Any) -> tuple[Any, Any]:

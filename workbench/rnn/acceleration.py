@@ -15,7 +15,7 @@ from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
-from workbench.rnn.packed import packed_rnn
+from workbench.rnn.packed import kernels_of, packed_rnn
 
 _CELLS = (
     keras.layers.LSTMCell,
@@ -23,11 +23,12 @@ _CELLS = (
     keras.layers.SimpleRNNCell,
     keras.layers.StackedRNNCells,
 )
+_NOT_YET = "accelerate(model) packs it"
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
 
 class LayerReport(NamedTuple):
-    """Of one recurrent layer: whether it runs packed, and by what or why not."""
+    """Of one recurrent layer: whether it runs packed, and by which kernels once it has run, or why not."""
 
     name: str
     kind: str
@@ -67,7 +68,7 @@ _JIT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def accelerate(model: Any, sample: Any = None) -> Any:
-    """The same model, whose recurrent layers of Keras' compute no masked step any more; returns it.
+    """The same model, whose recurrent layers of Keras' compute no masked step of a batch; returns it.
 
         model = accelerate(model)
         model.fit(...)
@@ -79,9 +80,17 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     alone, which `packed_rnn` runs from then on. So all else is what it was: the layers and their names, the
     variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and
     the numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
+    All steps are computed inside an outer `jit_compile`, and in a TimeDistributed of an unknown number of steps.
+    On a GPU the layers lose Keras' cuDNN kernels for the "tiles" kernel, which was not measured against them yet:
+    give a sample, and read what it took.
 
     `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before
-    and after; where they differ by more than rounding the model is left as it was, and ValueError says by how much.
+    and after (without dropout, and without TF32 on a GPU); where they differ by more than rounding, ValueError says
+    by how much, and the model is what it was: its variables, states and seeds are in any case.
+
+    A cell of your own (any class but Keras' and those of workbench.cells) is packed with a sample alone: it sees
+    the examples that still run, longest first, so it must treat each by itself, and draw nothing at random in
+    training either, which no sample shows. `workbench.check_cell` looks at that.
 
     What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
@@ -128,7 +137,7 @@ def acceleration_of(model: Any) -> Acceleration:
     for layer in _recurrent(model):
         name, kind = getattr(layer, "path", None) or layer.name, type(layer).__name__
         packed = layer in _LAYERS or isinstance(layer, PackedRNN)
-        reason = _left(layer) or ("" if packed else _foreign(layer) or "accelerate(model) packs it")
+        reason = _left(layer) or _ran(layer) if packed else _left(layer) or _foreign(layer) or _NOT_YET
         reports.append(LayerReport(name, kind, packed, reason))
     return Acceleration(reports, _COMPARISONS.get(model))
 
@@ -160,6 +169,11 @@ def _left(layer: Any) -> str | None:
     if not all(isinstance(size, int) for size in sizes):
         return f"its cell has states that are no vectors: {sizes}"
     return None
+
+
+def _ran(layer: Any) -> str:
+    """Each kernel that has run it, and why that; nothing before its first call."""
+    return "; ".join(f"{choice.kernel}: {choice.reason}" for choice in kernels_of(layer.cell))
 
 
 def _foreign(layer: Any) -> str | None:
