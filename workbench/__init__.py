@@ -13,12 +13,22 @@ from __future__ import annotations
 from importlib import import_module
 
 TYPE_CHECKING = False  # typing's own takes longer to import than all else here
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # their types, for whoever uses them
     from typing import Any
+
+    from workbench.cells import load_tf1_weights as load_tf1_weights
+    from workbench.claims import judge_table as judge_table
+    from workbench.probes import assert_padding_invariant as assert_padding_invariant
+    from workbench.probes import check as check
+    from workbench.probes.cell_checks import check_cell as check_cell
+    from workbench.rnn import PackedRNN as PackedRNN
+    from workbench.rnn import accelerate as accelerate
+    from workbench.rnn import acceleration_of as acceleration_of
+    from workbench.rnn import restore as restore
 
 __version__ = "0.2.0"
 
-_HOMES = {
+_HOMES = {  # as above
     "PackedRNN": "workbench.rnn",
     "accelerate": "workbench.rnn",
     "acceleration_of": "workbench.rnn",

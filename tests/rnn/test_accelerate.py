@@ -205,6 +205,63 @@ def test_what_was_compiled_stays_so():
     assert "inner_loop" not in vars(model.layers[-1])
 
 
+def test_compiled_anew_in_between_it_stays_so():
+    model = accelerate(keras.Sequential([keras.Input([None, 2]), layers.GRU(3)]))
+    model.compile("sgd", "mse", jit_compile=False)
+    assert not restore(model).jit_compile
+    model.compile("sgd", "mse", jit_compile=True)
+    accelerate(model).compile("sgd", "mse", jit_compile=False)
+    assert not restore(model).jit_compile
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+@pytest.mark.parametrize(
+    "make", [lambda: layers.GRU(3), lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)])]
+)
+def test_whole_numbers_are_multiplied_as_keras_does(make, dtype):
+    layer, inputs = make(), RANDOM.integers(0, 5, (4, 6, 2)).astype(dtype)
+    expected = layer(inputs)
+    np.testing.assert_allclose(accelerate(layer)(inputs), expected, rtol=1e-9)
+
+
+class Inside(layers.Layer):
+    """A wrapper of one's own around a cell of Keras', which Keras does not see."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.state_size, self.output_size = cell, cell.state_size, cell.units
+
+    def build(self, shape):
+        self.cell.build(shape)
+
+    def call(self, inputs, states, training=False):
+        return self.cell(inputs, states, training=training)
+
+
+def test_recurrent_dropout_inside_a_cell_of_ones_own():
+    """One mask for all steps of a run, which is cut to the examples that run and dropped after it."""
+    cell = layers.SimpleRNNCell(3, recurrent_dropout=0.5, seed=1)
+    model = filled(keras.Sequential([keras.Input([6, 2], dtype="float64"), layers.RNN(Inside(cell))]))
+    model.compile("sgd", "mse")
+    inputs = RANDOM.normal(size=(4, 6, 2))
+    accelerate(model, sample=inputs)
+    assert acceleration_of(model).layers[0].packed
+    for _ in range(2):  # traced once, and again
+        assert np.isfinite(model.fit(inputs, np.ones([4, 3]), verbose=0).history["loss"]).all()
+        model.train_function = None
+    assert not {"get_dropout_mask", "get_recurrent_dropout_mask"} & set(vars(cell))
+    cell.seed_generator.state.assign([0, 1])
+    found = model(inputs, training=True)
+    cell.seed_generator.state.assign([0, 1])
+    mask = cell.get_recurrent_dropout_mask(tf.ones([4, 3], tf.float64))
+    cell.reset_recurrent_dropout_mask()
+    kernel, recurrent, bias = (np.asarray(one) for one in cell.weights[:3])
+    state = np.zeros([4, 3])
+    for step in range(6):
+        state = np.tanh(inputs[:, step] @ kernel + bias + (state * mask) @ recurrent)
+    np.testing.assert_allclose(found, state, rtol=1e-9)
+
+
 class Strange(layers.LSTM):
     """Its outputs are twice an LSTM's."""
 
@@ -225,33 +282,12 @@ def test_the_report_says_what_was_left_and_why():
         "asked": (False, "use_cudnn=True asks for cuDNN"),
         "taken": (True, ""),
     }
+    model.layers[-1](np.ones([1, 2, 3]))
+    assert acceleration_of(model).layers[-1].reason == (
+        "plain: outside tf.function, where a compilation would serve a single call"
+    )
     assert "own    Strange    left         Strange is a class of its own" in str(acceleration_of(model))
     assert str(acceleration_of(layers.Dense(1))) == "The model has no recurrent layer of Keras'."
-
-
-def test_a_sample_is_compared_and_timed():
-    model = of_ids(layers.LSTM(3, stateful=False, dropout=0.5))
-    accelerate(model, sample=BEHIND)
-    comparison = acceleration_of(model).comparison
-    assert max(comparison.outputs, comparison.gradients) < 1e-12
-    assert min(comparison.seconds_before, comparison.seconds_after) > 0
-    assert "times as fast" in str(acceleration_of(model))
-
-
-class Counted(layers.GRUCell):
-    """Looks at the whole batch, which a packed step does not see."""
-
-    def call(self, inputs, states, training=False):
-        return super().call(inputs - tf.reduce_mean(inputs, 0), states, training=training)
-
-
-def test_a_sample_of_other_numbers_leaves_the_model_as_it_was():
-    model = of_ids(layers.RNN(Counted(3)))
-    expected = model(BEHIND)
-    with pytest.raises(ValueError, match=r"other numbers than Keras' on this sample: output 0 by \d"):
-        accelerate(model, sample=BEHIND)
-    np.testing.assert_array_equal(model(BEHIND), expected)
-    assert not acceleration_of(model).layers[0].packed
 
 
 def test_what_is_no_model_is_refused():

@@ -14,7 +14,8 @@ from workbench.cells.basic_rnn import BasicRNNCell
 from workbench.cells.gru import GRUCell
 from workbench.cells.lstm import LSTMCell
 
-_MADE: weakref.WeakKeyDictionary[Any, StepCell] = weakref.WeakKeyDictionary()
+_HELD_AS = "_workbench_step_form"
+"""In the cell itself, past Keras' tracking: a table would keep what an activation keeps, as a model, for ever."""
 _MAKE: dict[type, Callable[..., StepCell]] = {
     keras.layers.LSTMCell: lambda theirs, **o: _Lstm(theirs.units, forget_bias=0.0, **o),
     keras.layers.GRUCell: lambda theirs, **o: _Gru(theirs.units, reset_after=theirs.reset_after, **o),
@@ -27,23 +28,55 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
 
     Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: that is
     one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
-    where masks act inside a step: with recurrent dropout in training, and a mask for each gate.
+    where masks act inside a step: with recurrent dropout in training, and a mask for each gate. Nor where an
+    activation learns (a layer, a function that reads variables), whose gradient only TensorFlow's own loop has.
     """
     if type(cell) not in _MAKE or cell.activity_regularizer is not None:
         return None
     by_gates = getattr(cell, "dropout_mask_count", None) is not None
     if training and (cell.recurrent_dropout or (cell.dropout and by_gates)):
         return None
-    if cell not in _MADE:
-        names = ("activation", "kernel_initializer", "recurrent_initializer", "bias_initializer", "name")
-        options = {name: getattr(cell, name) for name in names}  # a new initializer would draw a seed
-        made = _MAKE[type(cell)](cell, dtype=cell.dtype_policy, **options)
-        made.theirs = weakref.ref(cell)  # so that the table above lets both go
-        made.built = True
-        gate = getattr(cell, "recurrent_activation", keras.activations.sigmoid)
-        made.gate = tf.sigmoid if gate is keras.activations.sigmoid else gate
-        _MADE[cell] = made
-    return _MADE[cell]
+    kept = vars(cell).get(_HELD_AS)
+    if kept is None or not kept.is_of(cell):
+        kept = vars(cell)[_HELD_AS] = _Kept(cell)
+    return kept.form
+
+
+class _Kept:
+    """A cell's form, or None where it has none, and the options of which it was made, which may be set anew."""
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = weakref.ref(cell)
+        self.activations, self.policy = _activations(cell), cell.dtype_policy
+        self.form = None if any(_learns(one, cell) for one in self.activations) else _made(cell)
+
+    def is_of(self, cell: Any) -> bool:
+        same = all(one is other for one, other in zip(self.activations, _activations(cell), strict=True))
+        return same and self.policy == cell.dtype_policy and self.cell() is cell
+
+
+def _activations(cell: Any) -> tuple[Any, Any]:
+    return cell.activation, getattr(cell, "recurrent_activation", keras.activations.sigmoid)
+
+
+def _learns(activation: Any, cell: Any) -> bool:
+    if isinstance(activation, keras.layers.Layer):
+        return True
+    if getattr(activation, "__module__", "").startswith("keras."):
+        return False
+    traced = tf.function(activation, autograph=False)
+    given = tf.TensorSpec([None, cell.units], cell.compute_dtype)
+    return any(one.dtype == tf.resource for one in traced.get_concrete_function(given).captured_inputs)
+
+
+def _made(cell: Any) -> StepCell:
+    zeros = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}  # they draw no seed
+    activation, gate = _activations(cell)
+    made = _MAKE[type(cell)](cell, dtype=cell.dtype_policy, activation=activation, name=cell.name, **zeros)
+    made.theirs = weakref.ref(cell)
+    made.built = True
+    made.gate = tf.sigmoid if gate is keras.activations.sigmoid else gate
+    return made
 
 
 class _OfKeras(StepCell):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from workbench.cells.base import innermost
 from workbench.rnn.any_mask import gather_valid, spread
+from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
-from workbench.rnn.packed import packed_rnn
+from workbench.rnn.packed import kernels_of, packed_rnn
 
+_CELLS = (
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    keras.layers.SimpleRNNCell,
+    keras.layers.StackedRNNCells,
+)
+_NOT_YET = "accelerate(model) packs it"
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
 
 class LayerReport(NamedTuple):
-    """Of one recurrent layer: whether it runs packed, and by what or why not."""
+    """Of one recurrent layer: whether it runs packed, and by which kernels once it has run, or why not."""
 
     name: str
     kind: str
@@ -54,11 +63,12 @@ class _Before(NamedTuple):
 
 _LAYERS: weakref.WeakKeyDictionary[Any, _Before] = weakref.WeakKeyDictionary()
 _COMPARISONS: weakref.WeakKeyDictionary[Any, Comparison] = weakref.WeakKeyDictionary()
-_JIT: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose jit_compile was turned off
+_JIT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""Models whose `jit_compile` was turned off: what `compile` left, weakly, which another `compile` replaces."""
 
 
 def accelerate(model: Any, sample: Any = None) -> Any:
-    """The same model, whose recurrent layers of Keras' compute no masked step any more; returns it.
+    """The same model, whose recurrent layers of Keras' compute no masked step of a batch; returns it.
 
         model = accelerate(model)
         model.fit(...)
@@ -70,9 +80,17 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     alone, which `packed_rnn` runs from then on. So all else is what it was: the layers and their names, the
     variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and
     the numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
+    All steps are computed inside an outer `jit_compile`, and in a TimeDistributed of an unknown number of steps.
+    On a GPU the layers lose Keras' cuDNN kernels for the "tiles" kernel, which was not measured against them yet:
+    give a sample, and read what it took.
 
     `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before
-    and after; where they differ by more than rounding the model is left as it was, and ValueError says by how much.
+    and after (without dropout, and without TF32 on a GPU); where they differ by more than rounding, ValueError says
+    by how much, and the model is what it was: its variables, states and seeds are in any case.
+
+    A cell of your own (any class but Keras' and those of workbench.cells) is packed with a sample alone: it sees
+    the examples that still run, longest first, so it must treat each by itself, and draw nothing at random in
+    training either, which no sample shows. `workbench.check_cell` looks at that.
 
     What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
@@ -82,13 +100,24 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     gradient is refused (NotImplementedError).
     """
     _check(model)
-    before = None if sample is None else measure(restore(model), sample)
-    changed = [layer for layer in _recurrent(model) if layer not in _LAYERS and _left(layer) is None]
-    for layer in changed:
-        _pack(layer)
-    _trace_anew(model)
-    if before is not None:
-        _COMPARISONS[model] = _held_to(model, sample, before, changed)
+    if sample is None:
+        _pack_all(layer for layer in _recurrent(model) if not _foreign(layer))
+        _trace_anew(model)
+        return model
+    packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
+    try:
+        before = measure(restore(model), sample)
+        _pack_all(_recurrent(model))
+        _trace_anew(model)
+        comparison = _held_to(before, measure(model, sample))
+    except BaseException:
+        restore(model)
+        _pack_all(packed)
+        _trace_anew(model)
+        if compared is not None:
+            _COMPARISONS[model] = compared
+        raise
+    _COMPARISONS[model] = comparison
     return model
 
 
@@ -108,7 +137,7 @@ def acceleration_of(model: Any) -> Acceleration:
     for layer in _recurrent(model):
         name, kind = getattr(layer, "path", None) or layer.name, type(layer).__name__
         packed = layer in _LAYERS or isinstance(layer, PackedRNN)
-        reason = _left(layer) or ("" if packed else "accelerate(model) packs it")
+        reason = _left(layer) or _ran(layer) if packed else _left(layer) or _foreign(layer) or _NOT_YET
         reports.append(LayerReport(name, kind, packed, reason))
     return Acceleration(reports, _COMPARISONS.get(model))
 
@@ -142,6 +171,34 @@ def _left(layer: Any) -> str | None:
     return None
 
 
+def _ran(layer: Any) -> str:
+    """Each kernel that has run it, and why that; nothing before its first call."""
+    return "; ".join(f"{choice.kernel}: {choice.reason}" for choice in kernels_of(layer.cell))
+
+
+def _foreign(layer: Any) -> str | None:
+    """Why a layer is packed with a sample alone: what cells of one's own look at is not known."""
+    for cell in _with_those_inside(layer.cell):
+        if type(cell) not in _CELLS and not type(cell).__module__.startswith("workbench."):
+            return (
+                f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw; "
+                "accelerate(model, sample=inputs) packs it where the numbers stay"
+            )
+    return None
+
+
+def _with_those_inside(cell: Any) -> Iterator[Any]:
+    yield cell
+    for inner in [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]:
+        yield from _with_those_inside(inner)
+
+
+def _pack_all(layers: Iterable[Any]) -> None:
+    for layer in layers:
+        if layer not in _LAYERS and _left(layer) is None:
+            _pack(layer)
+
+
 def _pack(layer: Any) -> None:
     """Gives the layer, not its class, a loop of its own: its configuration stays that of Keras' layer."""
     _LAYERS[layer] = _Before(layer.supports_jit, getattr(layer, "use_cudnn", None))
@@ -173,25 +230,19 @@ def _trace_anew(model: Any) -> None:
         one.train_function = one.test_function = one.predict_function = None
         packed = any(layer in _LAYERS for layer in _recurrent(one))
         if packed and one.compiled and one.jit_compile:
-            _JIT.add(one)
+            _JIT[one] = weakref.ref(one._compile_config)
             one.jit_compile = False
-        elif not packed and one in _JIT:
-            _JIT.discard(one)
+        elif not packed and one in _JIT and _JIT.pop(one)() is one._compile_config:
             one.jit_compile = True
 
 
-def _held_to(model: Any, sample: Any, before: Measured, changed: list[Any]) -> Comparison:
-    comparison = None
-    try:
-        comparison = compare(before, measure(model, sample))
-    finally:
-        if comparison is None or not comparison.alike:
-            _unpack(changed)
-            _trace_anew(model)
+def _held_to(before: Measured, after: Measured) -> Comparison:
+    comparison = compare(before, after)
     if not comparison.alike:
         raise ValueError(
             f"the packed layers give other numbers than Keras' on this sample: {comparison.differences}. The model "
-            "is as it was; accelerate(model) without a sample takes them nevertheless."
+            "is as it was. A cell of your own must treat each example by itself and draw nothing at random, which "
+            "workbench.check_cell looks at; accelerate(model) without a sample packs Keras' own cells nevertheless."
         )
     return comparison
 
@@ -206,12 +257,14 @@ def packed_loop(
     if mask is not None:
         mask = mask[..., 0] if mask.shape.rank == 3 else mask
         sequences, lengths = gather_valid(sequences, mask)
-    with masks_of_the_layer():
+    if isinstance(next(innermost(layer.cell)), OF_FLOATS):  # as Keras multiplies what is whole
+        sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)
+    with masks_of_the_layer(layer.cell):
         outputs, states = packed_rnn(
             layer.cell,
             sequences,
             lengths,
-            initial_state=initial_state,
+            initial_state=nested_as(layer.cell, tf.nest.flatten(initial_state)),
             training=bool(training),
             go_backwards=backwards,
         )
@@ -221,7 +274,9 @@ def packed_loop(
             last = tf.where(mask[:, 0 if backwards else -1, tf.newaxis], last, tf.zeros([], last.dtype))
         if layer.return_sequences:
             outputs = spread(outputs, mask, backwards=backwards, repeat=not layer.zero_output_for_mask)
-    return last, tf.reverse(outputs, [1]) if backwards else outputs, list(states)
+    initial_state = initial_state if tf.nest.is_nested(initial_state) else [initial_state]
+    states = tf.nest.pack_sequence_as(initial_state, tf.nest.flatten(states))  # nested as Keras gave them
+    return last, tf.reverse(outputs, [1]) if backwards else outputs, states
 
 
 def _last(outputs: tf.Tensor, lengths: Any, backwards: bool) -> tf.Tensor:

@@ -72,7 +72,7 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
                 f"others {tensor.shape[:2]}."
             )
     inner = next(innermost(cell))
-    if not isinstance(inner, _OF_FLOATS):
+    if not isinstance(inner, OF_FLOATS):
         return
     kind = type(inner).__name__
     if len(tensors) > 1 or tensors[0].shape.rank != 3:
@@ -89,7 +89,7 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
         )
 
 
-_OF_FLOATS = (StepCell, keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
+OF_FLOATS = (StepCell, keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 
 
 def check_sequence_length(sequence_length: Any, batch: Any, time_steps: Any) -> tf.Tensor | None:
@@ -137,6 +137,16 @@ def nan_where_wrong(length: tf.Tensor, inputs: Any, time_steps: Any) -> tuple[tf
         return tf.where(rows, tf.constant(float("nan"), tensor.dtype), tensor)
 
     return tf.where(wrong, time_steps, length), tf.nest.map_structure(spoil, inputs)
+
+
+def nested_as(cell: Any, states: Any) -> Any:
+    """Flat initial states, or a single one, in the cell's own structure; what does not fit stays, to be refused."""
+    own = initial_states(cell, 1)
+    flat = [states] if not tf.nest.is_nested(states) else states
+    is_flat = isinstance(flat, (list, tuple)) and not any(map(tf.nest.is_nested, flat))
+    if states is None or not is_flat or len(flat) != len(tf.nest.flatten(own)):
+        return states
+    return tf.nest.pack_sequence_as(own, list(flat))
 
 
 def given_states(cell: Any, initial_state: Any, batch: Any) -> Any:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from workbench.cells.base import innermost
@@ -15,8 +16,15 @@ _DRAWN: ContextVar[bool] = ContextVar("masks are drawn", default=False)
 
 
 @contextmanager
-def masks_of_the_layer() -> Iterator[None]:
-    """Within, the masks that a layer of Keras' has just drawn are those of the run."""
+def masks_of_the_layer(cell: Any) -> Iterator[None]:
+    """Within, the masks that a layer of Keras' has just drawn are those of the run.
+
+    It draws them for its own cell and those of a stack, but not for one inside another cell.
+    """
+    drawn = {id(one) for one in _seen_by_keras(cell)}
+    for inner in innermost(cell):
+        if id(inner) not in drawn:
+            forget_masks(inner)
     token = _DRAWN.set(True)
     try:
         yield
@@ -24,11 +32,18 @@ def masks_of_the_layer() -> Iterator[None]:
         _DRAWN.reset(token)
 
 
-def draw_masks(cell: Any, batch: Any, training: bool) -> None:
-    """Has each Keras cell in a cell draw the masks of this run; without training they draw none."""
-    if _DRAWN.get():
+def _seen_by_keras(cell: Any) -> Iterator[Any]:
+    if not isinstance(cell, keras.layers.StackedRNNCells):
+        yield cell
         return
-    forget_masks(cell)
+    for inner in cell.cells:
+        yield from _seen_by_keras(inner)
+
+
+def draw_masks(cell: Any, batch: Any, training: bool) -> None:
+    """Has each Keras cell in a cell draw the masks of this run that are not drawn; without training none."""
+    if not _DRAWN.get():
+        forget_masks(cell)
     for inner in innermost(cell) if training else ():
         if hasattr(inner, "get_dropout_mask"):
             inputs, units = inner.kernel.shape[0], inner.recurrent_kernel.shape[0]

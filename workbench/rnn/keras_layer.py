@@ -23,7 +23,7 @@ from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.xla import inside_jit
 from workbench.masking import last_valid
 from workbench.rnn.any_mask import gather_valid, spread
-from workbench.rnn.checks import as_tensors, check_inputs
+from workbench.rnn.checks import as_tensors, check_inputs, nested_as
 from workbench.rnn.conversion import from_keras, to_keras
 from workbench.rnn.packed import kernels_of, packed_rnn
 from workbench.rnn.packing.kernel import Choice
@@ -198,7 +198,7 @@ class PackedRNN(keras.layers.Layer):
             lengths = tf.where(wrong, tf.shape(counts)[1] + 1, lengths)
         if self.stateful and initial_state is None:
             initial_state = [tf.convert_to_tensor(state) for state in self.states]
-        states = _as_the_cell_has_them(self.cell, initial_state)
+        states = nested_as(self.cell, initial_state)
         outputs, states = packed_rnn(
             self.cell, inputs, lengths, initial_state=states, training=bool(training), **self.options
         )
@@ -304,18 +304,6 @@ def _one_mask(masks: Sequence[Any], shape: Any) -> tuple[tf.Tensor, tf.Tensor]:
     )
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(first), differs
-
-
-def _as_the_cell_has_them(cell: Any, states: Any) -> Any:
-    """Initial states as the cell nests them: a single one may come alone, nested ones flat."""
-    sizes = state_sizes(cell)
-    flat = tf.nest.flatten(sizes)
-    if states is not None and not tf.nest.is_nested(states) and len(flat) == 1:
-        states = [states]
-    is_flat = isinstance(states, (list, tuple)) and not any(map(tf.nest.is_nested, states))
-    if is_flat and len(states) == len(flat) and len(sizes) < len(flat):
-        return tf.nest.pack_sequence_as(sizes, list(states))
-    return states
 
 
 _NEVER = object()

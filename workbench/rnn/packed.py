@@ -139,6 +139,7 @@ def _layer_by_layer(stack: Received, **options: Any) -> tuple[Any, list[Any]]:
     outputs, final_state = stack.inputs, []
     options |= {"training": stack.training, "go_backwards": stack.backwards}
     for cell, state in zip(stack.cell.cells, stack.states, strict=True):
+        state = state if tf.nest.is_nested(state) else [state]  # of a cell that has no get_initial_state
         outputs, state = packed_rnn(cell, outputs, stack.lengths, initial_state=state, **options)
         final_state.append(state)
     return outputs, final_state

@@ -26,16 +26,19 @@ def masks_of_rows(cell: Any, order: tf.Tensor, training: bool) -> Iterator[None]
 
     draw_masks(cell, tf.shape(order)[0], training)
     cells = [inner for inner in innermost(cell) if training and hasattr(inner, _METHODS[0])]
-    for inner in cells:
-        for method in _METHODS:
-            drawn = getattr(inner, method)(None)
-            setattr(inner, method, _cut(None if drawn is None else tf.nest.map_structure(in_order, drawn)))
     try:
+        for inner in cells:
+            for method in _METHODS:
+                drawn = getattr(inner, method)(None)
+                setattr(
+                    inner, method, _cut(None if drawn is None else tf.nest.map_structure(in_order, drawn))
+                )
         yield
     finally:
         for inner in cells:
             for method in _METHODS:
-                delattr(inner, method)
+                if method in vars(inner):
+                    delattr(inner, method)
         forget_masks(cell)
 
 
