@@ -80,14 +80,18 @@ def main() -> int:
                     for row in compared(name, sets[name], model, overrides, threads, Path(scratch)):
                         print(*row, sep="\t", flush=True)
                         rows.append(row)
-    given.out.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": machine(), "versions": versions(), "git": git(ROOT), "command": " ".join(sys.argv)}
-    (given.out / "rows.json").write_text(
-        json.dumps({**facts, "rows": [row._asdict() for row in rows]}, indent=1)
-    )
-    (given.out / "foretold.md").write_text(table(rows))
+                    write(rows, given.out)
     print(table(rows))
     return 0
+
+
+def write(rows: list[Row], folder: Path) -> None:
+    """What there is so far, with where it was made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"machine": machine(), "versions": versions(), "git": git(), "command": " ".join(sys.argv)}
+    content = {**facts, "rows": [row._asdict() for row in rows]}
+    (folder / "rows.json").write_text(json.dumps(content, indent=1))
+    (folder / "foretold.md").write_text(table(rows))
 
 
 def compared(
