@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,35 @@ class Advice:
     def megabytes(self, per_position: int) -> float:
         """Of its largest batch, at so many bytes a position."""
         return self.largest * per_position / 1e6
+
+
+class Planned(NamedTuple):
+    """A batch as it is planned: its steps, and its examples' lengths."""
+
+    padded_length: int
+    lengths: np.ndarray
+
+    @property
+    def features(self) -> list[float]:
+        """1, T, B * T, N."""
+        steps = self.padded_length
+        return [1.0, steps, len(self.lengths) * steps, int(self.lengths.sum())]
+
+
+def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int = 2) -> list[Planned]:
+    """The batches of some epochs in random orders, drawn from a fixed seed."""
+    lengths = np.repeat(list(histogram), list(histogram.values()))
+    known = settled(padding, histogram, batch_size)
+    return [
+        Planned(one.padded_length, lengths[one.indices])
+        for epoch in range(epochs)
+        for one in plan(
+            known,
+            lengths,
+            np.random.default_rng(epoch).permutation(len(lengths)),
+            batch_size=batch_size,
+        )
+    ]
 
 
 def advise(
@@ -107,10 +137,7 @@ def boundaries(histogram: Histogram, buckets: Sequence[int]) -> Iterator[tuple[i
 
 def _advice(histogram: Histogram, padding: Padding, size: int, batch: str, words: str) -> Advice:
     found = predict(histogram, padding, batch_size=size)
-    lengths = np.repeat(list(histogram), list(histogram.values()))
-    order = np.random.default_rng(0).permutation(len(lengths))
-    epoch = plan(settled(padding, histogram, size), lengths, order, batch_size=size)
-    shapes = {(len(one.indices), one.padded_length) for one in epoch}
+    shapes = {(len(one.lengths), one.padded_length) for one in planned(histogram, padding, size, epochs=1)}
     largest = max(b * t for b, t in shapes)
     override = f"padding={padding.name} {words}"
     return Advice(

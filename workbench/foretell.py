@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from workbench import step_cost
-from workbench.advice import Advice
+from workbench.advice import Advice, planned
 from workbench.config import problems
 from workbench.lengths import Histogram
 from workbench.sweep.compose import Composer
@@ -50,7 +50,7 @@ def foretold(
         raise ValueError(
             f"training.strategy={tree['training']['strategy']}: one replica is what can be timed"
         )
-    epochs = [step_cost.planned(histogram, row.options, row.batch_size) for row in rows]
+    epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
     asked = {
         "tree": tree,

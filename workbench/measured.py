@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,8 +20,6 @@ if TYPE_CHECKING:  # at run time only where it is used: a fork server imports th
     from workbench.training import Distribution
 
 _TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
-_LARGEST_LOSS = 690.0
-"""Nats whose exponential is still a number that compares."""
 _TURN_S = 24 * 3600.0
 """So long the workers of a run wait while others are timed on the chief's machine."""
 
@@ -99,7 +96,7 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
         if split in data.manifest.splits:
             evaluation = evaluator(data.evaluation(split))
             found |= evaluation.metrics(split)
-            if folder and split != "train":
+            if folder and evaluation.classes and split != "train":
                 evaluation.classes.write(folder / f"classes_{split}.csv", data.manifest.labels)
     for split in ("train", "test"):
         found.pop(f"loss/{split}_objective", None)
@@ -111,12 +108,6 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
-    if data.manifest.task == "next":  # of a class a word there is no F1 to look at
-        found = {name: value for name, value in found.items() if not name.startswith("f1/")}
-        for split in ("train", "validation", "test"):
-            loss = found.get(f"loss/{split}_per_token")
-            if loss is not None and loss < _LARGEST_LOSS:
-                found[f"perplexity/{split}"] = math.exp(loss)
     return found | _over_commonest(data, found)
 
 

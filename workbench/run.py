@@ -110,7 +110,7 @@ def _run(
     }
     if keep_in and training.keep != "none" and not result.diverged:
         keep(model, keep_in)
-    classes_in = keep_in if distribution.is_chief and data.manifest.task != "next" else None
+    classes_in = keep_in if distribution.is_chief else None
     lost = result.not_finite or measured(
         config, model, step, data, channel, record, result, folder=classes_in
     )
@@ -207,8 +207,7 @@ def _validation(config: Config, model: Any, data: Feed) -> Callable[[], dict[str
     def validate() -> dict[str, float]:
         found = evaluator(data.evaluation("validation")).metrics("validation")
         each = {name: found[f"{name}/validation_per_{per}"] for name in ("loss", "accuracy")}
-        if data.manifest.task != "next":  # a class a word
-            each["f1"] = found["f1/validation_macro"]
+        each["f1"] = found["f1/validation_macro"]
         return {f"{name}/validation_epoch": value for name, value in each.items() if value is not None}
 
     return validate

@@ -9,43 +9,11 @@ pays for its steps (b), a product for its positions (c), a packed run for the va
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
-from workbench.data.padding import plan
-from workbench.lengths import Histogram, settled
-from workbench.options.padding import Padding
-
-
-class Planned(NamedTuple):
-    """A batch as it is planned: its steps, and its examples' lengths."""
-
-    padded_length: int
-    lengths: np.ndarray
-
-    @property
-    def features(self) -> list[float]:
-        """1, T, B * T, N."""
-        steps = self.padded_length
-        return [1.0, steps, len(self.lengths) * steps, int(self.lengths.sum())]
-
-
-def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int = 2) -> list[Planned]:
-    """The batches of some epochs in random orders, drawn from a fixed seed."""
-    lengths = np.repeat(list(histogram), list(histogram.values()))
-    known = settled(padding, histogram, batch_size)
-    return [
-        Planned(one.padded_length, lengths[one.indices])
-        for epoch in range(epochs)
-        for one in plan(
-            known,
-            lengths,
-            np.random.default_rng(epoch).permutation(len(lengths)),
-            batch_size=batch_size,
-        )
-    ]
+from workbench.advice import Planned
 
 
 def sampled(batches: Sequence[Planned], count: int) -> list[Planned]:

@@ -25,21 +25,21 @@ LONG_TAIL = {length: max(1, int(400 * 0.9**length)) for length in range(1, 60)} 
 def test_where_steps_cost_as_the_model_says_an_epoch_is_foretold(cost, padding, size):
     """From six batches the time of all of them, whatever each part costs."""
     true = step_cost.StepCost(np.array(cost) * [1e-2, 1e-4, 1e-6, 1e-5])
-    epoch = step_cost.planned(LONG_TAIL, padding, size)
+    epoch = advice.planned(LONG_TAIL, padding, size)
     some = step_cost.sampled(epoch, 6)
     found = step_cost.fitted(some, true.seconds(some))
     assert found.tokens_per_second(epoch) == pytest.approx(true.tokens_per_second(epoch), rel=0.1)
 
 
 def test_batches_are_those_of_the_plan():
-    epoch = step_cost.planned({3: 5, 8: 2}, Padding("batch"), 4, epochs=1)
+    epoch = advice.planned({3: 5, 8: 2}, Padding("batch"), 4, epochs=1)
     assert sorted(np.concatenate([one.lengths for one in epoch]).tolist()) == [3] * 5 + [8] * 2
     assert all(one.padded_length == one.lengths.max() for one in epoch)
     assert [len(one.lengths) for one in epoch] == [4, 3]
 
 
 def test_the_smallest_and_the_largest_batch_are_timed():
-    epoch = step_cost.planned(LONG_TAIL, Pooled(), 32)
+    epoch = advice.planned(LONG_TAIL, Pooled(), 32)
     some = step_cost.sampled(epoch, 6)
     sizes = [one.features[2] for one in epoch]
     assert {one.features[2] for one in some} >= {min(sizes), max(sizes)}

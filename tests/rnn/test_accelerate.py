@@ -14,17 +14,10 @@ BEHIND = np.where(np.arange(6) < np.array([6, 3, 0, 1])[:, None], RANDOM.integer
 ANYWHERE = np.concatenate([BEHIND[:2, ::-1], RANDOM.integers(1, 9, (2, 6)) * (np.arange(6) % 3 > 0)])
 """Padding in front, and holes."""
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+pytestmark = [
+    pytest.mark.usefixtures("in_float64"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 
 def of_ids(layer):

@@ -12,13 +12,7 @@ INPUTS = np.random.default_rng(0).normal(size=(4, 6, 2))
 MASK = tf.constant(np.arange(6) < np.array([6, 3, 0, 1])[:, None])
 H3, C3, H2 = (np.random.default_rng(n).normal(size=(4, n % 2 + 2)) for n in (1, 3, 2))
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 class Minimal(layers.Layer):

@@ -10,17 +10,10 @@ from workbench.rnn import accelerate, acceleration_of
 layers = keras.layers
 IDS = np.where(np.arange(6) < np.array([6, 3, 0, 1])[:, None], np.arange(24).reshape(4, 6) % 8 + 1, 0)
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+pytestmark = [
+    pytest.mark.usefixtures("in_float64"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 
 def of_ids(layer):

@@ -16,20 +16,10 @@ INPUTS = tf.constant(RANDOM.normal(size=(2, 3, 4, 4)), tf.float64)  # of two cal
 LENGTHS = tf.constant([[4, 1, 0], [2, 0, 1]])  # their longest differ
 
 pytestmark = [
+    pytest.mark.usefixtures("in_float64"),
     # Keras' own conversion of a variable to an array, with NumPy 2
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def in_float64():
-    """Rounding hides nothing: in float32 gradients through a layer norm of four units have five right digits."""
-    usual = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")  # floatx alone changes none that was asked for before
-    yield
-    keras.config.set_floatx(usual[0])
-    keras.config.set_dtype_policy(usual[1])
 
 
 def lstm():

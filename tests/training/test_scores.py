@@ -22,7 +22,7 @@ from workbench.options.model import Model
 from workbench.options.optimizer import SCHEMAS
 from workbench.options.rnn import SCHEMAS as RNNS
 from workbench.options.training import Training
-from workbench.training import F1, ClassCounts, batch_loss, make_train_step, resolved, train
+from workbench.training import F1, ClassCounts, Evaluator, batch_loss, make_train_step, resolved, train
 
 CLASSES = 5
 
@@ -225,3 +225,22 @@ def test_a_weighted_loss_moves_training_towards_the_class(toy):
     train(step, toy, Training(epochs=4))
     guesses = tf.argmax(model(toy(0)[0]), -1).numpy()
     assert (guesses == 1).all()
+
+
+def test_a_model_of_the_next_token_has_a_perplexity_and_no_f1(toy):
+    """The mean over all tokens, so that neither padding nor the batch size has a say; a tagger has none."""
+    found = {}
+    for task in ("tag", "next"):
+        model = SequenceModel(
+            CELLS["basic_rnn"]("basic_rnn", 4), RNNS["dynamic"]("dynamic", True, "forward"),
+            Model(embedding_size=4), task=task, classes=10, vocabulary_size=10,
+        )  # fmt: skip
+        evaluation = Evaluator(model, Loss("length"))(toy())
+        found[task] = evaluation.metrics("validation")
+        assert evaluation.loss_per_token > 1
+    assert found["next"]["f1/validation_macro"] is None
+    assert found["next"]["perplexity/validation"] == pytest.approx(
+        math.exp(found["next"]["loss/validation_per_token"]), rel=1e-12
+    )
+    assert found["tag"]["perplexity/validation"] is None
+    assert found["tag"]["f1/validation_macro"] >= 0

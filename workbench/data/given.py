@@ -14,6 +14,7 @@ import numpy as np
 from workbench.data.errors import DataError
 from workbench.data.manifest import SPLITS
 from workbench.data.sources import Example
+from workbench.data.split_names import OTHER_NAMES
 
 Kind = Literal["symbols", "ids", "features"]
 
@@ -22,7 +23,7 @@ def check_splits(splits: Iterable[str], where: str) -> None:
     """Raise DataError for a split that the workbench would not know what to do with."""
     for split in splits:
         if split not in SPLITS:
-            meant = " call it validation" if str(split).lower() in ("dev", "valid", "val", "eval") else ""
+            meant = " call it validation" if str(split).lower() in OTHER_NAMES else ""
             raise DataError(
                 where,
                 "splits",

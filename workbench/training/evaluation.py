@@ -16,6 +16,8 @@ from workbench.training.objective import Batch, aligned, batch_loss, counted
 from workbench.training.scores import ClassCounts
 from workbench.training.step import PerLength
 
+_LARGEST_LOSS = 690.0
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -33,8 +35,10 @@ class Evaluation:
     """All, empty ones included."""
     counted_examples: int
     """The non-empty ones, over which per-example means are taken."""
-    classes: ClassCounts
-    """Of the valid tokens' labels."""
+    classes: ClassCounts | None
+    """Of the valid tokens' labels; None for the task next, which has a class a word."""
+    perplexity: float | None = None
+    """Of the task next: the exponential of the loss per token; None where that is no number to compare."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """By the names of METRICS for a split, train or validation."""
@@ -44,7 +48,8 @@ class Evaluation:
             f"loss/{split}_objective": self.objective,
             f"accuracy/{split}_per_token": self.accuracy_per_token,
             f"accuracy/{split}_per_example": self.accuracy_per_example,
-            f"f1/{split}_macro": self.classes.macro_f1(),
+            f"f1/{split}_macro": self.classes.macro_f1() if self.classes else None,
+            f"perplexity/{split}": self.perplexity,
         }
 
 
@@ -66,19 +71,20 @@ class Evaluator:
             guesses = tf.where(numbers, guesses, -1)  # the argmax of NaN is class 0
             return cross_entropy(scores, targets), guesses, targets, lengths, parts.sum, counted(parts)
 
-        self._run, self._classes = PerLength(model, forward), model.classes
+        self._run, self._task, self._classes = PerLength(model, forward), model.task, model.classes
 
     def __call__(self, batches: Iterable[Batch]) -> Evaluation:
         """Sum over the batches in float64, exactly, so that how the examples are batched does not matter."""
         loss_sums, loss_means, right_means = [], [], []
         objective_sums, denominators = [], []
         right, tokens, examples = 0, 0, 0
-        classes = ClassCounts.none(self._classes)
+        classes = None if self._task == "next" else ClassCounts.none(self._classes)
         for batch in batches:
             entropy, guesses, targets, lengths, total, denominator = (
                 value.numpy() for value in self._run(batch)
             )
-            classes += ClassCounts.of(guesses, targets, lengths, classes=self._classes)
+            if classes is not None:
+                classes += ClassCounts.of(guesses, targets, lengths, classes=self._classes)
             objective_sums.append(float(total))
             denominators.append(float(denominator))
             valid = np.arange(entropy.shape[1]) < lengths[:, np.newaxis]
@@ -91,8 +97,9 @@ class Evaluator:
             right += int(hits.sum())
             tokens += int(lengths.sum())
             examples += len(lengths)
+        loss = _share(_sum(loss_sums), tokens)
         return Evaluation(
-            loss_per_token=_share(_sum(loss_sums), tokens),
+            loss_per_token=loss,
             loss_per_example=_share(_sum(loss_means), len(loss_means)),
             objective=_share(_sum(objective_sums), _sum(denominators)),
             accuracy_per_token=_share(right, tokens),
@@ -101,6 +108,7 @@ class Evaluator:
             examples=examples,
             counted_examples=len(loss_means),
             classes=classes,
+            perplexity=_exponential(loss) if self._task == "next" else None,
         )
 
 
@@ -114,3 +122,8 @@ def _sum(values: Iterable[float]) -> float:
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _exponential(loss: float | None) -> float | None:
+    """None beyond what compares as a number."""
+    return math.exp(loss) if loss is not None and loss < _LARGEST_LOSS else None

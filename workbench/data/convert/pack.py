@@ -10,9 +10,10 @@ import numpy as np
 from workbench.data.convert.flat import arrays
 from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import UNLABELLED, Block, Row
-from workbench.data.convert.schema import Schema, split_named
+from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import SPLITS
+from workbench.data.split_names import split_named
 
 
 def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int]:

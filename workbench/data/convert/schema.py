@@ -17,7 +17,6 @@ from workbench.options.schema import check, option
 
 KINDS = ("symbols", *INPUTS)
 FILE, FOLDER = "@file", "@folder"
-_OTHER_NAMES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
 LISTS = ("classes", "vocabulary")
 
 
@@ -127,21 +126,6 @@ def read_schema(path: str | Path) -> dict[str, Any]:
             for split, files in tree["splits"].items()
         }
     return tree
-
-
-def split_named(word: object, where: str) -> str:
-    """The split that is meant by `word`, or DataError."""
-    split = _OTHER_NAMES.get(str(word).strip().lower(), str(word).strip().lower())
-    if split not in SPLITS:
-        raise DataError(where, "split", word, f"splits are {', '.join(SPLITS)}: write one of them")
-    return split
-
-
-def split_of_name(name: str) -> str | None:
-    """The split that a file's name says: that of its last word that is one."""
-    words = "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
-    found = [_OTHER_NAMES.get(word, word) for word in words]
-    return next((word for word in reversed(found) if word in SPLITS), None)
 
 
 def lines(path: Path, field: str) -> list[str]:

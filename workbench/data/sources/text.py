@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workbench.data.convert.schema import split_of_name
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of, remedy_of
 from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
+from workbench.data.split_names import split_of_name
 from workbench.options.data import Text
 
 _WHERE = "give data.path, a text file in UTF-8 or a folder of *.txt"

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from workbench.data.convert.readers import arrays, arrow, conllu_rows, csv_rows, json_lines, text
 from workbench.data.convert.rows import Reader
-from workbench.data.convert.schema import FOLDER, Schema, split_named, split_of_name
+from workbench.data.convert.schema import FOLDER, Schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, SPLITS
+from workbench.data.split_names import split_named, split_of_name
 from workbench.wording import did_you_mean
 
 OF_ARRAYS, OF_ARROW, TEXT = ".npy", ".arrow", ".txt"
