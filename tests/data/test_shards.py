@@ -259,7 +259,7 @@ def test_a_full_disk(tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
-    monkeypatch.setattr(module, "_sync", full)
+    monkeypatch.setattr(module, "sync", full)
     refused(
         lambda: prepare(Synthetic(**SMALL, cache_dir=tmp_path)),
         str(tmp_path),

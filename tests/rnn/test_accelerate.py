@@ -286,3 +286,23 @@ def test_the_report_says_what_was_left_and_why():
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="accelerate takes a model or a layer of Keras', not str"):
         accelerate("model.keras")
+
+
+def test_a_mask_of_words_is_none_of_sentences():
+    """TimeDistributed hands on the mask [B, sentences, words], of which Keras' own loop makes no sense either."""
+    documents = keras.Input([4, None], dtype="int32")
+    words = layers.TimeDistributed(layers.LSTM(2))(layers.Embedding(9, 3, mask_zero=True)(documents))
+    model = keras.Model(documents, layers.GRU(3, name="of_sentences")(words))
+    ids = np.stack([BEHIND] * 2)[:, :, ::-1]  # the first word of a sentence may be padding
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model(ids)
+    with pytest.raises(ValueError, match=r"the mask of of_sentences is \(2, 4, 6\), and must be \[B, T\]"):
+        accelerate(model)(ids)
+
+
+def test_a_mask_may_have_an_axis_of_its_own():
+    layer, inputs = layers.GRU(3, return_sequences=True), RANDOM.normal(size=(4, 6, 2))
+    mask = (BEHIND > 0)[..., np.newaxis]
+    expected = layer(inputs, mask=mask)
+    accelerate(layer)
+    np.testing.assert_allclose(layer(inputs, mask=mask), expected, atol=1e-12)

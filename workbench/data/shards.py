@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from workbench import file_lock
 from workbench.data.convert.from_python import write_dataset
+from workbench.data.convert.workplace import sync
 from workbench.data.encode import Encoded, EncodedSet, encode, split_info
 from workbench.data.errors import DataError
 from workbench.data.manifest import (
@@ -189,11 +190,11 @@ def _write(
             source=source,
             compression=compression,
         )
-        _sync(manifest.write(temporary))
-        _sync(temporary)
+        sync(manifest.write(temporary))
+        sync(temporary)
         os.chmod(temporary, 0o755)
         os.rename(temporary, target)
-        _sync(target.parent)
+        sync(target.parent)
         return manifest
     except (OSError, tf.errors.OpError) as error:
         full = isinstance(error, tf.errors.ResourceExhaustedError) or getattr(error, "errno", 0) in (
@@ -230,17 +231,8 @@ def _write_shard(folder: Path, split: str, file: str, records: Sequence[bytes], 
     with tf.io.TFRecordWriter(str(path), compression or None) as writer:
         for record in records:
             writer.write(record)
-    _sync(path)
+    sync(path)
     return Shard(split, file, len(records), path.stat().st_size, sha256(path))
-
-
-def _sync(path: Path) -> None:
-    """Have the disk confirm a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -255,7 +255,7 @@ def packed_loop(
     mask = None if mask is None else tf.cast(mask, tf.bool)
     backwards, lengths = layer.go_backwards, None
     if mask is not None:
-        mask = mask[..., 0] if mask.shape.rank == 3 else mask
+        mask = _of_steps(mask, layer)
         sequences, lengths = gather_valid(sequences, mask)
     if isinstance(next(innermost(layer.cell)), OF_FLOATS):  # as Keras multiplies what is whole
         sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)
@@ -277,6 +277,19 @@ def packed_loop(
     initial_state = initial_state if tf.nest.is_nested(initial_state) else [initial_state]
     states = tf.nest.pack_sequence_as(initial_state, tf.nest.flatten(states))  # nested as Keras gave them
     return last, tf.reverse(outputs, [1]) if backwards else outputs, states
+
+
+def _of_steps(mask: tf.Tensor, layer: Any) -> tf.Tensor:
+    """A mask [B, T] or [B, T, 1] as [B, T]. Of others Keras' loop would fail."""
+    if mask.shape.rank == 3 and mask.shape[-1] == 1:
+        return mask[..., 0]
+    if mask.shape.rank != 2:
+        raise ValueError(
+            f"the mask of {layer.name} is {mask.shape}, and must be [B, T]. TimeDistributed hands on the mask of "
+            "what it is given, [B, T, steps]: give the layer behind it one of its own, as "
+            "keras.ops.any(mask, axis=-1)."
+        )
+    return mask
 
 
 def _last(outputs: tf.Tensor, lengths: Any, backwards: bool) -> tf.Tensor:

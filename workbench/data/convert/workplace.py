@@ -48,10 +48,10 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
             work.mkdir()
             spool.mkdir()
             yield work, spool
-            _sync(work / "manifest.json")
-            _sync(work)
+            sync(work / "manifest.json")
+            sync(work)
             os.rename(work, folder)
-            _sync(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         if isinstance(error, file_lock.NoLocksError):
             raise DataError(folder, "lock", "none", str(error)) from None
@@ -67,7 +67,7 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
         raise DataError(str(place), "file", error.strerror or str(error), remedy) from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the disk confirm a file or a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
