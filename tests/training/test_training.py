@@ -557,7 +557,8 @@ def test_how_examples_are_batched_does_not_matter(toy: Toy, loss: str) -> None:
         {**row, **{k: row[k][:, : max(1, row["length"][0])] for k in ("inputs", "labels")}} for row in rows
     ]
     together, apart = (evaluate(model, given, loss) for given in (batches, alone[::-1]))
-    for name in vars(together).keys() - {"classes"}:
+    assert together.perplexity is apart.perplexity is None
+    for name in vars(together).keys() - {"classes", "perplexity"}:
         assert getattr(together, name) == pytest.approx(getattr(apart, name), rel=1e-12), name
     for ours, theirs in zip(vars(together.classes).values(), vars(apart.classes).values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

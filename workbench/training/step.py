@@ -95,23 +95,28 @@ class TrainStep:
         clip_norm: float | None,
     ):
         self.model, self.optimizer, self.distribution = model, optimizer, one()
-        variables = model.trainable_variables
-        optimizer.build(variables)
+        self._loss, self._clip_norm = loss, clip_norm
+        optimizer.build(model.trainable_variables)
         self.variables = [*model.weights, *optimizer.variables]
         """What its updates move, or that they read."""
 
-        def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                logits = model(batch, training=True)
-                parts = batch_loss(model, batch, logits, loss)
-                value = parts.sum / parts.denominator
-            gradients = dense_gradients(tape, value, variables)
-            if clip_norm is not None:
-                gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
-            optimizer.apply(gradients, variables)
-            return value, counted(parts)
+        self._run = PerLength(model, self._step)
 
-        self._run = PerLength(model, step)
+    def _step(self, batch: Batch) -> tuple[Any, ...]:
+        return self._updated(batch, lambda: (self.model(batch, training=True),))
+
+    def _updated(self, batch: Batch, forward: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Loss and denominator of a batch, and what `forward` gives behind its logits; the weights are moved."""
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits, *more = forward()
+            parts = batch_loss(self.model, batch, logits, self._loss)
+            value = parts.sum / parts.denominator
+        gradients = dense_gradients(tape, value, variables)
+        if self._clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
+        self.optimizer.apply(gradients, variables)
+        return value, counted(parts), *more
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         """Train on the batch; its loss before the update."""

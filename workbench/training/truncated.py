@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
-from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
+from workbench.training.objective import Batch
 from workbench.training.step import Done, PerLength, TrainStep, counts_of
 
 
@@ -71,21 +71,16 @@ class TruncatedStep(TrainStep):
                 "parts of them; take loss.average=token"
             )
         self._steps, self._padding = steps, loss.mask == "none"  # where padding counts, so does a chunk of it
-        variables = model.trainable_variables
+        self._run = PerLength(model, self._step, more={"states": self._state_specs()})
 
-        def step(given: Batch) -> tuple[Any, ...]:
-            batch = {name: value for name, value in given.items() if name != "states"}
-            with tf.GradientTape() as tape:
-                found = model.run(batch, states=given["states"], training=True)
-                parts = batch_loss(model, batch, found.logits, loss)
-                value = parts.sum / parts.denominator
-            gradients = dense_gradients(tape, value, variables)
-            if clip_norm is not None:
-                gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
-            optimizer.apply(gradients, variables)
-            return value, counted(parts), found.state
+    def _step(self, batch: Batch) -> tuple[Any, ...]:
+        fields = {name: value for name, value in batch.items() if name != "states"}
 
-        self._run = PerLength(model, step, more={"states": self._state_specs()})
+        def forward() -> tuple[Any, ...]:
+            found = self.model.run(fields, states=batch["states"], training=True)
+            return found.logits, found.state
+
+        return self._updated(fields, forward)
 
     def _state_specs(self) -> list[tf.TensorSpec]:
         return [tf.TensorSpec([None, *one.shape[1:]], one.dtype) for one in self.model.initial_states(1)]
