@@ -502,7 +502,7 @@ def test_a_sequence_example(tried):
     whole = tf.train.SequenceExample(context=length, feature_lists=tf.train.FeatureLists(feature_list=lists))
 
     def check(data):
-        chunk, words = outcome(lambda: checked(Path("a"), 0, [data], manifest))
+        chunk, words = outcome(lambda: checked(Path("a"), 0, [data], manifest, whole=True))
         if words is not None:
             assert words.startswith("a: example 0: ")
             return
@@ -513,4 +513,8 @@ def test_a_sequence_example(tried):
             assert len(found) == len(steps) == chunk.lengths[0]
         assert chunk.lengths.tolist() == list(proto.context.feature["length"].int64_list.value)
 
-    tried(damaged(whole.SerializeToString(deterministic=True)), check)
+    sound = whole.SerializeToString(deterministic=True)
+    longer = sound[:-13] + b"\x06" + sound[-12:]  # TensorFlow reads two labels there; it is no message
+    with pytest.raises(DataError, match="example 0: record = bytes that are no SequenceExample"):
+        checked(Path("a"), 0, [longer], manifest, whole=True)
+    tried(damaged(sound), check)

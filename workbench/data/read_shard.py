@@ -17,7 +17,7 @@ import tensorflow as tf
 from workbench.data.errors import DataError
 from workbench.data.file_kind import check_tfrecord
 from workbench.data.manifest import Manifest
-from workbench.data.record_faults import check_record
+from workbench.data.record_faults import check_record, decoded
 from workbench.data.whose import restore
 
 FRAME = 16  # bytes around a record in a TFRecord file: its length and two checksums
@@ -37,8 +37,12 @@ class Chunk(NamedTuple):
     labels: np.ndarray
 
 
-def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
-    """The examples of one shard, in order, some thousands at a time, each parsed and checked."""
+def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[Chunk]:
+    """The examples of one shard, in order, some thousands at a time, each parsed and checked.
+
+    `whole`: look at every byte, as for files that nobody has indexed before. TensorFlow's parser takes what it
+    looks for, and passes over bytes that are no message.
+    """
     check_tfrecord(path, manifest.compression)
     records = tf.data.TFRecordDataset(str(path), manifest.compression or None)
     blocks = iter(records.batch(_CHUNK))
@@ -51,7 +55,7 @@ def read_shard(path: Path, manifest: Manifest) -> Iterator[Chunk]:
         if block is None:
             break
         serialized = block.numpy().tolist()
-        yield checked(path, first, serialized, manifest)
+        yield checked(path, first, serialized, manifest, whole)
         first += len(serialized)
         held += sum(map(len, serialized)) + FRAME * len(serialized)
     if not manifest.compression and held != (size := path.stat().st_size):
@@ -78,8 +82,11 @@ def _cut(path: Path, number: int, what: str) -> DataError:
     return DataError(path, f"record {number}", what, f"unreadable, the file ends inside it: {restore(path)}")
 
 
-def checked(path: Path, first: int, records: list[bytes], manifest: Manifest) -> Chunk:
+def checked(path: Path, first: int, records: list[bytes], manifest: Manifest, whole: bool = False) -> Chunk:
     """Parse some examples and check them. As ragged: one long example costs itself only."""
+    if whole:
+        for number, record in enumerate(records, first):
+            decoded(record, f"{path}: example {number}")
     reason = ""
     try:
         chunk, suspicious = _parsed(records, manifest)

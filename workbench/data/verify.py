@@ -259,7 +259,7 @@ def _counted(path: Path, shard: Shard, manifest: Manifest, counts: Counts) -> Sh
         check_tfrecord(path, manifest.compression)
         check_complete(path)
     read = 0
-    for chunk in read_shard(path, manifest):
+    for chunk in read_shard(path, manifest, whole=True):
         counts.add(chunk)
         read += len(chunk.lengths)
     if not read:
