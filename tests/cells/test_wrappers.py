@@ -127,6 +127,7 @@ class TestMulti:
             np.testing.assert_allclose(stack.cells[i].bias, bias, rtol=1e-6)
 
 
+@pytest.mark.slow  # quick: the wrappers' numbers
 def test_the_guides_own_composition_trains():
     """LSTM of 64 in dropout of 0.5, four layers: with four cells, where the guide has one four times."""
     keras.utils.set_random_seed(0)

@@ -227,6 +227,7 @@ def test_bad_input_is_refused_before_anything_is_recorded(
     assert not (tmp_path / "mlruns").exists()
 
 
+@pytest.mark.slow  # quick: tests/sweep/test_asked.py
 @pytest.mark.command
 @pytest.mark.parametrize(
     ("words", "message"),

@@ -219,8 +219,8 @@ def test_a_key_is_one_that_there_is(name: str, keys: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "snippet",
-    # Keras' predict compiles by XLA; tests/rnn has quick tests of from_keras
-    [pytest.param(one, marks=[pytest.mark.slow] if ".predict(" in one else []) for one in SNIPPETS],
+    # Those with a model compile it, for seconds each; the rooms' own tests have quick ones of what they show
+    [pytest.param(one, marks=[pytest.mark.slow] if "keras" in one else []) for one in SNIPPETS],
     ids=[f"{place}:{one.count(chr(10))} lines" for one, place in SNIPPETS.items()],
 )
 def test_the_python_in_them_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

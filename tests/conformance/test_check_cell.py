@@ -106,11 +106,16 @@ class MadeOfLayers(Good):
         pytest.param(lambda: OneTensor(3, dtype="float64"), EVERYWHERE, marks=pytest.mark.slow),
         pytest.param(lambda: OutputIsNoState(3, dtype="float64"), OURS, marks=pytest.mark.slow),
         (lambda: MadeOfLayers(3), DYNAMIC),
-        (lambda: keras.layers.LSTMCell(3, dtype="float64"), DYNAMIC),
-        (lambda: keras.layers.GRUCell(3, dropout=0.5, recurrent_dropout=0.5), DYNAMIC),
-        (
+        pytest.param(lambda: keras.layers.LSTMCell(3, dtype="float64"), DYNAMIC, marks=pytest.mark.slow),
+        pytest.param(
+            lambda: keras.layers.GRUCell(3, dropout=0.5, recurrent_dropout=0.5),
+            DYNAMIC,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             lambda: keras.layers.StackedRNNCells([keras.layers.GRUCell(3), keras.layers.SimpleRNNCell(2)]),
             DYNAMIC,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["good", "one tensor", "no state", "layers", "keras lstm", "keras gru", "keras stacked"],

@@ -107,6 +107,7 @@ def test_types_and_shapes(tmp_path, task, features, parse):
         assert not batch["inputs"].numpy()[past].any(), "padding is 0"
 
 
+@pytest.mark.slow  # quick: the batches from shards
 def test_more_than_memory_mb_is_refused_or_read_from_the_shards(tmp_path):
     """Ids are written as plain numbers, so 2,000 examples of 200 take some megabytes."""
     options = {"lengths": "fixed", "mean": 200, "longest": 200, "examples": 2000}

@@ -100,6 +100,7 @@ def test_without_measure_nothing_is_timed(asked, tmp_path, capsys):
     assert not asked
 
 
+@pytest.mark.slow  # quick: the fits of made-up costs
 @pytest.mark.command
 @pytest.mark.parametrize(
     "model",

@@ -67,7 +67,7 @@ def of(found: dict[str, float], part: str) -> dict[str, float]:
 
 
 @pytest.mark.covering(1)
-@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+@pytest.mark.parametrize("direction", ["forward", "backward", pytest.param("both", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rnn", ["dynamic", "static"])
 def test_a_model_with_lengths_is_right_and_without_is_not(direction: str, rnn: str) -> None:
     model = model_of(direction=direction, rnn=rnn, layers=2 if direction == "both" else 1)

@@ -141,6 +141,7 @@ def test_words_of_others_are_text(verdicts, sweep_runs, facts) -> None:
     assert sum(tag == "script" for tag, _ in Read(text).tags) == 1
 
 
+@pytest.mark.slow  # quick: the page's answers
 def test_runs_are_linked_where_a_server_is_known(verdicts, sweep_runs, facts) -> None:
     at = "http://mlflow.example.org:5000/#/experiments/7/runs"
     text = page_html(verdicts, runs_of(sweep_runs), facts | {"runs_at": at})

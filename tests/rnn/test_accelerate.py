@@ -173,6 +173,7 @@ def test_training_goes_on_where_it_was():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow  # quick: training that goes on where it was, below
 def test_what_is_saved_is_plain_keras_and_is_accelerated_again(tmp_path):
     model = accelerate(classifier())
     model.fit(BEHIND, np.array([0, 1, 1, 0]), verbose=0)

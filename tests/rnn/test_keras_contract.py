@@ -42,7 +42,10 @@ def hierarchy(rnn, steps, time):
     return keras.Model(documents, keras.layers.TimeDistributed(rnn)(vectors))
 
 
-@pytest.mark.parametrize(("steps", "time"), [(4, 6), (4, None), (None, 6), (None, None)])
+@pytest.mark.parametrize(
+    ("steps", "time"),
+    [(None, None), *(pytest.param(*one, marks=pytest.mark.slow) for one in [(4, 6), (4, None), (None, 6)])],
+)
 def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
     """Keras maps over unknown steps by tf.vectorized_map, which drops gradients of ops' own in silence."""
     theirs = hierarchy(keras.layers.LSTM(3), steps, time)
@@ -61,9 +64,8 @@ def test_time_distributed_gives_keras_numbers_and_gradients(steps, time):
         np.testing.assert_allclose(one, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "whole", [pytest.param(False, marks=pytest.mark.slow), True], ids=["layer", "tagger"]
-)
+@pytest.mark.slow  # quick: tests/rnn/test_production.py
+@pytest.mark.parametrize("whole", [False, True], ids=["layer", "tagger"])
 def test_a_saved_model_serves_any_batch_and_length(whole, tmp_path):
     ids = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0], [0, 0, 0, 0, 0]], "int32")
     if whole:
@@ -104,9 +106,8 @@ ALONE = {
 WRAPPED = ALONE | {"all": lambda: WRAPPERS["multi"]([make() for make in reversed(ALONE.values())])}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "residual" else pytest.mark.slow) for name in WRAPPED]
-)
+@pytest.mark.slow  # quick: tests/rnn/test_packed_layer.py saves and loads
+@pytest.mark.parametrize("name", WRAPPED)
 def test_cells_around_cells_save_load_and_are_served(name, tmp_path):
     assert set(WRAPPERS) < set(WRAPPED)
     model = lengths_given_beside(WRAPPED[name]())
@@ -155,6 +156,7 @@ def test_models_load_in_a_process_of_their_own(tmp_path):
         np.testing.assert_allclose(np.load(f"{path}.npy"), outputs, atol=1e-7)
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_packed_layer.py
 @pytest.mark.parametrize(
     ("name", "options", "shape"),
     [

@@ -193,6 +193,7 @@ def test_a_list_of_cells_is_a_stack():
     np.testing.assert_allclose(PackedRNN(cells)(INPUTS, mask=MASK), expected, rtol=1e-9)
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_mixed_precision.py
 def test_half_precision_with_a_scaled_loss_learns_as_keras_does():
     """From like a loss to like a loss: what lies between differs by float16's digits, and by the steps left out."""
     losses = []

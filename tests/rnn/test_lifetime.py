@@ -46,15 +46,16 @@ def loop_of_ones_own(model):
     step(tf.constant(INPUTS), tf.constant(TARGETS))
 
 
+@pytest.mark.slow  # quick: a local cell, below
 @pytest.mark.parametrize(
     ("name", "kernel", "train"),
     [
         ("lstm", "plain", fit),
-        pytest.param("gru", "plain", loop_of_ones_own, marks=pytest.mark.slow),
-        pytest.param("lstm", "autodiff", fit, marks=pytest.mark.slow),
-        pytest.param("lstm_block", "auto", fit, marks=pytest.mark.slow),
-        pytest.param("gru_block", "auto", fit, marks=pytest.mark.slow),
-        pytest.param("lstm", "masked", loop_of_ones_own, marks=pytest.mark.slow),
+        ("gru", "plain", loop_of_ones_own),
+        ("lstm", "autodiff", fit),
+        ("lstm_block", "auto", fit),
+        ("gru_block", "auto", fit),
+        ("lstm", "masked", loop_of_ones_own),
     ],
 )
 def test_a_dropped_model_leaves_nothing(name, kernel, train):
@@ -103,7 +104,7 @@ def test_the_next_model_of_the_same_size_has_what_xla_compiled():
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("kernel", ["plain", "autodiff"])
+@pytest.mark.parametrize("kernel", ["plain", pytest.param("autodiff", marks=pytest.mark.slow)])
 def test_outside_a_graph_the_gradient_outlives_a_local_cell(kernel):
     inputs = tf.constant(INPUTS)
     slopes = []

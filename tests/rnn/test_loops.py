@@ -67,7 +67,9 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize(
+    "name", [name if name == "custom" else pytest.param(name, marks=pytest.mark.slow) for name in LOOPS]
+)
 def test_a_loop_comes_to_the_weights_of_keras_layers(name):
     expected, found = LOOPS[name](lambda one: one), LOOPS[name](accelerate)
     for one, other in zip(found, expected, strict=True):
@@ -155,6 +157,7 @@ print(json.dumps([run.experimental_get_tracing_count(), len(set(map(tuple, shape
 """
 
 
+@pytest.mark.slow  # quick: bounds of tests/rnn/test_tiles.py
 def test_a_layer_for_batches_up_to_a_size_is_compiled_once():
     layer = PackedRNN(CELLS["gru"](3), batch_size=8)
     layer.build((None, None, 2))

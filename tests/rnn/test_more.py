@@ -138,6 +138,7 @@ def norm_of_gradient(cell, rnn):
 WAYS = [("static", False), ("dynamic", False), ("dynamic", True)]
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_packed_kernels.py
 @pytest.mark.covering(1)
 @pytest.mark.parametrize(("rnn", "graph"), WAYS)
 @pytest.mark.parametrize("name", ["gru", "lstm"])

@@ -244,6 +244,7 @@ def test_a_step_reads_no_variable_by_itself():
         packed_rnn(Reads(1), INPUTS, LENGTHS)
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_lifetime.py
 def test_what_is_kept_for_a_cell_goes_with_it():
     def run():
         cell = CELLS["basic_rnn"](3)

@@ -191,6 +191,7 @@ def test_an_example_alone_is_the_same(packed, lengths):
     same([np.sum(g, 0) for g in zip(*(run[6:] for run in alone), strict=True)], whole[6:])
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_lifetime.py
 def test_outside_a_graph_it_is_the_same(packed, cell):
     inputs, lengths, states = batch = make_batch([2, 0, 5])
     outputs, _ = packed.rnn(cell, inputs, lengths, initial_state=states)
@@ -259,6 +260,7 @@ class OnlyCall(keras.layers.SimpleRNNCell):
     """What a subclass does in its `call` nobody knows."""
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_lengths.py
 def test_a_stack_runs_layer_by_layer_and_both_ways():
     """Three layers by three kernels; bidirectional, so that each direction's reversal is tested too."""
 

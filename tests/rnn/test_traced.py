@@ -48,9 +48,10 @@ def test_a_graph_for_any_batch_gives_what_comes_without_one(name, rnn):
             np.testing.assert_allclose(found, expected, **near)
 
 
+@pytest.mark.slow  # quick: the graphs above
 @pytest.mark.parametrize(
     "rnn",
-    [pytest.param(name, marks=pytest.mark.slow) if name != "dynamic" else name for name in EVERYWHERE],
+    EVERYWHERE,
 )
 def test_a_plain_tf_function_converts_every_runner_without_a_word(rnn):
     """AutoGraph, on by default, warns of code that it cannot convert, as `:=`."""

@@ -220,6 +220,7 @@ def test_a_database_that_is_gone_before_any_launched_job_was_run_is_not_told_as_
     assert not isinstance(lost.value, RecordLostError)
 
 
+@pytest.mark.slow  # quick: the other launchers' ends
 def test_joblib_workers_are_ended_without_a_word() -> None:
     code = (
         "import time, joblib; from workbench.sweep.launch import _end_workers; "

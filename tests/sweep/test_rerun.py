@@ -37,6 +37,7 @@ def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_number
     assert again.tags["workbench.command"].startswith("python -m workbench.rerun")
 
 
+@pytest.mark.slow  # quick: the reruns beside it
 def test_a_diverged_run_again_is_equal_where_it_diverges_again(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -34,7 +34,9 @@ def type_in(monkeypatch: pytest.MonkeyPatch, folder: Path, without_data: set[str
     return main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]"]), ran
 
 
-@pytest.mark.parametrize(("without_data", "code"), [({"loss_masking_ablation"}, 1), (BOTH, 2)])
+@pytest.mark.parametrize(
+    ("without_data", "code"), [({"loss_masking_ablation"}, 1), pytest.param(BOTH, 2, marks=pytest.mark.slow)]
+)
 def test_an_experiment_that_cannot_be_run_costs_no_other_and_is_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -50,6 +52,7 @@ def test_an_experiment_that_cannot_be_run_costs_no_other_and_is_named(
     assert ("The guide's claims" in said) == (without_data != BOTH)
 
 
+@pytest.mark.slow  # quick: an experiment that cannot be run
 def test_a_record_that_is_lost_once_jobs_were_run_is_no_wrong_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -73,6 +76,7 @@ def test_a_claim_that_has_no_place_in_the_table_is_refused_before_anything_is_ru
     assert "which is no id of experiments/guide.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # quick: an experiment that cannot be run
 @pytest.mark.parametrize("error", [PrepareError("no folder"), ReportError("no run")])
 def test_a_table_that_cannot_be_made_is_said_once_all_were_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception

@@ -205,6 +205,7 @@ def test_a_database_that_takes_no_more_is_explained_without_mlflows_tracebacks(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow  # quick: tests/tracking/test_file_lock.py
 def test_two_processes_may_make_the_same_new_database_at_once(tmp_path: Path) -> None:
     code = (
         f"from workbench.tracking import Tracker; t = Tracker('sqlite:///{tmp_path}/new/mlflow.db'); "

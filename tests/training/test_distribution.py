@@ -23,10 +23,10 @@ from workbench.process.replicas import free_addresses, tf_config
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed
 
-pytestmark = pytest.mark.command
+pytestmark = [pytest.mark.command, pytest.mark.slow]  # quick: tests/process/test_replicas.py
 Found = dict[str, dict[str, Any]]
 DEVICES = pytest.param(["devices"], id="devices")
-ALL = pytest.param(["worker 0", "worker 1", "devices"], marks=pytest.mark.slow, id="all")
+ALL = pytest.param(["worker 0", "worker 1", "devices"], id="all")
 
 
 @pytest.fixture(scope="module")

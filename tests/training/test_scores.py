@@ -127,6 +127,7 @@ def test_the_table_names_the_classes_that_occur(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow  # quick: scikit-learn's F1
 def test_in_keras_fit_the_masks_steps_count():
     """By Keras' own mask, in `metrics`; of a batch size that splits the set unevenly."""
     model = keras.Sequential(
@@ -215,6 +216,7 @@ def test_class_weights_that_do_not_fit_the_labels_are_refused(given, counts, wor
         weights(given, counts)
 
 
+@pytest.mark.slow  # quick: the weighted losses of tests/losses
 def test_a_weighted_loss_moves_training_towards_the_class(toy):
     """Where class 0 is worth nothing, nothing of it is learnt."""
     model = SequenceModel(

@@ -135,6 +135,7 @@ def test_tensors_of_a_data_set_count_as_arrays_do(toy: Toy) -> None:
         assert getattr(tensors, name) == getattr(arrays, name)
 
 
+@pytest.mark.slow  # quick: tests/reproducibility
 def test_one_seed_gives_one_result_and_another_another(toy: Toy) -> None:
     def run(seed: int) -> tuple[str, str]:
         model = model_of(seed=seed, dropout=0.3)
@@ -295,6 +296,7 @@ def scripted(costs: list[float], model: SequenceModel | None = None) -> tuple[An
     return validate, found
 
 
+@pytest.mark.slow  # quick: what is evaluated, and when
 def test_evaluating_on_the_way_changes_no_bit_of_training_and_its_time_is_left_out(toy: Toy) -> None:
     now, digests = [0.0], []
     for evaluates in (False, True):

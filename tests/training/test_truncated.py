@@ -124,7 +124,8 @@ def test_the_gradient_of_the_first_chunks_inputs_stops_at_its_end() -> None:
     assert (moved[4] == 0).all()
 
 
-@pytest.mark.parametrize("rnn", [pytest.param("dynamic", marks=pytest.mark.slow), "packed"])
+@pytest.mark.slow  # quick: each chunk's update
+@pytest.mark.parametrize("rnn", ["dynamic", "packed"])
 def test_it_trains(rnn: str) -> None:
     """The label is the token three steps back: it crosses chunks by the state."""
     draw = np.random.default_rng(0)
