@@ -39,6 +39,7 @@ from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 from workbench.record import Run
+from workbench.record.sections import folded, sections_of, unfolded
 from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, NAME, PARENT, SWEEP
 from workbench.store_errors import explained, mlflow_command
 
@@ -140,7 +141,9 @@ class Tracker:
         kind = {key: value for key, value in tags.items() if key == KIND}
         others = {key: value for key, value in tags.items() if key != KIND}
         with self._reached():
-            run = self._client.create_run(experiment, tags={FILES: "{}", **own, **others}, run_name=name)
+            run = self._client.create_run(
+                experiment, tags={FILES: "{}", **own, **folded(others)}, run_name=name
+            )
         run_id = str(run.info.run_id)
         try:
             self.params(run_id, params)
@@ -181,7 +184,11 @@ class Tracker:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        entries = [RunTag(key, str(value)) for key, value in tags.items()]
+        if sections := sections_of(tags):  # what stands in the same tags already stays
+            tags = {
+                name: value for name, value in self.get(run_id).tags.items() if sections_of([name]) & sections
+            } | dict(tags)
+        entries = [RunTag(key, str(value)) for key, value in folded(tags).items()]
         with self._reached():
             for at in range(0, len(entries), 100):
                 self._client.log_batch(run_id, tags=entries[at : at + 100])
@@ -409,7 +416,7 @@ def _run_of(run: MlflowRun) -> Run:
         status=str(run.info.status),
         params=dict(run.data.params),
         metrics={name: value for name, value in run.data.metrics.items() if not math.isnan(value)},
-        tags=dict(run.data.tags),
+        tags=unfolded(run.data.tags),
         start=(run.info.start_time or 0) / 1000,
         end=None if end is None else end / 1000,
         experiment=str(run.info.experiment_id),

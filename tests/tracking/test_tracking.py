@@ -9,10 +9,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from workbench import tracking
-from workbench.record.frames import frame_of
+from workbench.record.frames import frame_of, runs_of
 from workbench.tracking import Tracker, TrackingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,25 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
     assert math.isnan(recorded["loss/train_objective"]), "not a number is not absence"
     assert tracker.read_text(run, "note.txt") == "hello"
     assert len(tracker._client.get_metric_history(run, "loss/step")) == 1500
+
+
+def test_where_a_run_ran_stands_in_a_tag_a_section(tracker: Tracker) -> None:
+    """MLflow shows few tags; whoever reads runs has each by itself, whenever it was written and however long."""
+    experiment = tracker.experiment("x")
+    tags = {"version.keras": "3", "version.numpy": "2", "environment.A": "1", "machine.cpu": "c" * 6000}
+    run = tracker.start(experiment, "one", params={}, tags={**tags, "version": "a user's own"})
+    tracker.tag(run, {"environment.B": "x" * 4000, "git.commit": "abc"})
+    tracker.tag(run, {"environment.A": "2", "environment.C": "y" * 4000})  # longer than one tag may be
+    expected = {**tags, "version": "a user's own", "git.commit": "abc"}
+    expected |= {"environment.A": "2", "environment.B": "x" * 4000, "environment.C": "y" * 4000}
+    found = tracker.get(run).tags
+    assert {name: found.get(name) for name in expected} == expected
+    assert {name for name in found if name.startswith(("version", "machine", "environment"))} <= set(expected)
+    shown = tracker._client.get_run(run).data.tags
+    assert shown["workbench.version"] == '{"keras": "3", "numpy": "2"}'
+    assert "version.keras" not in shown
+    [row] = runs_of(mlflow.search_runs([experiment]))
+    assert {name: row.tags.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("last", [math.nan, math.inf, -math.inf])

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.record.run import Run
+from workbench.record.sections import unfolded
 from workbench.record.values import is_missing
 
 _PARTS = ("params", "metrics", "tags")
@@ -63,7 +64,9 @@ def _run(row: Mapping[Any, Any]) -> Run:
             parts[part][name] = float(value) if part == "metrics" else str(value)
     start, end = (_seconds(row.get(name)) for name in ("start_time", "end_time"))
     params, metrics, tags = parts.values()
-    return Run(str(row["run_id"]), str(row["status"]), params, metrics, tags, start=start or 0.0, end=end)
+    return Run(
+        str(row["run_id"]), str(row["status"]), params, metrics, unfolded(tags), start=start or 0.0, end=end
+    )
 
 
 def _seconds(value: Any) -> float | None:

@@ -1,0 +1,52 @@
+"""Tags of a run as MLflow holds them: what says where it ran stands in one tag a section, as JSON.
+
+Some fifty tags that seldom differ would otherwise hide the few that do. Whoever reads runs by `workbench.tracking`
+has them one by one; the same lies with the run as environment.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+SECTIONS = ("device", "environment", "machine", "version", "window")
+_OWN = "workbench."  # in front of a section's name, whose bare name may be a tag of the user's
+_MOST = 5000  # characters in a tag: MLflow takes 8,000; what is longer is kept one by one
+
+
+def sections_of(names: Iterable[str]) -> set[str]:
+    """The sections that some tags belong to.
+
+    >>> sections_of(["version.keras", "workbench.block"])
+    {'version'}
+    """
+    return {name.partition(".")[0] for name in names} & set(SECTIONS)
+
+
+def folded(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as they are written.
+
+    >>> folded({"version.keras": "3.15", "version.numpy": "2.4.6", "workbench.block": "1"})
+    {'workbench.block': '1', 'workbench.version': '{"keras": "3.15", "numpy": "2.4.6"}'}
+    """
+    found = dict(tags)
+    for section in sorted(sections_of(tags)):
+        inside = {name: value for name, value in sorted(tags.items()) if name.startswith(f"{section}.")}
+        text = json.dumps({name.partition(".")[2]: value for name, value in inside.items()})
+        if len(text) <= _MOST:
+            found = {name: value for name, value in found.items() if name not in inside}
+            found[_OWN + section] = text
+    return found
+
+
+def unfolded(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that were read, one by one. One that stands by itself counts: it came later, or from an older version.
+
+    >>> unfolded({"workbench.block": "1", "workbench.version": '{"keras": "3.15"}'})
+    {'version.keras': '3.15', 'workbench.block': '1'}
+    """
+    names = {_OWN + section: section for section in SECTIONS}
+    found: dict[str, str] = {}
+    for name in names.keys() & tags.keys():
+        found |= {f"{names[name]}.{key}": value for key, value in json.loads(tags[name]).items()}
+    return found | {name: value for name, value in tags.items() if name not in names}
