@@ -128,6 +128,7 @@ class TestSweep:
         children = runs[runs["tags.workbench.kind"] == "run"]
         assert (children.groupby("params.seed")["tags.digest.order"].nunique() == 1).all()
 
+    @pytest.mark.slow  # quick: tests/report/test_page.py
     def test_report_gives_the_same_bytes_again_and_runs_nothing(self, swept, type_in) -> None:
         folder, _ = swept
         (first,) = folder.glob("mlruns/hydra/tiny/*/report/verdicts.json")

@@ -204,6 +204,7 @@ def test_batches_without_padding_have_nothing_wrong() -> None:
     assert found["correctness/max_abs_output_past_end_without_lengths"] == 0
 
 
+@pytest.mark.slow  # quick: ids
 def test_features_are_probed_as_ids_are() -> None:
     model = model_of(vocabulary_size=None, feature_size=2)
     batch = batch_of([4, 2])

@@ -52,6 +52,9 @@ def test_a_model_that_classifies_is_refused():
 
 @pytest.mark.covering(1)
 @pytest.mark.parametrize("task", ["tag", "classify"])
-@pytest.mark.parametrize(("rnn", "takes"), [("dynamic", True), ("packed", True), ("static", False)])
+@pytest.mark.parametrize(
+    ("rnn", "takes"),
+    [("dynamic", True), pytest.param("packed", True, marks=pytest.mark.slow), ("static", False)],
+)
 def test_only_the_unrolled_graph_refuses_a_longer_sequence(rnn, takes, task):
     assert takes_longer_sequence(model(rnn=rnn, task=task), batch([3, 1], 3, task)) is takes

@@ -126,6 +126,7 @@ def test_disturbed_runs_are_counted_by_block_and_named(calm, facts):
     assert f"| {said.replace(':', ' (1 of them set aside and run again):', 1)} |" in text
 
 
+@pytest.mark.slow  # quick: the others of this file
 def test_nothing_to_say_is_said(tmp_path, verdicts, sweep_runs, facts):
     page.write_report(tmp_path, verdicts, runs_of(sweep_runs), facts)
     written = page.write_report(tmp_path, [], [], {})
@@ -156,6 +157,7 @@ def test_all_failed(tmp_path, verdicts, sweep_runs, facts):
     assert "Of 5 claims: 5 inconclusive." in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # quick: one metric missing
 def test_numbers_that_are_none(tmp_path, verdicts, sweep_runs, facts):
     odd = [
         replace(

@@ -59,10 +59,7 @@ def test_an_outer_jit_is_told_by_tensorflow():
 
 @pytest.mark.parametrize(
     "rnn",
-    [
-        name if name in ("dynamic", "packed") else pytest.param(name, marks=pytest.mark.slow)
-        for name in EVERYWHERE
-    ],
+    [name if name == "packed" else pytest.param(name, marks=pytest.mark.slow) for name in EVERYWHERE],
 )
 def test_the_numbers_and_gradients_are_those_without_a_jit(rnn):
     """A stack and a wrapper, both ways, from given states, for any batch, with lengths and without."""

@@ -166,6 +166,7 @@ def test_what_is_refused_is_named(name):
         PackedRNN(layers.LSTMCell(3), **{name: REFUSED[name]})
 
 
+@pytest.mark.slow  # quick: the same outside a graph
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

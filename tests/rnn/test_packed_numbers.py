@@ -204,9 +204,8 @@ def test_without_lengths_every_step_counts(cell, dynamic):
     same(run(inputs, lengths, states), dynamic(inputs, lengths, states))
 
 
-@pytest.mark.parametrize(
-    "kernel", [*(pytest.param(name, marks=pytest.mark.slow) for name in KERNELS), "plain", "autodiff"]
-)
+@pytest.mark.slow  # quick: tests/rnn/test_lengths.py
+@pytest.mark.parametrize("kernel", [*KERNELS, "plain", "autodiff"])
 def test_backwards_is_the_valid_part_reversed(cell, kernel):
     def turned(cell, inputs, lengths, initial_state):
         outputs, state = dynamic_rnn(
@@ -279,6 +278,7 @@ def test_a_stack_runs_layer_by_layer_and_both_ways():
     assert {choice.kernel for choice in kernels_of(backward)} == {"plain", "autodiff"}
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_traced.py
 def test_wrappers_act_for_all_steps_at_once():
     """Residual, and dropout of inputs and outputs by one mask a run, around a cell that runs by its own kernel."""
 

@@ -84,12 +84,8 @@ MODELS = {
 }
 
 
-QUICK = ("states", "noise")
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
-)
+@pytest.mark.slow  # quick: samples that fail, and what they leave
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_was_sampled_goes_on_as_one_that_was_not(name):
     """Twice: states that are not zero any more are kept too."""
     found = []

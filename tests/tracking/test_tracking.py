@@ -195,6 +195,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert path.read_bytes() == b"x" * 5000
 
 
+@pytest.mark.slow  # quick: a file that is no database
 def test_a_database_of_another_mlflow_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     Tracker(f"sqlite:///{path}", wal=False)

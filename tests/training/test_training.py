@@ -425,6 +425,7 @@ def test_a_static_step_is_one_graph_for_each_length_whatever_the_batch_size(toy:
     assert step.would_trace(toy(longest=3)[0])
 
 
+@pytest.mark.slow  # quick: tests/rnn holds their gradients
 def test_both_runners_train_alike(toy: Toy) -> None:
     models = [model_of(rnn=rnn, dtype="float64") for rnn in ("static", "dynamic")]
     results = [trained(model, lambda epoch: toy(epoch, longest=4)) for model in models]

@@ -144,7 +144,8 @@ def test_it_trains(rnn: str) -> None:
     assert result.valid_tokens == 60 * 32 * 24
 
 
-@pytest.mark.parametrize("optimizer", ["adam", pytest.param("momentum", marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: each chunk is one update
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
 def test_padding_beyond_the_longest_changes_nothing(optimizer: str) -> None:
     """A chunk of padding alone is no update: momentum would move weights by it."""
     ends = []
