@@ -9,6 +9,7 @@ FOLDER holds the .conllu files of UniversalDependencies/UD_English-EWT.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from typing import Any
 from experiments.end_to_end import table
 from experiments.end_to_end.work import PADDINGS, TASKS
 from experiments.end_to_end.worker import ARMS, Epoch, Setting, work
+from experiments.peers.worker import has_torch
 from workbench.provenance import machine, versions
 from workbench.repositories import git
 
@@ -47,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not (given.treebank / "en_ewt-ud-train.conllu").is_file():
         print(f"--treebank {given.treebank}: it has no en_ewt-ud-train.conllu", file=sys.stderr)
+        return 2
+    if "torch" in given.arms and not has_torch():
+        arms = " ".join(f"'{arm}'" if " " in arm else arm for arm in ARMS if arm != "torch")
+        print(f"--arms: PyTorch is not installed: pip install torch, or --arms {arms}", file=sys.stderr)
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"typed": sys.argv[1:], "about": _about(), "units": given.units, "runs": []}
@@ -103,16 +109,10 @@ def _about() -> dict[str, str]:
     return {
         **{name: text for name, text in machine().items() if name in names},
         **{name: text for name, text in versions().items() if name in packages},
-        "version.torch": _torch(),
+        "version.torch": importlib.metadata.version("torch") if has_torch() else "none",
         "commit": git()["git.commit"],
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def _torch() -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version("torch")
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"`python -m experiments.end_to_end {' '.join(found['typed'])}`, {found['minutes']} minutes; {about}. "
         f"LSTMs of {found['units']} units in both directions, batches of 32.\n",
         "| task | padding | arm | s an epoch | first epoch | s to the accuracy | accuracy | CPU a second | "
-        "longest step | peak memory |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "longest step | pages from disk | peak memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     said = []
     for task, padding in dict.fromkeys((run["task"], run["padding"]) for run in found["runs"]):
@@ -97,6 +97,7 @@ def _row(task: str, padding: str, arm: str, seeds: Sequence[Any], reached: float
         f"{statistics.mean(last):.1%} ({min(last):.1%} to {max(last):.1%})",
         f"{sum(later(seeds, 'cpu_s')) / sum(seconds):.2f}",
         f"{max(longest):.2f} s" if longest else "",
+        f"{sum(later(seeds, 'major_faults')):.0f}",
         f"{max(epochs[-1]['peak_mb'] for epochs in seeds):.0f} MB",
     ]
     return f"| {' | '.join(cells)} |"

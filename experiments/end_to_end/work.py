@@ -61,7 +61,8 @@ def treebank(folder: Path, task: Task, sentences: int | None = None) -> Data:
     counts = Counter(word for words, _, _ in read["train"] for word in words)
     known = {word: n for n, word in enumerate((w for w, count in counts.items() if count > 1), 2)}
     column = 1 if task.each_step else 2
-    names = sorted({tag for one in read["train"] for tag in ([one[2]] if column == 2 else one[1])})
+    every = (one for split in read.values() for one in split)
+    names = sorted({tag for one in every for tag in ([one[2]] if column == 2 else one[1])})
     number = {name: n for n, name in enumerate(names)}
     splits = {}
     for split, all_of in read.items():
