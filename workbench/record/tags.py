@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.record.sections import SECTIONS
+
 KIND = "workbench.kind"
 SWEEP = "workbench.sweep"
 ARM = "workbench.arm"
@@ -105,6 +107,12 @@ TAGS: dict[str, Tag] = {
     "code.sha256": Tag("the workbench's code"),
     "source.": Tag("the hash of a file of the user's own that made its numbers"),
     "sources.": Tag("the same of many files: names and hashes as JSON"),
+    **{
+        f"workbench.{name}": Tag(
+            f"in MLflow: all tags {name}. of a run as one JSON text (`workbench.record.sections`)"
+        )
+        for name in SECTIONS
+    },
     "version.": Tag("the version of a package"),
     "environment.": Tag("a variable that was set for its process"),
     "machine.": Tag("the machine: processor, cores, memory, system"),
