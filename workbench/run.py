@@ -155,6 +155,7 @@ def _feed(config: Config, folder: Path) -> Feed:
         config.data,
         config.padding,
         window_examples=config.measure.window_examples,
+        evaluated_examples=config.measure.evaluated_examples,
         seed=seed_for(config.seed, "order"),
         replicas=config.training.workers,
     )

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.data.errors import DataError
+from workbench.data.feed import Feed
 from workbench.data.pipeline import ahead, batches
 from workbench.data.shards import open_dataset, prepare
 from workbench.data.verify import read_split
@@ -180,3 +181,19 @@ def test_an_epoch_left_early_leaves_no_thread_behind(folder):
         break
     assert next(iter(batches(folder, "train", TFRecord(batch_size=1), BATCH)))["index"].shape == (1,)
     assert threading.active_count() == before
+
+
+def test_what_is_evaluated_may_be_a_part_of_a_split_the_same_each_time(tmp_path):
+    folder = prepare(Synthetic(examples=60, mean=4, longest=9, cache_dir=str(tmp_path)))
+    sizes = TFRecord(batch_size=8), SCHEMAS["bucket"]("bucket")
+
+    def evaluated(split, examples):
+        feed = Feed(folder, *sizes, seed=3, evaluated_examples=examples)
+        return [sorted(int(i) for batch in feed.evaluation(split) for i in batch["index"]) for _ in range(2)]
+
+    whole = evaluated("train", None)
+    assert whole == [list(range(len(whole[0])))] * 2
+    part = evaluated("train", 10)
+    assert part[0] == part[1]
+    assert len(set(part[0])) == 10
+    assert evaluated("validation", 1000) == evaluated("validation", None), "there are fewer"

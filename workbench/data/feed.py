@@ -23,6 +23,7 @@ class Feed:
     `data` says how the split is read, and how large a batch is where `padding` has no budget; a global padding's
     length under the longest example's is a DataError.
     `window_examples` is how many examples the timed window has, drawn by the seed; None: the training split.
+    `evaluated_examples` is how many of each split are evaluated; None: all.
     `held` is what of the training split is in memory, and `at_longest` how many of the first epoch's batches are as
     long as its longest example; both are known when it has been read. `open_s` is the time it took to read, check
     and parse what is held of the training split, known when batches of it have been asked for.
@@ -37,6 +38,7 @@ class Feed:
         padding: Padding,
         *,
         window_examples: int | None = None,
+        evaluated_examples: int | None = None,
         seed: int = 0,
         replicas: int = 1,
     ) -> None:
@@ -47,7 +49,8 @@ class Feed:
         self.held: str = "nothing"
         self.at_longest = 0
         self.open_s: float | None = None
-        self._window_examples, self._seed, self._replicas = window_examples, seed, replicas
+        self._window_examples, self._evaluated_examples = window_examples, evaluated_examples
+        self._seed, self._replicas = seed, replicas
         self._whole = data, padding
         budget = padding.token_budget
         self._part = (  # of one replica, by examples or by a budget; `config.rules` refuses a rest
@@ -66,8 +69,8 @@ class Feed:
             yield batch
 
     def evaluation(self, split: str) -> Iterable[Mapping[str, Any]]:
-        """A split's batches in a fixed order, padded as the run pads."""
-        return self._batches(split, self._whole, shuffle=False)
+        """Batches of a split, or of its part that is evaluated, in a fixed order, padded as the run pads."""
+        return self._batches(split, self._whole, shuffle=False, max_examples=self._evaluated_examples)
 
     def window(self, replica: int = 0) -> Iterable[Mapping[str, Any]]:
         """The batches of the timed window, the same each time: an epoch's, or those of a drawn part."""

@@ -19,6 +19,9 @@ class Measure(Options):
     window_examples: int | None = option(
         None, "examples in the window, drawn by the seed; null: the whole training split", low=1
     )
+    evaluated_examples: int | None = option(
+        None, "examples of each split that are evaluated, drawn by the seed; null: all", low=1
+    )
     correctness_batches: int = option(2, "validation batches probed for correctness; 0: none", low=0)
     reading: bool = option(
         False, "time reading alone: batches without a model, and the split from its shards"
