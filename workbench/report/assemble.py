@@ -144,7 +144,11 @@ def report(
     folder = folder / beside if beside else folder
     recorded.refuse_fewer(folder, verdicts, another=False)
     recorded.refuse_fewer_recorded(tracker, own.run_id, beside, verdicts)
-    shown = with_planned(children, planned.jobs)
+    jobs = planned.jobs
+    if claims:
+        looks = claims_room.looks(claims, own.tags.get(names.SCALE, ""), planned.blocks)
+        jobs = claims_room.still_planned(jobs, claims, looks, children)
+    shown = with_planned(children, jobs)
     lines = curves.recorded_curves(tracker, children)
     page.write_report(folder, verdicts, shown, {**facts, **_beside(claims, judged)}, lines)
     (folder / "runs.csv").write_text(published(children))
