@@ -5,6 +5,7 @@ for verdict in judge_table(claims, mlflow.search_runs(...)):
     print(verdict.claim, verdict.label, verdict.finding)
 """
 
+from workbench.claims.assay import NOT_ASSESSABLE
 from workbench.claims.checks import as_run, check_against, check_arms, check_pairs
 from workbench.claims.declaration import Claim, ClaimError, ClaimSet, claims_sha, load, looks, planned
 from workbench.claims.pairing import concerns
@@ -15,6 +16,7 @@ from workbench.claims.verdict import Verdict
 from workbench.record import normalise
 
 __all__ = [
+    "NOT_ASSESSABLE",
     "Claim",
     "ClaimError",
     "ClaimSet",
