@@ -4,8 +4,8 @@
 
 prints, with its standard error: how often the t interval covers the truth under noises of timing, how often a
 table of claims that sit at their bounds has any false verdict, how often the A/A arm voids a table or warns, the
-power of the planned numbers of pairs; and, where a table has looks, its false verdicts, its power and the pairs that
-it runs. Exit code 1 where a rate breaks its promise by three standard errors.
+power of the planned numbers of pairs; and of a table with looks its false verdicts, its power and the pairs that it
+runs. Exit code 1 where a rate breaks its promise by three standard errors.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def _looked(y: Floats, region: tuple[float, float], at: Sequence[int]) -> tuple[
     found, pairs = np.zeros((tables, claims)), np.full((tables, claims), float(at[-1]))
     for number in at:
         p = np.stack(
-            [statistics.p_inside(y[..., :number], region), *statistics.p_outside(y[..., :number], region)], axis=-1
+            [statistics.p_inside(y[..., :number], region), *statistics.p_outside(y[..., :number], region)],
+            axis=-1,
         )
         for table in range(tables):
             before = [None if one == 0 else is_its for one in found[table] for is_its in (one > 0, one < 0)]
