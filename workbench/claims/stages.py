@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from workbench.claims.checks import as_run
 from workbench.claims.declaration import Claim
@@ -16,7 +17,9 @@ from workbench.claims.pairing import concerns
 from workbench.claims.runs import PairingError
 from workbench.claims.table import undecided
 from workbench.record import Run
-from workbench.record.plan import Job
+
+if TYPE_CHECKING:
+    from workbench.record.plan import Job
 
 
 def stages(
