@@ -10,9 +10,11 @@ from workbench.claims import (
     NOT_ASSESSABLE,
     ClaimError,
     PairingError,
+    as_run,
     check_against,
     check_arms,
     check_pairs,
+    concerns,
     judge_table,
     load,
     undecided,
@@ -130,6 +132,18 @@ def test_the_claims_of_a_file_know_each_others_planted_runs(written, runs):
     assay = "  assay: {learnt: 0.05, planted: {optimizer.learning_rate: 0.0001}}"
     path = written(*WRITTEN, ("pairs: 10", "pairs: 6\ncontrol_again: false\nequal: []"), more=[assay, *more])
     assert [one.verdict for one in judge_table(load(path), runs())] == ["reproduced"] * 2
+
+
+def test_the_planted_arm_goes_on_with_its_claim_alone(same, claim):
+    other = claim(name="other", metric=LOSS, others_planted=[ASSAY["planted"]])
+    planted, control = as_run("p", PLANTED), as_run("c", CONTROL)
+    assert concerns(same, planted)
+    assert not concerns(other, planted)
+    assert concerns(same, control)
+    assert concerns(other, control)
+    over = replace(same, over={"cell.name": ["gru"]})
+    assert concerns(over, as_run("p", {**PLANTED, "cell.name": "gru"}))
+    assert not concerns(over, as_run("p", {**PLANTED, "cell.name": "lstm"}))
 
 
 def test_at_an_early_look_it_goes_on_as_more_pairs_may_show_it(same, runs):

@@ -11,14 +11,18 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from workbench.__main__ import main
 from workbench.claims import Claim, judge_table
 from workbench.process.child import Outcome
+from workbench.process.spawner import Fresh
 from workbench.record import Run
 from workbench.record import tags as names
 from workbench.record.plan import Job
-from workbench.sweep.conduct import Ended
+from workbench.sweep import sweep
+from workbench.sweep.conduct import Conductor, Ended, Prepared, data_key
 from workbench.sweep.progress import Watcher
 from workbench.sweep.staged import run_stages
+from workbench.tracking import Tracker
 
 SPEED, LOOKS = "speed/valid_tokens_per_s", (6, 12, 24)
 FACTOR = {"global": 1.0, "batch": 2.0, "bucket": 1.25}
@@ -143,3 +147,63 @@ def test_runs_that_cannot_be_compared_end_it_with_the_reason(tmp_path: Path) -> 
     ended, left_out = made.go()
     assert (len(ended), left_out) == (21, 54)
     assert "no more blocks are run, as the runs cannot be judged: claim batch" in made.said.getvalue()
+
+
+WRITTEN = "pairs: [6, 8]\nequal: []\nclaims:\n" + "".join(
+    f"- {{name: {arm}, statement: Faster., source: ours, metric: {SPEED}, treatment: {{padding.name: {arm}}}, "
+    "control: {padding.name: global}, direction: higher, smallest: 1.2, why_smallest: a test}\n"
+    for arm in ("batch", "bucket")
+)
+
+
+@pytest.mark.slow  # quick: the tests above
+def test_the_command_kills_resumes_lists_and_reports_a_sweep_with_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """All but the children: each run has its number at once."""
+    left = iter(range(17))
+
+    def measured(self: Conductor, job: Job, run_id: str, *given: object) -> Outcome:
+        if next(left, None) is None:
+            self.tracker.finish(run_id, "KILLED")
+            raise KeyboardInterrupt
+        value = FACTOR[job.tree["padding"]["name"]] * (1.2 if job.block % 2 and "bucket" in job.arm else 1.0)
+        self.tracker.log(run_id, [(0, {SPEED: value * (1 + job.number / 1e4)})])
+        self.tracker.finish(run_id, "FINISHED")
+        return Outcome("finished", {"metrics": {SPEED: value}})
+
+    def prepare(self: Conductor, jobs: list[Job]) -> None:
+        self.prepared.update({data_key(job.tree): Prepared("folder", "fingerprint") for job in jobs})
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "claims.yaml").write_text(WRITTEN)
+    monkeypatch.setattr(Conductor, "prepare", prepare)
+    monkeypatch.setattr(Conductor, "spawner", lambda self, block, given: Fresh())
+    monkeypatch.setattr(Conductor, "_conduct", measured)
+    monkeypatch.setattr(sweep, "require_devices", lambda jobs, conductor: None)
+    words = ["-m", "padding=global,batch,bucket", "sweep.claims=claims.yaml", "data=synthetic"]
+    assert main([*words, "workbench.dry_run=true"]) == 0
+    assert "claim batch: 8 pairs, fewer where a look at 6 decides" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main(words) == 130
+    left = iter(range(10**6))
+    assert main([*words, "workbench.resume=true"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "look at 6 pairs: 1 of 2 claims open: bucket" in said
+    assert "batch: decided at look 1 of 2, of 6 pairs" in said
+    assert "bucket: decided at look 2 of 2, of 8 pairs" in said
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    (own,) = tracker.sweeps()
+    runs = [run for run in tracker.jobs(tracker.experiment_name(own), own.sweep) if run.finished]
+    assert {run.arm for run in runs if run.block > 6} == {"padding=global", "padding=bucket"}
+    assert len(runs) == 3 + 6 * 4 + 2 * 3
+    assert own.tags["workbench.look.6"] == "bucket"
+    folder = next((tmp_path / "mlruns").rglob("verdicts.json")).parent
+    before = (folder / "verdicts.json").read_bytes()
+    assert "NOT RUN" not in (folder / "report.md").read_text()
+    assert main([*words, "workbench.resume=true", "workbench.dry_run=true"]) == 0
+    assert "nothing is left to run" in capsys.readouterr().out
+    assert main([*words, "workbench.resume=true"]) == 0, "complete: judged again"
+    assert "is complete" in capsys.readouterr().out
+    assert (folder / "verdicts.json").read_bytes() == before

@@ -167,7 +167,13 @@ def _pairs(claim: Claim, looks: Sequence[int]) -> str:
     needed = 2 if claim.kind == "exact" else MINIMUM_BLOCKS
     few = f": too few, under {needed} it is not judged" if blocks < needed else ""
     early = f", fewer where a look at {' or '.join(map(str, looks[:-1]))} decides" if len(looks) > 1 else ""
-    return f"claim {claim.name}: {counted(blocks, 'pair')}{early}{over}{few}"
+    learnt = claim.kind == "measured" and claim.metric.startswith(
+        ("loss/", "accuracy/", "f1/", "perplexity/")
+    )
+    blind = ""
+    if learnt and claim.direction not in ("higher", "lower") and not claim.assay:
+        blind = "; it is true of models that learnt nothing, too, as it declares no `assay`"
+    return f"claim {claim.name}: {counted(blocks, 'pair')}{early}{over}{few}{blind}"
 
 
 def _between(runs: Sequence[Run]) -> float:

@@ -94,7 +94,8 @@ class Asked:
         if self.tracker and self.declared and self.own.is_begun and len(self.looks) > 1:
             runs = self.tracker.jobs(self.own.experiment, self.own.sweep)
             kept = claims_room.still_planned(self.planned.jobs, self.declared, self.looks, runs)
-            found.todo = [job for job in found.todo if job in kept]
+            numbers = {job.number for job in kept}
+            found.todo = [job for job in found.todo if job.number in numbers]
         return found, [*self.said, *said]
 
 
