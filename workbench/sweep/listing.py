@@ -59,7 +59,7 @@ def list_jobs(
     said: Sequence[str] = (),
 ) -> None:
     """Print the jobs in their order; of a sweep that would be resumed, also which have finished."""
-    left = [job for job in planned.jobs if not (known and known.finished(job))]
+    left = known.todo if known else planned.jobs
     console.print(headline(planned, declared), highlight=False, markup=False, soft_wrap=True)
     _print_grid(console, planned, known)
     looks = claims_room.looks(declared, config.scale.name, planned.blocks) if declared else ()
