@@ -59,7 +59,9 @@ def test_looks_run_fewer_pairs_the_farther_the_truth_is_from_its_bound(measured)
     assert pairs[0] > 0.99, "at the bound nothing is decided, and all is run"
     assert pairs[-1] < 0.27, "far from it the first 6 pairs do"
     for one in distances[2:]:
-        assert of("reproduced", one, fixed) - 0.06 < of("reproduced", one, looks) <= of("reproduced", one, fixed)
+        assert (
+            of("reproduced", one, fixed) - 0.06 < of("reproduced", one, looks) <= of("reproduced", one, fixed)
+        )
 
 
 def test_failures_that_pick_the_worst_blocks_make_no_verdict(measured):
