@@ -42,6 +42,28 @@ def test_a_table_at_its_bounds_has_a_false_verdict_in_one_of_twenty_at_most(meas
     assert plain.rate == pytest.approx(0.38, abs=0.05)
 
 
+def test_over_all_looks_together_one_table_of_twenty_at_most_has_a_false_verdict(measured):
+    rows = [one for what, one in measured.items() if what.startswith("any false verdict, 3 looks")]
+    assert len(rows) == 6
+    assert all(one.most == 0.05 and one.rate <= 0.05 + 3 * one.error for one in rows)
+    assert max(one.rate for one in rows) > 0.03, "equal shares give little away where runs are normal"
+
+
+def test_looks_run_fewer_pairs_the_farther_the_truth_is_from_its_bound(measured):
+    def of(what, distance, ways):
+        return measured[f"{what}, of 10 claims {distance:g} sd beyond their bounds, {ways}"].rate
+
+    distances, looks, fixed = (0, 0.5, 1, 2, 4), "looks at 6, 12, 24", "24 pairs, fixed"
+    pairs = [of("pairs run of 24", one, looks) for one in distances]
+    assert pairs == sorted(pairs, reverse=True)
+    assert pairs[0] > 0.99, "at the bound nothing is decided, and all is run"
+    assert pairs[-1] < 0.27, "far from it the first 6 pairs do"
+    for one in distances[2:]:
+        assert (
+            of("reproduced", one, fixed) - 0.06 < of("reproduced", one, looks) <= of("reproduced", one, fixed)
+        )
+
+
 def test_failures_that_pick_the_worst_blocks_make_no_verdict(measured):
     against = [one for what, one in measured.items() if what.endswith("failures counted against")]
     ignored = [one for what, one in measured.items() if what.endswith("failures ignored")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
@@ -89,6 +90,23 @@ def test_a_plan_is_the_same_for_the_same_seed_only(compose: Composer) -> None:
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_the_order_is_balanced_from_look_to_look_and_up_to_the_first_as_without_more(
+    compose: Composer,
+) -> None:
+    grid = expand(compose, ["cell=gru,lstm,basic_rnn"])
+
+    def rows(blocks: int, **given: Sequence[int]) -> list[list[str]]:
+        jobs = plan(grid, blocks=blocks, throw_away=False, **given).jobs
+        return [[job.arm for job in jobs if job.block == block] for block in range(1, blocks + 1)]
+
+    looked = rows(24, looks=(6, 12, 24))
+    assert looked[:6] == rows(6)
+    for part in (looked[:6], looked[6:12], looked[12:]):
+        for first, second in permutations(grid.arms, 2):
+            assert sum(row.index(first) < row.index(second) for row in part) == len(part) / 2
+    assert rows(8, looks=(6, 12)) == rows(8), "another number of blocks has one look"
 
 
 @given(arms=st.integers(1, 6), blocks=st.integers(1, 8).map(lambda n: 2 * n), seed=st.integers(0, 99))

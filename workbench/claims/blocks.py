@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from workbench.claims.declaration import Claim
-from workbench.claims.declaration import planned as planned_at
+from workbench.claims.declaration import Claim, looks
 from workbench.claims.runs import PairingError
 from workbench.record import Run
 from workbench.record.tags import BLOCK, PLANNED_PAIRS
@@ -44,7 +43,7 @@ def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
     if tagged:
         return int(float(tagged[0]))
     if not isinstance(claims[0].pairs, Mapping):
-        return claims[0].pairs
+        return looks(claims, "")[-1]
     scales = _scales(runs)
     if len(scales) != 1:
         said = "say none" if not scales else f"say {', '.join(scales)}"
@@ -52,7 +51,13 @@ def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
             f"pairs is given for each scale ({', '.join(sorted(claims[0].pairs))}) and the runs {said}; "
             "pass planned=, or record the param scale.name"
         )
-    return planned_at(claims, scales[0])
+    return looks(claims, scales[0])[-1]
+
+
+def looks_of(claims: Sequence[Claim], runs: Sequence[Run], planned: int) -> tuple[int, ...]:
+    """The declared looks of the scale that the runs name (else of any) that end at `planned`; else that alone."""
+    ways = (looks(claims, scale, planned) for scale in _declared_scales(claims, runs))
+    return next((way for way in ways if len(way) > 1), (planned,))
 
 
 def undeclared_pairs(claims: Sequence[Claim], runs: Sequence[Run], planned: int) -> str:
@@ -63,18 +68,25 @@ def undeclared_pairs(claims: Sequence[Claim], runs: Sequence[Run], planned: int)
     no scale, the number that the file gives for any of its scales will do.
     """
     declared = claims[0].pairs
+    allowed = {scale: looks(claims, scale)[-1] for scale in _declared_scales(claims, runs)}
     if isinstance(declared, Mapping):
-        scales = _scales(runs) or sorted(declared)
-        allowed = {scale: declared[scale] for scale in scales if scale in declared}
         words = " or ".join(f"{number} at scale {scale}" for scale, number in allowed.items())
-        words = words or f"none at scale {', '.join(scales)}"
+        words = words or f"none at scale {', '.join(_scales(runs))}"
     else:
-        allowed, words = {"": declared}, str(declared)
+        words = str(allowed[""])
     tagged = {int(float(run.tags[PLANNED_PAIRS])) for run in runs if PLANNED_PAIRS in run.tags}
     other = sorted({planned, *tagged} - set(allowed.values()))
     if not other:
         return ""
     return f"planned were {' and '.join(map(str, other))} pairs, and the claims declare {words}"
+
+
+def _declared_scales(claims: Sequence[Claim], runs: Sequence[Run]) -> list[str]:
+    """The scales of the file that the runs name, all where they name none; one without a name where it has none."""
+    declared = claims[0].pairs
+    if not isinstance(declared, Mapping):
+        return [""]
+    return [scale for scale in _scales(runs) or sorted(declared) if scale in declared]
 
 
 def _scales(runs: Sequence[Run]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from workbench.claims.declaration import Claim
-from workbench.claims.pairing import pair
+from workbench.claims.pairing import is_set_apart, pair
 from workbench.claims.runs import PairingError
 from workbench.claims.schema import nearest_or_all, parse_where
 from workbench.record import Run, normalise
@@ -70,13 +70,20 @@ def check_arms(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]
     jobs = {name: {key: _text(value) for key, value in config.items()} for name, config in arms.items()}
     problems = []
     for claim in claims:
-        for arm in ("treatment", "control"):
-            values = getattr(claim, arm)
+        named = {"treatment": claim.treatment, "control": claim.control}
+        if claim.assay:
+            named["assay"] = claim.as_planted.treatment
+        for arm, values in named.items():
             if "value" in values:  # an exact claim held against a number, not against runs
                 continue
-            named = [(f"{arm}.{name}", name, _text(one)) for name, one in values.items()]
+            of_arm = {
+                name: job
+                for name, job in jobs.items()
+                if not is_set_apart(claim, values, as_run(name, arms[name]))
+            }
+            wanted = [(_at(claim, arm, name), name, _text(one)) for name, one in values.items()]
             for condition in _conditions(claim):
-                if problem := _no_job(claim, arm, [*named, *condition], jobs):
+                if problem := _no_job(claim, arm, [*wanted, *condition], of_arm):
                     problems.append(problem)
     return list(dict.fromkeys(problems))
 
@@ -87,20 +94,28 @@ def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str
     The jobs are paired as if they had run, for one block, by the same code as judging: an arm with two jobs under
     one condition, and jobs of a pair that differ in more than the claim names, show before the first run.
     """
-    jobs = [_as_run(name, config) for name, config in arms.items()]
+    jobs = [as_run(name, config) for name, config in arms.items()]
     problems = []
     for claim in claims:
         try:
-            pair(claim, [replace(job, metrics={claim.metric: 1.0}) for job in jobs], planned=1)
+            for one in (claim, *([claim.as_planted] if claim.assay else ())):
+                pair(one, [replace(job, metrics={claim.metric: 1.0}) for job in jobs], planned=1)
         except PairingError as refused:
             problems.append(f"{claim.at('treatment')}: {refused}")
     return problems
 
 
-def _as_run(name: str, config: Config) -> Run:
+def as_run(name: str, config: Config) -> Run:
     """A planned job as the run of the first block that it will be, without a metric."""
     params = {key: text for key, value in config.items() if (text := normalise(value)) is not None}
     return Run(name, "FINISHED", params | {"seed": "1"}, tags={BLOCK: "1"})
+
+
+def _at(claim: Claim, arm: str, name: str) -> str:
+    """Where a value of an arm stands in the claim; the arm of an assay is the control with what is planted."""
+    if arm != "assay":
+        return f"{arm}.{name}"
+    return f"assay.planted.{name}" if claim.assay and name in claim.assay["planted"] else f"control.{name}"
 
 
 Named = tuple[str, str, str]  # where it stands in the claim, the config's name, the value as text
@@ -162,6 +177,8 @@ def _config_names(claim: Claim) -> Iterator[tuple[str, str]]:
         for name in getattr(claim, arm):
             if not (arm == "control" and name == "value"):
                 yield f"{arm}.{name}", name
+    for name in claim.assay["planted"] if claim.assay else ():
+        yield f"assay.planted.{name}", name
     for number, text in enumerate(claim.where):
         if "/" not in parse_where(text)[0]:
             yield f"where.{number}", parse_where(text)[0]

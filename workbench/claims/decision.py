@@ -102,7 +102,7 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
     return replace(
         describe(row, y),
         verdict=verdict,
-        decision_interval=thin and _natural(row.claim, thin),
+        decision_interval=thin and natural(row.claim, thin),
         decided_at=None if thin is None else 1 - 2 * level,
         p_reproduced=tested.inside,
         p_contradicted=min(tested.outside),
@@ -128,8 +128,8 @@ def describe(row: Row, y: Floats) -> Verdict:
         smallest=float(claim.smallest),
         treatment=words.arm(claim.treatment),
         control=words.arm(claim.control),
-        effect=_natural(claim, (_mean(y),) * 2)[0] if len(y) else None,
-        interval=thick and _natural(claim, thick),
+        effect=natural(claim, (_mean(y),) * 2)[0] if len(y) else None,
+        interval=thick and natural(claim, thick),
         confidence=claim.confidence,
         pairs=len(y),
         planned=pairs.planned,
@@ -187,7 +187,7 @@ def _agree(verdict: str, thin: Interval, region: Region) -> bool:
 def _by_block(row: Row, y: Floats) -> tuple[dict[str, Any], ...]:
     """The effect in each complete block, in the claim's own scale."""
     return tuple(
-        {"block": block, "effect": _natural(row.claim, (float(value),) * 2)[0]}
+        {"block": block, "effect": natural(row.claim, (float(value),) * 2)[0]}
         for block, value in zip(row.pairs.complete, y, strict=bool(row.pairs.conditions))
     )
 
@@ -199,8 +199,8 @@ def _by_condition(row: Row) -> tuple[dict[str, Any], ...]:
     return tuple(
         {
             "condition": dict(condition),
-            "effect": _natural(row.claim, (float(column.mean()),) * 2)[0],
-            "interval": _natural(row.claim, _interval(column, row.claim.confidence)),
+            "effect": natural(row.claim, (float(column.mean()),) * 2)[0],
+            "interval": natural(row.claim, _interval(column, row.claim.confidence)),
             "pairs": len(column),
             "judged": row.claim.scope == "every",
         }
@@ -213,7 +213,8 @@ def _interval(y: Floats, confidence: float) -> Interval:
     return float(low), float(high)
 
 
-def _natural(claim: Claim, values: Interval) -> Interval:
+def natural(claim: Claim, values: Interval) -> Interval:
+    """Values on the scale of the statistic as the claim's own: ratios, or differences."""
     return (_exp(values[0]), _exp(values[1])) if claim.scale == "ratio" else values
 
 

@@ -60,10 +60,11 @@ class Claim:
     where: Sequence[str] = ()
     elsewhere: str | None = None
     tolerance: float = 0.0
+    assay: Mapping[str, Any] | None = None
     # the table's
     schema: int = 1
     confidence: float = 0.95
-    pairs: int | Mapping[str, int] = 10
+    pairs: int | Sequence[int] | Mapping[str, int | Sequence[int]] = 10
     block: str = "seed"
     equal: Sequence[str] = ("data.fingerprint", "device", "threads")
     control_again: bool = True
@@ -73,12 +74,26 @@ class Claim:
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     family: int = field(default=0, compare=False, repr=False)
     table_sha: str = field(default="", compare=False, repr=False)
+    others_planted: Sequence[Mapping[str, Any]] = field(default=(), compare=False, repr=False)
 
     @property
     def sha(self) -> str:
         """SHA-256 of the canonical JSON of the claim with its table's settings (not of where it stands)."""
         declared = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        if self.assay is None:  # a claim without is what it was before there were any
+            del declared["assay"]
         return _sha(declared)
+
+    @property
+    def planted(self) -> list[Mapping[str, Any]]:
+        """The planted differences of the table: a run that has one is of no arm but the one that names it."""
+        return [*([self.assay["planted"]] if self.assay else []), *self.others_planted]
+
+    @property
+    def as_planted(self) -> Claim:
+        """The claim with the control's planted difference as its treatment."""
+        assert self.assay is not None
+        return replace(self, treatment={**self.control, **self.assay["planted"]})
 
     @property
     def region(self) -> tuple[float, float]:
@@ -161,7 +176,8 @@ def load(path: str | Path) -> list[Claim]:
         raise ClaimError("\n".join(say.problems))
     claims = [replace(claim, **table) for claim in claims]
     family, sha = sum(map(hypotheses_of, claims)), claims_sha(claims)
-    return [replace(claim, family=family, table_sha=sha) for claim in claims]
+    planted = [claim.assay["planted"] for claim in claims if claim.assay]
+    return [replace(claim, family=family, table_sha=sha, others_planted=planted) for claim in claims]
 
 
 def claims_sha(claims: Sequence[Claim]) -> str:
@@ -170,20 +186,32 @@ def claims_sha(claims: Sequence[Claim]) -> str:
 
 
 def planned(claims: Sequence[Claim], scale: str) -> int:
-    """How many pairs (blocks) the table plans at a scale.
+    """How many pairs (blocks) the table plans at a scale, at the most: those of its last look."""
+    return looks(claims, scale)[-1]
 
-    >>> planned([Claim("n", "s", "ours", "m", {}, {}, "same", 1.1, "w", pairs={"quick": 6, "full": 12})], "full")
-    12
+
+def looks(claims: Sequence[Claim], scale: str, blocks: int | None = None) -> tuple[int, ...]:
+    """The numbers of pairs at which the table is judged at a scale; one, where no looks are declared.
+
+    Of a sweep of another number of `blocks` than declared it is that number: it is judged once, at its end.
+
+    >>> pairs = {"quick": [6, 12, 24], "full": 12}
+    >>> table = [Claim("n", "s", "ours", "m", {}, {}, "same", 1.1, "w", pairs=pairs)]
+    >>> looks(table, "quick"), looks(table, "full"), looks(table, "quick", 8)
+    ((6, 12, 24), (12,), (8,))
     """
     pairs = ClaimSet(tuple(claims)).claims[0].pairs
     if isinstance(pairs, Mapping):
+        if scale not in pairs and blocks is not None:
+            return (blocks,)
         if scale not in pairs:
             there = ", ".join(sorted(pairs))
             raise ClaimError(
                 f"{claims[0].file or 'claims'}: pairs: no number for scale {scale!r}; it has {there}"
             )
-        return pairs[scale]
-    return pairs
+        pairs = pairs[scale]
+    declared = (pairs,) if isinstance(pairs, int) else tuple(pairs)
+    return declared if blocks in (None, declared[-1]) else (blocks,)
 
 
 def hypotheses_of(claim: Claim) -> int:

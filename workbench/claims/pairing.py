@@ -96,7 +96,7 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
     conditions = _conditions(claim)
     for arm, values in arms.items():
         for run in runs:
-            if run.repeat or not _has(run, values):
+            if run.repeat or not belongs(claim, values, run):
                 continue
             block = run.value(claim.block)
             condition = tuple((name, run.param(name) or "null") for name in claim.over)
@@ -127,6 +127,29 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
         missing="; ".join(_no_runs(claim, arm, arms[arm], runs) for arm in none),
     )
     return _divide(claim, whole) if claim.where else (whole, None)
+
+
+def concerns(claim: Claim, run: Run) -> bool:
+    """Whether a run is one of the claim's, in whatever block: of an arm, or of its planted difference."""
+    arms = [claim.treatment, claim.control, *([claim.as_planted.treatment] if claim.assay else [])]
+    condition = tuple((name, run.param(name) or "null") for name in claim.over)
+    return condition in _conditions(claim) and any(
+        "value" not in values and belongs(claim, values, run) for values in arms
+    )
+
+
+def belongs(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
+    """Whether a run is of an arm."""
+    return _has(run, values) and not is_set_apart(claim, values, run)
+
+
+def is_set_apart(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
+    """Whether a run has a planted difference that the arm does not name: it is then none of it."""
+    return any(
+        _has(run, planted)
+        and any(normalise(values.get(name)) != normalise(one) for name, one in planted.items())
+        for planted in claim.planted
+    )
 
 
 def effect(scale: str, treatment: float, control: float) -> float:

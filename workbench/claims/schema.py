@@ -14,6 +14,8 @@ from workbench.wording import did_you_mean
 
 REQUIRED = object()
 Check = Callable[[Any], str | None]
+ASSAY = "{learnt: 0.05, planted: {optimizer.learning_rate: 0.0001}}"
+"""What an assay looks like."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if claim["tolerance"] and not exact:
         yield "tolerance", "is for exact claims only; `smallest` is the margin of a measured one"
     yield from _arms(claim, ratio, exact)
+    if claim["assay"]:
+        yield from _assay_of(claim, metric.noisy)
     for name in claim["over"]:
         if name in claim["treatment"] or name in claim["control"]:
             yield f"over.{name}", "is named by an arm too; a factor is either compared or averaged over"
@@ -74,6 +78,37 @@ def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "scope", "`every` needs conditions; name them in `over`"
     if claim["elsewhere"] and not claim["where"]:
         yield "elsewhere", "there is no elsewhere without `where`"
+
+
+def _assay_of(claim: Mapping[str, Any], noisy: bool) -> Iterator[tuple[str, str]]:
+    if claim["kind"] == "exact" or claim["direction"] in ("higher", "lower"):
+        claimed = "exact" if claim["kind"] == "exact" else claim["direction"]
+        yield (
+            "assay",
+            f"is for measured claims of same, not_lower or not_higher, not for {claimed}; leave it out",
+        )
+    if noisy:
+        yield (
+            "assay",
+            f"is for what was learnt, and {claim['metric']} is measured by a clock or the system; leave it out",
+        )
+    if claim["where"]:
+        yield (
+            "assay",
+            "is not judged beside `where`; state the condition in `over`, or leave one of the two out",
+        )
+    for name, value in claim["assay"]["planted"].items():
+        if name in claim["over"]:
+            yield (
+                "assay",
+                f"planted: {name} is averaged over too; plant a difference in a value that `over` leaves alone",
+            )
+        for arm in ("treatment", "control"):
+            if name in claim[arm] and normalise(claim[arm][name]) == normalise(value):
+                yield (
+                    "assay",
+                    f"planted: {name}={value} is what the {arm} has; plant another value, that makes it worse",
+                )
 
 
 def _arms(claim: Mapping[str, Any], ratio: bool, exact: bool) -> Iterator[tuple[str, str]]:
@@ -101,10 +136,11 @@ def _arms(claim: Mapping[str, Any], ratio: bool, exact: bool) -> Iterator[tuple[
 def too_few_pairs(pairs: Any, kinds: Iterable[str]) -> Iterator[tuple[str, str]]:
     """A complaint for each number of pairs with which a measured claim could never be decided."""
     if "measured" in kinds and pairs is not None:
-        for scale, number in pairs.items() if isinstance(pairs, Mapping) else [("", pairs)]:
-            if number < MINIMUM_BLOCKS:
+        for scale, given in pairs.items() if isinstance(pairs, Mapping) else [("", pairs)]:
+            first = given[0] if isinstance(given, list) else given
+            if first < MINIMUM_BLOCKS:
                 name = f"pairs.{scale}" if scale else "pairs"
-                yield name, f"{number} cannot decide a measured claim; at least {MINIMUM_BLOCKS}"
+                yield name, f"{first} cannot decide a measured claim; at least {MINIMUM_BLOCKS}"
 
 
 def _is_number(text: str | None) -> bool:
@@ -157,12 +193,17 @@ def _metric(value: Any) -> str | None:
 
 
 def _pairs(value: Any) -> str | None:
-    numbers = list(value.values()) if isinstance(value, dict) else [value]
-    if numbers and all(type(number) is int and number >= 2 for number in numbers):
-        return None
-    return (
-        f"{value!r} is no number of pairs (2 or more), nor one for each scale, such as {{quick: 6, full: 12}}"
-    )
+    given = list(value.values()) if isinstance(value, dict) else [value]
+    looks = [one if isinstance(one, list) else [one] for one in given]
+    if not given or not all(one and all(type(n) is int and n >= 2 for n in one) for one in looks):
+        return (
+            f"{value!r} is no number of pairs (2 or more), no rising list of looks such as [6, 12, 24], nor one of "
+            "the two for each scale, such as {quick: [6, 12, 24], full: 12}"
+        )
+    for one in looks:
+        if one != sorted(set(one)):
+            return f"{one} does not rise; name the pairs at each look once, the fewest first, such as [6, 12, 24]"
+    return None
 
 
 def _arm(value: Any) -> str | None:
@@ -205,6 +246,17 @@ def _where(value: Any) -> str | None:
     return None
 
 
+def _assay(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"learnt", "planted"}:
+        return f"{value!r} is no assay; write {ASSAY}"
+    if complaint := _number(0, 1)(value["learnt"]):
+        return f"learnt: {complaint} (how far both arms' accuracy must exceed the commonest label's share)"
+    complaint = _arm(value["planted"])
+    return complaint and f"planted: {complaint}"
+
+
 def _claims(value: Any) -> str | None:
     return None if isinstance(value, list) and value else f"{value!r} is no list of claims"
 
@@ -219,7 +271,8 @@ FILE_FIELDS: dict[str, Field] = {
     "schema": Field("version of this schema", _one_of(1), 1),
     "confidence": Field("1 - the chance of any false verdict in the table", _number(0.5, 1, True), 0.95),
     "pairs": Field(
-        "planned blocks, or a number for each scale: {quick: 6, full: 12}; fixed when the sweep starts",
+        "planned blocks, or a number for each scale: {quick: 6, full: 12}; a list is looks: [6, 12, 24] (section "
+        "2.7); fixed when the sweep starts",
         _pairs,
         10,
     ),
@@ -268,4 +321,10 @@ CLAIM_FIELDS: dict[str, Field] = {
     "where": Field("conditions, `name > value`, on quantities that both arms share", _where, ()),
     "elsewhere": Field("the direction claimed outside `where`", lambda v: v and _direction(v), None),
     "tolerance": Field("by how much an exact claim may be off", _number(0), 0.0),
+    "assay": Field(
+        "for same, not_lower and not_higher on something learnt: what shows that a difference could have been seen "
+        f"(section 2.9): {ASSAY}",
+        _assay,
+        None,
+    ),
 }

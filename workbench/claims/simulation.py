@@ -3,8 +3,9 @@
     python -m workbench.claims.simulation [--tables 4000] [--seed 0] [--out rates.json]
 
 prints, with its standard error: how often the t interval covers the truth under noises of timing, how often a
-table of claims that sit at their bounds has any false verdict, how often the A/A arm voids a table or warns, and
-the power of the planned numbers of pairs. Exit code 1 where a rate breaks its promise by three standard errors.
+table of claims that sit at their bounds has any false verdict, how often the A/A arm voids a table or warns, the
+power of the planned numbers of pairs; and of a table with looks its false verdicts, its power and the pairs that it
+runs. Exit code 1 where a rate breaks its promise by three standard errors.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Rate:
 def rates(tables: int, seed: int = 0) -> list[Rate]:
     """All rates, each from `tables` simulated tables; the same for the same arguments."""
     rng = np.random.default_rng(seed)
-    parts = (coverage, false_verdicts, failures, instrument, power)
+    parts = (coverage, false_verdicts, failures, instrument, power, looks)
     return [one for part in parts for one in part(rng, tables)]
 
 
@@ -122,6 +123,58 @@ def power(rng: Generator, tables: int) -> Iterator[Rate]:
             reproduced = statistics.p_inside(y, (math.log(bound), math.inf)) <= level
             what = f"power, {effect:.2f} against {bound:.2f}, noise {noise:.0%}, {n} pairs, {words}"
             yield _rate(what, reproduced, 0.88, 1.0)
+
+
+def looks(rng: Generator, tables: int, at: Sequence[int] = (6, 12, 24), claims: int = 10) -> Iterator[Rate]:
+    """Tables of claims that share their control, judged at several looks, and once at the last of them.
+
+    Any false verdict: where all sit at their bounds, and where half do while the other half is true by far and
+    leaves its part of the error to them. Pairs run, and claims decided as they are, for one true effect of all
+    claims, at the bound or so many standard deviations of a pair beyond it.
+    """
+    region = REGIONS["higher"](0.1)
+    for noise in ("log-normal", "t with 3 df", "rare slow runs, either arm"):
+        for true, words in ((0, "all at their bounds"), (claims // 2, "half true by far")):
+            beyond = np.where(np.arange(claims) < true, 3.0, 0.0)[:, None]
+            y = 0.1 + beyond + _sharing(rng, noise, (tables, claims, at[-1]))
+            found, _ = _looked(y, region, at)
+            false = (found[:, true:] != 0).any(axis=1) | (found[:, :true] < 0).any(axis=1)
+            yield _rate(f"any false verdict, {len(at)} looks, {noise}, {words}", false, 0, ALPHA)
+    sd = math.sqrt(2) * 0.05
+    for distance in (0.0, 0.5, 1.0, 2.0, 4.0):
+        y = 0.1 + distance * sd + _sharing(rng, "log-normal", (tables, claims, at[-1]))
+        what = f"of {claims} claims {distance:g} sd beyond their bounds"
+        for ways, name in ((at, f"looks at {', '.join(map(str, at))}"), (at[-1:], f"{at[-1]} pairs, fixed")):
+            found, pairs = _looked(y, region, ways)
+            if len(ways) > 1:
+                yield _rate(f"pairs run of {at[-1]}, {what}, {name}", pairs.mean(axis=1) / at[-1])
+            if distance:
+                yield _rate(f"reproduced, {what}, {name}", (found > 0).mean(axis=1))
+
+
+def _sharing(rng: Generator, noise: str, shape: tuple[int, int, int]) -> Floats:
+    """Effects [tables, claims, pairs] of claims that share their control."""
+    make = NOISES[noise][0]
+    return make(rng, shape) - make(rng, (shape[0], 1, shape[2]))
+
+
+def _looked(y: Floats, region: tuple[float, float], at: Sequence[int]) -> tuple[Floats, Floats]:
+    """Tables judged at looks: [tables, claims] verdicts (1 reproduced, -1 contradicted, 0 open), and pairs run."""
+    tables, claims, _ = y.shape
+    found, pairs = np.zeros((tables, claims)), np.full((tables, claims), float(at[-1]))
+    for number in at:
+        p = np.stack(
+            [statistics.p_inside(y[..., :number], region), *statistics.p_outside(y[..., :number], region)],
+            axis=-1,
+        )
+        for table in range(tables):
+            before = [None if one == 0 else is_its for one in found[table] for is_its in (one > 0, one < 0)]
+            now = statistics.holm_after(p[table].ravel(), ALPHA / len(at), before).rejected
+            for claim in np.flatnonzero(found[table] == 0):
+                found[table, claim] = float(now[2 * claim]) - float(now[2 * claim + 1])
+                if found[table, claim]:
+                    pairs[table, claim] = number
+    return found, pairs
 
 
 def lognormal(rng: Generator, shape: tuple[int, ...]) -> Floats:

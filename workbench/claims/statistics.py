@@ -111,6 +111,20 @@ def holm(p: Sequence[float], alpha: float) -> Holm:
     return Holm(tuple(rejected), tuple(level))
 
 
+def holm_after(p: Sequence[float], alpha: float, before: Sequence[bool | None]) -> Holm:
+    """Holm's procedure at one of several looks, whose shares of the error sum to that of the table.
+
+    `before` says of each hypothesis whether an earlier look rejected it (True: it is done with, and leaves its part
+    to the others), whether it stands in a claim that was decided otherwise (False: it can be rejected no more, and
+    keeps its part), or neither (None). All true hypotheses are thus in the family until the first false rejection,
+    which has a chance of at most `alpha` at each look, under any dependence.
+
+    >>> holm_after([0.3, 0.3, 0.02, 0.9], 0.05, [True, False, None, None]).rejected
+    (True, False, False, False)
+    """
+    return holm([one if was is None else 1.0 - was for one, was in zip(p, before, strict=True)], alpha)
+
+
 def forgives(planned: int, agreeing: int, alpha: float) -> bool:
     """Whether the failures of a row are few enough: the exact sign test with them as contrary signs.
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from workbench.claims.blocks import planned_pairs, undeclared_pairs
+from workbench.claims.assay import assayed
+from workbench.claims.blocks import looks_of, planned_pairs, undeclared_pairs
 from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
-from workbench.claims.instrument import is_noisy, judge_instrument
+from workbench.claims.instrument import Instrument, is_noisy, judge_instrument
 from workbench.claims.pairing import Pairs, pair
 from workbench.claims.runs import read_runs
-from workbench.claims.statistics import holm
+from workbench.claims.statistics import holm_after
 from workbench.claims.verdict import Verdict
 from workbench.record import Run
 from workbench.record.tags import CLAIMS_COMMITTED, CLAIMS_SHA
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DECIDED = ("reproduced", "contradicted")
 
 
 @dataclass(frozen=True)
@@ -55,50 +59,131 @@ def judged_table(
     claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run], *, planned: int | None = None
 ) -> Judged:
     """As judge_table, with the pairs that the verdicts were made of."""
-    table = ClaimSet(tuple(claims))
-    data = read_runs(runs)
+    table, data = ClaimSet(tuple(claims)), read_runs(runs)
     if planned is None:
         planned = planned_pairs(table.claims, data)
-    rows = [row for claim in table.claims for row in _rows(claim, data, planned)]
-    instrument = judge_instrument(table, data, planned)
-    tested = {row.name: test(row) for row in rows if row.claim.kind == "measured"}
-    measured = _decide_all(tested, table)
-    verdicts = []
-    for row in rows:
-        verdict = measured[row.name] if row.name in measured else judge_exact(row, data)
-        if row.claim.kind == "measured":
-            if instrument.note:
-                verdict = replace(verdict, flags=(*verdict.flags, instrument.note))
-            if instrument.failed:
-                void = "the instrument failed: the control differs from itself run again (see control_again)"
-                verdict = replace(verdict, verdict="inconclusive", reasons=(void, *verdict.reasons))
-        if instrument.differing and not is_noisy(row.claim):
-            verdict = replace(
-                verdict, verdict="inconclusive", reasons=(instrument.differing, *verdict.reasons)
-            )
-        verdicts.append(verdict)
-    verdicts += [instrument.row] if instrument.row else []
-    pairs = {row.name: row.pairs for row in rows}
-    return Judged(_mark_undeclared(verdicts, table, data, planned), pairs)
+    found = _through_looks(table, data, looks_of(table.claims, data, planned))
+    verdicts = [_voided(verdict, found) for verdict in found.verdicts.values()]
+    verdicts += [found.instrument.row] if found.instrument.row else []
+    return Judged(_mark_undeclared(verdicts, table, data, planned), found.pairs)
+
+
+def undecided(
+    claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run], looks: Sequence[int], at: int
+) -> list[Claim]:
+    """The claims that no look up to number `at` (from 1) has decided: those that the sweep goes on with.
+
+    A function of the runs of these looks alone, so that a sweep that was resumed goes on as one that was not.
+    """
+    table = ClaimSet(tuple(claims))
+    found = _through_looks(table, read_runs(runs), tuple(looks), at)
+    return [claim for claim in table.claims if not found.decided >= {*_names(claim)}]
+
+
+@dataclass
+class _Found:
+    """What the looks have found, row by row."""
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    pairs: dict[str, Pairs] = field(default_factory=dict)
+    decided: set[str] = field(default_factory=set)
+    rejected: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+    """Of a measured row that is decided: which of its hypotheses were."""
+    claims: dict[str, Claim] = field(default_factory=dict)
+    instrument: Instrument = field(default_factory=lambda: Instrument(None))
+
+
+def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...], at: int = 0) -> _Found:
+    """Judge at each look, until all is decided; up to number `at`, where it is given (README.md, section 2.7)."""
+    found = _Found()
+    for number, pairs in enumerate(looks[: at or None], 1):
+        last = number == len(looks)
+        open_rows = [
+            row
+            for claim in table.claims
+            if not found.decided >= {*_names(claim)}
+            for row in _rows(claim, runs, pairs)
+            if row.name not in found.decided
+        ]
+        found.instrument = judge_instrument(table, runs, pairs)
+        tested = {row.name: test(row) for row in open_rows if row.claim.kind == "measured"}
+        measured = _decide_all(tested, table, len(looks), found.rejected)
+        for row in open_rows:
+            verdict, rejected = measured.get(row.name) or (judge_exact(row, runs), ())
+            verdict = assayed(row, verdict, runs, pairs)
+            found.claims[row.name], found.pairs[row.name] = row.claim, row.pairs
+            stands = verdict.verdict in DECIDED and not (rejected and found.instrument.failed and not last)
+            if len(looks) > 1:
+                verdict = replace(verdict, looks=looks, look=number if stands else 0)
+            found.verdicts[row.name] = verdict
+            if stands:
+                found.decided.add(row.name)
+                found.rejected |= {row.name: rejected} if rejected else {}
+        if len(found.decided) == len(found.verdicts):
+            break
+    _contradict_exact(found, table, runs, looks[-1])
+    order = [name for claim in table.claims for name in _names(claim)]
+    found.verdicts = {name: found.verdicts[name] for name in order if name in found.verdicts}
+    return found
+
+
+def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], planned: int) -> None:
+    """A counter-example to an exact claim counts also where it turned up after the look that decided the claim."""
+    for claim in table.claims:
+        if claim.kind == "exact" and found.verdicts[claim.name].look:
+            for row in _rows(claim, runs, planned):
+                later = judge_exact(row, runs)
+                if later.verdict == "contradicted":
+                    before = found.verdicts[row.name]
+                    found.verdicts[row.name] = replace(later, looks=before.looks, look=before.look)
+
+
+def _voided(verdict: Verdict, found: _Found) -> Verdict:
+    """The verdict, or none where the instrument takes it away."""
+    instrument, claim = found.instrument, found.claims[verdict.claim]
+    if claim.kind == "measured":
+        if instrument.note:
+            verdict = replace(verdict, flags=(*verdict.flags, instrument.note))
+        if instrument.failed:
+            void = "the instrument failed: the control differs from itself run again (see control_again)"
+            verdict = replace(verdict, verdict="inconclusive", reasons=(void, *verdict.reasons))
+    if instrument.differing and not is_noisy(claim):
+        verdict = replace(verdict, verdict="inconclusive", reasons=(instrument.differing, *verdict.reasons))
+    if verdict.verdict == "inconclusive":
+        verdict = replace(verdict, look=0)
+    return verdict
+
+
+def _names(claim: Claim) -> tuple[str, ...]:
+    """What the rows of a claim are called."""
+    return (claim.name, f"{claim.name} (elsewhere)") if claim.elsewhere else (claim.name,)
 
 
 def _rows(claim: Claim, runs: Sequence[Run], planned: int) -> list[Row]:
     inside, outside = pair(claim, runs, planned)
     rows = [Row(claim, claim.name, claim.direction, inside)]
     if outside is not None and claim.elsewhere:
-        rows.append(Row(claim, f"{claim.name} (elsewhere)", claim.elsewhere, outside))
+        rows.append(Row(claim, _names(claim)[1], claim.elsewhere, outside))
     return rows
 
 
-def _decide_all(tested: dict[str, Tested], table: ClaimSet) -> dict[str, Verdict]:
-    """Holm over all hypotheses of the file; those of claims that are not judged here stand in it with p = 1."""
+def _decide_all(
+    tested: dict[str, Tested], table: ClaimSet, looks: int, before: Mapping[str, tuple[bool, ...]]
+) -> dict[str, tuple[Verdict, tuple[bool, ...]]]:
+    """Holm over all hypotheses of the file at one of so many looks; those not judged here stand in it with p = 1.
+
+    With each verdict what was rejected of its hypotheses; `before`: the same of the rows decided earlier.
+    """
     values = [p for one in tested.values() for p in (one.inside, *one.outside)]
-    values += [1.0] * (table.family - len(values))
-    decided = holm(values, table.alpha)
+    earlier: list[bool | None] = [was for rejected in before.values() for was in rejected]
+    rest = table.family - len(values) - len(earlier)
+    was = [None] * len(values) + earlier + [None] * rest
+    decided = holm_after(values + [1.0] * (len(earlier) + rest), table.alpha / looks, was)
     verdicts, start = {}, 0
     for name, one in tested.items():
         own = slice(start, start + 1 + len(one.outside))
-        verdicts[name] = decide(one, decided.rejected[own], decided.level[own])
+        rejected = decided.rejected[own]
+        verdicts[name] = decide(one, rejected, decided.level[own]), rejected
         start = own.stop
     return verdicts
 

@@ -56,6 +56,10 @@ class Verdict:
     statement: str = ""
     tolerance: float = 0.0
     """By how much an exact claim may miss; the claim's own, to be said. The record has it by the claim's hash."""
+    looks: tuple[int, ...] = ()
+    """The numbers of pairs of the declared looks; empty where there is one number."""
+    look: int = 0
+    """At which of the looks, from 1, the row was decided; 0 where at none."""
 
     @property
     def label(self) -> str:
@@ -78,7 +82,8 @@ class Verdict:
 
         `json.dumps(verdict.to_json(), sort_keys=True)` is byte-identical for the same runs in any order.
         """
-        recorded = (one.name for one in fields(self) if one.name != "tolerance")
+        left_out = ("tolerance",) if self.looks else ("tolerance", "looks", "look")
+        recorded = (one.name for one in fields(self) if one.name not in left_out)
         return {name: _plain(getattr(self, name)) for name in recorded} | {"label": self.label}
 
 

@@ -40,6 +40,7 @@ LAUNCHER = "workbench.launcher"
 LAUNCH = "workbench.launch"
 RESUMED = "workbench.resumed"
 KEPT = "workbench.kept"
+LOOK = "workbench.look."
 CONTROL_AGAIN = "workbench.control_again"
 LENGTHS = "data.lengths"
 NOT_ALONE = "window.not_alone"
@@ -97,6 +98,7 @@ TAGS: dict[str, Tag] = {
     LAUNCHER: Tag("hydra/launcher=..."),
     LAUNCH: Tag("which start of a launcher"),
     RESUMED: Tag("how many times the sweep was resumed", "whole number"),
+    LOOK: Tag("of a sweep: which claims were open after a look at so many pairs"),
     KEPT: Tag("what had changed when it was resumed and was kept as it was"),
     CONTROL_AGAIN: Tag("what its A/A arm says: inside, outside or says nothing"),
     FILES: Tag("the names and sizes of its artifacts, by which a copy is known to be whole"),

@@ -146,10 +146,11 @@ def _guide(commit: bool) -> int:
 
 def _plan(given: argparse.Namespace, console: Console) -> int:
     claims = _claims_to_plan(given)
-    pairs = claims_room.planned(claims, given.scale)
+    looks = claims_room.looks(claims, given.scale)
+    pairs = looks[-1]
     runs, source = _earlier(given)
     console.print(f"noise from {source}", highlight=False, markup=False, soft_wrap=True)
-    for line in (*plan_lines(claims, runs, pairs), time_line(runs, pairs)):
+    for line in (*plan_lines(claims, runs, pairs, len(looks)), time_line(runs, pairs)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 

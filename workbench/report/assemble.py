@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from workbench import claims as claims_room
-from workbench.claims import Claim, Judged, Verdict
+from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
@@ -26,7 +26,9 @@ from workbench.report import (
     in_mlflow,
     page,
     recorded,
+    said,
     sensitivity,
+    state,
     tables,
     terminal,
 )
@@ -70,11 +72,22 @@ class Report:
             console.print(terminal.runs_table(self.runs, width=console.width))
             for arm, reason in self.facts["skipped"]:
                 console.print(f"skipped: {arm}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        if words := str(self.facts.get("state") or ""):
+            style = "bold reverse" if "NOISY" in words else "bold"
+            console.print(words, style=style, highlight=False, markup=False, soft_wrap=True)
         if self.verdicts:
             lines = terminal.verdict_lines(self.verdicts, console.width)
             console.print(terminal.verdict_table(self.verdicts) if full else lines)
             if not full:
                 console.print(tables.instrument_line(self.verdicts), highlight=False, soft_wrap=True)
+                for one in self.verdicts:
+                    if (
+                        words := "; ".join(said.reasons(one))
+                        if one.looks or one.verdict == NOT_ASSESSABLE
+                        else ""
+                    ):
+                        line = f"{one.claim}: {words}"
+                        console.print(line, highlight=False, markup=False, soft_wrap=True)
             console.print(tables.headline(self.verdicts), style="bold", highlight=False)
         if self.history and (not quiet or "ALARM" in self.history):
             console.print(self.history, highlight=False, markup=False, soft_wrap=True)
@@ -140,11 +153,16 @@ def report(
     verdicts, known = judged.verdicts, own.tags.get(names.CLAIMS_SHA)
     facts = _facts(own, children, planned, claims)
     facts["runs_at"] = tracker.runs_at(own)
+    facts["state"] = state.instrument_state(verdicts, children)
     beside = f"exploratory-{facts['claims_sha'][:12]}" if claims and facts["claims_sha"] != known else None
     folder = folder / beside if beside else folder
     recorded.refuse_fewer(folder, verdicts, another=False)
     recorded.refuse_fewer_recorded(tracker, own.run_id, beside, verdicts)
-    shown = with_planned(children, planned.jobs)
+    jobs = planned.jobs
+    if claims:
+        looks = claims_room.looks(claims, own.tags.get(names.SCALE, ""), planned.blocks)
+        jobs = claims_room.still_planned(jobs, claims, looks, children)
+    shown = with_planned(children, jobs)
     lines = curves.recorded_curves(tracker, children)
     page.write_report(folder, verdicts, shown, {**facts, **_beside(claims, judged)}, lines)
     (folder / "runs.csv").write_text(published(children))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from workbench.claims import Claim, Verdict
 from workbench.claims.declaration import hypotheses_of
 from workbench.claims.statistics import holm
+from workbench.claims.table import DECIDED
 
 
 def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> dict[tuple[str, str], bool]:
@@ -19,7 +20,8 @@ def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> di
 
     A claim without a verdict, or with one that is inconclusive (its p may be small where the control differs from
     itself), keeps its hypotheses in the family, with p = 1; and so does of a claim with several bounds the one that
-    its verdict does not go by. The strictest of the files' levels is taken.
+    its verdict does not go by. The strictest of the files' levels is taken; a p of one of several looks counts as
+    many times, as each has its share of the error.
     """
     names: list[tuple[str, str, str] | None] = []
     values: list[float] = []
@@ -29,11 +31,11 @@ def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> di
         known = 0
         for claim, verdict in rows:
             alpha = min(alpha, 1 - claim.confidence)
-            if claim.kind != "measured" or verdict is None or verdict.verdict == "inconclusive":
+            if claim.kind != "measured" or verdict is None or verdict.verdict not in DECIDED:
                 continue
             for word, p in (("reproduced", verdict.p_reproduced), ("contradicted", verdict.p_contradicted)):
                 names.append((file, claim.name, word))
-                values.append(1.0 if p is None else p)
+                values.append(1.0 if p is None else min(1.0, p * (len(verdict.looks) or 1)))
                 known += 1
         own = sum(hypotheses_of(claim) for claim, _ in rows)
         rest = max(family, own) - known
@@ -44,5 +46,5 @@ def standing(tables: Mapping[str, Sequence[tuple[Claim, Verdict | None]]]) -> di
         (file, claim.name): (file, claim.name, verdict.verdict) in rejected
         for file, rows in tables.items()
         for claim, verdict in rows
-        if claim.kind == "measured" and verdict and verdict.verdict != "inconclusive"
+        if claim.kind == "measured" and verdict and verdict.verdict in DECIDED
     }

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from workbench.claims import Verdict
+from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import LARGEST, Run
 from workbench.report import arms, numbers, said
 from workbench.report.charts import CHARTS, learning
@@ -37,6 +37,7 @@ COLOURS = {
     "reproduced": "#009E73",
     "contradicted": "#D55E00",
     "inconclusive": "#666666",
+    NOT_ASSESSABLE: "#666666",
     "instrument ok": "#0072B2",
     "watch": "#B07700",
     "instrument failed": "#D55E00",

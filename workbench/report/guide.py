@@ -138,10 +138,9 @@ def write_page(
         rows.append([title, shown if one.tests else "", "", "", "", "", "", one.section])
         rows += [_row(finding, links, stands) for finding in one.findings]
     judged = [one.verdict for one in found if one.verdict]
-    counts = {
-        word: sum(v.verdict == word for v in judged)
-        for word in ("reproduced", "contradicted", "inconclusive")
-    }
+    counts = {word: sum(v.verdict == word for v in judged) for word in tables.WORDS}
+    if not counts[tables.NOT_ASSESSABLE]:
+        del counts[tables.NOT_ASSESSABLE]
     lines = [
         "# What to do with sequences of different lengths, and what of the guide holds",
         "",

@@ -77,6 +77,16 @@ def pairs_words(verdict: Verdict) -> str:
     return f"{verdict.pairs} of {verdict.planned}"
 
 
+def listed(values: Sequence[object]) -> str:
+    """Several values as a sentence has them.
+
+    >>> listed((6, 12, 24)), listed((6,))
+    ('6, 12 and 24', '6')
+    """
+    *others, last = map(str, values)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def finding_word(verdict: Verdict) -> str:
     """The finding without what stands in columns of its own: metric, arms and numbers."""
     word, found, _ = verdict.finding.partition(f": {verdict.metric}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.claims import Verdict
 from workbench.record import Run, gate
-from workbench.report import arms, figures, growth, numbers, said, tables
+from workbench.report import arms, figures, growth, numbers, said, state, tables
 from workbench.report.curves import Curve
 from workbench.report.html import page_html
 from workbench.wording import counted
@@ -18,7 +18,6 @@ from workbench.wording import counted
 # claims/README.md, section 3: what a timed window must be
 FEWEST_BATCHES = 200  # or a whole epoch
 FEWEST_WARMUP_STEPS = 20
-DISTURBED_SHARE = 0.1  # of the timed runs, from where on the page warns
 
 _DIRTY = {"true": " (with changes not committed)", "unknown": " (git could not say what was not committed)"}
 
@@ -109,7 +108,7 @@ def evidence(
         ("To be known beside the verdicts", _flags(verdicts)),
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
         ("Failures", tables.failures_markdown(facts.get("failures") or ())),
-        ("Method", METHOD if verdicts else ""),
+        ("Method", _method(verdicts)),
         ("Facts", _facts(runs, facts)),
     ]
 
@@ -119,19 +118,16 @@ def warnings(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[str]:
     failed = facts.get("failures")
     failures = f"{counted(len(failed), 'job')} failed, named below." if failed else ""
     notes = map(str, facts.get("notes") or ())
-    noisy = often_disturbed(runs)
-    return [one for one in (short_window(runs, facts), short_warmup(runs), noisy, *notes, failures) if one]
+    told = str(facts.get("state") or "") or often_disturbed(runs)  # the second where no state was recorded
+    return [one for one in (told, short_window(runs, facts), short_warmup(runs), *notes, failures) if one]
 
 
 def often_disturbed(runs: Sequence[Run]) -> str:
     """What to warn of where a tenth of the timed runs or more that count were disturbed; empty where not."""
-    before, after, foreign = gate.WATCHED
-    timed = [
-        run for run in arms.counted(runs) if {before, after} <= run.metrics.keys() or foreign in run.metrics
-    ]
-    found = sum(bool(run.disturbance) for run in timed)
-    if not found or found < len(timed) * DISTURBED_SHARE:
+    timed = state.timed(arms.counted(runs))
+    if not state.is_often_disturbed(timed):
         return ""
+    found = sum(bool(run.disturbance) for run in timed)
     return (
         f"{found} of {counted(len(timed), 'timed run')} had a disturbed window (other programs took CPU, or the "
         "machine changed its speed): the speeds are noisy."
@@ -175,12 +171,7 @@ def disturbed(runs: Sequence[Run]) -> str:
 
     All attempts and the control again are looked at, those set aside among them; the throw-away block is not.
     """
-    before, after, foreign = gate.WATCHED
-    timed = [
-        run
-        for run in runs
-        if not run.is_thrown_away and ({before, after} <= run.metrics.keys() or foreign in run.metrics)
-    ]
+    timed = state.timed([run for run in runs if not run.is_thrown_away])
     if not timed:
         return ""
     found = [run for run in timed if run.disturbance]
@@ -203,7 +194,8 @@ def _opening(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[st
     for one in tables.claimed(verdicts):
         of = "blocks" if one.kind == "exact" else "pairs"
         size = f" ({said.sentence(one)}; {numbers.pairs_words(one)} {of})" if one.pairs else ""
-        lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}")
+        look = f": {words}" if (words := said.look(one)) else ""
+        lines.append(f"- {_line(one.statement or one.claim)} **{one.label}**{size}{look}")
     if len(lines) > 3 and lines[-1].startswith("- "):
         lines.insert(lines.index(_count(verdicts)) + 1, "")
     for warning in warnings(runs, facts):
@@ -291,6 +283,17 @@ def _adjusted(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
     )
     head = ["claim", "as judged", "at equal calibration", "% for each % of calibration"]
     return f"{words}\n\n{tables.markdown(head, rows)}"
+
+
+def _method(verdicts: Sequence[Verdict]) -> str:
+    looks = next((one.looks for one in verdicts if one.looks), ())
+    if not looks:
+        return METHOD if verdicts else ""
+    return (
+        f"{METHOD}\n6. The table was judged at {numbers.listed(looks)} pairs, as declared before, each time with a "
+        f"share of 1/{len(looks)} of the error;\n   "
+        "what was decided stayed so, and only the arms of open claims went on."
+    )
 
 
 def _flags(verdicts: Sequence[Verdict]) -> str:

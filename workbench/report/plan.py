@@ -16,7 +16,7 @@ ASSUMED = (0.03, 0.10, 0.20)
 """Noises of a run for which a claim is planned where none was seen yet."""
 
 
-def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int) -> Iterator[str]:
+def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int, looks: int = 1) -> Iterator[str]:
     """A line a claim (three where no noise was seen): pairs needed and planned, and the power of these.
 
     `runs` are those of an earlier sweep, of whatever scale; the noise is that of the claim's own pairs in it, else
@@ -30,11 +30,13 @@ def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int) -> Iter
         if found is None and again and again.metric == claim.metric:
             found = noise(again)
         if found is not None or claim.kind == "exact":
-            yield plan_line(claim, found or 0.0, pairs)
+            yield plan_line(claim, found or 0.0, pairs, looks)
         elif claim.scale == "difference":
             yield f"{claim.name}: no earlier run says how much {claim.metric} varies; run one sweep first"
         else:
-            yield from (f"if a run varies by {one:.0%}: {plan_line(claim, one, pairs)}" for one in ASSUMED)
+            yield from (
+                f"if a run varies by {one:.0%}: {plan_line(claim, one, pairs, looks)}" for one in ASSUMED
+            )
 
 
 def noise(verdict: Verdict | None) -> float | None:

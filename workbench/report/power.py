@@ -12,8 +12,9 @@ import math
 import numpy as np
 from scipy import stats
 
+from workbench.claims import Verdict
 from workbench.claims.declaration import Claim
-from workbench.claims.statistics import MINIMUM_BLOCKS, Region, hypotheses
+from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS, Region, hypotheses
 from workbench.record import METRICS
 
 MOST_PAIRS = 400
@@ -75,11 +76,28 @@ def pairs_needed(
     return long
 
 
-def plan_line(claim: Claim, noise: float, pairs: int) -> str:
+def pairs_that_decide(verdict: Verdict) -> int | None:
+    """How many pairs would decide an open claim 9 times in 10, were its effect and its spread as measured.
+
+    At the level at which Holm's procedure left it open; None above MOST_PAIRS.
+    """
+    values = verdict.block_values()
+    if len(values) < 3 or verdict.decided_at is None:
+        return None
+    margin = math.log(verdict.smallest) if verdict.scale == "ratio" else verdict.smallest
+    low, high = REGIONS[verdict.direction](margin)
+    truth, noise = float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(2))
+    level = (1 - verdict.decided_at) / 2
+    sides = ((low, high), (-math.inf, low), (high, math.inf))
+    found = (pairs_needed(side, truth, noise, level=level) for side in sides if side[0] < truth < side[1])
+    return next(found, None)
+
+
+def plan_line(claim: Claim, noise: float, pairs: int, looks: int = 1) -> str:
     """One line on what `pairs` pairs can decide about a claim at a noise, and how many it needs at 90% power.
 
     Twice: for the claim alone, and at Holm's first step over the hypotheses of its table (`claim.family`), which
-    is the most that can be asked of it.
+    is the most that can be asked of it; where the table has several `looks`, with the share of the error of one.
     A claim that needs a gain (`higher`, `lower`) is planned for a true effect twice its bound (on the log
     scale for ratios; where the bound is no effect: 10%, or one noise), any other for no effect at all.
 
@@ -100,7 +118,7 @@ def plan_line(claim: Claim, noise: float, pairs: int) -> str:
     truth = _planned_truth(claim, noise)
     own = hypotheses(claim.direction)
     family = max(claim.family, own)
-    alone, first = (1 - claim.confidence) / own, (1 - claim.confidence) / family
+    alone, first = ((1 - claim.confidence) / looks / number for number in (own, family))
     spread = f"{noise:.3g}{_unit(claim)}" if claim.scale == "difference" else f"{100 * noise:.3g}%"
     line = (
         f'{claim.name}: at {spread} noise, to show "{claim.direction.replace("_", " ")}" '
@@ -112,7 +130,8 @@ def plan_line(claim: Claim, noise: float, pairs: int) -> str:
     line += f"takes {_count(needed[0])} pairs"
     if family > own:
         line += f" ({_count(needed[1])} at Holm's first step of {family})"
-    line += f"; {pairs} are planned: {powers[0]:.0%} power"
+    last = f" at the last of {looks} looks" if looks > 1 else ""
+    line += f"; {pairs} are planned{last}: {powers[0]:.0%} power"
     if family > own:
         line += f" ({powers[1]:.0%})"
     if pairs < MINIMUM_BLOCKS:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from workbench.claims import Verdict
 from workbench.claims.statistics import REGIONS
 from workbench.record import METRICS
-from workbench.report import numbers
+from workbench.report import numbers, power
 from workbench.report.arms import WORDS
 
 _COMPARED = {
@@ -151,6 +151,25 @@ def undecided(one: Verdict) -> str:
         return ""
     ends = numbers.sized(one.effect, one.decision_interval, one).rpartition(" [")[2]
     return f"open, as the interval corrected for all claims of the table is [{ends}"
+
+
+def look(one: Verdict) -> str:
+    """At which of several looks a claim was decided, or that none did and how many pairs would; else empty."""
+    if not one.looks:
+        return ""
+    if one.look:
+        return f"decided at look {one.look} of {len(one.looks)}, of {one.looks[one.look - 1]} pairs"
+    words = f"open after all {len(one.looks)} looks"
+    if one.verdict != "inconclusive" or one.kind != "measured" or one.decided_at is None:
+        return words
+    needed = power.pairs_that_decide(one)
+    many = f"over {power.MOST_PAIRS}" if needed is None else f"about {needed}"
+    return f"{words}: were its effect as measured, {many} pairs would decide it"
+
+
+def reasons(one: Verdict) -> list[str]:
+    """What a reader is told of how a verdict came about: its reasons, and its look."""
+    return [*one.reasons, *filter(None, [look(one)])]
 
 
 def _side(one: Verdict, interval: Sequence[float | None] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.claims import Verdict
+from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import METRICS, Run
 from workbench.report import arms, said
 from workbench.report.numbers import (
@@ -45,10 +45,14 @@ _SHARES = (
 _CSV = [
     one.name
     for one in fields(Verdict)
-    if one.name not in ("interval", "decision_interval", "by_condition", "tolerance")
+    if one.name not in ("interval", "decision_interval", "by_condition", "tolerance", "looks", "look")
 ]
 _CSV[1:1] = ["label"]
 _CSV += ["interval_low", "interval_high", "decision_low", "decision_high"]
+
+
+WORDS = ("reproduced", "contradicted", "inconclusive", NOT_ASSESSABLE)
+"""What a verdict may say of a claim."""
 
 
 # -- verdicts
@@ -63,7 +67,7 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
             said.value(one),
             said.claimed(one),
             pairs_words(one),
-            "; ".join((one.finding, *one.reasons)),
+            "; ".join((one.finding, *said.reasons(one))),
         )
         for one in claimed(verdicts)
     ]
@@ -75,7 +79,8 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
 
 def verdict_csv(verdicts: Sequence[Verdict]) -> str:
     """The verdicts, A/A included, as CSV text: a line each, every field flat, numbers as computed."""
-    frame = pd.DataFrame([_flat(one) for one in verdicts], columns=_CSV)
+    columns = [*_CSV, "look"] if any(one.looks for one in verdicts) else _CSV
+    frame = pd.DataFrame([_flat(one) for one in verdicts], columns=columns)
     return frame.to_csv(index=False, lineterminator="\n")
 
 
@@ -114,10 +119,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     rows = claimed(verdicts)
     if not rows:
         return "no claim was judged"
-    counts = (
-        (word, sum(one.verdict == word for one in rows))
-        for word in ("reproduced", "contradicted", "inconclusive")
-    )
+    counts = ((word, sum(one.verdict == word for one in rows)) for word in WORDS)
     return (
         f"{counted(len(rows), 'claim')}: {', '.join(f'{number} {word}' for word, number in counts if number)}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from workbench.claims import Verdict
+from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import Run
 from workbench.report import arms, said, tables
 from workbench.report.drawing import shortened
@@ -17,6 +17,7 @@ STYLES = {
     "reproduced": "bold green",
     "contradicted": "bold red",
     "inconclusive": "bold yellow",
+    NOT_ASSESSABLE: "bold yellow",
     "instrument ok": "bold green",
     "watch": "bold yellow",
     "instrument failed": "bold red",
@@ -55,7 +56,7 @@ def verdict_table(verdicts: Sequence[Verdict], title: str = "Verdicts") -> Table
             Text(one.label, STYLES.get(one.verdict, "")),
             Text.assemble(_short(effect_words(one), 20), _below(broken(one.metric, 20))),
             pairs_words(one),
-            Text.assemble(finding_word(one), *(_below(reason) for reason in one.reasons)),
+            Text.assemble(finding_word(one), *(_below(reason) for reason in said.reasons(one))),
         )
     return table
 

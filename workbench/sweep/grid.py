@@ -129,18 +129,32 @@ def _overwritten(axes: Mapping[str, Given], places: Sequence[int], composed: Com
 
 
 def plan(
-    grid: Grid, *, blocks: int, throw_away: bool, control: str | None = None, order_seed: int = 0
+    grid: Grid,
+    *,
+    blocks: int,
+    throw_away: bool,
+    control: str | None = None,
+    order_seed: int = 0,
+    looks: Sequence[int] = (),
 ) -> Plan:
     """Order the jobs: the block (seed) varies slowest; inside it the arms stand in a random, balanced order.
 
-    `control` names the arm that is run once more in every block (the A/A arm).
+    `looks`: at which numbers of blocks the sweep is judged, where that is not once; the order is balanced from one
+    to the next. `control` names the arm that is run once more in every block (the A/A arm).
 
     Raises:
         ConfigError: a job does not hold a value that was asked for.
     """
     seeds = grid.seeds or [grid.base["seed"] + k for k in range(blocks)]
     places = [(arm, 0) for arm in grid.arms] + ([(control, 1)] if control else [])
-    order = balanced_orders(len(places), len(seeds), random.Random(order_seed))
+    rng = random.Random(order_seed)
+    parts = [
+        after - before
+        for before, after in itertools.pairwise(
+            [0, *looks] if looks and looks[-1] == len(seeds) else [0, len(seeds)]
+        )
+    ]
+    order = [row for part in parts for row in balanced_orders(len(places), part, rng)]
     rows: list[tuple[int, int, list[int]]] = []
     if throw_away:
         first = list(range(len(places) - (1 if control else 0)))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS
 from workbench.config import Config
@@ -58,10 +59,11 @@ def list_jobs(
     said: Sequence[str] = (),
 ) -> None:
     """Print the jobs in their order; of a sweep that would be resumed, also which have finished."""
-    left = [job for job in planned.jobs if not (known and known.finished(job))]
+    left = known.todo if known else planned.jobs
     console.print(headline(planned, declared), highlight=False, markup=False, soft_wrap=True)
     _print_grid(console, planned, known)
-    lines = [_pairs(claim, planned.blocks) for claim in declared or ()]
+    looks = claims_room.looks(declared, config.scale.name, planned.blocks) if declared else ()
+    lines = [_pairs(claim, looks) for claim in declared or ()]
     for line in (*lines, *said, estimate(left, *_last_runs(config))):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -158,12 +160,20 @@ def last_finished(tracker: Tracker, experiment: str) -> list[Run]:
     return []
 
 
-def _pairs(claim: Claim, blocks: int) -> str:
+def _pairs(claim: Claim, looks: Sequence[int]) -> str:
+    blocks = looks[-1]
     conditions = math.prod(len(values) for values in claim.over.values())
     over = f", each over {conditions} conditions" if conditions > 1 else ""
     needed = 2 if claim.kind == "exact" else MINIMUM_BLOCKS
     few = f": too few, under {needed} it is not judged" if blocks < needed else ""
-    return f"claim {claim.name}: {counted(blocks, 'pair')}{over}{few}"
+    early = f", fewer where a look at {' or '.join(map(str, looks[:-1]))} decides" if len(looks) > 1 else ""
+    learnt = claim.kind == "measured" and claim.metric.startswith(
+        ("loss/", "accuracy/", "f1/", "perplexity/")
+    )
+    blind = ""
+    if learnt and claim.direction not in ("higher", "lower") and not claim.assay:
+        blind = "; it is true of models that learnt nothing, too, as it declares no `assay`"
+    return f"claim {claim.name}: {counted(blocks, 'pair')}{early}{over}{few}{blind}"
 
 
 def _between(runs: Sequence[Run]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.claims.instrument import is_noisy
+from workbench.claims.pairing import is_set_apart
 from workbench.config import Config, ConfigError, Problem, flatten
 from workbench.places import claims_file
 from workbench.record.plan import Plan
@@ -51,7 +52,8 @@ def _claims(config: Config) -> list[Claim] | None:
 
 
 def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
-    blocks, throw_away, control = config.sweep.blocks or 1, bool(config.sweep.throw_away), None
+    blocks, looks = config.sweep.blocks or 1, tuple[int, ...]()
+    throw_away, control = bool(config.sweep.throw_away), None
     if declared:
         _refuse_beside_clocks(grid, declared)
         known = {key: value for tree in grid.arms.values() for key, value in flatten(tree).items()}
@@ -63,11 +65,17 @@ def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
         )
         if wrong:
             raise claims_room.ClaimError("\n".join(wrong))
-        blocks = config.sweep.blocks or claims_room.planned(declared, config.scale.name)
+        looks = claims_room.looks(declared, config.scale.name, config.sweep.blocks)
+        blocks = looks[-1]
         throw_away = config.sweep.throw_away is not False
         control = _control(grid, declared) if declared[0].control_again else None
     return plan(
-        grid, blocks=blocks, throw_away=throw_away, control=control, order_seed=config.sweep.order_seed
+        grid,
+        blocks=blocks,
+        throw_away=throw_away,
+        control=control,
+        order_seed=config.sweep.order_seed,
+        looks=looks,
     )
 
 
@@ -94,5 +102,10 @@ def _control(grid: Grid, declared: list[Claim]) -> str | None:
     for claim in declared:
         if "value" not in claim.control:
             condition = {key: values[0] for key, values in claim.over.items()}
-            return matching_arm(grid, {**condition, **claim.control})
+            arms = {
+                arm: tree
+                for arm, tree in grid.arms.items()
+                if not is_set_apart(claim, claim.control, claims_room.as_run(arm, flatten(tree)))
+            }
+            return matching_arm(replace(grid, arms=arms), {**condition, **claim.control})
     return None

@@ -70,6 +70,11 @@ class Watcher:
         self._ends = {job.number: "finished" for job in done}
         self._bar.update(self._task, completed=len(self._ends))
 
+    def planned(self, jobs: int) -> None:
+        """So many jobs they are at the most: fewer, where claims were decided early."""
+        self._jobs = jobs
+        self._bar.update(self._task, total=self._jobs)
+
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self._quiet:

@@ -5,7 +5,7 @@ A new sweep is one of which nothing is recorded: nothing is then to reconcile, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,14 @@ from statistics import fmean
 
 from rich.console import Console
 
+from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem
 from workbench.places import claims_file
 from workbench.process.replicas import refuse_cluster
 from workbench.record import METRICS
 from workbench.record import tags as names
-from workbench.record.plan import Plan, Typed
+from workbench.record.plan import Job, Plan, Typed
 from workbench.report import assemble, recorded
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
@@ -35,6 +36,7 @@ from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import sole
+from workbench.sweep.staged import run_stages
 from workbench.sweep.start import close_dead_runs, conductor_of, say_failures, sweep_folder, tracker_of
 from workbench.sweep.typed import as_typed, is_how
 from workbench.tracking import Tracker, TrackingError
@@ -56,6 +58,29 @@ class Asked:
     tracker: Tracker | None
     """None as long as nothing is recorded and nothing was started."""
     said: list[str] = field(default_factory=list)
+    left_out: int = 0
+    """Jobs that were not run, as the claims that they are for were decided before."""
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of blocks at which the sweep is judged."""
+        blocks = self.planned.blocks
+        if not self.declared:
+            return (blocks,)
+        return claims_room.looks(self.declared, self.own.tags.get(names.SCALE, ""), blocks)
+
+    def runner(self, conductor: Conductor, known: Ledger) -> Callable[[list[Job]], list[Ended]]:
+        """What runs jobs to their end: the launcher that was chosen, or the sweep's own loop."""
+        config, launch = self.config, self.launch
+
+        def run(jobs: list[Job]) -> list[Ended]:
+            if launch:
+                conductor.close()
+                return launch.run(conductor, jobs, config, known, by_block=self.by_block)
+            fail_fast = config.workbench.fail_fast
+            return conductor.run_blocks(jobs, requeue=config.sweep.requeue, fail_fast=fail_fast, known=known)
+
+        return run
 
     def stock(self, conductor: Conductor | None = None) -> tuple[Ledger, list[str]]:
         """What is done and what is to do, as decided, and all that is to be said of it.
@@ -65,7 +90,13 @@ class Asked:
         """
         found = resume.take_stock(self.own, self.planned.jobs, self.tracker, self.origin, conductor)
         changed, pairs = self.config.workbench.changed, bool(self.declared)
-        return found, [*self.said, *resume.decide(found, self.own, changed, pairs=pairs)]
+        said = resume.decide(found, self.own, changed, pairs=pairs)
+        if self.tracker and self.declared and self.own.is_begun and len(self.looks) > 1:
+            runs = self.tracker.jobs(self.own.experiment, self.own.sweep)
+            kept = claims_room.still_planned(self.planned.jobs, self.declared, self.looks, runs)
+            numbers = {job.number for job in kept}
+            found.todo = [job for job in found.todo if job.number in numbers]
+        return found, [*self.said, *said]
 
 
 def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
@@ -83,7 +114,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     ended = _conduct(asked, folder, console)
     failed = [one for one in ended if one.outcome.status != "finished"]
     say_failures(console, failed)
-    if not_begun := len(asked.planned.jobs) - len(ended):
+    if not_begun := len(asked.planned.jobs) - len(ended) - asked.left_out:
         some, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
         words = f"stopped at the first failure: {some} not run; workbench.resume=true runs {them}"
         console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
@@ -154,16 +185,15 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
             conductor.parent = own.open(conductor, config, planned, asked.declared, asked.typed)
             status = "KILLED"
             try:
-                if launch:
-                    conductor.close()
-                    ended = launch.run(conductor, planned.jobs, config, known, by_block=asked.by_block)
-                else:
-                    ended = conductor.run_blocks(
-                        planned.jobs,
-                        requeue=config.sweep.requeue,
-                        fail_fast=config.workbench.fail_fast,
-                        known=known,
-                    )
+                ended, asked.left_out = run_stages(
+                    conductor,
+                    planned.jobs,
+                    asked.declared or (),
+                    asked.looks,
+                    sweep=own.sweep,
+                    run=asked.runner(conductor, known),
+                    fail_fast=config.workbench.fail_fast,
+                )
                 status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
                 _finish(conductor, status)

@@ -12,7 +12,7 @@ import jinja2
 import matplotlib
 from markdown_it import MarkdownIt
 
-from workbench.claims import Verdict
+from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import Run
 from workbench.report import arms, figures, numbers, said, tables
 from workbench.report.curves import Curve
@@ -31,6 +31,7 @@ _CLASSES = {
     "reproduced": "yes",
     "contradicted": "no",
     "inconclusive": "open",
+    NOT_ASSESSABLE: "open",
     "instrument ok": "yes",
     "watch": "open",
     "instrument failed": "no",
@@ -126,7 +127,7 @@ def _row(one: Verdict, stands: Mapping[str, bool]) -> ClaimRow:
         bar=interval_bar(one),
         pairs=_pairs(one),
         overall="" if still is None else "stands" if still else "would not stand",
-        against=said.counter_example(one) or "; ".join(one.reasons) or said.undecided(one),
+        against=said.counter_example(one) or "; ".join(said.reasons(one)) or said.undecided(one),
         effect=one.effect if one.effect is not None and math.isfinite(one.effect) else -math.inf,
     )
 
