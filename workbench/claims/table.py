@@ -10,6 +10,7 @@ from workbench.claims.blocks import planned_pairs, undeclared_pairs
 from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
+from workbench.claims.foreign import others
 from workbench.claims.instrument import is_noisy, judge_instrument
 from workbench.claims.pairing import Pairs, pair
 from workbench.claims.runs import read_runs
@@ -56,7 +57,7 @@ def judged_table(
 ) -> Judged:
     """As judge_table, with the pairs that the verdicts were made of."""
     table = ClaimSet(tuple(claims))
-    data = read_runs(runs)
+    data = read_runs(runs) if not table.claims[0].runs else others(table.claims, runs)
     if planned is None:
         planned = planned_pairs(table.claims, data)
     rows = [row for claim in table.claims for row in _rows(claim, data, planned)]

@@ -43,6 +43,8 @@ class Run:
     experiment: str = ""
     """The id of its experiment."""
     is_deleted: bool = False
+    key_without: tuple[str, ...] | None = None
+    """Of a run that the workbench did not make: the params that its key leaves out, of all; None: it made it."""
 
     # -- what it is
 
@@ -89,6 +91,8 @@ class Run:
     @cached_property
     def key(self) -> tuple[tuple[str, str], ...]:
         """What the run is a run of: every param of the describing groups, the seed, and the label."""
+        if self.key_without is not None:
+            return tuple((k, v) for k, v in sorted(self._normal.items()) if k not in self.key_without)
         return tuple(
             (name, value)
             for name, value in sorted(self._normal.items())

@@ -4,6 +4,7 @@ python -m workbench.report NAME                    # the verdicts of its last sw
 python -m workbench.report NAME --plan             # before a sweep: the pairs that each claim needs, and the time
 python -m workbench.report FOLDER                  # the pages and figures of a report's folder again
 python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
+python -m workbench.report --runs QUERY --claims FILE   # runs that the workbench did not make; nothing is written
 python -m workbench.report --guide                 # the answer to the guide, from all committed results
 """
 
@@ -23,7 +24,7 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, decisions, guide, numbers, recorded, tables
+from workbench.report import assemble, decisions, guide, numbers, page, recorded, tables, terminal
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -56,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
     parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
+    parser.add_argument(
+        "--runs",
+        metavar="QUERY",
+        help="judge the runs that MLflow finds by this filter (\"tags.study = 'c'\"; '' takes all), of "
+        "experiment NAME or of all; with --claims, and --out to keep the verdicts",
+    )
     parser.add_argument("--full", action="store_true", help="all that each verdict says, not a line a claim")
     parser.add_argument("--guide", action="store_true", help="the page over all experiments")
     parser.add_argument(
@@ -64,12 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also copy into experiments/NAME/results/, with --guide write experiments/README.md",
     )
     given = parser.parse_args(arguments)
-    if given.guide == bool(given.name):
+    if given.runs is not None and (given.guide or given.claims is None):
+        parser.error("--runs QUERY needs --claims FILE, which says what is judged; and goes without --guide")
+    if given.runs is None and given.guide == bool(given.name):
         parser.error("give the name of one experiment, or --guide for all")
     console = Console(emoji=False)
     try:
         if given.guide:
             return _guide(given.commit_results)
+        if given.runs is not None:
+            return _others(given, console)
         if Path(given.name).is_dir():
             return _redraw(given)
         if given.plan:
@@ -95,6 +106,28 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
+    return 0
+
+
+def _others(given: argparse.Namespace, console: Console) -> int:
+    """Verdicts on runs of any origin; MLflow is read and not written."""
+    claims = claims_room.load(given.claims)
+    if not claims[0].runs:
+        raise claims_room.ClaimError(f"{given.claims}: runs: is not there; --runs needs its metrics")
+    runs = Tracker(given.uri, create=False).matching(given.runs, given.name)
+    if not runs:
+        raise recorded.ReportError(f"--runs {given.runs!r}: finds no run at {given.uri}; nothing to judge")
+    verdicts = claims_room.judge_table(claims, runs)
+    lines = terminal.verdict_lines(verdicts, console.width)
+    console.print(terminal.verdict_table(verdicts) if given.full else lines)
+    console.print(tables.headline(verdicts), style="bold", highlight=False)
+    for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "verdicts.json").write_text(page.verdicts_json(verdicts))
+        (given.out / "runs.csv").write_text(assemble.published(runs))
+        print(f"written: verdicts.json and runs.csv in {given.out}")
     return 0
 
 
