@@ -200,6 +200,8 @@ class Run:
         is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
         if is_timed and names.NOT_ALONE in self.tags:
             return "perhaps timed beside another run"
+        if names.RESUMED_FROM in self.tags and (metric.startswith("speed/") or METRICS[metric].noisy):
+            return f"not timed as a whole: resumed from step {self.tags[names.RESUMED_FROM]}"
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
 
     # -- what it holds
