@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,8 @@ class Run:
 
         self.result = None
         options = Training(log_every=1, epochs=5, **training)
-        try:
+        with suppress(Killed):
             self.result = train(step, toy, options, log=log, validate=validate, checkpoints=self.saved)
-        except Killed:
-            pass
         self.optimizer = [one.numpy() for one in step.optimizer.variables]
 
     @property
