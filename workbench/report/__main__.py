@@ -4,6 +4,7 @@ python -m workbench.report NAME                    # the verdicts of its last sw
 python -m workbench.report NAME --plan             # before a sweep: the pairs that each claim needs, and the time
 python -m workbench.report FOLDER                  # the pages and figures of a report's folder again
 python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
+python -m workbench.report FOLDER --against FOLDER # any two results
 python -m workbench.report --runs QUERY --claims FILE   # runs that the workbench did not make; nothing is written
 python -m workbench.report --guide                 # the answer to the guide, from all committed results
 """
@@ -25,6 +26,7 @@ from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
 from workbench.report import assemble, decisions, guide, numbers, page, recorded, tables, terminal
+from workbench.report.elsewhere import compare_results
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -56,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--plan", action="store_true", help="what the next sweep can decide; nothing is judged"
     )
     parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
-    parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="a results folder to hold against NAME's committed one, or the FOLDER named",
+    )
     parser.add_argument(
         "--runs",
         metavar="QUERY",
@@ -81,12 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _guide(given.commit_results)
         if given.runs is not None:
             return _others(given, console)
+        if given.against:
+            return _against(given, console)
         if Path(given.name).is_dir():
             return _redraw(given)
         if given.plan:
             return _plan(given, console)
-        if given.against:
-            return _against(given, console)
         return _judge(given, console)
     except _BAD_INPUT as error:
         errors = Console(stderr=True, soft_wrap=True, emoji=False)
@@ -220,11 +226,36 @@ def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
 
 
 def _against(given: argparse.Namespace, console: Console) -> int:
-    results = replicated(_verdicts(results_folder(given.name)), _verdicts(given.against))
-    head = ("claim", "answer", "committed", "other", "effect within the prediction interval")
+    own = Path(given.name) if Path(given.name).is_dir() else results_folder(given.name)
+    first, second = _verdicts(own), _verdicts(given.against)
+    effects = [{one.claim: numbers.effect_words(one) for one in side} for side in (first, second)]
+    results = replicated(first, second)
+    head = (
+        "claim",
+        "answer",
+        str(own) if own.is_relative_to(given.name) else "committed",
+        "other",
+        "effect expected",
+    )
     words = {True: "yes", False: "no", None: numbers.NOTHING}
-    rows = [(one.claim, one.answer, one.first, one.second, words[one.within]) for one in results]
-    console.print(tables.markdown(head, rows), highlight=False, markup=False, soft_wrap=True)
+    rows = [
+        (
+            one.claim,
+            one.answer,
+            f"{one.first} {effects[0].get(one.claim, '')}",
+            f"{one.second} {effects[1].get(one.claim, '')}",
+            words[one.within],
+        )
+        for one in results
+    ]
+    tell = {"highlight": False, "markup": False, "soft_wrap": True}
+    console.print(tables.markdown(head, rows), **tell)
+    runs = [folder / "runs.csv" for folder in (own, given.against)]
+    if missing := [str(one) for one in runs if not one.is_file()]:
+        console.print(f"the runs were not compared: {' and '.join(missing)} is not there", **tell)
+    else:
+        for line in compare_results(*map(read_csv, runs)):
+            console.print(line, **tell)
     return 1 if any(one.failed for one in results) else 0
 
 
