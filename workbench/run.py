@@ -160,7 +160,7 @@ def _checkpoints(
     same = identity(dataclasses.asdict(config), fingerprint, makes, length=64)
     found = Checkpoints(file, every, f"{same} {here}")
     if found.said:
-        channel.note(found.said)
+        channel.say(found.said)
     return found
 
 

@@ -20,7 +20,7 @@ WATCHED = (
 def unequal(first: Mapping[str, float], second: Mapping[str, float]) -> str:
     """Why the timings of two runs cannot be held against each other, in words; empty where they can.
 
-    Either window was disturbed, or their calibrations lie more than 10% apart: the machine's speed was not the same.
+    Either window was disturbed, or their calibrations lie more than 10% apart: its speed was not the same.
 
     >>> unequal({}, {"speed/foreign_cpu_share": 0.31})
     'the machine was busy (31%)'

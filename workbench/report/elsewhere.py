@@ -99,7 +99,7 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
     both = [(one[job], other[job]) for job in one if job in other]
     alone = len(one) + len(other) - 2 * len(both)
     lines = [
-        f"{len(both)} runs are of the same job in both results"
+        f"{len(both)} runs of the same job in both results, the throw-away block left out"
         + (f"; {alone} are in one only" if alone else "")
     ]
     if not both:
@@ -143,7 +143,7 @@ def _pair(row: Compared) -> tuple[float, float]:
 
 def _counts(rows: Sequence[Compared]) -> str:
     names = sorted({row.name for row in rows if row.judgement != "equal"})
-    return f"counts: {sum(row.judgement == 'equal' for row in rows)} of {len(rows)} equal" + (
+    return f"counts: {sum(row.judgement == 'equal' for row in rows)} of {len(rows)} numbers equal" + (
         f"; not {', '.join(names)}" if names else ""
     )
 
@@ -157,11 +157,12 @@ def _distance(what: str, rows: Sequence[tuple[Run, Compared]]) -> str:
     within = sum(
         size <= PER_STEP * min(each.metrics.get("data/batches", 1.0), LAST_STEP) for size, each, _ in far
     )
-    words = f"{what}: {within} of {len(rows)} within {PER_STEP:g} a step of training, relative; the largest difference"
-    return f"{words}: " + (f"{largest:.1e} ({name}, block {run.block}, {run.arm})" if largest else "none")
+    words = f"{what}: {within} of {len(rows)} within {PER_STEP:g} a step of training, relative; the largest"
+    at = f" ({name}, block {run.block}, {run.arm})" if largest else ""
+    return f"{words} difference is {largest:.1e}{at}"
 
 
 def _apart(row: Compared) -> float:
-    """How far apart two values are: relative, or as they are where a quotient has no meaning (an error by rounding)."""
+    """How far apart two values are: relative, or plain where a quotient has no meaning (an error of rounding)."""
     a, b = _pair(row)
     return abs(b - a) / ((max(abs(a), abs(b)) or 1.0) if METRICS[row.name].scale == "ratio" else 1.0)
