@@ -248,14 +248,14 @@ def _against(given: argparse.Namespace, console: Console) -> int:
         )
         for one in results
     ]
-    tell = {"highlight": False, "markup": False, "soft_wrap": True}
-    console.print(tables.markdown(head, rows), **tell)
+    lines = [tables.markdown(head, rows)]
     runs = [folder / "runs.csv" for folder in (own, given.against)]
     if missing := [str(one) for one in runs if not one.is_file()]:
-        console.print(f"the runs were not compared: {' and '.join(missing)} is not there", **tell)
+        lines.append(f"the runs were not compared: {' and '.join(missing)} is not there")
     else:
-        for line in compare_results(*map(read_csv, runs)):
-            console.print(line, **tell)
+        lines += compare_results(*map(read_csv, runs))
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if any(one.failed for one in results) else 0
 
 

@@ -130,7 +130,8 @@ def _by_job(runs: Sequence[Run]) -> dict[object, Run]:
     jobs: dict[object, list[Run]] = {}
     for run in data_of(runs):
         jobs.setdefault((run.key, run.repeat), []).append(run)
-    return {job: run for job, tries in jobs.items() if (run := counted(tries)) and run.has_numbers}
+    kept = {job: counted(tries) for job, tries in jobs.items()}
+    return {job: run for job, run in kept.items() if run and run.has_numbers}
 
 
 def _is_measured(name: str) -> bool:

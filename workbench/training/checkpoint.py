@@ -89,7 +89,8 @@ class Checkpoints:
         if "index" in batch:
             self._order.update(np.asarray(batch["index"]).astype("<i8").tobytes())
         if place < self.resumed_from:
-            done = Done(*map(float, self._known["losses"][place]), *counts_of(batch))
+            loss, denominator = self._known["losses"][place].tolist()
+            done = Done(loss, denominator, *counts_of(batch))
         else:
             if not place or place == self.resumed_from:
                 self._require_whole(batch)
@@ -118,13 +119,12 @@ class Checkpoints:
     def _write(self) -> float:
         start = self._clock()
         facts = {"identity": self._identity, "found": self._found, "order": self._order.hexdigest()}
-        arrays = {f"variable {k}": _bytes(one.numpy()) for k, one in enumerate(self.variables)}
+        arrays = {"facts": np.array(json.dumps(facts)), "losses": np.array(self._losses, np.float64)}
+        arrays |= {f"variable {k}": _bytes(one.numpy()) for k, one in enumerate(self.variables)}
         arrays |= {f"best {k}": _bytes(values) for k, values in enumerate(self._watch.best_weights)}
         beside = self._file.with_suffix(".part")
         with open(beside, "wb") as stream:
-            np.savez(
-                stream, facts=np.array(json.dumps(facts)), losses=np.array(self._losses, np.float64), **arrays
-            )
+            np.savez(stream, allow_pickle=False, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, self._file)
