@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
     parser.add_argument("--devices", action="store_true", help="see whether its devices are there, no more")
     parser.add_argument("--data", type=Path, help="the folder of the prepared data set")
+    parser.add_argument("--checkpoint", type=Path, help="where its checkpoint is, or goes")
     parser.add_argument(
         "--made-by", type=Path, help="what was planned to make the numbers: JSON, of MadeBy's fields"
     )
@@ -59,9 +60,9 @@ def main(arguments: list[str]) -> int:
             channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
         else:
             with _workers(config, arguments, channel):
-                record = joint.run(
-                    config, channel, given.data, made_by, keep_in=given.frozen.absolute().parent
-                )
+                own = given.frozen.absolute().parent
+                checkpoint = given.checkpoint or own / "checkpoint.npz"
+                record = joint.run(config, channel, given.data, made_by, keep_in=own, checkpoint=checkpoint)
             kind = (
                 {"kind": "failure", "error": record.failure, "trace": ""}
                 if record.failure

@@ -13,7 +13,13 @@ from typing import Any
 
 GROUPS = ("data", "padding", "rnn", "cell", "loss", "model", "optimizer", "training", "measure")
 """The config groups that describe an experiment; all else (tracking, hydra, sweep, name) is how it is run."""
-NOT_IDENTITY = {"data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s"}
+NOT_IDENTITY = {
+    "data.cache_dir",
+    "data.path",
+    "training.checkpoint_every",
+    "training.log_every",
+    "training.worker_timeout_s",
+}
 _PACKAGES = ("python", "tensorflow", "tf-nightly", "keras", "numpy", "nvidia-")
 SOURCE = "source."
 _MAKES = ("code.sha256", SOURCE, "environment.", *(f"version.{name}" for name in _PACKAGES))

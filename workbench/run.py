@@ -20,14 +20,15 @@ from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
 from workbench.process.channel import Channel
 from workbench.process.replicas import meet, number_in_cluster
-from workbench.provenance import code_version, environment, machine
+from workbench.provenance import code_version, environment, machine, versions
 from workbench.record import Findings
-from workbench.record.tags import DIVERGED
+from workbench.record.tags import DIVERGED, RESUMED_FROM
 from workbench.record.thinning import thinned
 
 if TYPE_CHECKING:  # at run time only where it is used: a fork server imports this file
     from workbench.data.feed import Feed
     from workbench.training import Distribution, TrainResult
+    from workbench.training.checkpoint import Checkpoints
 
 CODE = code_version()
 """Of the code that this process imported: in a fork server, when the server began."""
@@ -40,18 +41,20 @@ def run(
     made_by: MadeBy | None = None,
     *,
     keep_in: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> Findings:
     """Train and measure as the configuration says; what it logs on the way goes through the channel.
 
     `folder` is the prepared data set; without it, it is made or found here. `made_by` is what was planned to make
-    the numbers; without it, what is here. `keep_in` is where a trained model that is to be kept goes. Where
+    the numbers; without it, what is here. `keep_in` is where a trained model that is to be kept goes, `checkpoint`
+    the file that a killed training goes on from (`training.checkpoint_every`). Where
     training left something that is no number, or something measured of it is none, the run has diverged, and
     nothing more is measured.
     """
     target = getattr(config.cell, "target", None)
     made_by = made_by or MadeBy.here(target, CODE)
     with made_by.loading(target) as loading:
-        record = _run(config, channel, folder, made_by, loading, keep_in)
+        record = _run(config, channel, folder, made_by, loading, keep_in, checkpoint)
     record.tags |= made_by.beside(loading.loaded())
     return record
 
@@ -63,6 +66,7 @@ def _run(
     made_by: MadeBy,
     loading: Loading,
     keep_in: Path | None,
+    checkpoint: Path | None,
 ) -> Findings:
     from workbench.data.storage import storage
     from workbench.kept import keep
@@ -79,6 +83,7 @@ def _run(
     fingerprint = data.manifest.fingerprint
     same = identity(dataclasses.asdict(config), fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
+    saved = _checkpoints(config, checkpoint, fingerprint, made_by, channel)
     with distribution.scope():
         model = _model(config, data)
     loading.loaded()  # all that was imported by now is as planned, or nothing is computed
@@ -96,9 +101,11 @@ def _run(
     channel.note("training")
     with peak_memory() as memory:
         epochs, validate = _epochs(distribution, data), _validation(config, model, data)
-        result = train(step, epochs, training, log=channel.log, validate=validate)
+        result = train(step, epochs, training, log=channel.log, validate=validate, checkpoints=saved)
     channel.curve("loss/step", _not_logged(result))
     record.tags |= _how_it_ended(config, result, channel)
+    if saved and saved.resumed_from:
+        record.tags[RESUMED_FROM] = str(saved.resumed_from)
     record.add(memory.metrics())
     record.tags |= {
         "digest.losses": result.losses_sha256,
@@ -134,7 +141,27 @@ def _run(
         "task": data.manifest.task,
         "data.fingerprint": data.manifest.fingerprint,
     }
+    if saved:
+        saved.remove()
     return record
+
+
+def _checkpoints(
+    config: Config, file: Path | None, fingerprint: str, made_by: MadeBy, channel: Channel
+) -> Checkpoints | None:
+    """Those of a run that is to have them; a file that was made otherwise counts for nothing."""
+    from workbench.training.checkpoint import Checkpoints
+
+    every = config.training.checkpoint_every
+    if every is None or file is None:
+        return None
+    makes = {**versions(), **environment(), **made_by.planned}
+    here = {name: machine()[name] for name in ("machine.cpu", "machine.cores")}
+    same = identity(dataclasses.asdict(config), fingerprint, makes, length=64)
+    found = Checkpoints(file, every, f"{same} {here}")
+    if found.said:
+        channel.say(found.said)
+    return found
 
 
 def prepare(config: Config) -> Path:

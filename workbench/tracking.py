@@ -268,6 +268,10 @@ class Tracker:
         """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""
         return self._search(self._experiments(experiment), f"tags.`{SWEEP}` = '{sweep}'" if sweep else "")
 
+    def matching(self, clause: str, experiment: str | None = None) -> list[Run]:
+        """The runs that a filter of MLflow's takes, of an experiment or of all; the oldest first."""
+        return self._search(self._experiments(experiment), clause)
+
     def jobs(self, experiment: str, sweep: str) -> list[Run]:
         """The runs of a sweep's jobs: all but its own run and reruns of them; the oldest first."""
         return [run for run in self.runs(experiment, sweep) if run.is_job]

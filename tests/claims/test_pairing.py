@@ -285,6 +285,16 @@ def test_what_was_run_again_because_it_changed_is_no_data(claim, sweep):
     assert judge(claim(), pd.concat([old, runs])) == judge(claim(), runs)
 
 
+def test_a_run_that_was_resumed_within_its_training_gives_no_time(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs.loc[0, "tags.training.resumed_from_step"] = "18"
+    (failed,) = judge(claim(), runs).failed
+    assert "not timed as a whole: resumed from step 18" in str(failed)
+    for metric, fails in (("loss/validation_per_token", 0), ("memory/peak_rss_mb", 1)):
+        runs[f"metrics.{metric}"] = 2.0
+        assert len(judge(claim(metric=metric), runs).failed) == fails
+
+
 def test_a_window_that_may_not_have_been_alone_gives_no_time(claim, sweep):
     runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
     runs.loc[0, "tags.window.not_alone"] = "the lock cannot be had"

@@ -193,6 +193,30 @@ REFUSED = [
         ["training.patience=2", "training.strategy=multi_worker", "training.workers=2"],
         "training.patience=2: is for one replica",
     ),
+    *(
+        (
+            [f"training.checkpoint_every={every}"],
+            f"training.checkpoint_every={every}: must be a whole number of epochs, 1 or more, or seconds",
+        )
+        for every in ("0", "-3", "5m", "0s", "often")
+    ),
+    (
+        ["training.checkpoint_every=true"],
+        "training.checkpoint_every=true: must be a whole number or text or null",
+    ),
+    (
+        ["training.checkpoint_every=1.5"],
+        "training.checkpoint_every=1.5: must be a whole number or text or null",
+    ),
+    (
+        [
+            "training.checkpoint_every=60s",
+            "training.strategy=mirrored",
+            "training.workers=2",
+            "data.shards=2",
+        ],
+        "training.checkpoint_every=60s: is for one replica, and training.strategy=mirrored has several",
+    ),
     (
         ["training.strategy=mirrored"],
         "training.workers=1: training.strategy=mirrored divides a batch among two",

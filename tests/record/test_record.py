@@ -28,7 +28,13 @@ def of(tree: dict, fingerprint: str = "f", code: str = "c") -> str:
     return identity(tree, fingerprint, {"code.sha256": code})
 
 
-IRRELEVANT = ("data.cache_dir", "data.path", "training.log_every", "training.worker_timeout_s")
+IRRELEVANT = (
+    "data.cache_dir",
+    "data.path",
+    "training.checkpoint_every",
+    "training.log_every",
+    "training.worker_timeout_s",
+)
 
 
 def test_every_option_of_the_experiment_bears_on_the_identity_but_where_and_how_often(tree: dict) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from workbench.record import Run
 from workbench.record.frames import runs_of
-from workbench.report.comparison import compare_runs, counts, equal_runs, noise, reasons
+from workbench.report.comparison import Compared, compare_runs, counts, equal_runs, noise, reasons
 
 SPEED, BUILD, LOSS = "speed/valid_tokens_per_s", "speed/graph_build_s", "loss/validation_per_token"
 
@@ -88,3 +88,37 @@ def test_reasons_name_what_else_is_not_the_same() -> None:
     old = record(tags={"version.numpy": "1", "git.branch": "a", "code.sha256": "x"}, params={"device": "cpu"})
     new = record(tags={"version.numpy": "2", "git.branch": "b", "code.sha256": "x"}, params={"device": "gpu"})
     assert reasons(old, new) == ["version.numpy was 1, is 2", "device was cpu, is gpu"]
+
+
+CALM = {"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 101.0}
+
+
+def test_a_timing_of_a_busy_machine_or_beside_another_calibration_is_not_judged() -> None:
+    groups = pairs(0.05, 6, np.random.default_rng(2))
+    recorded = record(metrics={SPEED: 100.0, LOSS: 0.5, **CALM, "speed/foreign_cpu_share": 0.01})
+    for state, why in (
+        ({"speed/foreign_cpu_share": 0.31}, "the machine was busy (31%)"),
+        ({"speed/calibration_after_gflops": 80.0}, "the calibration went from 100 to 80 GFLOP/s"),
+        (dict.fromkeys(CALM, 70.0), "the calibration was 100 GFLOP/s, is 70"),
+        ({}, ""),
+    ):
+        again = record(metrics={SPEED: 50.0, LOSS: 0.6, **CALM, "speed/foreign_cpu_share": 0.01, **state})
+        for one, other in ((recorded, again), (again, recorded)):
+            found = {each.name: each for each in compare_runs(one, other, groups)}
+            assert found[SPEED].judgement == ("not judged" if why else "different"), state
+            assert found[LOSS].judgement == "different"  # no clock has part in it
+        found = {each.name: each for each in compare_runs(recorded, again, groups)}
+        assert found[SPEED].why == (why or found[SPEED].why)
+
+
+def test_reasons_stand_by_what_moves_the_numbers_that_differ() -> None:
+    was = {"machine.cores": "2", "version.numpy": "1", "code.sha256": "x", "git.commit": "a"}
+    now = {"machine.cores": "4", "version.numpy": "2", "code.sha256": "y", "git.commit": "b"}
+    both = [
+        record(tags={**tags, "environment.padding_bytes": size}, params={"threads": threads})
+        for tags, size, threads in ((was, "12", "2"), (now, "900", "4"))
+    ]
+    words = {SPEED: "machine threads version code git", LOSS: "code version threads machine git"}
+    for name, order in words.items():
+        found = reasons(*both, [Compared(name, 1.0, 2.0, "different")])
+        assert [one.split(" ")[0].split(".")[0] for one in found] == order.split()  # and no padding_bytes

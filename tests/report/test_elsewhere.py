@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.record import Run
 from workbench.record.frames import runs_of
-from workbench.report.elsewhere import compare_elsewhere, other_seeds
+from workbench.report.elsewhere import compare_elsewhere, compare_results, other_seeds
 
 RECORDED = {"data/valid_tokens": 900.0, "loss/validation_per_token": 0.50, "speed/valid_tokens_per_s": 1e4}
 SEEDS = [{"loss/validation_per_token": value} for value in (0.46, 0.48, 0.50, 0.52, 0.54)]
@@ -85,3 +86,60 @@ def test_losses_that_are_no_number_in_both_are_equal() -> None:
     found = judged({"loss/step": nan}, losses=(lost, lost))
     assert (found["loss/step 2"], found["loss/step"]) == ("equal", "different")  # the record has no loss/step
     assert judged({}, losses=(lost, [(1, 2.0), (2, 2.0)]))["loss/step 2"] == "different"
+
+
+def _result(**changes: Any) -> list[Run]:
+    """Two blocks of one arm, and one thrown away."""
+    rows = []
+    for block in (0, 1, 2):
+        metrics = {
+            "data/valid_tokens": 900.0,
+            "data/batches": 18.0,
+            "loss/validation_per_token": 0.5 + block,
+            "loss/validation_objective_error": 1e-9,
+            "speed/valid_tokens_per_s": 1e4,
+            "speed/foreign_cpu_share": 0.2 * block,
+        }
+        row = {"run_id": f"{block}{changes}", "status": "FINISHED", "params.seed": str(block)}
+        row |= {
+            "tags.workbench.block": str(block),
+            "tags.workbench.kind": "run",
+            "tags.digest.order": f"o{block}",
+        }
+        row |= {f"metrics.{name}": value for name, value in metrics.items()}
+        rows.append({**row, **(changes if block == 2 else {})})
+    return runs_of(pd.DataFrame(rows))
+
+
+def test_the_runs_of_two_results_are_compared_by_kind() -> None:
+    said = compare_results(_result(), _result(**{"metrics.loss/validation_objective_error": 9e-9}))
+    assert said[0] == "2 runs of the same job in both results, the throw-away block left out"
+    assert said[1] == "order of examples: equal in 2 of 2"
+    assert said[2] == "counts: 4 of 4 numbers equal"
+    assert said[3].startswith("losses: 4 of 4 within 1e-05 a step of training, relative; the largest")
+    assert (
+        "8.0e-09 (loss/validation_objective_error, block 2" in said[3]
+    )  # a difference: not relative to itself
+    assert said[4] == "timings: not judged, of two machines; the machine was busy in 2 and 2 of the runs"
+
+
+def test_what_differs_between_two_results_is_named() -> None:
+    # 18 steps may differ by 1.8e-4 relative
+    near, far = 2.5 * (1 + 1.7e-4), 2.5 * (1 + 1.9e-4)
+    for value, within in ((near, 4), (far, 3)):
+        said = compare_results(_result(), _result(**{"metrics.loss/validation_per_token": value}))
+        assert said[3].startswith(f"losses: {within} of 4 within")
+        assert "(loss/validation_per_token, block 2" in said[3]
+    said = compare_results(
+        _result(), _result(**{"metrics.data/valid_tokens": 901.0, "tags.digest.order": "p"})
+    )
+    assert said[1:3] == [
+        "order of examples: equal in 1 of 2",
+        "counts: 3 of 4 numbers equal; not data/valid_tokens",
+    ]
+    said = compare_results(_result(), _result(**{"params.seed": "7"}))
+    assert said[0].startswith("1 runs of the same job")
+    assert said[0].endswith("; 2 are in one only")
+    assert compare_results(_result(), []) == [
+        "0 runs of the same job in both results, the throw-away block left out; 2 are in one only"
+    ]

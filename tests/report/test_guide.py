@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from workbench.claims import Claim, ClaimError, Verdict, load
-from workbench.places import ROOT, claims_file, experiments
+from workbench.places import ROOT, claims_file, experiments, results_folder
 from workbench.record import Run
 from workbench.record.tags import BLOCK
 from workbench.report import guide
@@ -166,3 +166,19 @@ def test_opposite_verdicts_fail_a_replication_and_other_claims_are_not_compared(
     (tmp_path / "verdicts.json").write_text("[]")
     assert main(["padding_ablation", "--against", str(tmp_path)]) == 0
     assert main(["padding_ablation", "--against", str(tmp_path / "none")]) == 2
+
+
+def test_two_folders_are_held_against_each_other(tmp_path: Path, capsys):
+    committed = results_folder("padding_ablation")
+    assert main([str(committed), "--against", str(committed)]) == 0
+    said = capsys.readouterr().out
+    assert "same verdict" in said
+    assert "inconclusive on one side" not in said
+    assert "not the same" not in said
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "verdicts.json").write_text((committed / "verdicts.json").read_text())
+    assert main([str(other), "--against", str(committed)]) == 0
+    assert f"the runs were not compared: {other / 'runs.csv'} is not there" in capsys.readouterr().out
+    assert main([str(tmp_path), "--against", str(committed)]) == 2
+    assert f"{tmp_path} holds no verdicts.json" in capsys.readouterr().err

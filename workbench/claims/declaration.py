@@ -20,6 +20,7 @@ from workbench.claims.schema import (
     REQUIRED,
     Field,
     contradictions,
+    known_metrics,
     nearest_or_all,
     too_few_pairs,
 )
@@ -68,6 +69,8 @@ class Claim:
     block: str = "seed"
     equal: Sequence[str] = ("data.fingerprint", "device", "threads")
     control_again: bool = True
+    runs: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Of a table on runs that the workbench did not make; what it says bears on which runs pair, not on a claim."""
     # where it stands
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
@@ -155,7 +158,13 @@ def load(path: str | Path) -> list[Claim]:
     claims.yml: no such file; an experiment declares its claims there
     """
     content, lines = _read(path)
-    say = _Complaints(str(path), lines)
+    with known_metrics(content.get("runs") if isinstance(content, dict) else None):
+        return _checked(str(path), content, lines)
+
+
+def _checked(path: str, content: Any, lines: Mapping[At, int]) -> list[Claim]:
+    """The claims of what a file holds."""
+    say = _Complaints(path, lines)
     table = say.checked(content, FILE_FIELDS, (), "the file")
     claims = []
     shared = {".".join(map(str, at)): line for at, line in lines.items() if at[:1] not in ((), ("claims",))}
@@ -168,7 +177,7 @@ def load(path: str | Path) -> list[Claim]:
                 say.add((*where, *name.split(".", 1)), complaint)
         if len(say.problems) == before:
             own = {".".join(map(str, at[2:])): line for at, line in lines.items() if at[:2] == where}
-            claims.append(Claim(**known, file=str(path), line=lines[where], lines=shared | own))
+            claims.append(Claim(**known, file=path, line=lines[where], lines=shared | own))
     for name, complaint in too_few_pairs(table.get("pairs"), [claim.kind for claim in claims]):
         say.add(tuple(name.split(".", 1)), complaint)
     say.duplicates(claims)

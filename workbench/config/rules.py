@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from workbench.config.tracking import password_in
 from workbench.options.schema import Problem
+from workbench.options.training import interval
 
 
 def impossible(tree: Mapping[str, Any]) -> list[Problem]:
@@ -316,6 +317,18 @@ def _keep(tree: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
+def _checkpoint(tree: Mapping[str, Any]) -> list[Problem]:
+    training, key = tree["training"], "training.checkpoint_every"
+    if (every := training["checkpoint_every"]) is None:
+        return []
+    try:
+        interval(every)
+    except ValueError as error:
+        return [Problem(key, every, str(error))]
+    remedy = f"is for one replica, and training.strategy={training['strategy']} has several; set it to null"
+    return [Problem(key, every, remedy)] if training["strategy"] != "none" else []
+
+
 RULES = (
     address,
     _static_graph,
@@ -337,4 +350,5 @@ RULES = (
     _lengths,
     _strategy,
     _keep,
+    _checkpoint,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 from workbench.options.schema import Options, option
@@ -42,6 +44,11 @@ class Training(Options):
     patience: int | None = option(
         None, "evaluations without a better one after which training ends early; null: it never does", low=1
     )
+    checkpoint_every: int | str | None = option(
+        None,
+        "epochs, or seconds as 60s, between two checkpoints of a long job, from which it goes on after a kill "
+        "(workbench.resume=true); null: none",
+    )
     strategy: str = option(
         "none",
         "of tf.distribute: mirrored copies the model to several devices of one process, multi_worker to several "
@@ -54,6 +61,20 @@ class Training(Options):
     worker_timeout_s: float = option(
         120.0, "after so long without one of its workers a run ends as failed", above=0
     )
+
+
+def interval(every: int | str) -> tuple[int | None, float | None]:
+    """Epochs or seconds between two checkpoints, the other None; ValueError says what `checkpoint_every` may be.
+
+    >>> interval(5), interval("90s")
+    ((5, None), (None, 90.0))
+    """
+    seconds = re.fullmatch(r"(\d+(?:\.\d*)?)\s*s", every) if isinstance(every, str) else None
+    if seconds and 0 < float(seconds[1]) < math.inf:
+        return None, float(seconds[1])
+    if not isinstance(every, str) and every >= 1:
+        return every, None
+    raise ValueError("must be a whole number of epochs, 1 or more, or seconds over 0 as in 60s, or null")
 
 
 SCHEMAS: dict[str, type[Training]] = {"default": Training}

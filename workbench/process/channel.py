@@ -57,6 +57,10 @@ class Channel:
         """Say what is being done, for whoever watches."""
         self.send("note", text=text)
 
+    def say(self, text: str) -> None:
+        """Say what is to stay on the terminal."""
+        self.send("say", text=text)
+
     @contextmanager
     def last_words(self, error: str) -> Iterator[None]:
         """What is to be said of this process should it end inside the block without a word."""

@@ -17,6 +17,25 @@ WATCHED = (
 """The metrics that the gate looks at; no speed is among them."""
 
 
+def unequal(first: Mapping[str, float], second: Mapping[str, float]) -> str:
+    """Why the timings of two runs cannot be held against each other, in words; empty where they can.
+
+    Either window was disturbed, or their calibrations lie more than 10% apart: its speed was not the same.
+
+    >>> unequal({}, {"speed/foreign_cpu_share": 0.31})
+    'the machine was busy (31%)'
+    """
+    busy = [share for one in (first, second) if (share := one.get(WATCHED[2]) or 0.0) > FOREIGN_CPU]
+    if busy:
+        return f"the machine was busy ({max(busy):.0%})"
+    if found := disturbance(first) or disturbance(second):
+        return found
+    a, b = ([one[name] for name in WATCHED[:2] if one.get(name)] for one in (first, second))
+    if a and b and abs(sum(b) / len(b) - sum(a) / len(a)) > CALIBRATION_SPREAD * min(*a, *b):
+        return f"the calibration was {sum(a) / len(a):.0f} GFLOP/s, is {sum(b) / len(b):.0f}"
+    return ""
+
+
 def disturbance(metrics: Mapping[str, float]) -> str:
     """What disturbed a timed window, in words; empty where nothing did, or nothing was timed.
 

@@ -43,6 +43,8 @@ class Run:
     experiment: str = ""
     """The id of its experiment."""
     is_deleted: bool = False
+    key_without: tuple[str, ...] | None = None
+    """Of a run that the workbench did not make: the params that its key leaves out, of all; None: it made it."""
 
     # -- what it is
 
@@ -89,6 +91,8 @@ class Run:
     @cached_property
     def key(self) -> tuple[tuple[str, str], ...]:
         """What the run is a run of: every param of the describing groups, the seed, and the label."""
+        if self.key_without is not None:
+            return tuple((k, v) for k, v in sorted(self._normal.items()) if k not in self.key_without)
         return tuple(
             (name, value)
             for name, value in sorted(self._normal.items())
@@ -196,6 +200,8 @@ class Run:
         is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
         if is_timed and names.NOT_ALONE in self.tags:
             return "perhaps timed beside another run"
+        if names.RESUMED_FROM in self.tags and (metric.startswith("speed/") or METRICS[metric].noisy):
+            return f"not timed as a whole: resumed from step {self.tags[names.RESUMED_FROM]}"
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
 
     # -- what it holds

@@ -42,6 +42,7 @@ RESUMED = "workbench.resumed"
 KEPT = "workbench.kept"
 LOOK = "workbench.look."
 CONTROL_AGAIN = "workbench.control_again"
+RESUMED_FROM = "training.resumed_from_step"
 LENGTHS = "data.lengths"
 NOT_ALONE = "window.not_alone"
 IS_EPOCH = "window.is_epoch"
@@ -125,6 +126,9 @@ TAGS: dict[str, Tag] = {
     "memory.method": Tag("how its peak of memory was read"),
     "training.best_epoch": Tag("the epoch whose weights it has, by training.best_by", "whole number"),
     "training.ended_early": Tag("why its training ended before its epochs were over"),
+    RESUMED_FROM: Tag(
+        "the step whose checkpoint it went on from after a kill; no timing counts", "whole number"
+    ),
     "rnn.kernels": Tag("the ops that its RNN was computed by"),
     LENGTHS: Tag("the lengths of its training split, each with its number of examples: 3:120 4:98 ..."),
     "data.": Tag("of the data: what of its source it left out, how it was held"),

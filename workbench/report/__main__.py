@@ -4,6 +4,8 @@ python -m workbench.report NAME                    # the verdicts of its last sw
 python -m workbench.report NAME --plan             # before a sweep: the pairs that each claim needs, and the time
 python -m workbench.report FOLDER                  # the pages and figures of a report's folder again
 python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
+python -m workbench.report FOLDER --against FOLDER # any two results
+python -m workbench.report --runs QUERY --claims FILE   # runs that the workbench did not make; nothing is written
 python -m workbench.report --guide                 # the answer to the guide, from all committed results
 """
 
@@ -23,7 +25,8 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, decisions, guide, numbers, recorded, tables
+from workbench.report import assemble, decisions, guide, numbers, page, recorded, tables, terminal
+from workbench.report.elsewhere import compare_results
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
 from workbench.tracking import Tracker, TrackingError
@@ -55,7 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--plan", action="store_true", help="what the next sweep can decide; nothing is judged"
     )
     parser.add_argument("--scale", default="quick", help="with --plan: the scale whose pairs are planned")
-    parser.add_argument("--against", type=Path, help="a results folder to hold against the committed one")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="a results folder to hold against NAME's committed one, or the FOLDER named",
+    )
+    parser.add_argument(
+        "--runs",
+        metavar="QUERY",
+        help="judge the runs that MLflow finds by this filter (\"tags.study = 'c'\"; '' takes all), of "
+        "experiment NAME or of all; with --claims, and --out to keep the verdicts",
+    )
     parser.add_argument("--full", action="store_true", help="all that each verdict says, not a line a claim")
     parser.add_argument("--guide", action="store_true", help="the page over all experiments")
     parser.add_argument(
@@ -64,18 +77,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also copy into experiments/NAME/results/, with --guide write experiments/README.md",
     )
     given = parser.parse_args(arguments)
-    if given.guide == bool(given.name):
+    if given.runs is not None and (given.guide or given.claims is None):
+        parser.error("--runs QUERY needs --claims FILE, which says what is judged; and goes without --guide")
+    if given.runs is None and given.guide == bool(given.name):
         parser.error("give the name of one experiment, or --guide for all")
     console = Console(emoji=False)
     try:
         if given.guide:
             return _guide(given.commit_results)
+        if given.runs is not None:
+            return _others(given, console)
+        if given.against:
+            return _against(given, console)
         if Path(given.name).is_dir():
             return _redraw(given)
         if given.plan:
             return _plan(given, console)
-        if given.against:
-            return _against(given, console)
         return _judge(given, console)
     except _BAD_INPUT as error:
         errors = Console(stderr=True, soft_wrap=True, emoji=False)
@@ -95,6 +112,28 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
+    return 0
+
+
+def _others(given: argparse.Namespace, console: Console) -> int:
+    """Verdicts on runs of any origin; MLflow is read and not written."""
+    claims = claims_room.load(given.claims)
+    if not claims[0].runs:
+        raise claims_room.ClaimError(f"{given.claims}: runs: is not there; --runs needs its metrics")
+    runs = Tracker(given.uri, create=False).matching(given.runs, given.name)
+    if not runs:
+        raise recorded.ReportError(f"--runs {given.runs!r}: finds no run at {given.uri}; nothing to judge")
+    verdicts = claims_room.judge_table(claims, runs)
+    lines = terminal.verdict_lines(verdicts, console.width)
+    console.print(terminal.verdict_table(verdicts) if given.full else lines)
+    console.print(tables.headline(verdicts), style="bold", highlight=False)
+    for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "verdicts.json").write_text(page.verdicts_json(verdicts))
+        (given.out / "runs.csv").write_text(assemble.published(runs))
+        print(f"written: verdicts.json and runs.csv in {given.out}")
     return 0
 
 
@@ -188,11 +227,36 @@ def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
 
 
 def _against(given: argparse.Namespace, console: Console) -> int:
-    results = replicated(_verdicts(results_folder(given.name)), _verdicts(given.against))
-    head = ("claim", "answer", "committed", "other", "effect within the prediction interval")
+    own = Path(given.name) if Path(given.name).is_dir() else results_folder(given.name)
+    first, second = _verdicts(own), _verdicts(given.against)
+    effects = [{one.claim: numbers.effect_words(one) for one in side} for side in (first, second)]
+    results = replicated(first, second)
+    head = (
+        "claim",
+        "answer",
+        str(own) if own.is_relative_to(given.name) else "committed",
+        "other",
+        "effect expected",
+    )
     words = {True: "yes", False: "no", None: numbers.NOTHING}
-    rows = [(one.claim, one.answer, one.first, one.second, words[one.within]) for one in results]
-    console.print(tables.markdown(head, rows), highlight=False, markup=False, soft_wrap=True)
+    rows = [
+        (
+            one.claim,
+            one.answer,
+            f"{one.first} {effects[0].get(one.claim, '')}",
+            f"{one.second} {effects[1].get(one.claim, '')}",
+            words[one.within],
+        )
+        for one in results
+    ]
+    lines = [tables.markdown(head, rows)]
+    runs = [folder / "runs.csv" for folder in (own, given.against)]
+    if missing := [str(one) for one in runs if not one.is_file()]:
+        lines.append(f"the runs were not compared: {' and '.join(missing)} is not there")
+    else:
+        lines += compare_results(*map(read_csv, runs))
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if any(one.failed for one in results) else 0
 
 

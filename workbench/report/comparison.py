@@ -3,7 +3,8 @@
 What a clock or the system measures is held against the spread of runs that were equal in everything: the control
 against itself in every block of the run's sweep (the A/A arm), and earlier reruns. Between two such runs a
 difference is drawn from t with as many degrees of freedom as the spread has; the level of 95% holds for all of a
-run's timings together (Bonferroni). Where fewer than 3 degrees of freedom are known, nothing is judged by it.
+run's timings together (Bonferroni). Where fewer than 3 degrees of freedom are known, nothing is judged by it; nor
+is a timing where either run's machine was busy, or the calibrations beside the two are not equal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy import stats
 
 from workbench.identity import NOISE, unpacked
 from workbench.record import METRICS, Difference, Run, compare
+from workbench.record.gate import unequal
 from workbench.record.tags import DIVERGED_AT, RERUN_OF, START
 
 LEVEL = 0.95
@@ -25,7 +27,30 @@ FEWEST = 3
 """Degrees of freedom below which a spread is not known."""
 
 Judgement = Literal["equal", "within noise", "different", "not judged"]
-_WHY = ("source.", "version.", "machine.", "environment.", "git.", "code.", "rnn.kernels", START)
+_MOVES_NUMBERS = (
+    "source.",
+    "code.",
+    "version.",
+    "environment.",
+    "device",
+    "threads",
+    "rnn.kernels",
+    "machine.",
+    START,
+)
+_MOVES_TIMINGS = (
+    "machine.",
+    "device",
+    "threads",
+    "rnn.kernels",
+    "version.",
+    "environment.",
+    "source.",
+    "code.",
+    START,
+)
+_AND_LAST = ("git.",)
+"""What may be a reason, by the beginnings of names: the likeliest first."""
 _NO_REASON = (*NOISE, "git.branch", "git.left_out", "machine.frequency_khz")
 _WHY_PARAMS = ("device", "threads")
 
@@ -62,8 +87,11 @@ def compare_runs(
     names = sorted({*first, *second})
     spreads = {name: noise(name, groups) for name in names if name in METRICS and METRICS[name].noisy}
     judged = sum(1 for one in spreads.values() if one is not None)
+    untimed = unequal(first, second)
     found = [
-        _judged(differing[name], spreads.get(name), judged)
+        Compared(name, first.get(name), second.get(name), "not judged", untimed)
+        if untimed and _is_timing(name) and name in differing and name in first and name in second
+        else _judged(differing[name], spreads.get(name), judged)
         if name in differing
         else Compared(name, first[name], second[name], "equal")
         for name in names
@@ -114,19 +142,33 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
     return [group for group in groups.values() if len(group) > 1]
 
 
-def reasons(recorded: Run, again: Run) -> list[str]:
-    """In words, what else is not the same in two records: versions, machine, device, threads, commit, code."""
+def reasons(recorded: Run, again: Run, differing: Sequence[Compared] = ()) -> list[str]:
+    """In words, what else is not the same in two records, by what is likeliest to have moved what differs.
+
+    A timing is moved by the machine, its devices and threads before a version; any other number by code first.
+    """
+    timed = bool(differing) and all(_is_timing(one.name) for one in differing)
+    order = (*(_MOVES_TIMINGS if timed else _MOVES_NUMBERS), *_AND_LAST)
+    first, second = (
+        {name: value for name, value in unpacked(run.tags).items() if name not in _WHY_PARAMS}
+        | {name: run.params[name] for name in _WHY_PARAMS if name in run.params}
+        for run in (recorded, again)
+    )
     found = []
-    for kind, wanted in (("tags", _WHY), ("params", _WHY_PARAMS)):
-        first, second = unpacked(getattr(recorded, kind)), unpacked(getattr(again, kind))
-        for name in sorted(
-            {*first, *second}, key=lambda name: (not name.startswith(("source.", "code.")), name)
-        ):
-            is_asked = name.startswith(wanted) if kind == "tags" else name in wanted
-            if is_asked and name not in _NO_REASON:
-                a, b = first.get(name, "not recorded"), second.get(name, "not recorded")
-                found += [f"{name} was {_short(a)}, is {_short(b)}"] if a != b else []
-    return found
+    for name in {*first, *second}:
+        a, b = first.get(name, "not recorded"), second.get(name, "not recorded")
+        place = next((k for k, one in enumerate(order) if _begins(name, one)), None)
+        if place is not None and name not in _NO_REASON and a != b:
+            found.append((place, f"{name} was {_short(a)}, is {_short(b)}"))
+    return [words for _, words in sorted(found)]
+
+
+def _begins(name: str, one: str) -> bool:
+    return name.startswith(one) if one.endswith(".") else name == one
+
+
+def _is_timing(name: str) -> bool:
+    return name.startswith("speed/") and name in METRICS and METRICS[name].noisy
 
 
 def counts(found: Iterable[Compared]) -> str:

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from workbench.claims.statistics import prediction_interval
-from workbench.record import METRICS, Run
-from workbench.report.comparison import FEWEST, LEVEL, Compared
+from workbench.record import METRICS, Run, counted, data_of
+from workbench.report.comparison import FEWEST, LEVEL, Compared, reasons
 
 PER_STEP, LAST_STEP = 1e-5, 100
 """Relative tolerance of a loss, times its step: 1e-5 at step 1, 1e-3 at step 100."""
@@ -91,3 +91,79 @@ def _steps(first: History, second: History) -> list[Compared]:
             why = f"relative tolerance {PER_STEP * step:.0e}"
             found.append(Compared(name, a, b, "within noise" if is_near else "different", why))
     return found
+
+
+def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
+    """In lines: the runs of two results that are of the same job, by what level V2 says of each kind of number."""
+    one, other = _by_job(first), _by_job(second)
+    both = [(one[job], other[job]) for job in one if job in other]
+    alone = len(one) + len(other) - 2 * len(both)
+    lines = [
+        f"{len(both)} runs of the same job in both results, the throw-away block left out"
+        + (f"; {alone} are in one only" if alone else "")
+    ]
+    if not both:
+        return lines
+    orders = [
+        a.tags["digest.order"] == b.tags.get("digest.order") for a, b in both if "digest.order" in a.tags
+    ]
+    lines.append(f"order of examples: equal in {sum(orders)} of {len(orders)}")
+    found = [(a, row) for a, b in both for row in compare_elsewhere(a.metrics, b.metrics, ((), ()))]
+    known = [
+        (a, row) for a, row in found if not _is_measured(row.name) and None not in (row.recorded, row.again)
+    ]
+    numbers = [(a, row) for a, row in known if not row.name.startswith("correctness/")]
+    counts = [(a, row) for a, row in numbers if all(float(value).is_integer() for value in _pair(row))]
+    lines.append(_counts([row for _, row in counts]))
+    rest = [(a, row) for a, row in numbers if (a, row) not in counts]
+    lines += [_distance("losses", [each for each in rest if each[1].name.startswith("loss/")])]
+    lines += [_distance("other numbers", [each for each in rest if not each[1].name.startswith("loss/")])]
+    busy = [sum(bool(run.disturbance) for run in side) for side in zip(*both, strict=True)]
+    lines.append(
+        f"timings: not judged, of two machines; the machine was busy in {busy[0]} and {busy[1]} of the runs"
+    )
+    return [*filter(None, lines), *(f"not the same: {why}" for why in reasons(*both[0]))]
+
+
+def _by_job(runs: Sequence[Run]) -> dict[object, Run]:
+    """The run that counts of each job that has one with numbers, by what it is a run of."""
+    jobs: dict[object, list[Run]] = {}
+    for run in data_of(runs):
+        jobs.setdefault((run.key, run.repeat), []).append(run)
+    kept = {job: counted(tries) for job, tries in jobs.items()}
+    return {job: run for job, run in kept.items() if run and run.has_numbers}
+
+
+def _is_measured(name: str) -> bool:
+    return name not in METRICS or METRICS[name].noisy
+
+
+def _pair(row: Compared) -> tuple[float, float]:
+    return row.recorded, row.again
+
+
+def _counts(rows: Sequence[Compared]) -> str:
+    names = sorted({row.name for row in rows if row.judgement != "equal"})
+    return f"counts: {sum(row.judgement == 'equal' for row in rows)} of {len(rows)} numbers equal" + (
+        f"; not {', '.join(names)}" if names else ""
+    )
+
+
+def _distance(what: str, rows: Sequence[tuple[Run, Compared]]) -> str:
+    """The largest relative difference, and for which number; held against the tolerance of the run's steps."""
+    if not rows:
+        return ""
+    far = [(_apart(row), run, row.name) for run, row in rows]
+    largest, run, name = max(far, key=lambda each: each[0])
+    within = sum(
+        size <= PER_STEP * min(each.metrics.get("data/batches", 1.0), LAST_STEP) for size, each, _ in far
+    )
+    words = f"{what}: {within} of {len(rows)} within {PER_STEP:g} a step of training, relative; the largest"
+    at = f" ({name}, block {run.block}, {run.arm})" if largest else ""
+    return f"{words} difference is {largest:.1e}{at}"
+
+
+def _apart(row: Compared) -> float:
+    """How far apart two values are: relative, or plain where a quotient has no meaning (an error of rounding)."""
+    a, b = _pair(row)
+    return abs(b - a) / ((max(abs(a), abs(b)) or 1.0) if METRICS[row.name].scale == "ratio" else 1.0)

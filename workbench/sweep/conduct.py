@@ -227,9 +227,12 @@ class Conductor:
             self._say_inputs(run_id, load_manifest(prepared.folder))
         made_by = self.origin.write(job.tree, folder)
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
+            # beside the run's folder: a run of the same job after a kill has another one
+            own = folder.with_name(f"checkpoint-{folder.name.partition('.')[0]}.npz")
+            place = ["--data", prepared.folder, "--made-by", str(made_by), "--checkpoint", str(own)]
             try:
                 outcome = run_child(
-                    [str(folder / CONFIG), "--data", prepared.folder, "--made-by", str(made_by)],
+                    [str(folder / CONFIG), *place],
                     output=folder / "output.log",
                     on_message=lambda message: self._hear(journal, message),
                     environment=environment,

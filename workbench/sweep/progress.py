@@ -93,6 +93,8 @@ class Watcher:
         self._awake()
         if message["kind"] == "note":
             self._bar.update(self._task, description=f"{self._title(job)}: {message['text']}")
+        elif message["kind"] == "say":
+            self.say(f"{self._title(job)}: {message['text']}")
         elif message["kind"] == "log" and math.isfinite(message["values"].get("loss/step", math.nan)):
             text = f"step {message['step']}, loss {message['values']['loss/step']:.3f}"
             self._bar.update(self._task, description=f"{self._title(job)}: {text}")

@@ -108,7 +108,8 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                 last_words.append(f"{one.run_id} again as {ended.run_id}: {counts(found)}")
                 if differs or not several:
                     console.print(table(found, f"{one.job.arm}, block {one.job.block}: what is not equal"))
-                    _say_why(console, found, reasons(one.run, again))
+                    differing = [number for number in found if number.judgement == "different"]
+                    _say_why(console, found, reasons(one.run, again, differing))
     for line in last_words:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if several:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from workbench.options.training import Training
 from workbench.seeds import seed_for
+from workbench.training.checkpoint import Checkpoints
 from workbench.training.distribution import Distribution
 from workbench.training.objective import Batch
 from workbench.training.replicas import ReplicatedStep
@@ -85,6 +86,7 @@ def train(
     *,
     log: Log | None = None,
     validate: Validate | None = None,
+    checkpoints: Checkpoints | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train for `epochs`, or until `max_steps` or a loss that is not finite; then look at what the steps left.
@@ -98,6 +100,7 @@ def train(
     epoch (`training.validation`). The weights are in the end those of the last step, or of the best epoch
     (`keep=best`). With a step over several replicas, `batches_of_epoch` gives a list, for each replica of this
     process its batches, every process must call this, and the result is of all replicas but for its times.
+    With `checkpoints` (of one replica) it goes on from the last one; its times are then of what was not known.
     """
     take: Any = step
     model, distribution = take.model, take.distribution
@@ -105,7 +108,9 @@ def train(
     distribution.require_equal(weights_digest(model), "the first weights")
     result = TrainResult()
     orders, bits = [hashlib.sha256() for _ in range(distribution.local)], hashlib.sha256()
-    watch = Watch(model, training, validate, log, clock)
+    watch = Watch(model, training, checkpoints.validate(validate) if checkpoints else validate, log, clock)
+    if checkpoints:
+        take = checkpoints.begin(take, watch)
     begin, apart = clock(), 0.0
     total, weight = 0.0, 0.0
     for epoch in range(training.epochs):
@@ -120,7 +125,7 @@ def train(
             done = take.run(batch)
             if not done.examples:  # no replica had any
                 break
-            if result.batches == 0:
+            if math.isnan(result.first_step_s) and not (checkpoints and checkpoints.is_known):
                 result.first_step_s = clock() - start
             _count(result, done, take.parts(batch), orders)
             bits.update(np.float64(done.loss).astype("<f8").tobytes())
@@ -132,9 +137,13 @@ def train(
             total, weight = total + done.loss * done.denominator, weight + done.denominator
             if log is not None and result.batches % training.log_every == 0:
                 apart += _log(log, result, epoch, clock)
+            if checkpoints:
+                apart += checkpoints.after_step()
             asked = clock()
         if result.batches and not result.diverged:
             apart += watch.after(epoch, result.batches)
+            if checkpoints:
+                apart += checkpoints.after_epoch(epoch)
     if log is not None and result.batches not in result.logged:
         apart += _log(log, result, epoch, clock)
     if not result.batches:

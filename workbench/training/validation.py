@@ -39,8 +39,9 @@ class Watch:
             raise ValueError(f"{asked}: there is no validation split to go by")
         self._model, self._training, self._log, self._clock = model, training, log, clock
         self._validate = validate if training.validate_every and training.epochs > 1 else None
-        self._best, self._weights = math.inf, list[np.ndarray]()
-        self._since = 0
+        self._best, self._since = math.inf, 0
+        self.best_weights = list[np.ndarray]()
+        """Of the best epoch, where they are to be kept; empty as long as none was looked at."""
         self.found: dict[str, float] = {}
         """What the last evaluation gave."""
         self.best_epoch: int | None = None
@@ -73,12 +74,12 @@ class Watch:
             return
         self._best, self._since, self.best_epoch = cost, 0, epoch
         if self._training.keep == "best":
-            self._weights = [variable.numpy().copy() for variable in self._model.weights]
+            self.best_weights = [variable.numpy().copy() for variable in self._model.weights]
 
     def restore(self) -> None:
         """Put the best weights back, where they are to be kept and there was an evaluation to go by."""
-        if self._weights:
-            for variable, values in zip(self._model.weights, self._weights, strict=True):
+        if self.best_weights:
+            for variable, values in zip(self._model.weights, self.best_weights, strict=True):
                 variable.assign(values)
 
 

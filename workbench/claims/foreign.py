@@ -1,0 +1,54 @@
+"""Runs that the workbench did not make, as claims take them: a key of all their params, and a block each.
+
+What is a run's own is not known here as it is of the workbench's: every param is part of its key, but those
+that the file's `runs.ignore` names, and pairs are refused where they differ in one that no arm names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.claims.declaration import Claim
+from workbench.claims.runs import PairingError, read_runs
+from workbench.record import Run, normalise
+from workbench.wording import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def others(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
+    """The runs with keys of their own; what is of no arm and has no block (the parent of a search) is left out.
+
+    Raises:
+        PairingError: there are none, or none records the block or a claim's metric.
+    """
+    table = claims[0]
+    ignored = tuple(table.runs.get("ignore", ()))
+    data = [replace(run, key_without=ignored) for run in read_runs(runs)]
+    kept = [run for run in data if run.value(table.block) is not None or _is_of_an_arm(run, claims)]
+    if all(run.value(table.block) is None for run in kept):
+        names = sorted({name for run in data for name in run.params})
+        raise PairingError(
+            f"block={table.block}: none of {len(data)} runs has this param; name the one that tells repeats apart "
+            f"(a seed, a fold){did_you_mean(table.block, names)}"
+            + (f"; they have {', '.join(names[:20])}" if names else "")
+        )
+    recorded = {name for run in kept for name in run.metrics}
+    for claim in claims:
+        if claim.metric not in recorded:
+            raise PairingError(
+                f"{claim.at('metric')}: metric={claim.metric}: no run has it; "
+                f"they have {', '.join(sorted(recorded)[:20]) or 'none'}{did_you_mean(claim.metric, recorded)}"
+            )
+    return kept
+
+
+def _is_of_an_arm(run: Run, claims: Sequence[Claim]) -> bool:
+    return any(_has(run, arm) for claim in claims for arm in (claim.treatment, claim.control))
+
+
+def _has(run: Run, arm: Mapping[str, Any]) -> bool:
+    return all((run.param(name) or "null") == (normalise(value) or "null") for name, value in arm.items())
