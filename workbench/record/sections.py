@@ -42,11 +42,15 @@ def folded(tags: Mapping[str, str]) -> dict[str, str]:
 def unfolded(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags that were read, one by one. One that stands by itself counts: it came later, or from an older version.
 
+    A tag of a section's name that is no mapping is somebody else's, and stays what it is.
+
     >>> unfolded({"workbench.block": "1", "workbench.version": '{"keras": "3.15"}'})
     {'version.keras': '3.15', 'workbench.block': '1'}
     """
-    names = {_OWN + section: section for section in SECTIONS}
     found: dict[str, str] = {}
-    for name in names.keys() & tags.keys():
-        found |= {f"{names[name]}.{key}": value for key, value in json.loads(tags[name]).items()}
-    return found | {name: value for name, value in tags.items() if name not in names}
+    rest = dict(tags)
+    for section in SECTIONS:
+        if rest.get(_OWN + section, "").startswith("{"):
+            inside = json.loads(rest.pop(_OWN + section))
+            found |= {f"{section}.{key}": value for key, value in inside.items()}
+    return found | rest
