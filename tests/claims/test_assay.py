@@ -164,6 +164,7 @@ def test_at_an_early_look_it_goes_on_as_more_pairs_may_show_it(same, runs):
         ),
         ("{learnt: 2, planted: {a.b: 1}}", (), "learnt: 2 is out of range"),
         ("{learnt: 0.05, planted: {}}", (), "planted: {} is no arm"),
+        ("{learnt: 0.05, planted: {value: 3}}", (), "planted: value is no config value"),
         (
             "{learnt: 0.05, planted: {a.b: 1}}",
             (("direction: same", "direction: lower"),),

@@ -196,6 +196,20 @@ def test_only_open_claims_go_on_beside_the_control_that_is_run_again(table, runs
     assert list(stages(jobs, table[:1], LOOKS, lambda: data)) == [one], "all is decided: no more is run"
 
 
+def test_the_control_that_is_run_again_goes_on_though_no_open_claim_has_it(table, runs, claim):
+    at_bound = claim(name="b", treatment=BUCKET, control=BATCH, direction="lower", smallest=1.6, pairs=LOOKS)
+    frame = runs(24)
+    frame["tags.workbench.arm"] = frame["params.padding.name"]
+    data = read_runs(frame)
+    _, two, _ = stages(jobs_of(), [table[0], at_bound], LOOKS, lambda: data)
+    assert {(job.arm, job.repeat) for job in two} == {
+        ("global", 0),
+        ("global", 1),
+        ("batch", 0),
+        ("bucket", 0),
+    }
+
+
 @pytest.mark.parametrize("done", [0, 3, 6, 9, 12, 24])
 def test_the_stages_follow_from_the_runs_of_the_looks_before_alone(table, runs, done):
     """Killed within a look or between two: what is planned still is what the whole sweep runs, or may run."""

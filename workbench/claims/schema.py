@@ -255,6 +255,8 @@ def _assay(value: Any) -> str | None:
         return f"{value!r} is no assay; write {ASSAY}"
     if complaint := _number(0, 1)(value["learnt"]):
         return f"learnt: {complaint} (how far both arms' accuracy must exceed the commonest label's share)"
+    if isinstance(value["planted"], dict) and "value" in value["planted"]:
+        return "planted: value is no config value; name what makes the control worse, such as a learning rate"
     complaint = _arm(value["planted"])
     return complaint and f"planted: {complaint}"
 
