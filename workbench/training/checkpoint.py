@@ -35,7 +35,7 @@ class Checkpoints:
     """The checkpoints of one training: `begin` gives the step to train with.
 
     `identity` is all that the numbers follow from, by name: a file of another one counts for nothing.
-    `resumed_from` is the step that the training went on from, 0 where it began; `said` is what there is to say of that.
+    `resumed_from` is the step that training went on from, 0 where it began; `said` is what there is to say of it.
     """
 
     def __init__(
