@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config
-from workbench.identity import identity
+from workbench.identity import identity, makers
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
 from workbench.process.channel import Channel
@@ -155,10 +155,13 @@ def _checkpoints(
     every = config.training.checkpoint_every
     if every is None or file is None:
         return None
-    makes = {**versions(), **environment(), **made_by.planned}
-    here = {name: machine()[name] for name in ("machine.cpu", "machine.cores")}
-    same = identity(dataclasses.asdict(config), fingerprint, makes, length=64)
-    found = Checkpoints(file, every, f"{same} {here}")
+    follows_from = {
+        "configuration": identity(dataclasses.asdict(config), "", {}, length=64),
+        "data": fingerprint,
+        **makers({**versions(), **environment(), **made_by.planned}),
+        **{name: machine()[name] for name in ("machine.cpu", "machine.cores")},
+    }
+    found = Checkpoints(file, every, follows_from)
     if found.said:
         channel.say(found.said)
     return found

@@ -53,7 +53,7 @@ class Run:
         step = make_train_step(
             self.model, OPTIMIZERS["adam"]("adam", 0.05), Loss("length"), truncate=truncate
         )
-        self.saved = Checkpoints(file, every, identity) if file else None
+        self.saved = Checkpoints(file, every, {"configuration": identity}) if file else None
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.validated = 0
         times = iter(range(10**6))
@@ -163,14 +163,14 @@ def test_a_kill_while_it_is_written_leaves_the_one_before(toy, tmp_path, monkeyp
     [
         (lambda file: file.write_bytes(file.read_bytes()[:500]), "cannot be read"),
         (lambda file: file.write_bytes(b""), "cannot be read"),
-        (lambda file: None, "of another configuration, data, code"),
+        (lambda file: None, "was made with another configuration"),
     ],
 )
 def test_what_cannot_be_gone_on_from_is_begun_again_and_said(spoil, words, toy, tmp_path):
     file = tmp_path / "checkpoint.npz"
     Run(toy, file, killed_after=6)
     spoil(file)
-    found = Checkpoints(file, 1, "another job" if "another" in words else "job")
+    found = Checkpoints(file, 1, {"configuration": "other" if "another" in words else "job"})
     assert found.resumed_from == 0
     assert words in found.said
     assert found.said.startswith("begins again")
@@ -198,7 +198,7 @@ def test_a_state_that_cannot_be_written_down_is_refused(toy, tmp_path):
             vocabulary_size=10,
         )
         step = make_train_step(model, OPTIMIZERS["sgd"]("sgd", 0.1), Loss("length"))
-        saved = Checkpoints(tmp_path / "c.npz", 1, "job")
+        saved = Checkpoints(tmp_path / "c.npz", 1, {})
         with pytest.raises(
             ValueError, match=f"checkpoint_every: {words} has a state that a checkpoint cannot hold"
         ):

@@ -20,7 +20,7 @@ from scipy import stats
 from workbench.identity import NOISE, unpacked
 from workbench.record import METRICS, Difference, Run, compare
 from workbench.record.gate import unequal
-from workbench.record.tags import DIVERGED_AT, RERUN_OF, START
+from workbench.record.tags import DIVERGED_AT, RERUN_OF, RESUMED_FROM, START
 
 LEVEL = 0.95
 FEWEST = 3
@@ -87,7 +87,8 @@ def compare_runs(
     names = sorted({*first, *second})
     spreads = {name: noise(name, groups) for name in names if name in METRICS and METRICS[name].noisy}
     judged = sum(1 for one in spreads.values() if one is not None)
-    untimed = unequal(first, second)
+    resumed = next((run.tags[RESUMED_FROM] for run in (recorded, again) if RESUMED_FROM in run.tags), "")
+    untimed = f"resumed from step {resumed}, so not timed as a whole" if resumed else unequal(first, second)
     found = [
         Compared(name, first.get(name), second.get(name), "not judged", untimed)
         if untimed and _is_timing(name) and name in differing and name in first and name in second
@@ -131,7 +132,7 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
     wanted = set(run_ids)
     groups: dict[tuple[Any, ...], list[Mapping[str, float]]] = {}
     for run in runs:
-        if not run.finished or run.requeued:
+        if not run.finished or run.requeued or RESUMED_FROM in run.tags:
             continue
         if of := run.tags.get(RERUN_OF):
             groups.setdefault((of,), []).append(run.metrics)

@@ -34,14 +34,18 @@ _STATEFUL = ("Random", "Multinomial", "TruncatedNormal", "ParameterizedTruncated
 class Checkpoints:
     """The checkpoints of one training: `begin` gives the step to train with.
 
-    `identity` is of all that the numbers follow from: a file of another one counts for nothing. `resumed_from` is
-    the step that the training went on from, 0 where it began; `said` is what there is to say of that.
+    `identity` is all that the numbers follow from, by name: a file of another one counts for nothing.
+    `resumed_from` is the step that training went on from, 0 where it began; `said` is what there is to say of it.
     """
 
     def __init__(
-        self, file: Path, every: int | str, identity: str, clock: Callable[[], float] = time.perf_counter
+        self,
+        file: Path,
+        every: int | str,
+        identity: Mapping[str, str],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._file, self._identity, self._clock = file, identity, clock
+        self._file, self._identity, self._clock = file, dict(identity), clock
         self._epochs, self._seconds = interval(every)
         self._losses: list[tuple[float, float]] = []
         self._found: list[dict[str, float]] = []
@@ -114,7 +118,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Once all that the training was for is known."""
-        self._file.unlink(missing_ok=True)
+        for file in (self._file, self._file.with_suffix(".part")):
+            file.unlink(missing_ok=True)
 
     def _write(self) -> float:
         start = self._clock()
@@ -138,11 +143,13 @@ class Checkpoints:
             with open(self._file, "rb") as stream, np.load(stream) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             facts = json.loads(str(arrays.pop("facts")))
-            if facts["identity"] == self._identity:
+            was = facts["identity"]
+            other = [name for name in {**was, **self._identity} if was.get(name) != self._identity.get(name)]
+            if not other:
                 self._known = {**arrays, **facts, "losses": arrays["losses"]}
                 self.said = f"goes on after step {len(arrays['losses'])}, from {self._file}"
                 return
-            why = "is of another configuration, data, code, library or machine"
+            why = f"was made with another {', another '.join(sorted(other))}"
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             why = f"cannot be read ({error})"
         self.said = f"begins again: its checkpoint {self._file} {why}"
