@@ -13,7 +13,7 @@ from workbench.claims import ClaimError, PairingError, judge_table, load
 from workbench.record import METRICS
 from workbench.report.__main__ import main
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "scikit_learn"
+EXAMPLE = Path(__file__).parents[2] / "experiments" / "scikit_learn"
 
 
 @pytest.fixture

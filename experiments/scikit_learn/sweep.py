@@ -1,7 +1,7 @@
 """A plain sweep of scikit-learn, tracked in MLflow: nothing of it knows of the workbench.
 
-python examples/scikit_learn/sweep.py
-python -m workbench.report wine --runs "" --claims examples/scikit_learn/claims.yaml --uri sqlite:///wine.db
+python experiments/scikit_learn/sweep.py
+python -m workbench.report wine --runs "" --claims experiments/scikit_learn/claims.yaml --uri sqlite:///wine.db
 """
 
 import argparse
