@@ -122,3 +122,24 @@ def test_reasons_stand_by_what_moves_the_numbers_that_differ() -> None:
     for name, order in words.items():
         found = reasons(*both, [Compared(name, 1.0, 2.0, "different")])
         assert [one.split(" ")[0].split(".")[0] for one in found] == order.split()  # and no padding_bytes
+
+
+def test_the_timings_of_a_run_that_was_resumed_are_not_judged_and_make_no_noise() -> None:
+    resumed = {"training.resumed_from_step": "18"}
+    whole, cut = record(), record(metrics={SPEED: 50.0, LOSS: 0.5}, tags={"digest.weights": "w", **resumed})
+    found = {each.name: each for each in compare_runs(whole, cut, pairs(0.05, 6, np.random.default_rng(3)))}
+    assert (found[SPEED].judgement, found[SPEED].why) == (
+        "not judged",
+        "resumed from step 18, so not timed as a whole",
+    )
+    assert found[LOSS].judgement == "equal"
+    both = [
+        Run(
+            name,
+            "FINISHED",
+            metrics={SPEED: 1.0},
+            tags={"workbench.kind": "run", "workbench.block": "1", **tags},
+        )
+        for name, tags in (("a", {}), ("b", {}), ("c", resumed))
+    ]
+    assert [len(group) for group in equal_runs(both, [])] == [2]
