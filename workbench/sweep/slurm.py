@@ -17,7 +17,10 @@ from typing import Any
 
 from workbench.sweep.journal import InterruptedByError
 
-_OVER = "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED TIMEOUT".split()
+_OVER = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    *("REVOKED", "TIMEOUT"),
+)
 _FORGOTTEN = "FORGOTTEN"
 """What a task's state is called that is in no queue any more: its end is certain, its reason is not."""
 _SECONDS = 30
