@@ -250,6 +250,8 @@ class Sweep:
     """A sweep through the cluster in the background, whose jobs wait; and what is recorded of it."""
 
     def __init__(self, cluster: Cluster, folder: Path, cache: Path, words: list[str]) -> None:
+        launcher = [word for word in words if word.startswith("hydra.")]
+        words = [word for word in words if word not in launcher]
         self.cluster, self.folder, self.words = cluster, folder, ["-m", *words, "name=jobs", "measure=off"]
         (folder / "mine.py").write_text(CELL)
         self.hold = folder / "hold"
@@ -257,7 +259,7 @@ class Sweep:
         self.words += ["cell=custom", "cell.target=mine:Cell"]
         environment = {**cluster.environment, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workbench", *self.words, *WORDS],
+            [sys.executable, "-m", "workbench", *self.words, *WORDS, *launcher],
             cwd=folder,
             env=environment | {"COLUMNS": "200"},
             stdout=subprocess.PIPE,

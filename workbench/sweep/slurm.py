@@ -41,6 +41,9 @@ def each_to_its_end(ids: list[str]) -> Iterator[None]:
     from submitit.core import core, utils
     from submitit.slurm import slurm
 
+    kind: Any = core.Job
+    slurm_kind: Any = slurm.SlurmJob
+
     class Queue(slurm.SlurmInfoWatcher):
         """States by squeue; what is not known to be over goes on."""
 
@@ -60,7 +63,7 @@ def each_to_its_end(ids: list[str]) -> Iterator[None]:
             super().register_job(job_id)
             ids.append(job_id)
 
-    results, watcher = core.Job.results, slurm.SlurmJob.watcher
+    results, watcher = kind.results, slurm_kind.watcher
 
     def kept(job: Any) -> list[Any]:
         try:
@@ -70,12 +73,12 @@ def each_to_its_end(ids: list[str]) -> Iterator[None]:
             one.return_value = _words(job)
             return [one]
 
-    core.Job.results = kept
-    slurm.SlurmJob.watcher = Queue(delay_s=_SECONDS)
+    kind.results = kept
+    slurm_kind.watcher = Queue(delay_s=_SECONDS)
     try:
         yield
     finally:
-        core.Job.results, slurm.SlurmJob.watcher = results, watcher
+        kind.results, slurm_kind.watcher = results, watcher
 
 
 def _words(job: Any) -> EndedTask:
@@ -129,15 +132,16 @@ def ended_by_slurm() -> Iterator[None]:
             got.append((number, frame))
             raise InterruptedByError(words[signal.Signals(number)])
 
-    for number in words:
-        signal.signal(number, end)
+    for sent in words:
+        signal.signal(sent, end)
     try:
         yield
     except InterruptedByError as error:
         number, frame = got[0]
-        if number == signal.SIGUSR2 and callable(before[signal.Signals(number)]):
-            before[signal.Signals(number)](number, frame)  # type: ignore[operator]
+        theirs = before[signal.SIGUSR2]
+        if number == signal.SIGUSR2 and callable(theirs):
+            theirs(number, frame)
         raise SystemExit(str(error)) from None  # no result is written: Slurm may start the task again
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for sent, handler in before.items():
+            signal.signal(sent, handler)
