@@ -28,7 +28,7 @@ from workbench.record.gate import disturbance
 from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep import gpus
-from workbench.sweep.journal import Journal, close_failed, owner
+from workbench.sweep.journal import InterruptedByError, Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
@@ -241,8 +241,8 @@ class Conductor:
                 )
             except OSError:
                 raise
-            except BaseException:
-                journal.interrupted()
+            except BaseException as error:
+                journal.interrupted(str(error) if isinstance(error, InterruptedByError) else "interrupted")
                 raise
             limit = job.tree["workbench"]["memory_limit_mb"]
             if (

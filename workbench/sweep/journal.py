@@ -30,6 +30,10 @@ _RESUMES = (
 )
 
 
+class InterruptedByError(BaseException):
+    """What ended this process' work is known, and says so."""
+
+
 class RecordLostError(TrackingError):
     """The tracking server or database was lost when jobs had been run: no fault of what was typed."""
 
@@ -84,11 +88,11 @@ class Journal:
         if quiet:
             self._watcher.silent()
 
-    def interrupted(self) -> None:
+    def interrupted(self, why: str) -> None:
         """The person or the system ended the sweep: the run is closed as killed, with what it had logged."""
         try:
             self._flush()
-            self._tracker.tag(self._run_id, {ERROR: "interrupted"})
+            self._tracker.tag(self._run_id, {ERROR: why})
             self._tracker.finish(self._run_id, "KILLED")
         except TrackingError as error:
             self._watcher.say(f"not recorded: {error}; what was logged lies in {self._folder}")

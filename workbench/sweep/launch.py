@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
@@ -34,18 +34,20 @@ from workbench.process.child import Outcome
 from workbench.process.spawner import python_path
 from workbench.record.gate import disturbance
 from workbench.record.plan import Job
-from workbench.record.tags import LAUNCH, ORDER, SWEEP
+from workbench.record.tags import ERROR, LAUNCH, ORDER, SWEEP
 from workbench.sweep import gpus
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
 from workbench.sweep.journal import close_dead, jobs_have_run
 from workbench.sweep.ledger import Ledger
+from workbench.sweep.slurm import CANCELLED, EndedTask, cancel, each_to_its_end
 from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file
 from workbench.sweep.turns import Turns
 from workbench.tracking import TrackingError
 
 _RESULTS = "[0-9]*/result.json"
+_SUBMITIT = "hydra_submitit_launcher"
 _UNTOLD = "its worker did not say why"
 
 
@@ -108,6 +110,7 @@ class Launch:
 
         def look() -> tuple[dict[int, Ended], set[int]]:
             with jobs_have_run(conductor.folder) if said or known.done else nullcontext():
+                _close_ended(conductor, task.token, said)
                 ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
             return ended, {number for number, one in ended.items() if not one.unsettled}
 
@@ -117,6 +120,7 @@ class Launch:
                 while left := [one for one in left if not settled >= set(one.jobs)]:
                     before = len(settled)
                     said |= self._launch(task, left, conductor.folder)
+                    left = [one for one in left if CANCELLED not in said[one.jobs[0]]]
                     ended, settled = look()
                     failed = any(
                         one.outcome.status != "finished" and not one.is_known for one in ended.values()
@@ -133,7 +137,7 @@ class Launch:
         for number, one in ended.items():
             if one.unsettled:
                 ended[number] = still_counted(one, said.get(number) or one.unsettled)
-        for job in jobs if left and not stopped else ():
+        for job in () if stopped else jobs:
             why = said.get(job.number) or f"hydra/launcher={self.name} gave no reason"
             lost = Outcome("failed", error=f"no worker began it: {why}")
             ended.setdefault(job.number, Ended(job, "", lost))
@@ -163,18 +167,23 @@ class Launch:
             )
         JobRuntime.instance().set("name", "workbench")
         context = HydraContext(_Frozen(), Callbacks())
+        ids: list[str] = []
         try:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=task, config=master
             )
-            returned = launcher.launch([[share.override()] for share in shares], initial_job_idx=0)
+            ours = _SUBMITIT in type(launcher).__module__
+            with each_to_its_end(ids) if ours else nullcontext():
+                returned = launcher.launch([[share.override()] for share in shares], initial_job_idx=0)
         except BaseException as error:
+            cancel(ids)
             _end_workers()
             if not isinstance(error, Exception):
                 raise
             said = [f"{type(error).__name__}: {' '.join(str(error).split())}"] * len(shares)
         else:
-            said = [str(one._return_value) for one in returned]
+            said = [one._return_value for one in returned]
+            said = [one if isinstance(one, str) else str(one) for one in said]
         return {number: words for share, words in zip(shares, said, strict=True) for number in share.jobs}
 
 
@@ -220,6 +229,17 @@ def _ends(
                 for one in found:
                     one.unsettled = _UNTOLD
     return ended
+
+
+def _close_ended(conductor: Conductor, token: str, said: Mapping[int, str]) -> None:
+    """Close runs of tasks that are known to have ended, on any host, and have those that died say what of."""
+    ended = {str(number): words for number, words in said.items() if isinstance(words, EndedTask)}
+    for run in conductor.tracker.find(conductor.experiment, {LAUNCH: token}) if ended else ():
+        words = ended.get(run.tags.get(ORDER, ""))
+        if words and run.status in ("RUNNING", "KILLED") and words not in run.error:
+            conductor.tracker.tag(run.run_id, {ERROR: f"{run.error}; {words}" if run.error else words})
+            if run.status == "RUNNING":
+                conductor.tracker.finish(run.run_id, "KILLED")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from workbench.sweep.journal import Journal, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
+from workbench.sweep.slurm import ended_by_slurm
 from workbench.sweep.turns import Turns
 from workbench.tracking import Tracker
 
@@ -118,9 +119,10 @@ class Task:
         options = Config.of(jobs[0].tree)
         worker.time_limit_s, worker.fail_fast = options.workbench.time_limit_s, options.workbench.fail_fast
         known = Ledger(attempts={jobs[0].block: worker.share.attempt})
-        ended = worker.run_blocks(
-            jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
-        )
+        with ended_by_slurm():
+            ended = worker.run_blocks(
+                jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
+            )
         lost = [one.unsettled or ("" if one.run_id else one.outcome.error) for one in ended]
         return "; ".join(dict.fromkeys(why for why in lost if why))
 
