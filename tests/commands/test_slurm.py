@@ -158,10 +158,12 @@ class Cluster:
             and (one.info["environ"] or {}).get("SLURM_CONF") == self.environment["SLURM_CONF"]
         ]
         assert len(daemons) == 1, daemons
-        for one in (*daemons, *found):
+        daemons[0].kill()
+        self.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=lost")
+        # the last: what watches them would tell of a task that failed on a node that is there
+        for one in found:
             with suppress(psutil.Error):
                 one.kill()
-        self.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=lost")
 
     def end(self) -> None:
         for one in reversed(self.started):
