@@ -3,7 +3,7 @@
 An A/A study: one configuration, 200 windows. On a machine on which nothing else runs, some 25 minutes:
 
     python -m workbench -m name=quiet_windows data=synthetic data.lengths=fixed sweep.blocks=200
-    python -m experiments.quiet_windows mlruns/sweeps/quiet_windows/SWEEP/report/runs.csv
+    python -m experiments.quiet_windows mlruns/hydra/quiet_windows/SWEEP/report/runs.csv
 
 The gate (workbench/record/gate.py) sends a block back, under `sweep.requeue`, by fixed limits: calibrations 10%
 apart, or 5% foreign CPU. This prints for each limit how many windows are beyond it, and the limit that at least 95%

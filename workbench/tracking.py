@@ -1,28 +1,17 @@
-"""Records in MLflow: the only importer of mlflow.
-
-A new SQLite database is made in one process under a file lock, since MLflow's migrations are not locked and
-two processes that make one at once destroy it.
-"""
+"""Records in MLflow: runs written and read back. Nothing outside imports mlflow, but for what this is made of."""
 
 from __future__ import annotations
 
 import errno
 import json
-import logging
 import math
 import os
-import re
-import socket
-import sqlite3
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -33,17 +22,16 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from workbench import database, kept_model
+from workbench import addresses, database, kept_model
 from workbench.artifact_places import Configured, below, make
 from workbench.artifacts import Artifacts
 from workbench.database import TrackingError
 from workbench.provenance import without_passwords
 from workbench.record import Run
-from workbench.record.sections import folded, sections_of, unfolded
+from workbench.record.sections import by_section, folded, unfolded
 from workbench.record.tags import ERROR, FILES, KIND, MADE_BY, NAME, PARENT, SWEEP
 from workbench.store_errors import explained, mlflow_command
 
-_SQLITE = "sqlite:///"
 _LONGEST_TAG = 8000
 _LONGEST_PARAM = 6000
 _BATCH = 900
@@ -67,19 +55,19 @@ class Tracker:
     def __init__(
         self, uri: str, artifacts: str | None = None, *, wal: bool = True, create: bool = True
     ) -> None:
-        self.uri, self._database = _resolved(uri)
+        self.uri, self._database = addresses.resolved(uri)
         if self._database and not create and not self._database.exists():
             raise TrackingError(
                 f"tracking.uri={uri}: there is no database {self._database}; run something first"
             )
-        self.artifacts = _folder(artifacts) if artifacts else None
+        self.artifacts = addresses.folder(artifacts) if artifacts else None
         if self._database:
             with explained(self.uri):
-                _initialise(self._database, self.uri, wal)
+                addresses.initialise(self._database, self.uri, wal)
         else:
-            _answers(self.uri)
-        self._opened = _same_file(self._database) if self._database else None
-        _quiet()
+            addresses.require_answer(self.uri)
+        self._opened = addresses.same_file(self._database) if self._database else None
+        addresses.quiet()
         mlflow.set_tracking_uri(self.uri)
         with explained(self.uri):
             self._client = MlflowClient(self.uri)
@@ -184,10 +172,9 @@ class Tracker:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        if sections := sections_of(tags):  # what stands in the same tags already stays
-            tags = {
-                name: value for name, value in self.get(run_id).tags.items() if sections_of([name]) & sections
-            } | dict(tags)
+        if sections := by_section(tags):  # what stands in the same tags already stays
+            before = self.get(run_id).tags
+            tags = {name: before[name] for name in before if name.partition(".")[0] in sections} | dict(tags)
         entries = [RunTag(key, str(value)) for key, value in folded(tags).items()]
         with self._reached():
             for at in range(0, len(entries), 100):
@@ -387,7 +374,7 @@ class Tracker:
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """Errors explained. SQLite goes on in a file that was moved or deleted: nobody would find what it took."""
-        if self._database and _same_file(self._database) != self._opened:
+        if self._database and addresses.same_file(self._database) != self._opened:
             raise TrackingError(
                 f"tracking.uri={self.uri}: {self._database} is no longer the file that was opened: it was moved, "
                 "deleted or replaced; put it back: a sweep then goes on with workbench.resume=true"
@@ -428,114 +415,6 @@ def _run_of(run: MlflowRun) -> Run:
     )
 
 
-def _resolved(uri: str) -> tuple[str, Path | None]:
-    """The URI with an absolute path where it names a SQLite file, and that file."""
-    if uri.startswith(_SQLITE):
-        path = _sqlite_file(uri[len(_SQLITE) :])
-        return f"{_SQLITE}{path}", path
-    if re.fullmatch(r"https?|(postgresql|mysql|mssql)(\+\w+)?", urlparse(uri).scheme):
-        return uri, None
-    raise TrackingError(
-        f"tracking.uri={without_passwords(uri)}: must be sqlite:///FILE, an http(s) address of a server, or the "
-        "URI of a PostgreSQL, MySQL or SQL Server database"
-    )
-
-
-def _sqlite_file(named: str) -> Path:
-    path = Path(named).expanduser().resolve()
-    why = ""
-    if named in ("", ":memory:"):
-        why = "names no file, and nothing would be kept; name one"
-    elif re.search("[?%]", named + str(path)):
-        # MLflow opens what they stand for, and makes a folder of the name as it is written
-        why = (
-            f"{path}: MLflow takes ? and % in a SQLite address as signs of its own; give the path as it is, "
-            "without options, in a folder whose name has neither"
-        )
-    elif path.is_dir():
-        why = f"{path} is a folder; name a file in it"
-    if why:
-        raise TrackingError(f"tracking.uri={_SQLITE}{named}: {why}")
-    return path
-
-
-def _folder(artifacts: str) -> Path:
-    if re.match(r"[A-Za-z][\w+.-]+:", artifacts):
-        raise TrackingError(
-            f"tracking.artifacts={artifacts}: must be a folder, as a path; artifacts in a bucket go through a "
-            "server (tracking=server)"
-        )
-    return Path(artifacts).expanduser().absolute()
-
-
-def _initialise(file: Path, uri: str, wal: bool) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(f"tracking.uri={uri}: cannot make the folder {file.parent}: {error}") from error
-    with database.lock(file):
-        _quiet()
-        if not file.exists():
-            _make(file, wal)
-        database.require_writable(file)
-        if not wal and database.is_wal(file):
-            database.leave_wal(file)
-        try:
-            MlflowClient(uri).search_experiments(max_results=1)
-        except Exception as error:
-            if hint := database.explain_wal(file) if "disk I/O" in str(error) else "":
-                raise TrackingError(f"tracking.uri={uri}: {hint}") from error
-            raise
-
-
-def _same_file(file: Path) -> tuple[int, int] | None:
-    """What tells a file from another at its place; None where there is none."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _make(file: Path, wal: bool) -> None:
-    """A new database, renamed into place as a whole: one whose migrations were cut short cannot be used again."""
-    migrated, whole = (file.with_name(f"{file.name}.{name}") for name in ("new", "whole"))
-    for left_over in (migrated, whole):
-        left_over.unlink(missing_ok=True)
-    MlflowClient(f"{_SQLITE}{migrated}").search_experiments(max_results=1)
-    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(whole)) as target:
-        source.backup(target)  # a copy, since MLflow keeps the other open
-    if wal and (why := database.try_wal(whole)):
-        print(
-            f"{file}: no write-ahead log works there ({why}); it is made without, as by tracking.wal=false",
-            file=sys.stderr,
-        )
-    whole.rename(file)
-    migrated.unlink()
-
-
-def _answers(uri: str) -> None:
-    address = urlparse(uri)
-    if address.scheme not in ("http", "https"):
-        return
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=5).close()
-    except OSError as error:
-        raise TrackingError(
-            f"tracking.uri={without_passwords(uri)}: nothing answers there ({error}); start the server "
-            "(`mlflow server --port ...`), or take tracking=sqlite"
-        ) from error
-
-
 def as_text(value: Any) -> str:
     """A value as MLflow keeps it: text."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _quiet() -> None:
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # it logs every error that it raises with fifty lines of traceback; ours say what to do
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="mlflow|alembic|sqlalchemy")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.claims.statistics import interval
+import numpy as np
+
+from experiments.timing import ratio
 
 OURS = "accelerate"
 
@@ -24,15 +25,6 @@ def runs_of(found: Mapping[str, Any], task: str, padding: str) -> dict[str, list
 def later(seeds: Sequence[Sequence[Mapping[str, Any]]], what: str) -> list[float]:
     """Of each epoch but the first of each seed, in which graphs are traced and compiled."""
     return [float(epoch[what]) for epochs in seeds for epoch in (epochs[1:] or epochs)]
-
-
-def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """How many times as long, and the 95% interval: by the epochs that were trained side by side."""
-    logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
-    if len(logs) < 2:
-        return (math.exp(logs[0]), math.nan, math.nan)
-    low, high = interval(logs, 0.95)
-    return math.exp(statistics.mean(logs)), math.exp(low), math.exp(high)
 
 
 def target(arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> float:
@@ -109,7 +101,7 @@ def _said(task: str, padding: str, arms: Mapping[str, Any], reached: float) -> s
     for arm in arms:
         if arm in (OURS, "no rnn"):
             continue
-        times, low, high = ratio(later(arms[arm], "seconds"), ours)
+        times, low, high = ratio(_turns(arms[arm]), _turns(arms[OURS]))
         to = statistics.median(to_target(arms[arm], reached)) / statistics.median(
             to_target(arms[OURS], reached)
         )
@@ -120,3 +112,8 @@ def _said(task: str, padding: str, arms: Mapping[str, Any], reached: float) -> s
         share = statistics.median(later(arms["no rnn"], "seconds")) / statistics.median(ours)
         parts.append(f"{share:.0%} of its epoch is what the model takes without an RNN")
     return f"- {task}, {padding} padding: `accelerate` is " + "; ".join(parts) + "."
+
+
+def _turns(seeds: Sequence[Any]) -> np.ndarray:
+    """An epoch of all arms is a turn."""
+    return np.array(later(seeds, "seconds"))[:, None]

@@ -120,7 +120,7 @@ def test_the_runs_of_two_results_are_compared_by_kind() -> None:
     assert (
         "8.0e-09 (loss/validation_objective_error, block 2" in said[3]
     )  # a difference: not relative to itself
-    assert said[4] == "timings: not judged, of two machines; the machine was busy in 2 and 2 of the runs"
+    assert said[4] == "timings: not judged run by run; the machine was busy in 2 and 2 of the runs"
 
 
 def test_what_differs_between_two_results_is_named() -> None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.claims.others import known_metrics
 from workbench.claims.schema import (
     CLAIM_FIELDS,
     FILE_FIELDS,
     REQUIRED,
     Field,
     contradictions,
-    known_metrics,
     nearest_or_all,
     too_few_pairs,
 )

@@ -6,13 +6,14 @@ that the file's `runs.ignore` names, and pairs are refused where they differ in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.claims.declaration import Claim
+from workbench.claims.pairing import has
 from workbench.claims.runs import PairingError, read_runs
-from workbench.record import Run, normalise
+from workbench.record import Run
 from workbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -47,8 +48,4 @@ def others(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -> list[
 
 
 def _is_of_an_arm(run: Run, claims: Sequence[Claim]) -> bool:
-    return any(_has(run, arm) for claim in claims for arm in (claim.treatment, claim.control))
-
-
-def _has(run: Run, arm: Mapping[str, Any]) -> bool:
-    return all((run.param(name) or "null") == (normalise(value) or "null") for name, value in arm.items())
+    return any(has(run, arm) for claim in claims for arm in (claim.treatment, claim.control))

@@ -140,13 +140,13 @@ def concerns(claim: Claim, run: Run) -> bool:
 
 def belongs(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
     """Whether a run is of an arm."""
-    return _has(run, values) and not is_set_apart(claim, values, run)
+    return has(run, values) and not is_set_apart(claim, values, run)
 
 
 def is_set_apart(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
     """Whether a run has a planted difference that the arm does not name: it is then none of it."""
     return any(
-        _has(run, planted)
+        has(run, planted)
         and any(normalise(values.get(name)) != normalise(one) for name, one in planted.items())
         for planted in claim.planted
     )
@@ -170,7 +170,8 @@ def _conditions(claim: Claim) -> tuple[Condition, ...]:
     return tuple(itertools.product(*values))
 
 
-def _has(run: Run, values: Mapping[str, Any]) -> bool:
+def has(run: Run, values: Mapping[str, Any]) -> bool:
+    """Whether a run's params are these, whatever else it has."""
     return all((run.param(name) or "null") == (normalise(one) or "null") for name, one in values.items())
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.claims import others
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS
-from workbench.record import METRICS, Metric, normalise
+from workbench.record import METRICS, normalise
 from workbench.wording import did_you_mean
 
 REQUIRED = object()
-_OURS = frozenset(METRICS)
 Check = Callable[[Any], str | None]
 ASSAY = "{learnt: 0.05, planted: {optimizer.learning_rate: 0.0001}}"
 """What an assay looks like."""
@@ -261,59 +260,6 @@ def _assay(value: Any) -> str | None:
     return complaint and f"planted: {complaint}"
 
 
-def _others(value: Any) -> str | None:
-    """What is wrong with what is said of runs that the workbench did not make."""
-    if not isinstance(value, dict) or not value.get("metrics"):
-        return f"{value!r} names no metrics; write what they hold, such as {{metrics: {{accuracy: {{unit: '1'}}}}}}"
-    if unknown := [name for name in value if name not in ("metrics", "ignore")]:
-        return (
-            f"{unknown[0]!r} is none of metrics, ignore{did_you_mean(str(unknown[0]), ('metrics', 'ignore'))}"
-        )
-    ignore = value.get("ignore", [])
-    if not isinstance(ignore, list) or not all(isinstance(name, str) for name in ignore):
-        return f"ignore: {ignore!r} is no list of params; write [output_dir]"
-    if not isinstance(value["metrics"], dict):
-        return f"metrics: {value['metrics']!r} is no mapping of names to what they are: {{accuracy: {{unit: '1'}}}}"
-    for name, one in value["metrics"].items():
-        if name in _OURS:
-            return f"metrics.{name}: is the workbench's own name; it needs no line here"
-        if not isinstance(one, dict | None) or set(one or {}) - set(OF_A_METRIC):
-            return f"metrics.{name}: {one!r} is none of {', '.join(OF_A_METRIC)}, as in {{unit: s, better: lower}}"
-        for key, allowed in OF_A_METRIC.items():
-            if one and key in one and (one[key] not in allowed if allowed else not isinstance(one[key], str)):
-                return (
-                    f"metrics.{name}.{key}: {one[key]!r} is no {key}; {', '.join(allowed) or 'write a text'}"
-                )
-    return None
-
-
-OF_A_METRIC: dict[str, tuple[str, ...]] = {
-    "unit": (),
-    "meaning": (),
-    "better": ("higher", "lower"),
-    "scale": ("ratio", "difference"),
-}
-"""What may be said of a metric that the workbench does not know, and the values of each; any text where there are
-none."""
-
-
-@contextmanager
-def known_metrics(runs: Any) -> Iterator[None]:
-    """Inside it the metrics that a file's `runs` names are known; what is wrong with them is said elsewhere."""
-    own: dict[str, Metric] = {}
-    if runs and _others(runs) is None:
-        own = {
-            str(name): Metric(**{"unit": "1", "meaning": "of other runs", **(one or {})})
-            for name, one in runs["metrics"].items()
-        }
-    METRICS.update(own)
-    try:
-        yield
-    finally:
-        for name in own:
-            del METRICS[name]
-
-
 def _claims(value: Any) -> str | None:
     return None if isinstance(value, list) and value else f"{value!r} is no list of claims"
 
@@ -340,7 +286,7 @@ FILE_FIELDS: dict[str, Field] = {
     ),
     "runs": Field(
         "of runs that the workbench did not make ([section 5](#5-claims-for-others)): metrics and ignore",
-        _others,
+        others.complaint,
         {},
     ),
     "claims": Field("the claims", _claims),

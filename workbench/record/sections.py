@@ -1,7 +1,7 @@
 """Tags of a run as MLflow holds them: what says where it ran stands in one tag a section, as JSON.
 
 Some fifty tags that seldom differ would otherwise hide the few that do. Whoever reads runs by `workbench.tracking`
-has them one by one; the same lies with the run as environment.json.
+has them one by one; most of it lies with the run as environment.json too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ _OWN = "workbench."  # in front of a section's name, whose bare name may be a ta
 _MOST = 5000  # characters in a tag: MLflow takes 8,000; what is longer is kept one by one
 
 
-def sections_of(names: Iterable[str]) -> set[str]:
-    """The sections that some tags belong to.
+def by_section(tags: Mapping[str, str], sections: Iterable[str] = SECTIONS) -> dict[str, dict[str, str]]:
+    """Some sections' tags, each section's by their names within it.
 
-    >>> sections_of(["version.keras", "workbench.block"])
-    {'version'}
+    >>> by_section({"version.keras": "3.15", "workbench.block": "1"})
+    {'version': {'keras': '3.15'}}
     """
-    return {name.partition(".")[0] for name in names} & set(SECTIONS)
+    found: dict[str, dict[str, str]] = {}
+    wanted = set(sections)
+    for name, value in sorted(tags.items()):
+        section, dot, key = name.partition(".")
+        if dot and section in wanted:
+            found.setdefault(section, {})[key] = value
+    return found
 
 
 def folded(tags: Mapping[str, str]) -> dict[str, str]:
@@ -30,11 +36,10 @@ def folded(tags: Mapping[str, str]) -> dict[str, str]:
     {'workbench.block': '1', 'workbench.version': '{"keras": "3.15", "numpy": "2.4.6"}'}
     """
     found = dict(tags)
-    for section in sorted(sections_of(tags)):
-        inside = {name: value for name, value in sorted(tags.items()) if name.startswith(f"{section}.")}
-        text = json.dumps({name.partition(".")[2]: value for name, value in inside.items()})
+    for section, inside in by_section(tags).items():
+        text = json.dumps(inside)
         if len(text) <= _MOST:
-            found = {name: value for name, value in found.items() if name not in inside}
+            found = {name: value for name, value in found.items() if not name.startswith(f"{section}.")}
             found[_OWN + section] = text
     return found
 

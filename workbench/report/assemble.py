@@ -81,12 +81,8 @@ class Report:
             if not full:
                 console.print(tables.instrument_line(self.verdicts), highlight=False, soft_wrap=True)
                 for one in self.verdicts:
-                    if (
-                        words := "; ".join(said.reasons(one))
-                        if one.looks or one.verdict == NOT_ASSESSABLE
-                        else ""
-                    ):
-                        line = f"{one.claim}: {words}"
+                    if one.looks or one.verdict == NOT_ASSESSABLE:
+                        line = f"{one.claim}: {'; '.join(said.reasons(one))}"
                         console.print(line, highlight=False, markup=False, soft_wrap=True)
             console.print(tables.headline(self.verdicts), style="bold", highlight=False)
         if self.history and (not quiet or "ALARM" in self.history):

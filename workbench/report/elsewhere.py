@@ -120,7 +120,7 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
     lines += [_distance("other numbers", [each for each in rest if not each[1].name.startswith("loss/")])]
     busy = [sum(bool(run.disturbance) for run in side) for side in zip(*both, strict=True)]
     lines.append(
-        f"timings: not judged, of two machines; the machine was busy in {busy[0]} and {busy[1]} of the runs"
+        f"timings: not judged run by run; the machine was busy in {busy[0]} and {busy[1]} of the runs"
     )
     return [*filter(None, lines), *(f"not the same: {why}" for why in reasons(*both[0]))]
 

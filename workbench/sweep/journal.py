@@ -16,6 +16,7 @@ import psutil
 from workbench.places import KEPT_MODEL
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
+from workbench.record.sections import by_section
 from workbench.record.tags import ERROR, OWNER
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker, TrackingError
@@ -154,12 +155,7 @@ def environment_json(tags: Mapping[str, str]) -> str:
      }
     }
     """
-    found: dict[str, dict[str, str]] = {}
-    for name, value in tags.items():
-        section, _, key = name.partition(".")
-        if section in _OF_ENVIRONMENT:
-            found.setdefault(section, {})[key] = value
-    return json.dumps(found, indent=1, sort_keys=True)
+    return json.dumps(by_section(tags, _OF_ENVIRONMENT), indent=1, sort_keys=True)
 
 
 def owner() -> dict[str, str]:
