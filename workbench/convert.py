@@ -5,6 +5,7 @@ python -m workbench.convert train=a.jsonl validation=b.jsonl --inputs tokens --l
 python -m workbench.convert sensors.csv --group run --inputs x y z --labels state --out sensors     # a step a row
 python -m workbench.convert arrays.npz --out arrays               # inputs, labels, lengths
 python -m workbench.convert treebank/ --out treebank              # CoNLL-U: form, upos
+python -m workbench.convert book.txt --task next --out book       # a sequence a line: each token predicts the next
 python -m workbench.convert --schema reviews.yaml --out reviews   # the same options in YAML
 
 Read are .csv, .tsv, .jsonl, .parquet, .npz, .conllu and .txt (inputs, a tab, labels), folders of one kind of such

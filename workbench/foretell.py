@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from workbench import step_cost
-from workbench.advice import Advice, planned
+from workbench.advice import Advice, Planned, planned
 from workbench.config import problems
 from workbench.lengths import Histogram
 from workbench.sweep.compose import Composer
@@ -36,6 +37,21 @@ def foretold(
     Raises:
         ValueError: overrides that do not compose, or that choose what is compared or cannot be timed alone.
     """
+    epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
+    points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
+    seconds = iter(timed([one for some in points for one in some], overrides, model))
+    costs = [step_cost.fitted(some, [statistics.median(next(seconds)) for _ in some]) for some in points]
+    return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
+
+
+def timed(
+    batches: Sequence[Planned], overrides: Sequence[str], model: TimedModel, passes: int = PASSES
+) -> list[list[float]]:
+    """Seconds of a training step on each batch, in each pass; the order within a pass is drawn anew.
+
+    Raises:
+        ValueError: as `foretold`.
+    """
     tree = Composer()([*overrides])
     chosen = [one for one in overrides if one.lstrip("+~").split("=")[0].split(".")[0] in ("padding", "data")]
     if chosen:
@@ -50,20 +66,17 @@ def foretold(
         raise ValueError(
             f"training.strategy={tree['training']['strategy']}: one replica is what can be timed"
         )
-    epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
-    points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
-    asked = {
-        "tree": tree,
-        **model._asdict(),
-        "batches": [[one.padded_length, one.lengths.tolist()] for some in points for one in some],
-        "passes": PASSES,
-    }
-    seconds = iter(_timed(asked))
-    costs = [step_cost.fitted(some, [next(seconds) for _ in some]) for some in points]
-    return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
+    return _timed(
+        {
+            "tree": tree,
+            **model._asdict(),
+            "batches": [[one.padded_length, one.lengths.tolist()] for one in batches],
+            "passes": passes,
+        }
+    )
 
 
-def _timed(asked: object) -> list[float]:
+def _timed(asked: object) -> list[list[float]]:
     done = subprocess.run(
         [sys.executable, "-m", _MODULE], input=json.dumps(asked), capture_output=True, text=True, check=False
     )
@@ -76,5 +89,5 @@ def _timed(asked: object) -> list[float]:
         raise ValueError(
             f"the steps could not be timed: {why[-1] if why else f'exit code {done.returncode}'}"
         )
-    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+    seconds: list[list[float]] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
     return seconds

@@ -104,7 +104,8 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
         found.get("loss/validation_objective"),
         found.get(f"loss/validation_per_{config.loss.average}"),
     )
-    if true and said is not None and config.loss.class_weights is None:  # weighed, it is another loss
+    is_weighed = config.loss.class_weights is not None or data.manifest.weights
+    if true and said is not None and not is_weighed:  # else it is another loss
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}

@@ -1,7 +1,7 @@
 """Training steps on made-up batches of given shapes, timed: `python -m workbench.timed_steps`, JSON in and out.
 
 A part of the joint, in a process of its own: `advise` starts it. Seconds are what a run's timed window would say of
-such a batch: from giving it to having its loss, the median of some passes after one that does not count.
+such a batch: from giving it to having its loss, in some passes after one that does not count.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import statistics
 import sys
 import time
 from typing import Any
@@ -24,8 +23,11 @@ def main() -> int:
     return 0
 
 
-def timed(config: Config, asked: dict[str, Any]) -> list[float]:
-    """`asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], `passes`."""
+def timed(config: Config, asked: dict[str, Any]) -> list[list[float]]:
+    """Of each batch the seconds of each pass.
+
+    `asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], `passes`.
+    """
     import numpy as np
 
     from workbench.model import SequenceModel
@@ -69,7 +71,7 @@ def timed(config: Config, asked: dict[str, Any]) -> list[float]:
             float(step(batches[place]))
             if number:
                 seconds[place].append(time.perf_counter() - start)
-    return [statistics.median(one) for one in seconds]
+    return seconds
 
 
 if __name__ == "__main__":

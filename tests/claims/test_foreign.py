@@ -117,7 +117,14 @@ def test_the_example_of_scikit_learn(tmp_path, capsys, monkeypatch, file):
     asked = ["wine", "--uri", "sqlite:///wine.db", "--claims", str(EXAMPLE / "claims.yaml")]
     assert main([*asked, "--runs", "", "--out", "kept"]) == 0
     assert "2 claims: 2 reproduced" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"verdicts.json", "runs.csv"}
+    written = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert written == {"verdicts.json", "verdicts.csv", "runs.csv", "report.md", "report.html", "figures"}
+    said = (tmp_path / "kept" / "report.md").read_text()
+    assert "An SVC gets more of the wines right" in said
+    assert said.count("| 8 |") >= 4, "four arms of eight seeds each"
+    assert "nan" not in said
+    for other in (said, (tmp_path / "kept" / "report.html").read_text()):
+        assert "reproduced" in other
     assert main([*asked, "--runs", "params.scaling = 'robust'"]) == 2
     assert "finds no run" in capsys.readouterr().err
     assert main([*asked, "--runs", "params.scaling is robust"]) == 2

@@ -54,9 +54,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What a process would have been asked to time; a step costs a millisecond, and a position a microsecond."""
     seen: list[dict[str, Any]] = []
 
-    def timed(given: dict[str, Any]) -> list[float]:
+    def timed(given: dict[str, Any]) -> list[list[float]]:
         seen.append(json.loads(json.dumps(given)))
-        return [1e-3 + 1e-6 * steps * len(lengths) for steps, lengths in given["batches"]]
+        return [[1e-3 + 1e-6 * steps * len(lengths)] * 3 for steps, lengths in given["batches"]]
 
     monkeypatch.setattr(foretell, "_timed", timed)
     return seen

@@ -23,6 +23,8 @@ CASES: dict[str, dict[str, Any]] = {
     "keras": {"rnn": "keras"},
     "shards": {"rnn": "static", "vocabulary_size": 100, "classes": 100},
     "dropout": {"dropout": 0.5, "cell_options": {"output_keep_prob": 0.8}},
+    "weighed steps": {"weighed": "step", "clip_norm": 0.05},
+    "weighed examples": {"weighed": "example", "average": "example"},
     "diverged": {"learning_rate": float("inf"), "max_steps": 1},
 }
 EPOCHS = 2
@@ -50,7 +52,12 @@ def batches(case: str, data: Path, epoch: int, replica: int) -> Iterable[Batch]:
         valid = np.arange(lengths.max()) < lengths[:, np.newaxis]
         ids = np.where(valid, random.integers(1, 10, valid.shape), 0).astype(np.int32)
         index = np.arange(len(ids), dtype=np.int64) + 100 * replica + 10 * number
-        yield {"inputs": ids, "labels": ids % 2, "length": lengths, "index": index}
+        batch = {"inputs": ids, "labels": ids % 2, "length": lengths, "index": index}
+        if of := CASES[case].get("weighed"):
+            shape = valid.shape if of == "step" else lengths.shape
+            weights = random.integers(0, 3, shape).astype(np.float32)
+            batch["weights"] = weights * valid if of == "step" else weights
+        yield batch
 
 
 def union(case: str, data: Path, epoch: int) -> Iterable[Batch]:
@@ -83,7 +90,7 @@ def trained(case: str, given: Callable[[int], Any], distribution: Any = None) ->
     from workbench.options.training import Training
     from workbench.training import make_train_step, one, train
 
-    options = dict(CASES[case])
+    options = {name: value for name, value in CASES[case].items() if name != "weighed"}
     cell = CELLS[options.pop("cell", "basic_rnn")](units=4, **options.pop("cell_options", {}))
     rnn = RNNS[options.pop("rnn", "dynamic")](
         direction=options.pop("direction", "forward"), **options.pop("rnn_options", {})

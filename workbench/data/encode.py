@@ -20,10 +20,12 @@ OVER_LENGTH = ("drop", "split", "keep")
 
 @dataclass(frozen=True)
 class Encoded:
-    """`inputs` int64 [T] or float32 [T, D]; `labels` int64 [T] (task "tag") or [] (task "classify")."""
+    """`inputs` int64 [T] or float32 [T, D]; `labels` int64 [T] (task "tag") or [] (task "classify"); `weights`
+    float32 [T] (of the steps) or [] (of the example), or None."""
 
     inputs: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
 
 @dataclass
@@ -176,6 +178,9 @@ def _within(
     if limit == 0:
         return
     for example in examples:
+        if example.weights is not None:
+            remedy = "a source has none: write_dataset and convert take them"
+            raise DataError(name, "weights", example.weights, remedy)
         length = len(example.inputs)
         if max_length is None or length <= max_length:
             pieces = [example]

@@ -88,7 +88,8 @@ def each(
         if not isinstance(example, Example):
             raise DataError(place, "example", type(example).__name__, "must be an Example(inputs, labels)")
         inputs, kind = _inputs(example.inputs, place, feature_size)
-        yield Example(inputs, _labels(example.labels, place, task, len(inputs))), kind
+        labels = _labels(example.labels, place, task, len(inputs))
+        yield Example(inputs, labels, _weights(example.weights, place, task, len(inputs))), kind
 
 
 def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kind | None]:
@@ -142,6 +143,37 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
             check_unicode(label, f"labels[{i}]", where)
         return labels
     return _whole(labels, "labels", where, "labels are names or class ids (whole numbers), not both")
+
+
+def check_weights(weights: np.ndarray, where: str, of: str) -> None:
+    """Raise DataError for one that is no number or less than 0. `of`: step or example."""
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        field = f"weights[{at}]" if of == "step" else "weights"
+        raise DataError(where, field, float(weights.reshape(-1)[at]), "must be a number, 0 or more")
+
+
+def weighed(example: Example) -> str:
+    """What an example's weights are of: step, example, or nothing."""
+    return "" if example.weights is None else "step" if np.ndim(example.weights) else "example"
+
+
+def _weights(weights: Any, where: str, task: str, length: int) -> Any:
+    """Float32 [T] or [], or None."""
+    if weights is None:
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            found = np.asarray(weights, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(where, "weights", weights, "must be numbers, 0 or more") from None
+    if found.ndim and task != "tag":
+        raise DataError(where, "weights", found.shape, f'of the task "{task}" an example has one: a number')
+    if found.ndim and found.shape != (length,):
+        raise DataError(where, "weights", found.shape, f"must be one for each of {length} tokens, or one")
+    check_weights(found.reshape(-1), where, "step" if found.ndim else "example")
+    return found
 
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:

@@ -26,13 +26,16 @@ _FRAME = 12, 4  # bytes before and after a record in a TFRecord file: its length
 @dataclass(frozen=True)
 class Parsed:
     """A split's examples end to end: `inputs` int32 [tokens + 1] or float32 [tokens + 1, D], the last all zeros;
-    `labels` likewise, or [N] where an example has one; where each example starts, and how long it is."""
+    `labels` likewise, or [N] where an example has one; where each example starts, and how long it is; `weights`
+    float32 as its `weighed` says, of steps or examples."""
 
     inputs: np.ndarray
     labels: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
     tag: bool
+    weights: np.ndarray | None = None
+    weighed: str = ""
 
     def batch(self, indices: np.ndarray, padded_length: int) -> dict[str, np.ndarray]:
         """The examples `indices`, padded with zeros to `padded_length`."""
@@ -40,11 +43,15 @@ class Parsed:
         steps = np.arange(padded_length)
         zero = len(self.inputs) - 1
         places = np.where(steps < lengths[:, np.newaxis], self.starts[indices][:, np.newaxis] + steps, zero)
+        weights = {}
+        if self.weights is not None:
+            weights = {"weights": self.weights[places if self.weighed == "step" else indices]}
         return {
             "inputs": self.inputs[places],
             "labels": self.labels[places if self.tag else indices],
             "length": lengths.astype(np.int32),
             "index": indices.astype(np.int64),
+            **weights,
         }
 
 
@@ -63,7 +70,8 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, reade
     manifest = _whole(folder, split)
     info, tag = manifest.splits[split], manifest.labels_steps
     width = manifest.feature_size if manifest.inputs == "features" else None
-    needed = 4 * (info.tokens + 1) * ((width or 1) + tag) + 20 * info.examples
+    weighed = manifest.weights
+    needed = 4 * (info.tokens + 1) * ((width or 1) + tag + (weighed == "step")) + 24 * info.examples
     if needed > memory_mb * 1e6:
         raise DataError(
             Path(folder) / MANIFEST,
@@ -76,6 +84,7 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, reade
     inputs = np.zeros((rows, width) if width else rows, np.float32 if width else np.int32)
     labels = np.zeros(rows if tag else info.examples, np.int32)
     lengths = np.zeros(info.examples, np.int64)
+    weights = np.zeros(rows if weighed == "step" else info.examples, np.float32) if weighed else None
     token = example = 0
     for chunk in read_split(folder, split, manifest, readers=readers):
         tokens, examples = token + len(chunk.inputs), example + len(chunk.lengths)
@@ -83,8 +92,10 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, reade
             continue  # more than the manifest says: the reader says so at its end
         inputs[token:tokens], lengths[example:examples] = chunk.inputs, chunk.lengths
         labels[slice(token, tokens) if tag else slice(example, examples)] = chunk.labels
+        if weights is not None:
+            weights[slice(token, tokens) if weighed == "step" else slice(example, examples)] = chunk.weights
         token, example = tokens, examples
-    return Parsed(inputs, labels, np.cumsum(lengths) - lengths, lengths, tag)
+    return Parsed(inputs, labels, np.cumsum(lengths) - lengths, lengths, tag, weights, weighed)
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,7 @@ SPLITS = ("train", "validation", "test")
 COMPRESSIONS = ("", "GZIP", "ZLIB")
 PAD, UNKNOWN = "<pad>", "<unk>"
 FEATURE_NAMES = {"length": "length", "inputs": "inputs", "labels": "labels"}
+WEIGHTS = ("", "step", "example")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ class Manifest:
     padding and no example has it.
     `dropped`: reason -> how many examples (reasons that begin with `files_`: files) were left out.
     `cut`: `examples` longer than max_length that were cut, and the `pieces` made of them.
-    `feature_names`: what `length`, `inputs` and `labels` are called in the SequenceExamples. A `length` of "" says
-    that the context has none: an example is as long as its list of inputs.
+    `weights`: "step" where a feature list has how much each step counts in the loss, "example" where the context
+    has how much the example does; floats, 0 or more.
+    `feature_names`: what `length`, `inputs`, `labels` and, if there are, `weights` are called in the
+    SequenceExamples. A `length` of "" says that the context has none: an example is as long as its list of inputs.
     `compression`: "", "GZIP" or "ZLIB", for all shards.
     `fingerprint`: SHA-256 over all of that which bears on a batch, the shards' own SHA-256 included, and over
     nothing that depends on the machine or the folder.
@@ -99,10 +102,13 @@ class Manifest:
     source: dict[str, Any] = field(default_factory=dict)
     feature_names: dict[str, str] = field(default_factory=lambda: dict(FEATURE_NAMES))
     compression: str = ""
+    weights: str = ""
     version: int = VERSION
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
+        if self.weights:
+            self.feature_names.setdefault("weights", "weights")
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self.computed_fingerprint())
 
@@ -135,6 +141,8 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; `from_json` is the way back."""
         content = dataclasses.asdict(self)
+        if not self.weights:  # a data set without is what it was before there were any
+            del content["weights"]
         for split in content["splits"].values():
             split["histogram"] = {str(k): v for k, v in sorted(split["histogram"].items())}
             split["label_counts"] = list(split["label_counts"])
@@ -323,6 +331,9 @@ def check_schema(manifest: Manifest, path: str | Path) -> None:
     one_of("inputs", INPUTS)
     one_of("compression", COMPRESSIONS)
     one_of("first_class", (0, 1))
+    one_of("weights", WEIGHTS)
+    if manifest.weights == "step" and not manifest.labels_steps:
+        raise DataError(path, "weights", "step", 'one label an example has one weight: must be "example"')
     if manifest.inputs == "features" and not manifest.feature_size:
         raise DataError(
             path, "feature_size", manifest.feature_size, 'inputs are "features": how many a token?'
@@ -343,8 +354,12 @@ def check_schema(manifest: Manifest, path: str | Path) -> None:
         raise DataError(path, "labels", manifest.labels, "no class is left: name the classes")
     used: dict[str, str] = {}
     for name, called in manifest.feature_names.items():
-        if name not in FEATURE_NAMES:
-            raise DataError(path, f"feature_names.{name}", name, f"names are {', '.join(FEATURE_NAMES)}")
+        names = [*FEATURE_NAMES, *(["weights"] if manifest.weights else [])]
+        if name not in names:
+            remedy = f"names are {', '.join(names)}"
+            if name == "weights":
+                remedy = 'of what are they? say weights="step" or weights="example"'
+            raise DataError(path, f"feature_names.{name}", name, remedy)
         if not isinstance(called, str) or not (called or name == "length"):
             raise DataError(
                 path, f"feature_names.{name}", called, "must be what the SequenceExamples call it"

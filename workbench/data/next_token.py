@@ -54,7 +54,7 @@ def marked(example: Example, end: str | int, where: str) -> Example:
     if isinstance(end, int) and 0 in tokens:
         place = f"inputs[{list(tokens).index(0)}]"
         raise DataError(where, place, 0, "is the id of padding: no token has it")
-    return Example([end, *tokens], [*tokens, end])
+    return Example([end, *tokens], [*tokens, end], example.weights)
 
 
 def _all_marked(examples: Iterable[Example], end: str | int, where: str) -> Iterator[Example]:

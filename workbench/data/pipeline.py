@@ -48,7 +48,8 @@ class Batches:
     """One epoch of a split as batches, iterable as often as wanted; `len` is their number.
 
     A batch is a dict, described by `element_spec`: `inputs` int32 [B, T] or float32 [B, T, D], `labels` int32 [B,
-    T] or [B], `length` int32 [B], `index` int64 [B] (the example's number in its split). Padding is 0.
+    T] or [B], `length` int32 [B], `index` int64 [B] (the example's number in its split), and `weights` float32
+    [B, T] or [B] where the data set has them. Padding is 0.
     `plan` says what is in each. `held` is what of the split is in memory: "parsed", "records" or "nothing".
     `dataset()` is the same as a `tf.data.Dataset`, for what wants one.
     """
@@ -242,7 +243,17 @@ def _spec(manifest: Manifest, chosen: Plan, padding: Padding) -> dict[str, tf.Te
         "labels": tf.TensorSpec([None, width] if tag else [None], tf.int32),
         "length": tf.TensorSpec([None], tf.int32),
         "index": tf.TensorSpec([None], tf.int64),
+        **_of_weights(
+            manifest,
+            step=tf.TensorSpec([None, width], tf.float32),
+            example=tf.TensorSpec([None], tf.float32),
+        ),
     }
+
+
+def _of_weights(manifest: Manifest, *, step: Any, example: Any) -> dict[str, Any]:
+    """The entry of the weights, where there are any."""
+    return {"weights": step if manifest.weights == "step" else example} if manifest.weights else {}
 
 
 def _read_on(folder: Path, dataset: tf.data.Dataset) -> Iterator[Batch]:
@@ -280,20 +291,24 @@ def _gather(parsed: Parsed, indices: tf.Tensor, padded_length: tf.Tensor) -> Bat
     lengths, starts = tf.gather(parsed.lengths, indices), tf.gather(parsed.starts, indices)
     steps = tf.range(padded_length)
     places = tf.where(steps < lengths[:, tf.newaxis], starts[:, tf.newaxis] + steps, len(parsed.inputs) - 1)
+    weights = {}
+    if parsed.weights is not None:
+        weights = {"weights": tf.gather(parsed.weights, places if parsed.weighed == "step" else indices)}
     return {
         "inputs": tf.gather(parsed.inputs, places),
         "labels": tf.gather(parsed.labels, places if parsed.tag else indices),
         "length": tf.cast(lengths, tf.int32),
         "index": indices,
+        **weights,
     }
 
 
 def _vectorised(records: Records, plan: Plan, manifest: Manifest) -> tf.data.Dataset:
     def parse(indices: tf.Tensor, padded_length: tf.Tensor) -> Batch:
         batch = parse_batch(records.fetch(indices), manifest)
-        for name in ("inputs", "labels"):
-            if batch[name].shape.rank > 1:
-                batch[name] = _pad(batch[name], padded_length)
+        for name, values in batch.items():
+            if values.shape.rank > 1:
+                batch[name] = _pad(values, padded_length)
         return {**batch, "index": indices}
 
     return _planned(plan).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -312,6 +327,7 @@ def _one_by_one(records: Records, plan: Plan, manifest: Manifest) -> tf.data.Dat
             "labels": rank2 if manifest.labels_steps else [],
             "length": [],
             "index": [],
+            **_of_weights(manifest, step=rank2, example=[]),
         }
 
     def one_batch(indices: tf.Tensor, padded_length: tf.Tensor) -> tf.data.Dataset:

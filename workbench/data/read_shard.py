@@ -28,13 +28,14 @@ class Chunk(NamedTuple):
     """Some examples of a shard, in order: as they are stored, and parsed.
 
     `lengths` int64 [N]; `inputs` int64 [tokens] or float32 [tokens, D] and `labels` int64 [tokens] (or [N]),
-    example after example.
+    example after example; `weights` float32, of the tokens or [N], where the manifest says that there are.
     """
 
     serialized: list[bytes]
     lengths: np.ndarray
     inputs: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[Chunk]:
@@ -110,6 +111,10 @@ def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray
     sequence = {names["inputs"]: tf.io.RaggedFeature(tf.int64 if manifest.inputs == "ids" else tf.float32)}
     if tag:
         sequence[names["labels"]] = tf.io.RaggedFeature(tf.int64)
+    if manifest.weights == "step":
+        sequence[names["weights"]] = tf.io.RaggedFeature(tf.float32)
+    elif manifest.weights:
+        context[names["weights"]] = tf.io.FixedLenFeature([], tf.float32)
     with tf.device("CPU:0"):
         singles, lists, _ = tf.io.parse_sequence_example(
             records, context_features=context, sequence_features=sequence
@@ -126,6 +131,11 @@ def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray
         width = manifest.feature_size or 1 if name == names["inputs"] else 1
         well = well and bool((values.values.row_lengths().numpy() == width).all())
     well = well and _within(labels, manifest.first_class, len(manifest.labels))
+    weights = None
+    if manifest.weights:
+        of_steps = lists.get(names["weights"])
+        weights = (singles[names["weights"]] if of_steps is None else of_steps.flat_values).numpy()
+        well = well and bool((np.isfinite(weights) & (weights >= 0)).all())
     if manifest.inputs == "ids":
         well = well and _within(inputs, 0, len(manifest.vocabulary))
     elif well:
@@ -134,7 +144,9 @@ def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray
     empty = lengths == 0  # an absent list reads as one of no steps
     if well and tag:
         empty &= not names["length"]
-    return Chunk(records, lengths, inputs, labels), np.flatnonzero(empty if well else np.ones_like(empty))
+    return Chunk(records, lengths, inputs, labels, weights), np.flatnonzero(
+        empty if well else np.ones_like(empty)
+    )
 
 
 def _within(values: np.ndarray, low: int, end: int) -> bool:

@@ -74,6 +74,8 @@ def check_record(record: bytes, manifest: Manifest, where: str) -> None:
     else:
         labels = np.array([_single(example, names["labels"], "labels", where)])
     check_range(labels, len(manifest.labels), where, names["labels"], "the classes", manifest.first_class)
+    if manifest.weights:
+        _check_weights(example, length, manifest, where)
     if ids:
         check_range(inputs.reshape(-1), len(manifest.vocabulary), where, names["inputs"], "the vocabulary")
         return
@@ -85,6 +87,23 @@ def check_record(record: bytes, manifest: Manifest, where: str) -> None:
             f"{names['inputs']}[{step}]",
             inputs[step].tolist(),
             "not finite, and would make the loss so: leave the example out, or give it a number",
+        )
+
+
+def _check_weights(example: Any, length: int, manifest: Manifest, where: str) -> None:
+    name, is_steps = manifest.feature_names["weights"], manifest.weights == "step"
+    if is_steps:
+        steps = _steps(example, "weights", length, manifest, where)
+        if len(steps) != length:
+            raise DataError(where, name, len(steps), f"must be one for each of {length} steps")
+        weights = _values(steps, "float_list", name, 1, where).reshape(-1)
+    else:
+        weights = np.array([_single(example, name, "weights", where, "float_list")])
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(
+            where, f"{name}[{at}]" if is_steps else name, float(weights[at]), "must be a number, 0 or more"
         )
 
 
@@ -101,20 +120,23 @@ def _steps(example: Any, role: str, length: int | None, manifest: Manifest, wher
         raise DataError(where, "record", f"a tf.train.Example with {_named(context)}", "must be a SequenceExample, "
                         f"with a step a token in feature lists: {_WRITER}")  # fmt: skip
     if name in context:
-        remedy = (
-            'one for the whole example is the task "classify"' if role == "labels" else "write a step a token"
-        )
+        remedy = {
+            "labels": 'one for the whole example is the task "classify"',
+            "weights": 'one for the whole example is weights="example"',
+        }.get(role, "write a step a token")
         raise DataError(where, name, "in the context", f"must be a feature list, a step a token: {remedy}")
     has = f"it has {_named(lists)}; no feature list {name}{did_you_mean(name, lists)}"
     raise DataError(where, name, "missing", f"{has} (feature_names[{role!r}] says what it is called)")
 
 
-def _single(example: Any, name: str, role: str, where: str) -> int:
-    """One whole number of the context."""
+def _single(example: Any, name: str, role: str, where: str, kind: str = "int64_list") -> Any:
+    """One number of the context."""
     context, lists = example.context.feature, example.feature_lists.feature_list
     if name not in context:
         if name in lists and role == "labels":
             raise DataError(where, name, "in a feature list", 'one for each token is the task "tag"')
+        if name in lists and role == "weights":
+            raise DataError(where, name, "in a feature list", 'one for each token is weights="step"')
         has = (
             f"its context has {_named(context)}{did_you_mean(name, context)}"
             if context
@@ -122,13 +144,13 @@ def _single(example: Any, name: str, role: str, where: str) -> int:
         )
         other = _NOT_LENGTH if role == "length" else f"feature_names[{role!r}] says what it is called"
         raise DataError(where, name, "missing", f"{has}; {other}")
-    kind = context[name].WhichOneof("kind")
-    if kind != "int64_list":
-        raise DataError(where, name, _shown(context[name]), "must be one whole number (int64)")
-    values = context[name].int64_list.value
+    if context[name].WhichOneof("kind") != kind:
+        wanted = "whole number (int64)" if kind == "int64_list" else "float"
+        raise DataError(where, name, _shown(context[name]), f"must be one {wanted}")
+    values = getattr(context[name], kind).value
     if len(values) != 1:
         raise DataError(where, name, f"{len(values)} values", "must be one for the whole example")
-    return int(values[0])
+    return values[0]
 
 
 def _values(steps: Iterable[Any], kind: str, name: str, width: int, where: str) -> np.ndarray:

@@ -17,64 +17,70 @@ from workbench.data.manifest import FEATURE_NAMES
 
 _FIRST, _SECOND, _THIRD = b"\x0a", b"\x12", b"\x1a"  # the tag of a field whose size is written before it
 _LENGTH, _INPUTS, _LABELS = (FEATURE_NAMES[role].encode() for role in ("length", "inputs", "labels"))
+_WEIGHTS = b"weights"
 _SEGMENT = 128  # bytes over which a checksum is taken in all records at once
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed
 
 
-def framed(lengths: np.ndarray, inputs: np.ndarray, labels: np.ndarray, *, tag: bool) -> bytes:
+def framed(
+    lengths: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    tag: bool,
+    weighed: str = "",
+) -> bytes:
     """The TFRecord frames of examples that lie end to end.
 
-    `inputs`: ids [tokens] or float32 [tokens, D]; `labels`: class ids, [tokens], or not `tag` and [N].
+    `inputs`: ids [tokens] or float32 [tokens, D]; `labels`: class ids, [tokens], or not `tag` and [N]; `weights`:
+    float32, [tokens] or [N] as `weighed` says, step or example.
 
     >>> frame = framed(np.array([2]), np.array([5, 300]), np.array([1, 0]), tag=True)
     >>> int.from_bytes(frame[:8], "little") + 16 == len(frame)
     True
     """
-    ends = np.cumsum(lengths)
-    steps, marks = _steps(inputs, ends)
-    sizes = np.diff(marks, prepend=0).tolist()
-    starts = [0, *marks[:-1].tolist()]
-    contexts, of_labels, label_sizes, label_starts = (
-        map(_context, lengths.tolist()),
-        b"",
-        [0] * len(sizes),
-        starts,
-    )
+    ends, nothing = np.cumsum(lengths), [None] * len(lengths)
+    lists = [_feature_lists(_INPUTS, inputs, ends)]
     if tag:
-        of_labels, marks = _steps(labels, ends)
-        label_sizes = np.diff(marks, prepend=0).tolist()
-        label_starts = [0, *marks[:-1].tolist()]
-        label_heads = [_list_head(_LABELS, size) for size in label_sizes]
-    else:
-        contexts = map(_context, lengths.tolist(), labels.tolist())
-        label_heads = [b""] * len(sizes)
+        lists.append(_feature_lists(_LABELS, labels, ends))
+    if weights is not None and weighed == "step":
+        lists.append(_feature_lists(_WEIGHTS, weights[:, np.newaxis], ends))
+    contexts = map(
+        _context,
+        lengths.tolist(),
+        nothing if tag else labels.tolist(),
+        weights.tolist() if weights is not None and weighed == "example" else nothing,
+    )
     parts: list[bytes] = []
     records: list[int] = []
-    for context, start, size, label_head, label_start, label_size in zip(
-        contexts, starts, sizes, label_heads, label_starts, label_sizes, strict=True
-    ):
-        head = _list_head(_INPUTS, size)
-        content = len(head) + size + len(label_head) + label_size
-        varint = _varint(content)
-        record = len(context) + len(varint) + content
+    for context, *own in zip(contexts, *lists, strict=True):
+        content = b"".join(own)
+        varint = _varint(len(content))
+        record = len(context) + len(varint) + len(content)
         records.append(record)
-        parts += (
-            _ZEROS[: -record % _SEGMENT],
-            context,
-            varint,
-            head,
-            steps[start : start + size],
-            label_head,
-            of_labels[label_start : label_start + label_size],
-        )
+        parts += (_ZEROS[: -record % _SEGMENT], context, varint, content)
     return _frames(b"".join(parts), records)
 
 
 @lru_cache(maxsize=1 << 16)
-def _context(length: int, label: int | None = None) -> bytes:
+def _context(length: int, label: int | None = None, weight: float | None = None) -> bytes:
     """A record up to the size of its feature lists."""
     entries = _single_entry(_LENGTH, length) + (b"" if label is None else _single_entry(_LABELS, label))
+    if weight is not None:
+        floats = _field(_SECOND, _field(_FIRST, struct.pack("<f", weight)))
+        entries += _entry(_WEIGHTS, floats)
     return _field(_FIRST, entries) + _SECOND
+
+
+def _feature_lists(name: bytes, values: np.ndarray, ends: np.ndarray) -> list[bytes]:
+    """Each example's feature list of that name, with its head."""
+    steps, marks = _steps(values, ends)
+    marks = marks.tolist()
+    return [
+        _list_head(name, end - start) + steps[start:end]
+        for start, end in zip([0, *marks[:-1]], marks, strict=True)
+    ]
 
 
 def _steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -109,7 +115,11 @@ def _int_steps(values: np.ndarray, ends: np.ndarray) -> tuple[bytes, np.ndarray]
 
 def _single_entry(name: bytes, value: int) -> bytes:
     """A context's feature: one whole number."""
-    feature = _field(_THIRD, _field(_FIRST, _varint(value)))
+    return _entry(name, _field(_THIRD, _field(_FIRST, _varint(value))))
+
+
+def _entry(name: bytes, feature: bytes) -> bytes:
+    """A map's entry: a context's feature by its name."""
     return _field(_FIRST, _field(_FIRST, name) + _field(_SECOND, feature))
 
 

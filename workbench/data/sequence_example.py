@@ -1,7 +1,8 @@
 """One example <-> `tf.train.SequenceExample` (guide, section SequenceExample).
 
 The context holds what is not sequential: `length`, and the label where the task is "classify". Feature lists
-hold what is: `inputs` (int64, or floats of `feature_size`) and, where the task is "tag", `labels`.
+hold what is: `inputs` (int64, or floats of `feature_size`) and, where the task is "tag", `labels`. `weights`, where
+there are any, are floats: of the steps, or one in the context.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from workbench.data.manifest import FEATURE_NAMES, Manifest
 @lru_cache(maxsize=1 << 16)
 def _int_feature(value: int) -> Any:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _float_feature(value: float) -> Any:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
 
 
 def _int_list(values: np.ndarray) -> Any:
@@ -47,6 +52,12 @@ def to_sequence_example(example: Encoded, names: dict[str, str] = FEATURE_NAMES)
         lists[names["labels"]] = _int_list(example.labels)
     else:
         context[names["labels"]] = _int_feature(int(example.labels))
+    if example.weights is not None:
+        floats = [_float_feature(value) for value in np.atleast_1d(example.weights).tolist()]
+        if example.weights.ndim:
+            lists["weights"] = tf.train.FeatureList(feature=floats)
+        else:
+            [context["weights"]] = floats
     return tf.train.SequenceExample(
         context=tf.train.Features(feature=context), feature_lists=tf.train.FeatureLists(feature_list=lists)
     )
@@ -68,6 +79,10 @@ def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any
         sequence[names["labels"]] = tf.io.FixedLenSequenceFeature([], tf.int64)
     else:
         context[names["labels"]] = scalar
+    if manifest.weights == "step":
+        sequence[names["weights"]] = tf.io.FixedLenSequenceFeature([], tf.float32)
+    elif manifest.weights:
+        context[names["weights"]] = tf.io.FixedLenFeature([], tf.float32)
     return context, sequence
 
 
@@ -100,8 +115,12 @@ def _batch(
     names = manifest.feature_names
     inputs = lists[names["inputs"]]
     labels = (lists if manifest.labels_steps else singles)[names["labels"]]
+    weights = {}
+    if manifest.weights:
+        weights = {"weights": (lists if manifest.weights == "step" else singles)[names["weights"]]}
     return {
         "inputs": tf.cast(inputs, tf.int32) if manifest.inputs == "ids" else inputs,
         "labels": tf.cast(labels, tf.int32),
         "length": tf.cast(steps, tf.int32),
+        **weights,
     }

@@ -44,7 +44,8 @@ def packed_examples(chunk: Chunk, manifest: Manifest) -> list[bytes]:
     """The chunk's examples as `tf.train.Example`, each list one feature; floats row after row."""
     ends = np.cumsum(chunk.lengths)
     labels_of = np.split(chunk.labels, ends[:-1]) if manifest.labels_steps else chunk.labels[:, np.newaxis]
-    records = []
+    records: list[bytes] = []
+    start = 0
     for inputs, labels in zip(np.split(chunk.inputs, ends[:-1]), labels_of, strict=True):
         if manifest.inputs == "ids":
             values = tf.train.Feature(int64_list=tf.train.Int64List(value=inputs))
@@ -55,6 +56,14 @@ def packed_examples(chunk: Chunk, manifest: Manifest) -> list[bytes]:
             "inputs": values,
             "labels": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
         }
+        if chunk.weights is not None:
+            own = (
+                chunk.weights[start : start + len(inputs)]
+                if manifest.weights == "step"
+                else [chunk.weights[len(records)]]
+            )
+            features["weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=own))
+        start += len(inputs)
         records.append(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return records
 
@@ -67,6 +76,8 @@ def _text_bytes(chunk: Chunk, manifest: Manifest) -> int:
         lists = 2 if manifest.labels_steps else 1
         digits = np.array([len(str(label)) + 1 for label in range(len(manifest.labels))])
         total = int(digits[chunk.labels].sum()) + lists * len(chunk.lengths)
+    if chunk.weights is not None:
+        total += 4 * chunk.weights.size
     if manifest.inputs == "features":
         return total + 4 * chunk.inputs.size
     written = [symbol for symbol in manifest.vocabulary if symbol not in (PAD, UNKNOWN)]

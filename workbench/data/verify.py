@@ -171,6 +171,7 @@ def index_shards(
     feature_names: Mapping[str, str | None] | None = None,
     first_class: int = 0,
     compression: str | None = None,
+    weights: str = "",
 ) -> Manifest:
     """Write a manifest for shards that another program wrote, which makes them a data set.
 
@@ -179,7 +180,8 @@ def index_shards(
                      feature_names={"inputs": "tokens"})
 
     `splits`: split -> files in `folder`, each listed once, and no two in different splits of the same bytes.
-    `feature_names`: what the SequenceExamples call `length`, `inputs` and `labels`, where it is something else.
+    `weights`: "step" or "example" where each has a weight in the loss, a float.
+    `feature_names`: what the SequenceExamples call `length`, `inputs`, `labels` and `weights`, where it is other.
     Where the first one's context has no `length`, or `length` is named "", the steps of `inputs` are counted, and
     the manifest says so. `compression`: "", "GZIP" or "ZLIB", one for all; None: that of the first, by its bytes.
     Every example is read and checked.
@@ -201,6 +203,7 @@ def index_shards(
         "feature_size": feature_size,
         "first_class": first_class,
         "compression": compression or "",
+        "weights": weights,
         "source": {"name": "index_shards"},
     }
     bare = Manifest(**described, splits={}, shards=[])

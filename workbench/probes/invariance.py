@@ -41,7 +41,8 @@ def correctness(
     - the change of loss and gradient, relative, when padding is longer by half (rounded up, filled with 0), and
       when the padded inputs are random (ids over the whole vocabulary, or standard normal features). Labels
       keep their padding of 0. Here the model passes lengths, or does not, as it is set, and `loss` is that
-      of its training. The gradient's change is the norm of the difference over the norm.
+      of its training, each token counting once (weights of a data set are left out). The gradient's change is the
+      norm of the difference over the norm.
 
     An example of length 0 has no outputs to compare; its final state must be the initial one. Relative means
     |a - b| / max(|b|, 1e-3). Dropout is off. Source: the guide, passing sequence_length.

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from workbench.model import SequenceModel
-from workbench.training.step import PerLength
+from workbench.training.step import PerLength, fields_of
 
 
 def takes_longer_sequence(model: SequenceModel, batch: Mapping[str, Any]) -> bool:
@@ -19,7 +19,7 @@ def takes_longer_sequence(model: SequenceModel, batch: Mapping[str, Any]) -> boo
     """
     graph = PerLength(model, model).trace(batch)
     try:
-        graph({name: _one_step_more(batch[name], name) for name in ("inputs", "labels", "length")})
+        graph({name: _one_step_more(values, name) for name, values in fields_of(batch).items()})
     except (TypeError, ValueError):  # a signature that does not fit, which TensorFlow names by either
         return False
     return True

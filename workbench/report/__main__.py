@@ -5,7 +5,7 @@ python -m workbench.report NAME --plan             # before a sweep: the pairs t
 python -m workbench.report FOLDER                  # the pages and figures of a report's folder again
 python -m workbench.report NAME --against FOLDER   # another machine's results beside the committed ones
 python -m workbench.report FOLDER --against FOLDER # any two results
-python -m workbench.report --runs QUERY --claims FILE   # runs that the workbench did not make; nothing is written
+python -m workbench.report --runs QUERY --claims FILE   # runs that the workbench did not make; --out keeps a page
 python -m workbench.report --guide                 # the answer to the guide, from all committed results
 """
 
@@ -25,7 +25,7 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, decisions, guide, numbers, page, recorded, tables, terminal
+from workbench.report import assemble, decisions, guide, numbers, recorded, tables, terminal
 from workbench.report.elsewhere import compare_results
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
@@ -130,10 +130,8 @@ def _others(given: argparse.Namespace, console: Console) -> int:
     for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "verdicts.json").write_text(page.verdicts_json(verdicts))
-        (given.out / "runs.csv").write_text(assemble.published(runs))
-        print(f"written: verdicts.json and runs.csv in {given.out}")
+        assemble.of_others(given.out, verdicts, claims, runs)
+        print(f"report: {given.out / 'report.html'}")
     return 0
 
 

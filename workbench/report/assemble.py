@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
+from workbench.claims.foreign import others
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
@@ -178,6 +179,34 @@ def report(
         history.history_line(told, "tracked here"),
         in_mlflow.where(tracker, own),
     )
+
+
+def of_others(
+    folder: Path, verdicts: Sequence[Verdict], claims: Sequence[Claim], runs: Sequence[Run]
+) -> None:
+    """The page of runs that the workbench did not make, which is a report's as far as they tell.
+
+    Their block stands as the seed, by which a page tells repeats of an arm apart.
+    """
+    block = claims[0].block
+    shown = [
+        replace(run, params={"seed": run.params.get(block, ""), **_without(run.params, block, "seed")})
+        for run in others(claims, runs)
+    ]
+    facts = {
+        "name": Path(claims[0].file).resolve().parent.name,
+        "failures": [
+            (run.tags.get(names.NAME, ""), run.error or run.status, run.run_id)
+            for run in shown
+            if not run.finished
+        ],
+    }
+    page.write_report(folder, verdicts, shown, facts)
+    (folder / "runs.csv").write_text(published(runs))
+
+
+def _without(params: Mapping[str, str], *left_out: str) -> dict[str, str]:
+    return {name: value for name, value in params.items() if name not in left_out}
 
 
 def redraw(folder: Path, claims: Sequence[Claim] | None, stands: dict[str, bool] | None = None) -> list[Path]:

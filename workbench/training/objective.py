@@ -31,7 +31,12 @@ def aligned(logits: tf.Tensor, batch: Batch, task: str) -> tuple[tf.Tensor, tf.T
 
 
 def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss) -> Any:
-    """The LossParts (sum, denominator, valid_tokens) of a batch; class weights as `resolved` gives them."""
+    """The LossParts (sum, denominator, valid_tokens) of a batch; class weights as `resolved` gives them.
+
+    A batch's `weights`, of its steps [B, T] or its examples [B], say how much each counts; those of steps are 0 in
+    the padding, which then counts under no mask.
+    """
+    weights = batch.get("weights")
     logits, targets, lengths = aligned(logits, batch, model.task)
     mask = MASKS[loss.mask](targets, lengths)
     if loss.class_weights is not None:
@@ -41,7 +46,9 @@ def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss
                 "workbench.training.resolved"
             )
         mask = class_weighted(mask, targets, loss.class_weights)
-    return LOSSES[loss.average](logits, targets, mask)
+    if weights is not None and len(weights.shape) == 2:
+        mask, weights = mask * tf.cast(weights, mask.dtype), None
+    return LOSSES[loss.average](logits, targets, mask, weights)
 
 
 def resolved(loss: Loss, labels: Sequence[str], label_counts: Sequence[int]) -> Loss:

@@ -21,7 +21,7 @@ from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.training.distribution import Distribution, lost_replicas, reduced_before, summed
 from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
-from workbench.training.step import Done, counts_of, fields_of
+from workbench.training.step import Done, counts_of, fields_of, signature, weights_rank
 
 Batches = tuple[Batch | None, ...]
 """A batch for each replica of this process; None where it has none left."""
@@ -39,8 +39,10 @@ class ReplicatedStep:
         distribution: Distribution,
     ):
         self.model, self.optimizer, self.distribution = model, optimizer, distribution
-        self._concrete: dict[tuple[int | None, ...], Any] = {}
+        self._concrete: dict[tuple[tuple[int | None, ...], int | None], Any] = {}
         self._widths = [1] * distribution.local
+        self._rank: int | None = None
+        """That of the batches' weights."""
         self._more = 0
         self._others_have_more = False
         self.traces = 0
@@ -113,13 +115,13 @@ class ReplicatedStep:
 
     def trace(self, batches: Batches) -> Any:
         """The `ConcreteFunction` that serves these batches, traced if it is not yet."""
-        key = self._key(batches)
+        key = widths, rank = self._key(batches)
         if key not in self._concrete:
-            signature = [
-                [self.model.batch_signature(width) for width in key],
-                [tf.TensorSpec([5], tf.float64)] * len(key),
+            takes = [
+                [signature(self.model, width, rank) for width in widths],
+                [tf.TensorSpec([5], tf.float64)] * len(widths),
             ]
-            function = tf.function(self._step, input_signature=signature, autograph=False)
+            function = tf.function(self._step, input_signature=takes, autograph=False)
             self._concrete[key] = function.get_concrete_function()
         return self._concrete[key]
 
@@ -131,13 +133,15 @@ class ReplicatedStep:
         """The batches of this process."""
         return batches
 
-    def _key(self, batches: Batches) -> tuple[int | None, ...]:
+    def _key(self, batches: Batches) -> tuple[tuple[int | None, ...], int | None]:
+        """The padded lengths that a graph is for, and the rank of its batches' weights."""
+        rank = next((weights_rank(batch) for batch in batches if batch is not None), self._rank)
         if not self.model.needs_static_length:
-            return (None,) * len(batches)
+            return (None,) * len(batches), rank
         return tuple(
             self._widths[number] if batch is None else int(batch["inputs"].shape[1])
             for number, batch in enumerate(batches)
-        )
+        ), rank
 
     def _facts(self, batch: Batch | None, first: bool) -> tf.Tensor:
         """(present, examples, padded tokens, valid tokens, more) of a replica; `more` of all of this process."""
@@ -148,16 +152,17 @@ class ReplicatedStep:
     def _filled(self, batches: Batches) -> list[dict[str, tf.Tensor]]:
         """Where there is no batch, one of a single empty sequence, of the width that this replica had last."""
         filled = []
+        _, self._rank = self._key(batches)
         for number, batch in enumerate(batches):
             if batch is not None:
                 self._widths[number] = int(batch["inputs"].shape[1])
                 filled.append(fields_of(batch))
                 continue
-            signature = self.model.batch_signature(self._widths[number])
+            empty = signature(self.model, self._widths[number], self._rank)
             filled.append(
                 {
                     name: tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
-                    for name, spec in signature.items()
+                    for name, spec in empty.items()
                 }
             )
         return filled

@@ -36,7 +36,19 @@ def counts_of(batch: Batch) -> tuple[int, int, int]:
 
 def fields_of(batch: Batch) -> dict[str, tf.Tensor]:
     """Only what a graph takes: a batch may hold more (its examples' numbers)."""
-    return {name: tf.convert_to_tensor(batch[name]) for name in ("inputs", "labels", "length")}
+    names = ["inputs", "labels", "length", *(["weights"] if "weights" in batch else [])]
+    return {name: tf.convert_to_tensor(batch[name]) for name in names}
+
+
+def weights_rank(batch: Batch) -> int | None:
+    """1 where a batch's examples have weights, 2 where its steps have, else None."""
+    return len(batch["weights"].shape) if "weights" in batch else None
+
+
+def signature(model: SequenceModel, time_steps: int | None, rank: int | None) -> dict[str, tf.TensorSpec]:
+    """A model's batch signature, with weights of that rank."""
+    of_weights = {} if rank is None else {"weights": tf.TensorSpec([None, time_steps][:rank], tf.float32)}
+    return {**model.batch_signature(time_steps), **of_weights}
 
 
 class PerLength:
@@ -51,7 +63,7 @@ class PerLength:
         self, model: SequenceModel, function: Callable[[Batch], Any], more: Mapping[str, Any] | None = None
     ):
         self._model, self._function, self._more = model, function, dict(more or {})
-        self._concrete: dict[int | None, Any] = {}
+        self._concrete: dict[tuple[int | None, int | None], Any] = {}
         self.traces = 0
 
     def __call__(self, batch: Batch) -> Any:
@@ -68,8 +80,8 @@ class PerLength:
                 self.traces += 1
                 return self._function(fields)
 
-            signature = {**self._model.batch_signature(key), **self._more}
-            traced = tf.function(counted, input_signature=[signature], autograph=False)
+            takes = {**signature(self._model, *key), **self._more}
+            traced = tf.function(counted, input_signature=[takes], autograph=False)
             self._concrete[key] = traced.get_concrete_function()
         return self._concrete[key]
 
@@ -77,8 +89,9 @@ class PerLength:
         """Whether this batch would make a new graph."""
         return self._key(batch) not in self._concrete
 
-    def _key(self, batch: Batch) -> int | None:
-        return int(batch["inputs"].shape[1]) if self._model.needs_static_length else None
+    def _key(self, batch: Batch) -> tuple[int | None, int | None]:
+        width = int(batch["inputs"].shape[1]) if self._model.needs_static_length else None
+        return width, weights_rank(batch)
 
 
 class TrainStep:

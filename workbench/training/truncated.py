@@ -21,7 +21,7 @@ import tensorflow as tf
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.training.objective import Batch
-from workbench.training.step import Done, PerLength, TrainStep, counts_of
+from workbench.training.step import Done, PerLength, TrainStep, counts_of, weights_rank
 
 
 def chunks(batch: Batch, steps: int, *, padding: bool = False) -> Iterator[dict[str, Any]]:
@@ -38,10 +38,15 @@ def chunks(batch: Batch, steps: int, *, padding: bool = False) -> Iterator[dict[
     for start in range(0, width if padding else max(1, min(width, int(tf.reduce_max(length)))), steps):
         part = slice(start, start + steps)
         inputs = batch["inputs"][:, part]
+        weights = {}
+        if "weights" in batch:
+            of_steps = len(batch["weights"].shape) == 2
+            weights = {"weights": batch["weights"][:, part] if of_steps else batch["weights"]}
         yield {
             "inputs": inputs,
             "labels": batch["labels"][:, part],
             "length": tf.clip_by_value(length - start, 0, int(inputs.shape[1])),
+            **weights,
         }
 
 
@@ -89,7 +94,8 @@ class TruncatedStep(TrainStep):
         return self.model.initial_states(int(batch["inputs"].shape[0]))
 
     def _chunks(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        return chunks(batch, self._steps, padding=self._padding)
+        of_padding = self._padding and weights_rank(batch) != 2  # weights of steps are 0 there
+        return chunks(batch, self._steps, padding=of_padding)
 
     def _all(self, batch: Batch) -> tuple[float, float]:
         total = weight = 0.0

@@ -30,6 +30,7 @@ from workbench.data.convert.workplace import Run, building, in_processes
 from workbench.data.convert.write import digests, jobs, write_shard
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest, Shard, from_json
+from workbench.data.next_token import with_end
 
 __all__ = ["Progress", "Schema", "convert"]
 
@@ -54,13 +55,16 @@ def convert(
         DataError: a file, a row or the schema is wrong, naming it, or nothing can be written; then nothing is.
     """
     schema, folder = schema or Schema(), Path(folder)
+    is_next = schema.task == "next"
+    if is_next and schema.vocabulary is not None:
+        schema = _replaced(schema, vocabulary=with_end(schema.vocabulary)[0])
     found = find(map(str, sources), schema)
     with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
-        final = finished(spool, layout, str(folder), left, [one.split for one in found])
+        final = finished(spool, layout, str(folder), left, [one.split for one in found], is_next=is_next)
         return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
             "name": "convert", "files": sorted({one.path.name for one in found}),
-        })  # fmt: skip
+        }, is_next=is_next)  # fmt: skip
 
 
 def _untold(what: str, done: int, total: int) -> None:
@@ -88,7 +92,7 @@ def _pack_and_save(task: _Task) -> tuple[list[Saved], Left, Block]:
     if unlabelled:
         left.dropped["no_label"] = unlabelled
     saved = [
-        save(of, task.folder, task.number, split, tag=layout.schema.task == "tag")
+        save(of, task.folder, task.number, split, tag=layout.schema.labels_steps)
         for split, of in divided.items()
     ]
     return saved, left, block._replace(payload=None)
@@ -203,7 +207,7 @@ def finished(
                             "leave it out if none is wanted, else give more data")  # fmt: skip
     final = spool.finish(
         name, kind=str(schema.kind), min_count=schema.min_count, first_class=schema.first_class,
-        classes=schema.classes, vocabulary=schema.vocabulary, is_next=is_next,
+        classes=schema.vocabulary if is_next else schema.classes, vocabulary=schema.vocabulary, is_next=is_next,
     )  # fmt: skip
     for what, array in (("ids", final.ids), ("classes", final.classes)):
         if array is not None:
@@ -219,7 +223,7 @@ def written(
     schema = layout.schema
     todo = jobs(
         spool.blocks, spool.values, schema.shards, schema.compression, spool.folder, work,
-        tag=schema.task == "tag",
+        tag=schema.labels_steps, weights=layout.weights,
     )  # fmt: skip
     shards: list[Shard] = []
     for shard in run(write_shard, todo, len(todo)):
@@ -240,6 +244,7 @@ def written(
         cut=left.cut if left.cut["examples"] else {},
         source=source,
         compression=schema.compression,
+        weights=layout.weights,
     )
     from_json(manifest.to_json(), name)
     manifest.write(work)

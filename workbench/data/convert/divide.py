@@ -16,7 +16,7 @@ from workbench.data.manifest import SPLITS
 def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Packed], Left]:
     """The examples of each split, those that are too long or empty dealt with as the schema says."""
     schema, left = layout.schema, Left({}, {"examples": 0, "pieces": 0})
-    tag, most = schema.task == "tag", schema.max_length
+    tag, most = schema.labels_steps, schema.max_length
     keep = np.ones(len(packed.lengths), bool)
     empty = packed.lengths == 0
     if empty.any() and schema.empty == "drop":
@@ -41,23 +41,29 @@ def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Pack
             pieces = np.maximum(1, -(-packed.lengths // most))
             left.cut.update(examples=int(over.sum()), pieces=int(pieces[over].sum()))
             packed, splits, keep = (
-                _in_pieces(packed, pieces, most),
+                _in_pieces(packed, pieces, most, layout.weights),
                 np.repeat(splits, pieces),
                 np.repeat(keep, pieces),
             )
     found = {name: keep & (splits == i) for i, name in enumerate(SPLITS)}
-    return {name: _selected(packed, chosen, tag) for name, chosen in found.items() if chosen.any()}, left
+    of_weights = layout.weights == "step"
+    return {
+        name: _selected(packed, chosen, tag, of_weights) for name, chosen in found.items() if chosen.any()
+    }, left
 
 
-def _in_pieces(packed: Packed, pieces: np.ndarray, most: int) -> Packed:
+def _in_pieces(packed: Packed, pieces: np.ndarray, most: int, weighed: str) -> Packed:
     """Each example as so many of `most` tokens, the last of the rest."""
     lengths = np.full(int(pieces.sum()), most, np.int64)
     last = np.cumsum(pieces) - 1
     lengths[last] = packed.lengths - (pieces - 1) * most
-    return packed._replace(numbers=np.repeat(packed.numbers, pieces), lengths=lengths)
+    weights = packed.weights
+    if weights is not None and weighed == "example":
+        weights = np.repeat(weights, pieces)
+    return packed._replace(numbers=np.repeat(packed.numbers, pieces), lengths=lengths, weights=weights)
 
 
-def _selected(packed: Packed, chosen: np.ndarray, tag: bool) -> Packed:
+def _selected(packed: Packed, chosen: np.ndarray, tag: bool, weighs_steps: bool) -> Packed:
     if chosen.all():
         return packed
     tokens = np.repeat(chosen, packed.lengths)
@@ -66,6 +72,7 @@ def _selected(packed: Packed, chosen: np.ndarray, tag: bool) -> Packed:
         lengths=packed.lengths[chosen],
         inputs=packed.inputs[tokens],
         labels=packed.labels[tokens if tag else chosen],
+        weights=None if packed.weights is None else packed.weights[tokens if weighs_steps else chosen],
     )
 
 

@@ -19,16 +19,18 @@ def arrays(
 ) -> Packed:
     """Examples whose tokens, and labels, lie end to end: in lists, or in arrays and `Numbered`."""
     schema, ends = layout.schema, np.cumsum(lengths)
+    is_marked = int(schema.task == "next")  # the mark of the end stands before the first token
 
     def of_token(flat: int) -> tuple[str, int]:
         """Where a token of all is: the row's name, and its place in it."""
         example = int(np.searchsorted(ends, flat, side="right"))
-        return block.where(int(numbers[example])), flat - int(ends[example] - lengths[example])
+        place = flat - int(ends[example] - lengths[example])
+        return block.where(int(numbers[example])), place - is_marked
 
     def of_example(flat: int) -> tuple[str, int]:
         return block.where(int(numbers[flat])), -1
 
-    of_label = of_token if schema.task == "tag" else of_example
+    of_label = of_token if schema.labels_steps else of_example
     symbols = names = None
     if schema.kind == "symbols":
         symbols, inputs = _numbered(inputs, "inputs", of_token)

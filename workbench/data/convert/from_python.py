@@ -19,7 +19,7 @@ from workbench.data.convert.spool import Spool, save
 from workbench.data.convert.workplace import building, in_this_process
 from workbench.data.encode import OverLength
 from workbench.data.errors import DataError
-from workbench.data.given import Kind, check_names, check_splits, each
+from workbench.data.given import Kind, check_names, check_splits, each, weighed
 from workbench.data.manifest import COMPRESSIONS, SPLITS, Manifest
 from workbench.data.next_token import marked, with_end
 from workbench.data.sources import Example
@@ -55,6 +55,7 @@ def write_dataset(
     `examples`: split -> examples ("train", "validation" to evaluate on, "test" to set aside), or the training split
     alone. Inputs are symbols (`vocabulary` is then built), ids (int; their `vocabulary` is given, or made up to
     the largest id), or floats of `feature_size`. `folder` must not exist.
+    Examples may have weights, all of them or none, of their steps or of the whole.
     Labels are names or class ids; class ids without `labels` are named by their numbers. The task "next" takes
     none, they are the tokens that follow (`next_token`); its ids come with a vocabulary.
     Some thousands of examples are held at a time, so an iterable may be longer than memory.
@@ -80,6 +81,7 @@ def write_dataset(
         examples = {"train": examples}
     check_splits(examples, name)
     kind: Kind | None = "features" if feature_size is not None else None
+    of_weights: str | None = None
     left = Left({}, {"examples": 0, "pieces": 0})
     with building(folder) as (work, spool_folder):
         spool, number = Spool(spool_folder), 0
@@ -96,14 +98,23 @@ def write_dataset(
                 kind = next(iter(kinds), None)
                 if is_next and kind == "ids" and vocabulary is None:
                     raise DataError(name, "vocabulary", None, 'the task "next" needs one of its ids: give it')
-                layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None)
+                weighings = {weighed(one) for one in taken} | (
+                    {of_weights} if of_weights is not None else set()
+                )
+                if len(weighings) > 1:
+                    said = " and ".join((one and f"of the {one}") or "none" for one in sorted(weighings))
+                    raise DataError(
+                        name, "weights", said, "one data set has them of every example alike: make them so"
+                    )
+                [of_weights] = weighings
+                layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None, of_weights)
                 block = _Given("", where, split, "", first, None, 0)
                 divided, of_block = divide(_packed(taken, block, layout), block, layout)
                 left.add(of_block)
                 for packed in divided.values():
                     spool.add(save(packed, spool_folder, number, split, tag=task != "classify"), block.where)
                 number += 1
-        layout = Layout(schema.of_kind(kind or "ids"), feature_size, None)
+        layout = Layout(schema.of_kind(kind or "ids"), feature_size, None, of_weights or "")
         final = finished(spool, layout, name, left, examples, is_next=is_next)
         return written(
             spool, final, layout, left, work, in_this_process, name=name, source={"name": "write_dataset"},
@@ -196,7 +207,11 @@ def _packed(taken: Sequence[Example], block: Block, layout: Layout) -> Packed:
     made = arrays(
         numbers, lengths, inputs, _flat(labels) if layout.schema.task == "tag" else labels, block, layout
     )
-    return made._replace(splits=np.full(len(taken), SPLITS.index(str(block.split)), np.int8))
+    weights = None
+    if layout.weights:
+        weights = np.concatenate([np.atleast_1d(np.asarray(one.weights, np.float32)) for one in taken])
+    splits = np.full(len(taken), SPLITS.index(str(block.split)), np.int8)
+    return made._replace(splits=splits, weights=weights)
 
 
 def _flat(sequences: Sequence[Any]) -> list[Any]:

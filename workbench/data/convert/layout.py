@@ -15,17 +15,18 @@ from workbench.data.errors import DataError
 
 class Layout(NamedTuple):
     """What every example must be: `task` and `kind` are settled; `width` numbers a step of features; `named`:
-    whether labels are names, None where there was none to tell by."""
+    whether labels are names, None where there was none to tell by; `weights`: a manifest's."""
 
     schema: Schema
     width: int | None
     named: bool | None
+    weights: str = ""
 
 
 class Packed(NamedTuple):
     """Examples end to end. `inputs` are places in `symbols`, ids, or float32 [tokens, D]; `labels` are places in
     `names`, or class ids where that is None, of tokens or [N]. `numbers` are those of their rows; `splits` are
-    places in SPLITS, or -1 where it is to be divided."""
+    places in SPLITS, or -1 where it is to be divided; `weights` float32, of tokens or [N], or None."""
 
     numbers: np.ndarray
     lengths: np.ndarray
@@ -34,6 +35,7 @@ class Packed(NamedTuple):
     symbols: list[str] | None
     names: list[str] | None
     splits: np.ndarray
+    weights: np.ndarray | None = None
 
 
 class Left(NamedTuple):
@@ -68,9 +70,23 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
             kind = kind or _kind(value[0], block.where(row.number))
             width = len(value[0]) if _is_list(value[0]) else 1
     schema = dataclasses.replace(schema, task=task or "tag", kind=kind or "symbols")
+    weights = _weights(rows, block, schema) if schema.weights is not None else ""
+    if schema.task == "next":
+        return Layout(schema, width or 1, schema.kind == "symbols", weights)
     if schema.task == "classify" and schema.over_length == "split":
         raise DataError("schema", "over_length", "split", "a piece has no label of its own: drop, or tag")
-    return Layout(schema, width or 1, named)
+    return Layout(schema, width or 1, named, weights)
+
+
+def _weights(rows: Sequence[Row], block: Block, schema: Schema) -> str:
+    """Whether weights are of steps or of examples: a list, or a string of several numbers, says the former."""
+    for row in rows:
+        if _is_list(row.weights) or (isinstance(row.weights, str) and len(row.weights.split()) > 1):
+            if schema.task != "tag":
+                remedy = f'of the task "{schema.task}" an example has one: write a number'
+                raise DataError(block.where(row.number), "weights", row.weights, remedy)
+            return "step"
+    return "example"
 
 
 def _is_list(value: Any) -> bool:

@@ -12,7 +12,10 @@ from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
+from workbench.data.given import check_weights
 from workbench.data.manifest import SPLITS
+from workbench.data.next_token import END, marked, with_end
+from workbench.data.sources import Example
 from workbench.data.split_names import split_named
 
 
@@ -23,26 +26,34 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
         DataError: with the row, the field and what came.
     """
     schema = layout.schema
-    read, tag = _INPUTS[str(schema.kind)], schema.task == "tag"
+    read, tag, is_next = _INPUTS[str(schema.kind)], schema.labels_steps, schema.task == "next"
+    end = with_end(schema.vocabulary)[1] if is_next else END
     numbers: list[int] = []
     lengths: list[int] = []
     all_inputs: list[Any] = []
     all_labels: list[Any] = []
+    all_weights: list[np.ndarray] = []
     splits: list[int] = []
     for row in rows:
         if row.labels is UNLABELLED:
             continue
         inputs = read(row.inputs, schema, layout.width, block, row.number)
-        labels = _tags(row.labels, schema, block, row.number) if tag else row.labels
+        labels = _tags(row.labels, schema, block, row.number) if tag and not is_next else row.labels
         length = len(inputs)
+        most = length
         if row.length is not None or schema.lengths is not None:
             length = _length(row.length, length, block.where(row.number))
-            if tag and len(labels) == len(inputs):
+            if tag and not is_next and len(labels) == len(inputs):
                 labels = labels[:length]
             inputs = inputs[:length]
+        if is_next:
+            one = marked(Example(inputs), end, block.where(row.number))
+            inputs, labels, length = one.inputs, one.labels, length + 1
         if tag and len(labels) != length:
             raise _unlike(block.where(row.number), len(labels), length)
         _check_named(labels, schema, block.where(row.number))
+        if layout.weights:
+            all_weights.append(_weights(row.weights, layout.weights, most, length, block.where(row.number)))
         numbers.append(row.number)
         lengths.append(length)
         if schema.kind == "features":
@@ -58,7 +69,9 @@ def pack(rows: Sequence[Row], block: Block, layout: Layout) -> tuple[Packed, int
     if schema.kind == "features":
         flat = np.concatenate([np.zeros((0, layout.width or 1), np.float32), *all_inputs])
     made = arrays(np.array(numbers, np.int64), np.array(lengths, np.int64), flat, all_labels, block, layout)
-    return made._replace(splits=np.array(splits, np.int8)), len(rows) - len(numbers)
+    weights = np.concatenate([np.zeros(0, np.float32), *all_weights]) if layout.weights else None
+    made = made._replace(splits=np.array(splits, np.int8), weights=weights)
+    return made, len(rows) - len(numbers)
 
 
 def split_code(given: Any, block: Block, number: int, *, said: bool) -> int:
@@ -92,6 +105,24 @@ def _length(value: Any, most: int, where: str) -> int:
             where, "lengths", value, f"must be a whole number from 0 to {most}, the tokens that there are"
         )
     return length
+
+
+def _weights(value: Any, of: str, most: int, length: int, where: str) -> np.ndarray:
+    """A row's weights, float32 [length] or [1]; those of `most` steps are cut, as the others are padding's."""
+    values = value.split() if isinstance(value, str) else value
+    try:
+        with np.errstate(over="ignore"):
+            found = np.atleast_1d(np.asarray(values, np.float32))
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(where, "weights", value, "must be numbers, 0 or more") from None
+    wanted = length if of == "step" else 1
+    if of == "step" and found.shape == (most,):
+        found = found[:length]
+    if found.shape != (wanted,):
+        remedy = f"must be one for each of {length} tokens" if of == "step" else "must be one number"
+        raise DataError(where, "weights", value if found.size < 5 else found.shape, remedy)
+    check_weights(found, where, of)
+    return found
 
 
 # -- what a row's values are

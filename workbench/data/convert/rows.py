@@ -30,6 +30,7 @@ class Row(NamedTuple):
     labels: Any
     length: Any = None
     split: Any = None
+    weights: Any = None
 
 
 class Block(NamedTuple):
@@ -137,7 +138,9 @@ def text_of(block: Block) -> str:
 
 
 def label_of_name(schema: Schema, path: str) -> str | None:
-    """The label where it is what the file or its folder is called."""
+    """The label where no column has it: what the file or its folder is called, or nothing (task "next")."""
+    if schema.task == "next":
+        return ""
     if schema.labels == FOLDER:
         return Path(path).resolve().parent.name
     return Path(path).name.split(".")[0] if schema.labels == FILE else None

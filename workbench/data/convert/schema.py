@@ -13,6 +13,7 @@ import yaml
 from workbench.data.errors import DataError
 from workbench.data.given import check_names
 from workbench.data.manifest import COMPRESSIONS, INPUTS, SPLITS
+from workbench.options.data import TASKS
 from workbench.options.schema import check, option
 
 KINDS = ("symbols", *INPUTS)
@@ -24,8 +25,8 @@ LISTS = ("classes", "vocabulary")
 class Schema:
     """Where inputs, labels and lengths are in a file, and how they are read.
 
-    `inputs`, `labels`, `lengths`, `split`, `group` are names of columns (CSV, Parquet, CoNLL-U), keys (JSON lines)
-    or arrays (NumPy); of a text, whose lines are inputs, a tab, and labels, there is nothing to name.
+    `inputs`, `labels`, `lengths`, `weights`, `split`, `group` are names of columns (CSV, Parquet, CoNLL-U), keys
+    (JSON lines) or arrays (NumPy); of a text, whose lines are inputs, a tab, and labels, there is nothing to name.
     What is None is found by looking at the first example.
 
     >>> Schema(inputs="text", labels="stars", task="classify").min_count
@@ -42,8 +43,13 @@ class Schema:
         None, "where labels are; @file, @folder: what the file, or its folder, is called"
     )
     lengths: str | None = option(None, "where each example's length is; what is behind it is padding")
+    weights: str | None = option(
+        None, "where weights in the loss are: a number an example, or a list of one a token"
+    )
     task: str | None = option(
-        None, "a label for each token, or one for the whole", choices=["tag", "classify"]
+        None,
+        "a label for each token, one for the whole, or none: each token predicts the next",
+        choices=TASKS,
     )
     kind: str | None = option(None, "what inputs are", choices=KINDS)
     tokens: str = option("words", "what of a string is a token", choices=["words", "characters"])
@@ -83,12 +89,32 @@ class Schema:
         if self.min_count > 1 and self.kind in INPUTS:
             remedy = f"inputs are {self.kind}, and only of symbols are the rare ones one: leave it out"
             raise DataError("schema", "min_count", self.min_count, remedy)
+        if self.task == "next":
+            self._check_next()
+
+    def _check_next(self) -> None:
+        for name in ("labels", "classes"):
+            if (value := getattr(self, name)) is not None:
+                remedy = 'of the task "next" the tokens that follow are the labels: leave it out'
+                raise DataError("schema", name, value, remedy)
+        if self.kind == "features" or isinstance(self.inputs, list):
+            remedy = "predicts ids, and these inputs are features: take tag or classify"
+            raise DataError("schema", "task", "next", remedy)
+        if self.kind == "ids" and self.vocabulary is None:
+            raise DataError(
+                "schema", "vocabulary", "missing", 'the task "next" needs one of its ids: give it'
+            )
+
+    @property
+    def labels_steps(self) -> bool:
+        """Whether each token has a label; else the whole example has one."""
+        return self.task != "classify"
 
     @property
     def columns(self) -> list[str]:
         """All that is named."""
         inputs = self.inputs if isinstance(self.inputs, list) else [self.inputs]
-        named = [*inputs, self.labels, self.lengths, self.split, self.group]
+        named = [*inputs, self.labels, self.lengths, self.weights, self.split, self.group]
         return [name for name in named if name is not None and name not in (FILE, FOLDER)]
 
     def of_kind(self, kind: str) -> Schema:
@@ -97,7 +123,8 @@ class Schema:
 
     def named(self, inputs: str, labels: str) -> Schema:
         """With a format's usual names where none are given."""
-        return dataclasses.replace(self, inputs=self.inputs or inputs, labels=self.labels or labels)
+        of_labels = None if self.task == "next" else self.labels or labels
+        return dataclasses.replace(self, inputs=self.inputs or inputs, labels=of_labels)
 
 
 def read_schema(path: str | Path) -> dict[str, Any]:

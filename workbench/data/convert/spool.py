@@ -18,6 +18,7 @@ import numpy as np
 from workbench.data.convert.layout import Packed
 from workbench.data.errors import DataError
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
+from workbench.data.next_token import END
 
 MOST_SYMBOLS = 2_000_000
 MOST_CLASSES = 1_000_000
@@ -50,8 +51,9 @@ def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) ->
     is_ids = symbols is None and packed.inputs.dtype != np.float32
     inputs = packed.inputs.astype(np.int32) if is_ids else packed.inputs
     with (folder / f"{stem}.npy").open("wb") as stream:
-        for array in (packed.lengths, inputs, packed.labels.astype(np.int32)):
-            np.save(stream, array)
+        for array in (packed.lengths, inputs, packed.labels.astype(np.int32), packed.weights):
+            if array is not None:
+                np.save(stream, array)
     symbol_counts = np.zeros(len(symbols or ()), np.int64)
     if symbols and split == "train":
         symbol_counts = np.bincount(packed.inputs, minlength=len(symbols))
@@ -169,7 +171,7 @@ class Spool:
         """
         to_id = None
         if kind == "symbols":
-            vocabulary, to_id = self._vocabulary(min_count)
+            vocabulary, to_id = self._vocabulary(min_count, always=END if is_next else None)
         elif kind == "ids" and vocabulary is None:
             if self._largest >= MOST_IDS:
                 remedy = "so many names would be made up for it: renumber them, or give vocabulary"
@@ -203,12 +205,19 @@ class Spool:
             to_class = np.arange(len(names)) + first_class
         return Final(vocabulary or [], [PAD] * first_class + names, splits, to_id, to_class)
 
-    def _vocabulary(self, min_count: int) -> tuple[list[str], np.ndarray]:
-        """Padding, unknown, then by falling frequency in training; and each number's id, 1 of the rare."""
+    def _vocabulary(self, min_count: int, always: str | None = None) -> tuple[list[str], np.ndarray]:
+        """Padding, unknown, then by falling frequency in training; and each number's id, 1 of the rare.
+
+        `always` is in it however rare it is.
+        """
         symbols = list(self._symbols)
         counts = self._counts[: len(symbols)].tolist()
         own = {self._symbols.get(PAD), self._symbols.get(UNKNOWN)}  # in the data these are unknown symbols
-        frequent = [i for i, count in enumerate(counts) if count >= min_count and i not in own]
+        frequent = [
+            i
+            for i, count in enumerate(counts)
+            if (count >= min_count or symbols[i] == always) and i not in own
+        ]
         frequent.sort(key=lambda i: (-counts[i], symbols[i]))
         to_id = np.ones(len(symbols), np.int32)
         to_id[frequent] = np.arange(2, 2 + len(frequent))

@@ -38,11 +38,12 @@ class Job(NamedTuple):
     folder: Path
     compression: str
     tag: bool
+    weights: str
 
 
 def jobs(
     blocks: dict[str, list[tuple[str, int]]], values: dict[str, int], shards: int | None, compression: str,
-    spool: Path, folder: Path, *, tag: bool,
+    spool: Path, folder: Path, *, tag: bool, weights: str,
 ) -> list[Job]:  # fmt: skip
     """The shards of each split, of as many examples each; how many does not depend on the machine."""
     made = []
@@ -52,7 +53,7 @@ def jobs(
         for k in range(count):
             file = f"{split}-{k:05d}-of-{count:05d}.tfrecord" + ENDINGS.get(compression, "")
             pieces = _pieces(of, k * total // count, (k + 1) * total // count)
-            made.append(Job(split, file, pieces, spool, folder, compression, tag))
+            made.append(Job(split, file, pieces, spool, folder, compression, tag, weights))
     return made
 
 
@@ -77,7 +78,7 @@ def write_shard(job: Job) -> Shard:
             stream.write(data)
 
         for piece in job.pieces:
-            lengths, inputs, labels = _block(job, piece, ids, classes)
+            lengths, inputs, labels, weights = _block(job, piece, ids, classes)
             count += len(lengths)
             at = token = 0
             ends = np.cumsum(lengths)
@@ -85,7 +86,12 @@ def write_shard(job: Job) -> Shard:
                 to = max(at + 1, int(np.searchsorted(ends, token + _AT_ONCE, side="right")))
                 last = int(ends[to - 1])
                 tags = labels[token:last] if job.tag else labels[at:to]
-                data = framed(lengths[at:to], inputs[token:last], tags, tag=job.tag)
+                weighed = None
+                if weights is not None:
+                    weighed = weights[token:last] if job.weights == "step" else weights[at:to]
+                data = framed(
+                    lengths[at:to], inputs[token:last], tags, weighed, tag=job.tag, weighed=job.weights
+                )
                 put(packer.compress(data) if packer else data)
                 at, token = to, last
         if packer:
@@ -117,10 +123,11 @@ def _saved(path: Path) -> np.ndarray | None:
 
 def _block(
     job: Job, piece: Piece, ids: np.ndarray | None, classes: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A piece's lengths, ids (or features) and classes."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """A piece's lengths, ids (or features), classes and weights."""
     with (job.spool / f"{piece.stem}.npy").open("rb") as stream:
         lengths, inputs, labels = np.load(stream), np.load(stream), np.load(stream)
+        weights = np.load(stream) if job.weights else None
     with (job.spool / f"{piece.stem}.numbers.npy").open("rb") as stream:
         symbols, names = np.load(stream), np.load(stream)
     if ids is not None:
@@ -130,4 +137,6 @@ def _block(
     starts = np.concatenate(([0], np.cumsum(lengths)))
     first, last = int(starts[piece.first]), int(starts[piece.end])
     tags = labels[first:last] if job.tag else labels[piece.first : piece.end]
-    return lengths[piece.first : piece.end], inputs[first:last], tags
+    if weights is not None:
+        weights = weights[first:last] if job.weights == "step" else weights[piece.first : piece.end]
+    return lengths[piece.first : piece.end], inputs[first:last], tags, weights

@@ -35,10 +35,13 @@ class Example:
     `inputs`: symbols (a str is a sequence of characters), ids, or a float array [T, D].
     `labels`: for the task "tag" one for each token (class ids, or names), for "classify" one, for
     "next" none: they are the tokens that follow.
+    `weights`: how much each token counts in the loss, or the whole example; 0 or more. None: 1. (`write_dataset`
+    takes them; the workbench's own sources have none.)
     """
 
     inputs: Sequence[str] | Sequence[int] | np.ndarray
     labels: Sequence[str] | Sequence[int] | np.ndarray | str | int = ()
+    weights: Sequence[float] | np.ndarray | float | None = None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """NumPy: arrays by name, of an .npz file or of a folder of .npy files, read some rows at a time.
 
 Inputs are padded, [N, T] or [N, T, D], or end to end, [tokens] or [tokens, D]; `lengths` [N] says how long each
-is. Labels are likewise, or [N]. Strings [N] are examples to be split.
+is. Labels and weights are likewise, or [N]. Strings [N] are examples to be split.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Array:
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The examples of a block; of examples end to end, each its own piece."""
     label = label_of_name(schema, block.path)
-    inputs, labels, lengths, split, flat, tags_flat = block.payload
+    inputs, labels, lengths, split, weights, flat, tags_flat, weights_flat = block.payload
     number = range(block.first, block.first + len(lengths if lengths is not None else inputs))
     whole = None if lengths is None else lengths.tolist()
     if flat:
@@ -83,8 +83,11 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         pieces, tags = list(inputs), labels
     labels = [label] * len(number) if label is not None else [_plain(one) for one in tags]
     splits = [None] * len(number) if split is None else split.tolist()
+    weighed = [None] * len(number) if weights is None else list(weights)
+    if weights_flat:
+        weighed = np.split(weights, ends)
     return [
-        Row(i, _plain(piece), one, None if whole is None else whole[k], splits[k])
+        Row(i, _plain(piece), one, None if whole is None else whole[k], splits[k], weighed[k])
         for k, (i, piece, one) in enumerate(zip(number, pieces, labels, strict=True))
     ]
 
@@ -133,7 +136,7 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
     inputs = array(schema.inputs)
     labels = array(schema.labels) if label_of_name(schema, str(path)) is None else None
     lengths = array(schema.lengths or next((name for name in LENGTHS if name in sizes), None))
-    split = array(schema.split)
+    split, weights = array(schema.split), array(schema.weights)
     assert inputs is not None
     if lengths is None and not (inputs.dtype.kind == "U" and len(inputs.shape) == 1):
         raise DataError(path, "lengths", "missing", "say how long each example is, padding not counted: an array "
@@ -142,7 +145,7 @@ def _read(path: Path, schema: Schema, stack: ExitStack) -> Iterator[Part]:
         raise DataError(
             lengths.where, "array", f"{lengths.dtype}{list(lengths.shape)}", "must be whole numbers, [N]"
         )
-    yield from _cut(path, inputs, labels, lengths, split, schema.task)
+    yield from _cut(path, inputs, labels, lengths, split, weights, schema.task)
 
 
 def _cut(
@@ -151,6 +154,7 @@ def _cut(
     labels: _Array | None,
     lengths: _Array | None,
     split: _Array | None,
+    weights: _Array | None,
     task: str | None,
 ) -> Iterator[Part]:
     total = (lengths or inputs).shape[0]
@@ -163,10 +167,12 @@ def _cut(
             )
             raise DataError(labels.where, "task", "not given", remedy)
         tags_flat = task == "tag"
+    weights_flat = flat and weights is not None and weights.shape[0] == inputs.shape[0] != total
     for one, wanted in (
         (inputs, None if flat else total),
         (labels, None if tags_flat else total),
         (split, total),
+        (weights, None if weights_flat else total),
     ):
         if one is not None and wanted is not None and one.shape[0] != wanted:
             raise DataError(
@@ -196,7 +202,9 @@ def _cut(
             taken = inputs.take(steps)
             tags = None if labels is None else labels.take(steps if tags_flat else cut - at)
             named = None if split is None else split.take(cut - at)
-            yield Part(first + at, (taken, tags, part, named, flat, tags_flat), steps * inputs.row_bytes)
+            weighed = None if weights is None else weights.take(steps if weights_flat else cut - at)
+            payload = taken, tags, part, named, weighed, flat, tags_flat, weights_flat
+            yield Part(first + at, payload, steps * inputs.row_bytes)
             at, tokens = cut, tokens + (steps if part is None else int(part.sum()))
         first += rows
     if flat and tokens != inputs.shape[0]:
@@ -207,7 +215,7 @@ def _cut(
             f"as many examples as tokens: padded or end to end? Write them padded, [N, T, D] with N {total}"
         )
         raise DataError(inputs.where, "shape", str(inputs.shape), remedy)
-    for one in (inputs, labels, lengths, split):
+    for one in (inputs, labels, lengths, split, weights):
         if one is not None:
             one.end()
 

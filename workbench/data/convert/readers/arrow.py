@@ -33,12 +33,8 @@ def rows(block: Block, schema: Schema) -> list[Row]:
 
     labels = [label] * len(table) if label is not None else column(schema.labels)
     numbers = range(block.first, block.first + len(table))
-    return [
-        Row(*one)
-        for one in zip(
-            numbers, column(schema.inputs), labels, column(schema.lengths), column(schema.split), strict=True
-        )
-    ]
+    others = (column(name) for name in (schema.lengths, schema.split, schema.weights))
+    return [Row(*one) for one in zip(numbers, column(schema.inputs), labels, *others, strict=True)]
 
 
 def _values(column: Any, name: str, block: Block) -> list[Any]:
@@ -58,7 +54,7 @@ def _values(column: Any, name: str, block: Block) -> list[Any]:
 def packed(block: Block, layout: Layout) -> Packed | None:
     """The columns as they are, where they are lists of strings or whole numbers."""
     schema = layout.schema
-    other = schema.lengths, schema.split, label_of_name(schema, block.path)
+    other = schema.lengths, schema.split, schema.weights, label_of_name(schema, block.path)
     if schema.kind == "features" or any(one is not None for one in other):
         return None
     pyarrow = _pyarrow(block.path)

@@ -27,7 +27,7 @@ _NOT_A_WORD = re.compile(r"[0-9]+[-.][0-9]+")  # the range of a multiword token,
 
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The sentences of a block, each by the line of its first word; one without words is passed over."""
-    columns = _column(schema.inputs, block), _column(schema.labels, block)
+    columns = _column(schema.inputs, block), _column(schema.labels or schema.inputs, block)
     unlabelled = "_" if COLUMNS[columns[1]] in _PARTS_OF_SPEECH else None
     found: list[Row] = []
     inputs: list[str] = []
@@ -75,7 +75,7 @@ def _fault(block: Block, number: int, line: str, what: str) -> DataError:
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
-    refuse(path, schema, "lengths", "split", "group")
+    refuse(path, schema, "lengths", "split", "weights", "group")
     return line_parts(path, "CoNLL-U", b"\n\n", b"\n\r\n")
 
 

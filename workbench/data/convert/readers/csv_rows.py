@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class _Line(NamedTuple):
     labels: str
     length: str | None
     split: str | None
+    weights: str | None
     group: str | None
 
 
@@ -44,7 +45,7 @@ def rows(block: Block, schema: Schema) -> list[Row]:
     if label is not None:
         lines = [line._replace(labels=label) for line in lines]
     if schema.group is None:
-        return [Row(*line[:5]) for line in lines]
+        return [Row(*line[:6]) for line in lines]
     if schema.kind is None:
         _check_words(lines, block, schema)
     found, first = [], 0
@@ -72,6 +73,8 @@ def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:
     once = {"split": {line.split for line in lines}}
     if schema.task == "classify":
         once["labels"] = {line.labels for line in lines}
+    if schema.task in ("classify", "next"):
+        once["weights"] = {line.weights for line in lines}
     for name, values in once.items():
         if len(values) > 1:
             said = " and ".join(sorted(map(str, values))[:3])
@@ -79,8 +82,11 @@ def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:
                 block.where(lines[0].number), name, said,
                 f"must be one in all rows of {schema.group} {lines[0].group}",
             )  # fmt: skip
-    labels = lines[0].labels if schema.task == "classify" else [line.labels for line in lines]
-    return Row(lines[0].number, [line.inputs for line in lines], labels, None, lines[0].split)
+    labels = lines[0].labels if "labels" in once else [line.labels for line in lines]
+    weights: Any = lines[0].weights
+    if schema.weights is not None and "weights" not in once:
+        weights = [line.weights for line in lines]
+    return Row(lines[0].number, [line.inputs for line in lines], labels, None, lines[0].split, weights)
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
@@ -153,7 +159,8 @@ def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-unt
     several = [at(name) for name in schema.inputs] if isinstance(schema.inputs, list) else None
     single = None if several else at(schema.inputs if isinstance(schema.inputs, str) else None)
     labels = at(schema.labels) if label_of_name(schema, str(path)) is None else None
-    length, split, group = at(schema.lengths), at(schema.split), at(schema.group)
+    others = [at(name) for name in (schema.lengths, schema.split, schema.weights, schema.group)]
+    group = others[-1]
     if several and group is None:
         raise DataError(path, "inputs", schema.inputs, "several columns are a step's numbers: name the group too, "
                         "the column that is the same in all rows of an example")  # fmt: skip
@@ -163,9 +170,7 @@ def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-unt
         return (
             inputs,
             "" if labels is None else cells[labels],
-            None if length is None else cells[length],
-            None if split is None else cells[split],
-            None if group is None else cells[group],
+            *(None if i is None else cells[i] for i in others),
         )
 
     return pick

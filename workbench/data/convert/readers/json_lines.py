@@ -30,7 +30,8 @@ from workbench.data.errors import DataError
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The objects of a block; lines of nothing are passed over."""
     label, found = label_of_name(schema, block.path), []
-    keys = (schema.inputs, None if label is not None else schema.labels, schema.lengths, schema.split)
+    of_labels = None if label is not None else schema.labels
+    keys = (schema.inputs, of_labels, schema.lengths, schema.split, schema.weights)
     if isinstance(keys[0], list):
         raise DataError(block.path, "inputs", keys[0], "of JSON lines one key has the inputs: name one")
     for number, line in enumerate(text_of(block).split("\n"), block.first):
@@ -43,10 +44,10 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         if not isinstance(one, dict):
             raise DataError(block.where(number), "line", line[:100], _HOW)
         try:
-            inputs, labels, length, split = (key and one[key] for key in keys)
+            inputs, labels, length, split, weights = (key and one[key] for key in keys)
         except KeyError as error:
             raise no_column(block.where(number), str(error.args[0]), one) from None
-        found.append(Row(number, inputs, labels if label is None else label, length, split))
+        found.append(Row(number, inputs, labels if label is None else label, length, split, weights))
     return found
 
 
@@ -66,7 +67,7 @@ _BEHIND_AN_OBJECT = re.compile(rb"\}[ \t\r]*[^ \t\r\n,\]}]")
 def packed(block: Block, layout: Layout) -> Packed | None:
     """By pyarrow, where inputs (and labels) are lists and it finds no fault."""
     schema = layout.schema
-    other = schema.lengths, schema.split, label_of_name(schema, block.path)
+    other = schema.lengths, schema.split, schema.weights, label_of_name(schema, block.path)
     if schema.kind == "features" or any(one is not None for one in other):
         return None
     try:

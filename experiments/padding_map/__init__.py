@@ -1,0 +1,1 @@
+"""The gain of each padding over global, by the spread of lengths and the batch size."""
