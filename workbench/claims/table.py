@@ -134,9 +134,8 @@ def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], plann
     for claim in table.claims:
         if claim.kind == "exact" and found.verdicts[claim.name].look:
             for row in _rows(claim, runs, planned):
-                later = judge_exact(row, runs)
-                if later.verdict == "contradicted":
-                    before = found.verdicts[row.name]
+                before, later = found.verdicts[row.name], judge_exact(row, runs)
+                if later.verdict == "contradicted" != before.verdict:
                     found.verdicts[row.name] = replace(later, looks=before.looks, look=before.look)
 
 
