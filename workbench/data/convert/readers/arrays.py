@@ -83,7 +83,7 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         pieces, tags = list(inputs), labels
     labels = [label] * len(number) if label is not None else [_plain(one) for one in tags]
     splits = [None] * len(number) if split is None else split.tolist()
-    weighed = [None] * len(number) if weights is None else list(weights)
+    weighed: list[Any] = [None] * len(number) if weights is None else list(weights)
     if weights_flat:
         weighed = np.split(weights, ends)
     return [
