@@ -85,6 +85,7 @@ def test_the_ways_are_those_that_advise_tells() -> None:
     assert told == measure.WAYS
 
 
+@pytest.mark.slow  # quick: a point, and what it foretells
 def test_the_command_measures_draws_and_draws_again(costs, monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(figure, "STEPS", (0.0, 1.0))
     typed = ["--sets", "uniform", "geometric", "--batch-sizes", "8", "32", "--out", str(tmp_path)]
