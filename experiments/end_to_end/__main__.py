@@ -20,12 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.about import about
 from experiments.end_to_end import table
 from experiments.end_to_end.work import PADDINGS, TASKS
 from experiments.end_to_end.worker import ARMS, Epoch, Setting, work
 from experiments.peers.worker import has_torch
-from workbench.provenance import machine, versions
-from workbench.repositories import git
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -104,15 +103,8 @@ def side_by_side(settings: Mapping[str, Setting], epochs: int, seed: int = 0) ->
 
 
 def _about() -> dict[str, str]:
-    names = ("machine.cpu", "machine.cores", "machine.memory_gb")
-    packages = ("version.python", "version.tensorflow", "version.keras", "version.workbench")
-    return {
-        **{name: text for name, text in machine().items() if name in names},
-        **{name: text for name, text in versions().items() if name in packages},
-        "version.torch": importlib.metadata.version("torch") if has_torch() else "none",
-        "commit": git()["git.commit"],
-        "date": time.strftime("%Y-%m-%d"),
-    }
+    torch = importlib.metadata.version("torch") if has_torch() else "none"
+    return {**about(["tensorflow", "keras"]), "version.torch": torch}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.about import made_by
 from experiments.timing import ratio
 
 OURS = "accelerate"
@@ -56,10 +57,9 @@ def line(found: Mapping[str, Any], task: str, padding: str) -> str:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables: of each task and padding a row an arm, then what follows for `accelerate`."""
-    about = ", ".join(f"{name.rpartition('.')[2]} {text}" for name, text in found["about"].items())
     text = [
         "# End to end\n",
-        f"`python -m experiments.end_to_end {' '.join(found['typed'])}`, {found['minutes']} minutes; {about}. "
+        f"{made_by('experiments.end_to_end', found)}. "
         f"LSTMs of {found['units']} units in both directions, batches of 32.\n",
         "| task | padding | arm | s an epoch | first epoch | s to the accuracy | accuracy | CPU a second | "
         "longest step | pages from disk | peak memory |",

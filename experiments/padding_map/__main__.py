@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.about import about, made_by
 from experiments.padding_map import sets
 from experiments.padding_map.figure import draw
 from experiments.padding_map.measure import (
@@ -28,8 +29,6 @@ from experiments.padding_map.measure import (
     point,
     to_json,
 )
-from workbench.provenance import machine, versions
-from workbench.repositories import git
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         written(json.loads(file.read_text()), given.out)
         return 0
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"typed": sys.argv[1:], "about": _about(), "points": []}
+    found: dict[str, Any] = {"typed": sys.argv[1:], "about": about(["tensorflow"]), "points": []}
     begin = time.perf_counter()
     for runner in given.runners:
         for name in given.sets:
@@ -80,10 +79,9 @@ def written(found: Mapping[str, Any], folder: Path) -> None:
 
 def markdown(found: Mapping[str, Any], points: Sequence[Point]) -> str:
     """Every point measured, and foretold by the costs at the other sets."""
-    about = ", ".join(f"{name.rpartition('.')[2]} {text}" for name, text in found["about"].items())
     lines = [
         "# A map for padding\n",
-        f"`python -m experiments.padding_map {' '.join(found['typed'])}`, {found['minutes']} minutes; {about}.\n",
+        f"{made_by('experiments.padding_map', found)}.\n",
         "Valid tokens/s over those of global padding [95% interval over the passes]; in brackets what the costs "
         "seen at the other sets foretell.\n",
     ]
@@ -118,17 +116,6 @@ def markdown(found: Mapping[str, Any], points: Sequence[Point]) -> str:
             f"{len(off)}, the largest {max(off):.0%}."
         )
     return "\n".join(lines) + "\n"
-
-
-def _about() -> dict[str, str]:
-    names = ("machine.cpu", "machine.cores", "machine.memory_gb")
-    packages = ("version.python", "version.tensorflow", "version.workbench")
-    return {
-        **{name: text for name, text in machine().items() if name in names},
-        **{name: text for name, text in versions().items() if name in packages},
-        "commit": git()["git.commit"],
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 if __name__ == "__main__":

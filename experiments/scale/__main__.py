@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.about import about, made_by
 from experiments.scale import measure
-from workbench.provenance import machine, versions, without_passwords
-from workbench.repositories import git
+from workbench.provenance import without_passwords
 
 RESULTS = Path(__file__).resolve().parent / "results"
 JOBS, WRITERS = (10, 100, 1000, 5000), (1, 2, 4, 8, 16)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     given.out.mkdir(parents=True, exist_ok=True)
     typed = [without_passwords(word) for word in sys.argv[1:]]
-    found: dict[str, Any] = {"typed": typed, "about": _about(), "sweeps": {}, "writers": {}}
+    found: dict[str, Any] = {"typed": typed, "about": about(["mlflow"]), "sweeps": {}, "writers": {}}
     begin = time.perf_counter()
     for store, uri in {
         "SQLite": None,
@@ -81,10 +81,9 @@ def _alone(asked: Sequence[Any]) -> dict[str, float]:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables, and what the fits foretell."""
-    about = ", ".join(f"{name.rpartition('.')[2]} {text}" for name, text in found["about"].items())
     lines = [
         "# What a sweep costs beside its jobs\n",
-        f"`python -m experiments.scale {' '.join(found['typed'])}`, {found['minutes']} minutes; {about}.\n",
+        f"{made_by('experiments.scale', found)}.\n",
     ]
     for store, rows in found["sweeps"].items():
         lines += [
@@ -130,17 +129,6 @@ def _foretold(rows: Sequence[Mapping[str, float]]) -> list[str]:
         hours = " | ".join(f"{(a + b * n + c * n * n) / 3600:.1f} h" for n in FORETOLD)
         lines.append(f"| {name} | {a:.2f} | {1e3 * b:.2f} | {1e9 * c:.1f} | {hours} |")
     return lines
-
-
-def _about() -> dict[str, str]:
-    names = ("machine.cpu", "machine.cores", "machine.memory_gb")
-    packages = ("version.python", "version.mlflow", "version.workbench")
-    return {
-        **{name: text for name, text in machine().items() if name in names},
-        **{name: text for name, text in versions().items() if name in packages},
-        "commit": git()["git.commit"],
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ TEXTS = [(["no", "good"], "bad"), (["so", "good", "so"], "good"), (["fine"], "go
 IDS = [([3, 5, 2], [0, 1, 1]), ([4, 300], [1, 0]), ([7], [2])]
 FRAMES = [([[0.5, 1.0], [2.0, -1.5]], 1), ([[3.0, 4.0]], 0), ([[0.25, 0.5]] * 3, 1)]
 NOTHING_HELD_OUT = {"validation_share": 0}
+TOKENS = [("ab", [0, 1]), ("a", [1]), ("bab", [1, 0, 0]), ("", []), ("bb", [0, 0])]
+OF_STEPS = [[0.5, 2.0], [0.0], [1.0, 0.25, 3.0], [], [1.5, 1.0]]
+OF_EXAMPLES = [0.5, 2.0, 0.0, 1.0, 3.0]
 
 
 def examples_of(folder):
@@ -42,6 +45,17 @@ def examples_of(folder):
                 names = [manifest.labels[i] for i in np.atleast_1d(labels)]
                 found[split].append((symbols, names if manifest.task == "tag" else names[0]))
     return found
+
+
+def weights_of(folder):
+    """The training examples' weights, as they are stored."""
+    manifest, found = verify_examples(folder), []
+    for chunk in read_split(folder, "train", manifest):
+        if manifest.weights == "step":
+            found += [one.tolist() for one in np.split(chunk.weights, np.cumsum(chunk.lengths)[:-1])]
+        else:
+            found += chunk.weights.tolist()
+    return manifest.weights, found
 
 
 def in_words(examples):

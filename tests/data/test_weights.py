@@ -1,4 +1,4 @@
-"""Weights of steps and of examples: from a file or Python to the loss, whatever the padding and batch size."""
+"""Weights of steps and of examples: from shards to the loss, whatever the padding and batch size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from workbench.data.convert import Schema, convert
 from workbench.data.encode import Encoded
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, from_json, load_manifest
@@ -22,34 +21,18 @@ from workbench.data.records import framed
 from workbench.data.sequence_example import to_sequence_example
 from workbench.data.shards import index_shards, write_dataset
 from workbench.data.sources import Example
-from workbench.data.verify import read_split, verify_examples
 from workbench.options.data import PARSES, TFRecord
 from workbench.options.loss import Loss
 from workbench.options.padding import SCHEMAS as PADDINGS
 from workbench.training import batch_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
-from files_of_people import NOTHING_HELD_OUT, treebank, write_npz
-
-LINES = [("ab", [0, 1]), ("a", [1]), ("bab", [1, 0, 0]), ("", []), ("bb", [0, 0])]
-OF_STEPS = [[0.5, 2.0], [0.0], [1.0, 0.25, 3.0], [], [1.5, 1.0]]
-OF_EXAMPLES = [0.5, 2.0, 0.0, 1.0, 3.0]
+from files_of_people import OF_EXAMPLES, OF_STEPS, TOKENS, weights_of
 
 
-def weighted(kind, lines=LINES):
+def weighted(kind):
     given_weights = OF_STEPS if kind == "step" else OF_EXAMPLES
-    return [Example(list(x), y, w) for (x, y), w in zip(lines, given_weights, strict=True)]
-
-
-def weights_of(folder):
-    """The training examples' weights, as they are stored."""
-    manifest, found = verify_examples(folder), []
-    for chunk in read_split(folder, "train", manifest):
-        if manifest.weights == "step":
-            found += [one.tolist() for one in np.split(chunk.weights, np.cumsum(chunk.lengths)[:-1])]
-        else:
-            found += chunk.weights.tolist()
-    return manifest.weights, found
+    return [Example(list(x), y, w) for (x, y), w in zip(TOKENS, given_weights, strict=True)]
 
 
 @pytest.fixture(scope="module", params=["step", "example"])
@@ -109,7 +92,7 @@ def test_the_loss_is_scikit_learns_on_the_unpadded(folder, size, padding, averag
     chances = tf.nn.softmax(_Scores.table).numpy()
     each, by = [], []
     for (tokens, labels), weights in zip(
-        LINES, OF_STEPS if folder.name == "step" else OF_EXAMPLES, strict=True
+        TOKENS, OF_STEPS if folder.name == "step" else OF_EXAMPLES, strict=True
     ):
         if not tokens:
             continue
@@ -257,126 +240,3 @@ def test_a_manifest_that_is_wrong_is_refused(tmp_path, change, text):
     del content["fingerprint"]
     with pytest.raises(DataError, match=text):
         from_json({**content, **change})
-
-
-# -- convert
-
-
-def json_lines(weights, **more):
-    rows = (
-        {"inputs": list(x), "labels": y, "w": w, **more} for (x, y), w in zip(LINES, weights, strict=True)
-    )
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def rows_of(path):
-    path.write_bytes(
-        b"g,x,y,w\n" + "".join(
-            f"{n},{x},{y},{w}\n"
-            for n, ((tokens, labels), weights) in enumerate(zip(LINES, OF_STEPS, strict=True))
-            for x, y, w in zip(tokens, labels, weights, strict=True)
-        ).encode()
-    )  # fmt: skip
-
-
-def ids_of(path, *, flat=False, of_steps=True):
-    lines = [[1 + "ab".index(one) for one in tokens] for tokens, _ in LINES]
-    lengths, labels = np.array([len(line) for line in lines]), [y for _, y in LINES]
-    if flat:
-        arrays = {
-            name: np.concatenate(of) for name, of in (("inputs", lines), ("labels", labels), ("w", OF_STEPS))
-        }
-        arrays = {name: of.astype(int) if name != "w" else of for name, of in arrays.items()}
-    else:
-        arrays = {
-            "inputs": np.zeros((5, 3), int),
-            "labels": np.zeros((5, 3), int),
-            "w": np.full((5, 3), np.nan),
-        }
-        for row, of in enumerate(zip(lines, labels, OF_STEPS, strict=True)):
-            for name, values in zip(("inputs", "labels", "w"), of, strict=True):
-                arrays[name][row, : len(values)] = values
-    if not of_steps:
-        arrays["w"] = np.array(OF_EXAMPLES)
-    write_npz(path, **arrays, lengths=lengths)
-
-
-NOT_EMPTY = [one for one in OF_STEPS if one]
-FILES = {
-    "a.jsonl": (lambda p: p.write_text(json_lines(OF_STEPS)), {}, ("step", OF_STEPS)),
-    "b.jsonl": (lambda p: p.write_text(json_lines(OF_EXAMPLES)), {}, ("example", OF_EXAMPLES)),
-    "c.csv": (rows_of, {"group": "g", "inputs": "x", "labels": "y", "kind": "symbols"}, ("step", NOT_EMPTY)),
-    "d.npz": (ids_of, {}, ("step", OF_STEPS)),
-    "e.npz": (lambda p: ids_of(p, flat=True), {}, ("step", OF_STEPS)),
-    "f.npz": (lambda p: ids_of(p, of_steps=False), {}, ("example", OF_EXAMPLES)),
-    "g.npz": (lambda p: ids_of(p, flat=True, of_steps=False), {}, ("example", OF_EXAMPLES)),
-    "h.csv": (lambda p: p.write_text("x,y,w\na b,X Y,0.5 2\na,Y,1\n"),
-              {"inputs": "x", "labels": "y", "task": "tag"}, ("step", [[0.5, 2], [1]])),
-    "i.csv": (lambda p: p.write_text("x,y,w\na b,X,0.5\na,Y,1\n"), {"inputs": "x", "labels": "y"},
-              ("example", [0.5, 1])),
-    "j.txt.jsonl": (lambda p: p.write_text('{"inputs": ["a"], "w": 0.5}\n{"inputs": ["b", "a"], "w": 2}\n'),
-                    {"task": "next"}, ("example", [0.5, 2])),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("form", FILES)
-def test_files_of_people(tmp_path, form):
-    write, options, right = FILES[form]
-    write(tmp_path / form)
-    convert([tmp_path / form], tmp_path / "out", Schema(weights="w", **options, **NOTHING_HELD_OUT))
-    assert weights_of(tmp_path / "out") == right
-
-
-def test_parquet_and_a_part_held_out(tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
-    lines = [[f"t{i}", f"t{i + 1}"] for i in range(50)]
-    weights = [[i, 0.5] for i in range(50)]
-    table_of = pyarrow.table({"inputs": lines, "labels": [["A", "B"]] * 50, "w": weights})
-    parquet.write_table(table_of, tmp_path / "a.parquet")
-    manifest = convert([tmp_path / "a.parquet"], tmp_path / "out", Schema(weights="w", validation_share=0.3))
-    assert set(manifest.splits) == {"train", "validation"}
-    for split in manifest.splits:
-        for chunk in read_split(tmp_path / "out", split, manifest):
-            firsts = [manifest.vocabulary[i] for i in chunk.inputs[::2]]
-            for name, weight in zip(firsts, chunk.weights[::2], strict=True):
-                assert name in ("<unk>", f"t{int(weight)}")
-
-
-@pytest.mark.parametrize(
-    ("content", "options", "text"),
-    [
-        (
-            '{"inputs": ["a", "b"], "labels": ["X", "Y"], "w": [1]}',
-            {},
-            r"line 1: weights = \[1\]: must be one for each",
-        ),
-        (
-            '{"inputs": ["a"], "labels": ["X"], "w": -1}',
-            {},
-            "line 1: weights = -1.0: must be a number, 0 or more",
-        ),
-        ('{"inputs": ["a"], "labels": ["X"], "w": null}', {}, "line 1: weights = "),
-        ('{"inputs": ["a"], "labels": ["X"], "w": "heavy"}', {}, "line 1: weights = heavy: must be numbers"),
-        ('{"inputs": ["a"], "labels": "X", "w": [1]}', {}, 'of the task "classify" an example has one'),
-        ('{"inputs": ["a"], "labels": ["X"]}', {}, "w = missing"),
-    ],
-)
-def test_a_wrong_file_is_refused(tmp_path, content, options, text):
-    (tmp_path / "a.jsonl").write_text(content + "\n")
-    with pytest.raises(DataError, match=text):
-        convert([tmp_path / "a.jsonl"], tmp_path / "out", Schema(weights="w", **options, **NOTHING_HELD_OUT))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "text"),
-    [
-        ("a.txt", b"a\tX\n", "a text has none"),
-        ("a.conllu", treebank([(["a"], ["X"])]), "is no option of this format"),
-    ],
-)
-def test_forms_that_have_none_say_so(tmp_path, name, content, text):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=text):
-        convert([tmp_path / name], tmp_path / "out", Schema(weights="w", **NOTHING_HELD_OUT))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def others(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
+def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
     """The runs with keys of their own; what is of no arm and has no block (the parent of a search) is left out.
 
     Raises:

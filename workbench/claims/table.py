@@ -11,7 +11,7 @@ from workbench.claims.blocks import looks_of, planned_pairs, undeclared_pairs
 from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
-from workbench.claims.foreign import others
+from workbench.claims.foreign import with_own_keys
 from workbench.claims.instrument import Instrument, is_noisy, judge_instrument
 from workbench.claims.pairing import Pairs, pair
 from workbench.claims.runs import read_runs
@@ -61,7 +61,7 @@ def judged_table(
 ) -> Judged:
     """As judge_table, with the pairs that the verdicts were made of."""
     table = ClaimSet(tuple(claims))
-    data = read_runs(runs) if not table.claims[0].runs else others(table.claims, runs)
+    data = read_runs(runs) if not table.claims[0].runs else with_own_keys(table.claims, runs)
     if planned is None:
         planned = planned_pairs(table.claims, data)
     found = _through_looks(table, data, looks_of(table.claims, data, planned))

@@ -145,13 +145,18 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     return _whole(labels, "labels", where, "labels are names or class ids (whole numbers), not both")
 
 
-def check_weights(weights: np.ndarray, where: str, of: str) -> None:
+def check_weights(weights: np.ndarray, where: str, of: str, name: str = "weights") -> None:
     """Raise DataError for one that is no number or less than 0. `of`: step or example."""
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        field = f"weights[{at}]" if of == "step" else "weights"
+    right = are_weights(weights)
+    if not right.all():
+        at = int(np.argmin(right))
+        field = f"{name}[{at}]" if of == "step" else name
         raise DataError(where, field, float(weights.reshape(-1)[at]), "must be a number, 0 or more")
+
+
+def are_weights(values: np.ndarray) -> np.ndarray:
+    """Which of some values can be weights: numbers, 0 or more."""
+    return np.isfinite(values) & (values >= 0)
 
 
 def weighed(example: Example) -> str:

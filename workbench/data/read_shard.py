@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from workbench.data.errors import DataError
 from workbench.data.file_kind import check_tfrecord
+from workbench.data.given import are_weights
 from workbench.data.manifest import Manifest
 from workbench.data.record_faults import check_record, decoded
 from workbench.data.whose import restore
@@ -135,7 +136,7 @@ def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray
     if manifest.weights:
         of_steps = lists.get(names["weights"])
         weights = (singles[names["weights"]] if of_steps is None else of_steps.flat_values).numpy()
-        well = well and bool((np.isfinite(weights) & (weights >= 0)).all())
+        well = well and bool(are_weights(weights).all())
     if manifest.inputs == "ids":
         well = well and _within(inputs, 0, len(manifest.vocabulary))
     elif well:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from workbench.data.encode import check_range
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of
+from workbench.data.given import check_weights
 from workbench.data.manifest import Manifest
 from workbench.data.whose import WRITE
 from workbench.wording import did_you_mean
@@ -91,20 +92,15 @@ def check_record(record: bytes, manifest: Manifest, where: str) -> None:
 
 
 def _check_weights(example: Any, length: int, manifest: Manifest, where: str) -> None:
-    name, is_steps = manifest.feature_names["weights"], manifest.weights == "step"
-    if is_steps:
+    name = manifest.feature_names["weights"]
+    if manifest.weights == "step":
         steps = _steps(example, "weights", length, manifest, where)
         if len(steps) != length:
             raise DataError(where, name, len(steps), f"must be one for each of {length} steps")
         weights = _values(steps, "float_list", name, 1, where).reshape(-1)
     else:
         weights = np.array([_single(example, name, "weights", where, "float_list")])
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise DataError(
-            where, f"{name}[{at}]" if is_steps else name, float(weights[at]), "must be a number, 0 or more"
-        )
+    check_weights(weights, where, manifest.weights, name)
 
 
 def _steps(example: Any, role: str, length: int | None, manifest: Manifest, where: str) -> Any:

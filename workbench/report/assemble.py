@@ -13,7 +13,7 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
-from workbench.claims.foreign import others
+from workbench.claims.foreign import with_own_keys
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
@@ -191,7 +191,7 @@ def of_others(
     block = claims[0].block
     shown = [
         replace(run, params={"seed": run.params.get(block, ""), **_without(run.params, block, "seed")})
-        for run in others(claims, runs)
+        for run in with_own_keys(claims, runs)
     ]
     facts = {
         "name": Path(claims[0].file).resolve().parent.name,

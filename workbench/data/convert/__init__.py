@@ -55,16 +55,15 @@ def convert(
         DataError: a file, a row or the schema is wrong, naming it, or nothing can be written; then nothing is.
     """
     schema, folder = schema or Schema(), Path(folder)
-    is_next = schema.task == "next"
-    if is_next and schema.vocabulary is not None:
+    if schema.task == "next" and schema.vocabulary is not None:
         schema = _replaced(schema, vocabulary=with_end(schema.vocabulary)[0])
     found = find(map(str, sources), schema)
     with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
-        final = finished(spool, layout, str(folder), left, [one.split for one in found], is_next=is_next)
+        final = finished(spool, layout, str(folder), left, [one.split for one in found])
         return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
             "name": "convert", "files": sorted({one.path.name for one in found}),
-        }, is_next=is_next)  # fmt: skip
+        })  # fmt: skip
 
 
 def _untold(what: str, done: int, total: int) -> None:
@@ -193,11 +192,10 @@ def finished(
     name: str,
     left: Left,
     splits: Iterable[str | None],
-    *,
-    is_next: bool = False,
 ) -> Final:
-    """Count to the end; each of `splits` must have an example. With `is_next` labels are of the vocabulary."""
+    """Count to the end; each of `splits` must have an example."""
     schema = layout.schema
+    is_next = schema.task == "next"
     if "train" not in spool.blocks:
         raise DataError(name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen "
                         "max_length, lower validation_share, or give more data")  # fmt: skip
@@ -217,7 +215,7 @@ def finished(
 
 def written(
     spool: Spool, final: Final, layout: Layout, left: Left, work: Path, run: Run, progress: Progress = _untold, *,
-    name: str, source: dict[str, Any], is_next: bool = False,
+    name: str, source: dict[str, Any],
 ) -> Manifest:  # fmt: skip
     """The shards and their manifest, in `work`."""
     schema = layout.schema
@@ -232,14 +230,14 @@ def written(
     _check_apart(shards, final, work, schema.compression, name)
     manifest = Manifest(
         name=name,
-        task="next" if is_next else str(schema.task),
+        task=str(schema.task),
         inputs="features" if schema.kind == "features" else "ids",
         labels=final.labels,
         splits=final.splits,
         shards=shards,
         vocabulary=final.vocabulary,
         feature_size=layout.width if schema.kind == "features" else None,
-        first_class=1 if is_next else schema.first_class,
+        first_class=1 if schema.task == "next" else schema.first_class,
         dropped=left.dropped,
         cut=left.cut if left.cut["examples"] else {},
         source=source,

@@ -64,7 +64,6 @@ def write_dataset(
     folder, is_next = Path(folder), task == "next"
     if is_next:
         vocabulary, end = _of_next(name, vocabulary, labels, feature_size)
-        labels = vocabulary
     schema = _schema(
         name,
         task,
@@ -81,7 +80,7 @@ def write_dataset(
         examples = {"train": examples}
     check_splits(examples, name)
     kind: Kind | None = "features" if feature_size is not None else None
-    of_weights: str | None = None
+    weighings: set[str] = set()
     left = Left({}, {"examples": 0, "pieces": 0})
     with building(folder) as (work, spool_folder):
         spool, number = Spool(spool_folder), 0
@@ -98,27 +97,24 @@ def write_dataset(
                 kind = next(iter(kinds), None)
                 if is_next and kind == "ids" and vocabulary is None:
                     raise DataError(name, "vocabulary", None, 'the task "next" needs one of its ids: give it')
-                weighings = {weighed(one) for one in taken} | (
-                    {of_weights} if of_weights is not None else set()
-                )
+                weighings |= {weighed(one) for one in taken}
                 if len(weighings) > 1:
                     said = " and ".join((one and f"of the {one}") or "none" for one in sorted(weighings))
                     raise DataError(
                         name, "weights", said, "one data set has them of every example alike: make them so"
                     )
-                [of_weights] = weighings
-                layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None, of_weights)
+                layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None, *weighings)
                 block = _Given("", where, split, "", first, None, 0)
                 divided, of_block = divide(_packed(taken, block, layout), block, layout)
                 left.add(of_block)
                 for packed in divided.values():
                     spool.add(save(packed, spool_folder, number, split, tag=task != "classify"), block.where)
                 number += 1
-        layout = Layout(schema.of_kind(kind or "ids"), feature_size, None, of_weights or "")
-        final = finished(spool, layout, name, left, examples, is_next=is_next)
+        none = "symbols" if is_next else "ids"  # what inputs are where there are none
+        layout = Layout(schema.of_kind(kind or none), feature_size, None, *weighings)
+        final = finished(spool, layout, name, left, examples)
         return written(
             spool, final, layout, left, work, in_this_process, name=name, source={"name": "write_dataset"},
-            is_next=is_next,
         )  # fmt: skip
 
 
@@ -134,7 +130,7 @@ def _marked(
 def _of_next(
     name: str, vocabulary: Sequence[str] | None, labels: Sequence[str] | None, feature_size: int | None
 ) -> tuple[list[str] | None, str | int]:
-    """The vocabulary, which the classes are too, and the mark of the end, as a symbol or an id."""
+    """The vocabulary with the mark of the end, and that mark, as a symbol or an id."""
     if feature_size is not None:
         raise DataError(name, "task", "next", "predicts ids, and these inputs are features: take tag")
     if labels is not None:
@@ -167,7 +163,7 @@ def _schema(
     if over_length == "split" and task == "classify":
         raise DataError(name, "over_length", over_length, "a piece has no label of its own: drop, or tag")
     return Schema(
-        task="tag" if task == "next" else task,  # each token has a label
+        task=task,
         classes=None if labels is None else check_names(labels, "labels", name),
         vocabulary=None if vocabulary is None else check_names(vocabulary, "vocabulary", name),
         max_length=max_length,
@@ -205,7 +201,7 @@ def _packed(taken: Sequence[Example], block: Block, layout: Layout) -> Packed:
     inputs = np.concatenate(inputs) if layout.schema.kind == "features" else _flat(inputs)
     labels = [example.labels for example in taken]
     made = arrays(
-        numbers, lengths, inputs, _flat(labels) if layout.schema.task == "tag" else labels, block, layout
+        numbers, lengths, inputs, _flat(labels) if layout.schema.labels_steps else labels, block, layout
     )
     weights = None
     if layout.weights:
