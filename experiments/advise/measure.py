@@ -1,6 +1,6 @@
 """What `python -m workbench.advise --measure` foretells, beside what runs then measure; see README.md.
 
-python experiments/advise/measure.py                     # 15 minutes on 2 cores; nothing else should run
+python experiments/advise/measure.py                     # 25 minutes on 2 cores; nothing else should run
 python experiments/advise/measure.py --treebank FOLDER   # the English Web Treebank too
 """
 
@@ -22,12 +22,20 @@ from workbench import advice
 from workbench.data.manifest import load_manifest
 from workbench.foretell import TimedModel, foretold
 from workbench.provenance import machine, versions
+from workbench.record.gate import CALIBRATION_SPREAD
 from workbench.repositories import git
 from workbench.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = 32
+CALIBRATE = """
+from workbench.measure.calibration import calibrate
+import sys, tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
+tf.config.threading.set_inter_op_parallelism_threads(1)
+print(calibrate())
+"""
 SETS = {
     "python_source": ["data=python_source", "data.max_examples=2000"],
     "long-tailed": ["data=synthetic", "data.lengths=geometric", "data.mean=20", "data.longest=400"],
@@ -55,8 +63,24 @@ class Row(NamedTuple):
     measured: float
     foretold_share: float
     measured_share: float
-    calibration: float
-    """The second calibration of the run's window over the first: 1 on a machine that keeps its pace."""
+    calibrations: list[float]
+    """GFLOP/s of a fixed product: before and after the foretelling, before and after the run's window."""
+
+    @property
+    def error(self) -> float:
+        """Of the foretold speed, as a share of the measured one."""
+        return self.foretold / self.measured - 1
+
+    @property
+    def drift(self) -> float:
+        """By how much the machine's pace changed between foretelling and run: the mean of two calibrations each."""
+        before, after, start, end = self.calibrations
+        return (before + after) / (start + end) - 1
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether no calibration is further from another than the gate of a timed window allows."""
+        return max(self.calibrations) / min(self.calibrations) <= 1 + CALIBRATION_SPREAD
 
 
 def main() -> int:
@@ -78,7 +102,7 @@ def main() -> int:
             for model, overrides in MODELS.items():
                 for threads in sorted({1, os.cpu_count() or 1}):
                     for row in compared(name, sets[name], model, overrides, threads, Path(scratch)):
-                        print(*row, sep="\t", flush=True)
+                        print(*row, f"{row.error:+.1%}", sep="\t", flush=True)
                         rows.append(row)
                     write(rows, given.out)
     print(table(rows))
@@ -106,16 +130,25 @@ def compared(
     histogram = manifest.splits["train"].histogram
     paddings = advice.advise(histogram, [BATCH])
     about = TimedModel(manifest.task, len(manifest.labels), len(manifest.vocabulary), None)
+    before = calibrated(threads)
     speeds = foretold(histogram, paddings, overrides, about)
+    after = calibrated(threads)
     rows = []
     for padding, speed in zip(paddings, speeds, strict=True):
         found = run([*data, *overrides, *state, *ONLY_TIMED, f"padding={padding.padding}"], scratch)
         rows.append(Row(
             name, model, threads, padding.padding, speed, found["speed/valid_tokens_per_s"], padding.share,
             1 - found["speed/valid_tokens_per_s"] / found["speed/padded_tokens_per_s"],
-            found["speed/calibration_after_gflops"] / found["speed/calibration_before_gflops"],
+            [before, after, found["speed/calibration_before_gflops"], found["speed/calibration_after_gflops"]],
         ))  # fmt: skip
     return rows
+
+
+def calibrated(threads: int) -> float:
+    """GFLOP/s of a fixed product just now, in a process that has this many threads."""
+    command = [sys.executable, "-c", CALIBRATE, str(threads)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return float(done.stdout)
 
 
 def newest(folder: Path) -> Path:
@@ -132,22 +165,43 @@ def run(overrides: list[str], scratch: Path) -> dict[str, Any]:
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown, with the error of each and their median."""
+    """Markdown, with the error of each, and of how many it is small where the machine kept its pace."""
     lines = [
-        "| data | model | threads | padding | foretold, tokens/s | measured | error | padding foretold | was |",
-        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| data | model | threads | padding | foretold, tokens/s | measured | error | machine's drift "
+        "| padding foretold | was |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
+        drift = f"{row.drift:+.1%}{'' if row.is_steady else ' (not steady)'}"
         lines.append(
             f"| {row.data} | {row.model} | {row.threads} | {row.padding} | {row.foretold:,.0f} "
-            f"| {row.measured:,.0f} | {row.foretold / row.measured - 1:+.1%} | {row.foretold_share:.1%} "
-            f"| {row.measured_share:.1%} |"
+            f"| {row.measured:,.0f} | {row.error:+.1%} | {drift} "
+            f"| {row.foretold_share:.1%} | {row.measured_share:.1%} |"
         )
-    errors = sorted(abs(row.foretold / row.measured - 1) for row in rows)
+    lines += ["", f"Error of speed: {summary(rows)}."]
+    if steady := [row for row in rows if row.is_steady]:
+        lines += [
+            "",
+            f"Of those whose four calibrations lie within {CALIBRATION_SPREAD:.0%}: {summary(steady)}.",
+        ]
+    else:
+        lines += [
+            "",
+            f"In none did the four calibrations lie within {CALIBRATION_SPREAD:.0%}: the machine kept no pace.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(rows: list[Row]) -> str:
+    """Median and largest error, how many are within 15%, and how far errors go with the machine's drift."""
+    errors = sorted(abs(row.error) for row in rows)
     within = sum(error <= 0.15 for error in errors)
     words = f"median {statistics.median(errors):.1%}, largest {errors[-1]:.1%}"
-    lines += ["", f"Error of speed: {words}; within 15% in {within} of {len(rows)}."]
-    return "\n".join(lines) + "\n"
+    words += f"; within 15% in {within} of {len(rows)}"
+    if len(rows) > 2 and len({row.drift for row in rows}) > 1:
+        with_drift = statistics.correlation([row.error for row in rows], [row.drift for row in rows])
+        words += f"; correlation of error and drift {with_drift:.2f}"
+    return words
 
 
 if __name__ == "__main__":
