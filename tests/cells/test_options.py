@@ -194,7 +194,7 @@ def test_the_steps_a_turn_reach_what_is_compiled(monkeypatch, steps):
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param(one, marks=pytest.mark.slow) if one in ("batch_size", "chains") else one
+        pytest.param(one, marks=pytest.mark.slow) if one in ("batch_size", "chains", "kernel") else one
         for one in OF_THE_LAYER
     ],
 )

@@ -49,6 +49,7 @@ def test_over_all_looks_together_one_table_of_twenty_at_most_has_a_false_verdict
     assert max(one.rate for one in rows) > 0.03, "equal shares give little away where runs are normal"
 
 
+@pytest.mark.slow  # quick: the rates below and tests/sweep/test_staged.py
 def test_looks_run_fewer_pairs_the_farther_the_truth_is_from_its_bound(measured):
     def of(what, distance, ways):
         return measured[f"{what}, of 10 claims {distance:g} sd beyond their bounds, {ways}"].rate

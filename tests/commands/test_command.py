@@ -63,7 +63,8 @@ def swept(tmp_path_factory, type_in, small):
         EXPERIMENT.format(claims=folder / "claims.yaml")
     )
     words = ["+experiment=tiny", "--config-dir", "mine", "-m", *small, "rnn=dynamic"]
-    words += ["measure.correctness_batches=1", "measure.passes=1"]
+    # tests/reproducibility runs the probes, tests/sweep a throw-away block
+    words += ["measure.correctness_batches=0", "measure.passes=1", "sweep.throw_away=false"]
     return folder, type_in(folder, *words)
 
 
@@ -72,7 +73,7 @@ class TestSweep:
     def test_ends_well_and_shows_its_verdicts(self, swept) -> None:
         _, done = swept
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "8 jobs in 2 blocks after a throw-away block, 2 claims" in done.stdout
+        assert "6 jobs in 2 blocks, 2 claims" in done.stdout
         assert "reproduced" in done.stdout
         assert "contradicted" in done.stdout
 
@@ -82,10 +83,10 @@ class TestSweep:
         assert set(runs["status"]) == {"FINISHED"}
         parent = runs[runs["tags.workbench.kind"] == "sweep"]
         children = runs[runs["tags.workbench.kind"] == "run"]
-        assert (len(parent), len(children)) == (1, 8)
+        assert (len(parent), len(children)) == (1, 6)
         assert set(children["tags.mlflow.parentRunId"]) == set(parent["run_id"])
-        assert len(set(children["tags.workbench.identity"])) == 8
-        assert children["tags.workbench.block"].value_counts().to_dict() == {"0": 2, "1": 3, "2": 3}
+        assert len(set(children["tags.workbench.identity"])) == 6
+        assert children["tags.workbench.block"].value_counts().to_dict() == {"1": 3, "2": 3}
         assert set(children["params.device"]) <= {"cpu", "gpu"}
         recorded = {c.removeprefix("metrics.") for c in children if c.startswith("metrics.")}
         of_claims = {name for name in recorded if name.startswith("claim/")}
@@ -105,7 +106,7 @@ class TestSweep:
         runs = frame_of(tracker.runs("tiny"))
         (parent,) = runs[runs["tags.workbench.kind"] == "sweep"]["run_id"]
         frozen = json.loads(tracker.read_text(parent, "grid.json"))
-        assert [job["block"] for job in frozen["jobs"]] == [0, 0, 1, 1, 1, 2, 2, 2]
+        assert [job["block"] for job in frozen["jobs"]] == [1, 1, 1, 2, 2, 2]
         assert tracker.read_text(parent, "claims.yaml") == CLAIMS
         verdicts = json.loads(tracker.read_text(parent, "verdicts.json"))
         assert [v["verdict"] for v in verdicts[:2]] == ["reproduced", "contradicted"]
@@ -138,7 +139,7 @@ class TestSweep:
         assert again.returncode == 0, again.stderr
         for name in ("verdicts.json", "verdicts.csv", "report.md", "runs.csv"):
             assert (folder / "again" / name).read_bytes() == first.with_name(name).read_bytes()
-        assert len(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")) == 9
+        assert len(Tracker(f"sqlite:///{folder}/mlruns/mlflow.db").runs("tiny")) == 7
 
     def test_the_published_runs_judge_alike_and_name_no_place(self, swept) -> None:
         from workbench.claims import judge_table, load

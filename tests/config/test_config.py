@@ -105,7 +105,18 @@ def test_every_variant_composes_with_the_defaults(compose: Composer, group: str,
     assert problems(compose([f"{group}={name}", *more.get(name, [])])) == []
 
 
-@pytest.mark.parametrize("name", [one for one in experiments() if one != "guide"])
+LARGE = ("cell_ablation", "padding_ablation", "sequence_length_ablation", "unroll_ablation")
+"""Of many arms; tests/commands/test_command.py lists one of them."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=pytest.mark.slow) if one in LARGE else one
+        for one in experiments()
+        if one != "guide"
+    ],
+)
 def test_every_experiment_composes_and_is_a_sweep_where_it_has_claims(compose: Composer, name: str) -> None:
     grid = expand(compose, [f"+experiment={name}"])
     assert (len(grid.arms) > 1) == (grid.base["sweep"]["claims"] is not None)

@@ -100,6 +100,7 @@ def test_an_epoch_gives_each_example_once_and_as_it_is(folder, padding, size):
     assert seen == Counter(range(manifest.splits["train"].examples))
 
 
+@pytest.mark.covering(1)
 @every_padding
 @pytest.mark.parametrize("size", SIZES)
 def test_every_way_to_parse_gives_equal_batches(folder, padding, size):

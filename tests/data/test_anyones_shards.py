@@ -90,6 +90,7 @@ def unpadded(folder, parse):
     ]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("parse", ["cached", "vectorised", "one"])
 @pytest.mark.parametrize(
     ("context", "named", "recorded"),

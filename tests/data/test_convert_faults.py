@@ -58,6 +58,7 @@ from files_of_people import (
         ("a.jsonl", OBJECT + b'{"inputs": null, "labels": ["X", "Y"]}', {}, ["line 2: inputs = None"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["\\ud800"], "labels": ["X"]}', {}, ["line 2: inputs[0]", "no Unicode"]),
         ("a.jsonl", OBJECT + b'{"inputs": ["\xff"], "labels": ["X"]}', {}, ["line 2", "byte 0xff", "no UTF-8"]),
+        ("a.jsonl", b'{"\x80inputs": ["a"], "labels": ["X"], "inputs": ["b"]}', {}, ["byte 0x80", "no UTF-8"]),
         ("a.jsonl", b"[" * 100_000, {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [' + b"9" * 5000 + b'], "labels": [1]}', {}, ["line 1", "no JSON"]),
         ("a.jsonl", b'{"inputs": [4, 3000000000], "labels": [1, 1]}', {}, ["inputs[1] = 3000000000", "32 bits"]),

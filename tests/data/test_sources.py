@@ -170,6 +170,7 @@ def test_packages_that_are_not_there():
         read("python_source", package="typing_extensions")
 
 
+@pytest.mark.slow  # quick: the small sources here; tests/reproducibility trains on it
 def test_the_standard_library(tmp_path):
     folder = prepare(PythonSource(cache_dir=tmp_path, max_examples=300, max_length=120))
     manifest = verify_examples(folder)

@@ -170,8 +170,14 @@ def _broken(how: str) -> type[SequenceModel]:
     ("how", "caught_by"),
     [
         ("state", {"max_abs_error_state_with_lengths"}),
-        ("output", {"max_abs_error_output_with_lengths", "max_abs_output_past_end_with_lengths"}),
-        ("logits", {"loss_change_padding_longer", "gradient_change_padding_longer"}),
+        pytest.param(
+            "output",
+            {"max_abs_error_output_with_lengths", "max_abs_output_past_end_with_lengths"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "logits", {"loss_change_padding_longer", "gradient_change_padding_longer"}, marks=pytest.mark.slow
+        ),
         ("content", {"loss_change_padding_random", "gradient_change_padding_random"}),
     ],
 )

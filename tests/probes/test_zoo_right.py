@@ -11,7 +11,6 @@ QUICK_RIGHT = {
     "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",
     "cancelling_sums",
     "half_precision_with_a_mask_that_fits", "callable_reads_the_mask_from_ids", "causal_convolution_tagger",
-    "flag_as_first_feature",
 }  # fmt: skip
 
 

@@ -86,7 +86,10 @@ def test_keras_numbers_under_any_mask(kind, way, ids):
     hold(of_ids(KINDS[kind](**WAYS[way])), ids)
 
 
-@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize(
+    "merge_mode",
+    ["concat", None, *(pytest.param(one, marks=pytest.mark.slow) for one in ("sum", "mul", "ave"))],
+)
 def test_both_ways(merge_mode):
     inner = layers.LSTM(3, return_sequences=True)
     hold(of_ids(layers.Bidirectional(inner, merge_mode=merge_mode)), ANYWHERE if merge_mode else BEHIND)

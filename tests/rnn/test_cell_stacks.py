@@ -39,7 +39,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "own cells" else name for name in CASES],
+)
 def test_outputs_and_states_are_those_of_keras(name):
     make, states = CASES[name]
     layer = layers.RNN(make(), return_state=True)

@@ -38,7 +38,8 @@ def expected(model):
     return [np.asarray(model(given)) for given in GIVEN]
 
 
-@pytest.mark.parametrize("way", [pytest.param("export", marks=pytest.mark.slow), "saved_model.save"])
+@pytest.mark.slow  # quick: a layer's in tests/rnn/test_keras_contract.py
+@pytest.mark.parametrize("way", ["export", "saved_model.save"])
 def test_a_saved_model_serves_what_keras_layers_give(way, model, expected, tmp_path):
     accelerate(model)
     try:

@@ -104,6 +104,7 @@ def test_a_model_that_was_sampled_goes_on_as_one_that_was_not(name):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
+@pytest.mark.slow  # quick: the comparison above; only a GPU has TF32
 def test_no_tf32_while_it_is_compared():
     """A GPU's products have three digits then: no sample would pass."""
     noise = Noisy()

@@ -58,8 +58,8 @@ def near(ours, expected):
 @pytest.mark.parametrize(
     ("name", "rnn"),
     [
-        *PAIRS[: len(EVERYWHERE)],
-        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS[len(EVERYWHERE) :]),
+        *PAIRS[:2],
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS[2:]),
     ],
 )
 def test_a_map_gives_a_loops_numbers_and_gradients(name, rnn):

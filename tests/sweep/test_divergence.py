@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,14 +186,16 @@ def test_a_single_run_that_diverges_says_so_and_ends_in_1(typed, tmp_path: Path)
     options = [f"{group}.{name}={value}" for group, of in OPTIONS.items() for name, value in of.items()]
     done = typed(*SMALL, *options, "optimizer.learning_rate=1e38")
     assert done.code == 1
-    assert "diverged at step 2: its loss is nan" in done.said
+    found = re.search(r"diverged at step 2: its loss is (nan|inf)\n", done.said)  # which, depends on the CPU
+    assert found, done.said
     tracker = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (one,) = tracker.runs("runs")
     assert one.status == "FAILED"
     assert np.isnan(tracker.history(one.run_id, "loss/step")[-1][1])
-    assert one.error == "diverged at step 2: its loss is nan"
+    assert one.error == f"diverged at step 2: its loss is {found[1]}"
 
 
+@pytest.mark.slow  # quick: the single run above and tests/training
 def test_the_curves_of_a_run_that_diverges_when_evaluated_close_with_no_number(
     typed, poisoned, tmp_path: Path
 ) -> None:

@@ -108,7 +108,10 @@ def stock(conductor: Conductor, job: Job, origin: Origin) -> Ledger:
     return ledger([job], conductor.tracker.runs("x", "s"), {job.number: "f"}, origin.made_by)
 
 
-@pytest.mark.parametrize("name", ["lab/cells.py", "lab/steps.py", "lab/late.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["lab/cells.py", *(pytest.param(f"lab/{one}.py", marks=pytest.mark.slow) for one in ("steps", "late"))],
+)
 def test_an_edit_before_between_and_during_jobs_fails_the_next_one_by_name(
     conductor: Conductor, job: Job, lab: Path, name: str
 ) -> None:

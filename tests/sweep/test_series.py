@@ -67,6 +67,7 @@ def test_a_record_that_is_lost_once_jobs_were_run_is_no_wrong_input(
     assert capsys.readouterr().err == "the database is gone\n"
 
 
+@pytest.mark.slow  # quick: tests/claims/test_declaration.py
 def test_a_claim_that_has_no_place_in_the_table_is_refused_before_anything_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -20,6 +20,7 @@ def set_mode(path: Path, mode: str) -> None:
         connection.execute(f"PRAGMA journal_mode={mode}")
 
 
+@pytest.mark.slow  # quick: the others here
 def test_a_database_that_is_not_new_keeps_its_mode_and_false_switches_back(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     Tracker(f"sqlite:///{path}", wal=False).experiment("x")

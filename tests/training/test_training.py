@@ -332,11 +332,13 @@ def test_evaluating_on_the_way_changes_no_bit_of_training_and_its_time_is_left_o
     ("options", "steps"),
     [
         ({"epochs": 5, "validate_every": 2}, [8, 16, 20]),  # and at the last step
-        ({"epochs": 5, "validate_every": 9}, [20]),
+        pytest.param({"epochs": 5, "validate_every": 9}, [20], marks=pytest.mark.slow),
         ({"epochs": 3, "max_steps": 6}, [4, 6]),
-        ({"epochs": 3, "max_steps": 4}, [4]),
+        pytest.param({"epochs": 3, "max_steps": 4}, [4], marks=pytest.mark.slow),
         ({"epochs": 3, "validate_every": None}, []),
-        ({"epochs": 1}, []),  # what is measured at the end is all there is
+        pytest.param(
+            {"epochs": 1}, [], marks=pytest.mark.slow
+        ),  # what is measured at the end is all there is
     ],
 )
 def test_it_is_evaluated_every_so_many_epochs_and_after_the_last_step(
@@ -469,7 +471,10 @@ def test_a_token_that_is_there_twice_moves_by_its_summed_gradient() -> None:
     np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize(  # each takes a step in test_what_the_last_update_left_is_looked_at
+    "name",
+    [one if one in ("sgd", "adam") else pytest.param(one, marks=pytest.mark.slow) for one in OPTIMIZERS],
+)
 def test_every_optimizer_takes_a_step_downhill(toy: Toy, name: str) -> None:
     model, batch = model_of(), toy()[0]
     step = step_of(model, name, 0.01)
@@ -492,6 +497,7 @@ def _other_padding(batch: Batch) -> Batch:
     return {**batch, "labels": np.where(past, 1, batch["labels"]).astype(np.int32)}
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(("mask", "sees_padding"), [("length", False), ("none", True), ("sign", True)])
 @pytest.mark.parametrize("loss", ["token", "example"])
 def test_only_the_length_mask_is_blind_to_padded_labels(

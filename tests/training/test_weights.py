@@ -59,6 +59,7 @@ def test_an_example_that_weighs_two_is_two_examples(
         np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rnn", ["dynamic", "static"])
 @pytest.mark.parametrize("of", ["step", "example"])
 def test_the_objective_is_weighed_and_the_true_loss_is_not(
