@@ -1,4 +1,4 @@
-"""A trained, accelerated model where it is used: SavedModels, TFLite, a process without a workbench."""
+"""A trained, accelerated model where it is used: SavedModels, TFLite, ONNX, a process without a workbench."""
 
 import subprocess
 import sys
@@ -71,6 +71,22 @@ def test_tflite_runs_what_was_restored_for_a_batch_of_known_size(model, expected
         interpreter.set_tensor(takes["index"], given)
         interpreter.invoke()
         np.testing.assert_allclose(interpreter.get_tensor(gives["index"]), wanted, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:In the future `np.object` will be defined:FutureWarning")
+def test_onnx_runs_what_was_restored_for_any_batch(model, expected, tmp_path):
+    """Of the packed loop ONNX lacks ops (PreventGradient); of Keras' loops it has all, with free sizes."""
+    pytest.importorskip("tf2onnx", reason="no tf2onnx: pip install 'rnn-workbench[onnx]'")
+    onnxruntime = pytest.importorskip(
+        "onnxruntime", reason="no onnxruntime: pip install 'rnn-workbench[onnx]'"
+    )
+    restore(accelerate(model)).export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (takes,) = session.get_inputs()
+    for given, wanted in zip(GIVEN, expected, strict=True):
+        (found,) = session.run(None, {takes.name: np.ascontiguousarray(given)})
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 @pytest.mark.slow  # quick: tests/rnn/test_accelerate.py loads in this process
