@@ -78,6 +78,25 @@ def test_a_file_that_is_no_shard_is_called_what_it_is(tmp_path, kind, packed):
         assert "no TFRecord file" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ORCA swims",
+        "PAR1 is a word",
+        "FEA1",
+        "BZh9",
+        "x^2 + 1",
+        "x y",
+        "Rar! she said",
+        "<s> a </s>",
+        "<unk>",
+        "< 3",
+    ],
+)
+def test_a_text_is_one_whatever_its_first_word(words):
+    assert kind_of(f"{words}\tX\n".encode() * 50) == "a text"
+
+
 def test_an_sqlite_database(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as database:
         database.execute("create table a (b)")

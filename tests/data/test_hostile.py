@@ -214,7 +214,7 @@ def test_json_lines(tmp_path, tried, short_cut):
 
 def _another_kind(data):
     """Whether the first bytes say that it is no such text."""
-    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff")
 
 
 # -- CSV

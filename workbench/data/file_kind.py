@@ -6,6 +6,7 @@ Plain Python: nothing is read but the first bytes, and what a compressed file be
 from __future__ import annotations
 
 import codecs
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,9 +18,12 @@ TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compress
 _COMPRESSIONS = {GZIP: "GZIP", ZLIB: "ZLIB"}
 _HEAD = 1024
 _FRAME = 12  # bytes before a record: its length, and that length's checksum
-_MARKS = {
+_TEXTS = {
     b"version https://git-lfs": "a Git LFS pointer",
     b"/annex/objects/": "a git-annex pointer",
+    b"%PDF-": "a PDF file",
+}
+_MARKS = {  # of no text: one may begin with ORCA, PAR1 or x^2
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ\x00": "compressed by xz",
@@ -43,8 +47,8 @@ _MARKS = {
     b"\x80\x05": "a Python pickle",
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
-    b"%PDF": "a PDF file",
 }
+_PAGE = re.compile(r"<(!doctype|\?xml|html|head|body|script)\b|<!--", re.IGNORECASE)
 _UNPACK = "decompress or unpack it first (TensorFlow itself reads GZIP and ZLIB only)"
 _REMEDIES = (
     ("a Git LFS", "`git lfs pull` fetches the file that it stands for"),
@@ -68,23 +72,26 @@ def remedy_of(kind: str, usual: str) -> str:
 def kind_of(head: bytes) -> str:
     """What begins with these bytes, in words; "" where nothing tells.
 
-    >>> kind_of(b"PAR1..."), kind_of(b"<!DOCTYPE html>"), kind_of(bytes([0, 1, 2]))
-    ('a Parquet file', 'an HTML or XML page', '')
+    >>> kind_of(b"PAR1\\x15"), kind_of(b"PAR1 is a word"), kind_of(b"<!DOCTYPE html>"), kind_of(bytes([0, 1, 2]))
+    ('a Parquet file', 'a text', 'an HTML or XML page', '')
     """
     if not head:
         return EMPTY
     if len(head) >= _FRAME and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
         return TFRECORD  # first: a length may begin as another kind's mark does
-    for mark, name in _MARKS.items():
+    text = _text(head)
+    for mark, name in (_TEXTS if text else _MARKS).items():
         if head.startswith(mark):
             return name
+    if text:
+        return text
     if head[257:262] == b"ustar":
         return "a tar archive"
     if head[:2] == b"\x1f\x8b":
         return GZIP
     if head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0 and _inside(head) is not None:
         return ZLIB
-    return _text(head)
+    return ""
 
 
 def check_tfrecord(path: Path, compression: str) -> None:
@@ -161,7 +168,7 @@ def _text(head: bytes) -> str:
     if any(ord(letter) < 32 and letter not in "\t\n\r\f" for letter in text):
         return ""
     text = text.lstrip("\ufeff \t\r\n")
-    if text.startswith("<"):
+    if _PAGE.match(text):
         return "an HTML or XML page"
     if text.startswith(("{", "[")):
         return "a JSON text"
