@@ -72,26 +72,32 @@ def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int
 def advise(
     histogram: Histogram, batch_sizes: Sequence[int], budgets: Sequence[int] = (), pool: int = 200
 ) -> list[Advice]:
-    """Every padding at every batch size, and at every token budget that the longest example fits into.
+    """Every padding at every batch size, and at every token budget.
+
+    Raises:
+        ValueError: no example has a step, or the longest does not fit into a budget.
 
     >>> advise({2: 96, 50: 4}, [32])[0].override
     'padding=global data.batch_size=32'
     """
     longest = max(length for length, count in histogram.items() if count)
+    if not longest:
+        raise ValueError("all lengths are 0: there is nothing to pad")
+    if small := [one for one in budgets if one < longest]:
+        raise ValueError(f"--budget {small[0]}: is less than the longest example has, {longest} steps")
     rows = [
         _advice(histogram, padding, size, f"{size:,}", f"data.batch_size={size}")
         for size in batch_sizes
         for padding in (Global(), Padding("batch"), Bucket(), Pooled(pool=pool))
     ]
     for budget in budgets:
-        if budget >= longest:
-            of_tokens: tuple[Padding, ...] = (
-                Padding("batch", token_budget=budget),
-                Bucket(token_budget=budget),
-                Pooled(token_budget=budget, pool=pool),
-            )
-            words = f"padding.token_budget={budget}"
-            rows += [_advice(histogram, one, 32, f"{budget:,} tokens", words) for one in of_tokens]
+        of_tokens: tuple[Padding, ...] = (
+            Padding("batch", token_budget=budget),
+            Bucket(token_budget=budget),
+            Pooled(token_budget=budget, pool=pool),
+        )
+        words = f"padding.token_budget={budget}"
+        rows += [_advice(histogram, one, 32, f"{budget:,} tokens", words) for one in of_tokens]
     return rows
 
 

@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> Findings:
     """What a check of the model and data named finds."""
     if not given.model.is_file():
         raise InputError(f"{given.model} is not there: name a model that model.save(...) wrote.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, os.getcwd())
     for module in given.modules:
         try:

@@ -92,6 +92,15 @@ def test_what_no_run_has_is_named(file, old, new, words):
         judge_table(load(file(old, new)), _runs())
 
 
+def test_the_same_run_of_two_experiments_is_no_later_attempt(file):
+    runs = pd.concat([_runs(experiment_id="1"), _runs(experiment_id="2")], ignore_index=True)
+    runs["run_id"] = [f"run{number}" for number in runs.index]
+    with pytest.raises(PairingError, match=r"are of two experiments \(ids 1 and 2\): name one"):
+        judge_table(load(file()), runs)
+    apart = _runs(experiment_id=lambda seed: str(seed % 2))
+    assert [one.verdict for one in judge_table(load(file()), apart)] == ["reproduced", "reproduced"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -128,6 +137,9 @@ def test_the_example_of_scikit_learn(tmp_path, capsys, monkeypatch, file):
     assert main([*asked, "--runs", "params.scaling = 'robust'"]) == 2
     assert "finds no run" in capsys.readouterr().err
     assert main([*asked, "--runs", "params.scaling is robust"]) == 2
-    assert "Invalid clause" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("--runs")
+    assert "Invalid clause" in said
+    assert "compares by =" in said
     assert main([*asked[:-1], str(file("runs:", "# runs:")), "--runs", ""]) == 2
     capsys.readouterr()

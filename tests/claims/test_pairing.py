@@ -426,4 +426,4 @@ def test_blocks_named_by_words_are_in_the_order_of_the_words(claim, sweep):
 
 def test_a_negative_value_has_no_ratio(claim, sweep):
     found = judge(claim(), sweep((BATCH, [*FAST[:5], -1.0]), (GLOBAL, SLOW)))
-    assert [one["why"] for one in found.failed] == ["no ratio of -1 to 100.5"]
+    assert [one["why"] for one in found.failed] == ["no ratio of -1 to 100.5; `scale: difference` needs none"]

@@ -332,7 +332,7 @@ def test_blocks_that_were_never_run_are_failures(claim, sweep):
         ("tags.workbench.diverged", "true", "diverged"),
         ("metrics.loss/validation_per_token", 1.8e308, "loss/validation_per_token is not finite"),
         ("metrics.loss/validation_per_token", float("nan"), "no loss/validation_per_token"),
-        ("metrics.loss/validation_per_token", 0.0, "no ratio of 0 to 103"),
+        ("metrics.loss/validation_per_token", 0.0, "no ratio of 0 to 103; `scale: difference` needs none"),
         ("status", "RUNNING", "status RUNNING"),
     ],
 )

@@ -156,7 +156,14 @@ def test_pieces_keep_theirs(tmp_path):
         ([Example("a", [0], "much")], "tag", "must be numbers"),
         ([Example("ab", 0, [1.0, 1.0])], "classify", 'of the task "classify" an example has one'),
         ([Example("ab", (), [1.0, 1.0])], "next", 'of the task "next" an example has one'),
-        ([Example("a", [0], 1.0), Example("a", [1])], "tag", "none and of the example"),
+        ([Example("a", [0], [None])], "tag", "must be numbers"),
+        ([Example("a", [0], 1e31)], "tag", r"weights = 1e\+31: .* is the most"),
+        ([Example("a", [0], 0.0), Example("b", [0], 0)], "tag", "0 in all of splits.train"),
+        (
+            [Example("a", [0], 1.0), Example("a", [1])],
+            "tag",
+            r"train\[1\]: weights = none and of the example",
+        ),
         ([Example("a", [0], 1.0), Example("a", [1], [2.0])], "tag", "of the example and of the step"),
     ],
 )

@@ -90,6 +90,13 @@ def test_lengths_are_read_from_whatever_holds_them(tmp_path: Path) -> None:
         ("a.csv", "3\n4\n", [], "its first line is no head"),
         ("a.csv", "a,b\n1\n", ["--column", "b"], "line 2: '' is no length"),
         ("a.txt", "3\n", ["--max-memory", "0.0000001"], "takes"),
+        (
+            "a.txt",
+            "3\n9\n",
+            ["--budget", "20", "8"],
+            "--budget 8: is less than the longest example has, 9 steps",
+        ),
+        ("a.txt", "0\n0\n", [], "all lengths are 0"),
         ("none.txt", None, [], "No such file"),
         ("a.txt.gz", "not gzip", [], "Not a gzipped file"),
     ],

@@ -78,6 +78,14 @@ def test_what_does_not_fit_together_is_refused(inputs: Any, lengths: Any, option
         check(lambda x: x, inputs, lengths, **options)
 
 
+def test_a_model_that_fails_on_its_data_says_why() -> None:
+    small = keras.Sequential([keras.layers.Embedding(2, 3), keras.layers.LSTM(2)])
+    with pytest.raises(
+        ValueError, match=r"fails on the data as given: .*indices\[0,\d\] = \d is not in \[0, 2\)"
+    ):
+        check(small, zoo.ids(), zoo.LENGTHS)
+
+
 def test_lengths_may_be_named() -> None:
     animal = zoo.animal_of(RIGHT, "mean_by_length_on_junk")
     assert check(animal.model, animal.inputs, "length") == []

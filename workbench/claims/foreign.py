@@ -24,7 +24,7 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
     """The runs with keys of their own; what is of no arm and has no block (the parent of a search) is left out.
 
     Raises:
-        PairingError: there are none, or none records the block or a claim's metric.
+        PairingError: there are none, none records the block or a claim's metric, or two experiments have the same.
     """
     table = claims[0]
     ignored = tuple(table.runs.get("ignore", ()))
@@ -37,6 +37,7 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
             f"(a seed, a fold){did_you_mean(table.block, names)}"
             + (f"; they have {', '.join(names[:20])}" if names else "")
         )
+    _refuse_twice(kept, table.block)
     recorded = {name for run in kept for name in run.metrics}
     for claim in claims:
         if claim.metric not in recorded:
@@ -45,6 +46,18 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
                 f"they have {', '.join(sorted(recorded)[:20]) or 'none'}{did_you_mean(claim.metric, recorded)}"
             )
     return kept
+
+
+def _refuse_twice(runs: Sequence[Run], block: str) -> None:
+    """Raise where experiments have the same run of the same block: one would pass for another's later attempt."""
+    of: dict[tuple[object, str | None], Run] = {}
+    for run in runs:
+        one = of.setdefault((run.key, run.value(block)), run)
+        if one.experiment != run.experiment:
+            raise PairingError(
+                f"runs {one.run_id} and {run.run_id} have the same params, and are of two experiments (ids "
+                f"{one.experiment} and {run.experiment}): name one, or narrow the filter of runs"
+            )
 
 
 def _is_of_an_arm(run: Run, claims: Sequence[Claim]) -> bool:

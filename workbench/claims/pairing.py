@@ -207,9 +207,10 @@ def _pair(
     assert treatment is not None
     y = effect(claim.scale, treatment.metrics[claim.metric], against)
     if not math.isfinite(y) and claim.kind == "measured":
-        return replace(
-            made, failure=f"no ratio of {treatment.metrics[claim.metric]:g} to {against:g}", failed_arm="both"
+        why = (
+            f"no ratio of {treatment.metrics[claim.metric]:g} to {against:g}; `scale: difference` needs none"
         )
+        return replace(made, failure=why, failed_arm="both")
     return replace(made, y=y)
 
 

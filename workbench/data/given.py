@@ -17,6 +17,9 @@ from workbench.data.sources import Example
 from workbench.data.split_names import OTHER_NAMES
 
 Kind = Literal["symbols", "ids", "features"]
+LARGEST_WEIGHT = 1e30
+"""Of sums of larger ones, times a loss, float32 has no room."""
+_WEIGHTS = f"must be a number, 0 or more (0 leaves it out of the loss; {LARGEST_WEIGHT:g} is the most)"
 
 
 def check_splits(splits: Iterable[str], where: str) -> None:
@@ -146,17 +149,36 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
 
 
 def check_weights(weights: np.ndarray, where: str, of: str, name: str = "weights") -> None:
-    """Raise DataError for one that is no number or less than 0. `of`: step or example."""
+    """Raise DataError for one that is no number, less than 0, or too large. `of`: step or example."""
     right = are_weights(weights)
     if not right.all():
         at = int(np.argmin(right))
         field = f"{name}[{at}]" if of == "step" else name
-        raise DataError(where, field, float(weights.reshape(-1)[at]), "must be a number, 0 or more")
+        raise DataError(where, field, float(weights.reshape(-1)[at]), _WEIGHTS)
 
 
 def are_weights(values: np.ndarray) -> np.ndarray:
-    """Which of some values can be weights: numbers, 0 or more."""
-    return np.isfinite(values) & (values >= 0)
+    """Which of some values can be weights."""
+    return (values >= 0) & (values <= LARGEST_WEIGHT)  # of NaN neither is true
+
+
+def as_weights(values: Any, where: str) -> np.ndarray:
+    """Numbers, or a text of some, as float64, not checked yet; or DataError."""
+    given = values.split() if isinstance(values, str) else values
+    refused = DataError(where, "weights", values, "must be numbers, 0 or more")
+    if given is None or (isinstance(given, (list, tuple)) and any(one is None for one in given)):
+        raise refused
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise refused from None
+
+
+def check_some_weigh(some: bool, where: str, split: str) -> None:
+    """Raise DataError where of a whole split all weights are 0."""
+    if not some:
+        raise DataError(where, "weights", f"0 in all of splits.{split}", "nothing of it would count in the loss: "
+                        "give what counts more than 0, or leave the weights out")  # fmt: skip
 
 
 def weighed(example: Example) -> str:
@@ -168,17 +190,13 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
     """Float32 [T] or [], or None."""
     if weights is None:
         return None
-    try:
-        with np.errstate(over="ignore"):
-            found = np.asarray(weights, np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(where, "weights", weights, "must be numbers, 0 or more") from None
+    found = as_weights(weights, where)
     if found.ndim and task != "tag":
         raise DataError(where, "weights", found.shape, f'of the task "{task}" an example has one: a number')
     if found.ndim and found.shape != (length,):
         raise DataError(where, "weights", found.shape, f"must be one for each of {length} tokens, or one")
     check_weights(found.reshape(-1), where, "step" if found.ndim else "example")
-    return found
+    return found.astype(np.float32)
 
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:

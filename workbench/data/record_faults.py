@@ -21,6 +21,7 @@ from workbench.data.whose import WRITE
 from workbench.wording import did_you_mean
 
 _KINDS = {"int64_list": "whole numbers", "float_list": "floats", "bytes_list": "bytes"}
+_LISTS = {"int64_list": "an Int64List", "float_list": "a FloatList"}
 _NOT_LENGTH = "feature_names['length'] says what holds the length, and \"\" has the steps of inputs counted"
 _WRITER = f"{WRITE} writes them from Python"
 
@@ -97,7 +98,7 @@ def _check_weights(example: Any, length: int, manifest: Manifest, where: str) ->
         steps = _steps(example, "weights", length, manifest, where)
         if len(steps) != length:
             raise DataError(where, name, len(steps), f"must be one for each of {length} steps")
-        weights = _values(steps, "float_list", name, 1, where).reshape(-1)
+        weights = _values(steps, "float_list", name, 1, where, meant={}).reshape(-1)
     else:
         weights = np.array([_single(example, name, "weights", where, "float_list")])
     check_weights(weights, where, manifest.weights, name)
@@ -149,26 +150,6 @@ def _single(example: Any, name: str, role: str, where: str, kind: str = "int64_l
     return values[0]
 
 
-def _values(steps: Iterable[Any], kind: str, name: str, width: int, where: str) -> np.ndarray:
-    """The values of the steps, [T, width]."""
-    rows = []
-    for i, step in enumerate(steps):
-        if step.WhichOneof("kind") not in (kind, None):
-            remedy = _MEANT.get((step.WhichOneof("kind"), kind), "")
-            raise DataError(where, f"{name}[{i}]", _shown(step), f"must be {_KINDS[kind]}{remedy}")
-        values = getattr(step, kind).value
-        if len(values) != width:
-            few = f"must have {width} values a token"
-            raise DataError(
-                where,
-                f"{name}[{i}]",
-                f"{len(values)} values",
-                few if width > 1 else "must have 1 value a token",
-            )
-        rows.append(list(values))
-    return np.array(rows, np.int64 if kind == "int64_list" else np.float32).reshape(len(rows), width)
-
-
 _MEANT: Mapping[tuple[str, str], str] = {
     (
         "bytes_list",
@@ -181,6 +162,28 @@ _MEANT: Mapping[tuple[str, str], str] = {
     ("float_list", "int64_list"): " (int64): write an Int64List; for float inputs give feature_size",
     ("int64_list", "float_list"): ": write a FloatList; where they are ids, leave feature_size out",
 }
+
+
+def _values(
+    steps: Iterable[Any], kind: str, name: str, width: int, where: str, meant: Mapping[Any, str] = _MEANT
+) -> np.ndarray:
+    """The values of the steps, [T, width]."""
+    rows = []
+    for i, step in enumerate(steps):
+        if step.WhichOneof("kind") not in (kind, None):
+            remedy = meant.get((step.WhichOneof("kind"), kind), f": write {_LISTS[kind]}")
+            raise DataError(where, f"{name}[{i}]", _shown(step), f"must be {_KINDS[kind]}{remedy}")
+        values = getattr(step, kind).value
+        if len(values) != width:
+            few = f"must have {width} values a token"
+            raise DataError(
+                where,
+                f"{name}[{i}]",
+                f"{len(values)} values",
+                few if width > 1 else "must have 1 value a token",
+            )
+        rows.append(list(values))
+    return np.array(rows, np.int64 if kind == "int64_list" else np.float32).reshape(len(rows), width)
 
 
 def _shown(feature: Any) -> str:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from workbench.data.errors import DataError
 from workbench.data.file_kind import EMPTY, check_complete, check_tfrecord, compression_of
-from workbench.data.given import check_names, check_splits
+from workbench.data.given import check_names, check_some_weigh, check_splits
 from workbench.data.manifest import (
     MANIFEST,
     Manifest,
@@ -44,11 +44,14 @@ class Counts:
     def __init__(self, classes: int):
         self.lengths: Counter[int] = Counter()
         self.labels = np.zeros(classes, np.int64)
+        self.weigh = False
+        """Whether a weight is above 0, or there are none."""
 
     def add(self, chunk: Chunk) -> None:
         """Count a chunk's examples."""
         self.lengths.update(chunk.lengths.tolist())
         self.labels += np.bincount(chunk.labels, minlength=len(self.labels))
+        self.weigh |= chunk.weights is None or bool(chunk.weights.any())
 
     def split_info(self) -> SplitInfo:
         """The counts as a manifest has them."""
@@ -126,6 +129,7 @@ def read_split(folder: str | Path, split: str, manifest: Manifest, *, readers: i
                 path, "examples", read, f"the manifest says {shard.examples}: {restore(path, changed=True)}"
             )
     found, said = counts.split_info(), manifest.splits[split]
+    check_some_weigh(counts.weigh or not found.examples, str(folder), split)
     for name in ("histogram", "label_counts"):
         if getattr(found, name) != getattr(said, name) and (name == "histogram" or said.label_counts):
             raise DataError(
@@ -219,6 +223,8 @@ def index_shards(
     counts = {split: Counts(len(described["labels"])) for split in splits}
     shards = [_counted(folder / shard.file, shard, bare, counts[shard.split]) for shard in shards]
     infos = {split: of.split_info() for split, of in counts.items()}
+    for split, of in counts.items():
+        check_some_weigh(of.weigh or not infos[split].examples, str(folder), split)
     manifest = Manifest(**described, splits=infos, shards=shards, feature_names=bare.feature_names)
     from_json(manifest.to_json(), folder / MANIFEST)
     try:

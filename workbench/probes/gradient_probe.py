@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.probes.case import ABOVE, Case, jittered
+from workbench.probes.cell_batch import said
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded, is_ids
 from workbench.probes.subject import array, quiet, seed, tensors
@@ -99,9 +100,7 @@ def gradient(case: Case, objective: Objective | None) -> None:
     try:
         base = slopes_of(case, batch, objective)
     except Exception as error:
-        case.found.note(
-            f"Gradients were not tried: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
-        )
+        case.found.note(f"Gradients were not tried: {said(error)[:160]}")
         return
     if base is None or not (base.weights or any(g is not None for g in base.inputs)):
         case.found.note("Gradients were not tried: nothing that the model gives has one.")

@@ -11,6 +11,7 @@ import numpy as np
 from workbench.probes import change_probes as changes
 from workbench.probes.case import Case, make_case
 from workbench.probes.causes import Locator, is_rnn
+from workbench.probes.cell_batch import said
 from workbench.probes.empty_probe import empty_example
 from workbench.probes.findings import Finding, Findings
 from workbench.probes.given import padded_batch
@@ -145,8 +146,7 @@ def _tried(found: Findings, what: str, probe: Callable[[], Any]) -> None:
     try:
         probe()
     except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0][:160]
-        found.note(f"{what}: not tried to the end, {type(error).__name__}: {said}")
+        found.note(f"{what}: not tried to the end, {said(error)[:200]}")
 
 
 def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded, Ran]:
@@ -155,7 +155,6 @@ def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded
         subject.build(batch)
         return batch, subject.run(batch)
     except Exception as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         full = [int(i) for i in np.flatnonzero(batch.lengths > 0)]
         if full and len(full) < batch.size:
             try:
@@ -166,10 +165,13 @@ def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded
                 pass
             else:
                 found.add(
-                    "empty_sequence", float("nan"), f"the call with an empty example: {said[:160]}", *_EMPTY
+                    "empty_sequence",
+                    float("nan"),
+                    f"the call with an empty example: {said(error)[:200]}",
+                    *_EMPTY,
                 )
                 return fewer, ran
-        raise ValueError(f"the model fails on the data as given: {type(error).__name__}: {said}") from error
+        raise ValueError(f"the model fails on the data as given: {said(error)}") from error
 
 
 def _finite(case: Case) -> bool:

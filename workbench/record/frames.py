@@ -64,9 +64,11 @@ def _run(row: Mapping[Any, Any]) -> Run:
             parts[part][name] = float(value) if part == "metrics" else str(value)
     start, end = (_seconds(row.get(name)) for name in ("start_time", "end_time"))
     params, metrics, tags = parts.values()
+    experiment = row.get("experiment_id")
     return Run(
-        str(row["run_id"]), str(row["status"]), params, metrics, unfolded(tags), start=start or 0.0, end=end
-    )
+        str(row["run_id"]), str(row["status"]), params, metrics, unfolded(tags), start=start or 0.0, end=end,
+        experiment="" if experiment is None or pd.isna(experiment) else str(experiment),
+    )  # fmt: skip
 
 
 def _seconds(value: Any) -> float | None:

@@ -120,7 +120,14 @@ def _others(given: argparse.Namespace, console: Console) -> int:
     claims = claims_room.load(given.claims)
     if not claims[0].runs:
         raise claims_room.ClaimError(f"{given.claims}: runs: is not there; --runs needs its metrics")
-    runs = Tracker(given.uri, create=False).matching(given.runs, given.name)
+    try:
+        runs = Tracker(given.uri, create=False).matching(given.runs, given.name)
+    except TrackingError as error:
+        if getattr(error.__cause__, "error_code", "") != "INVALID_PARAMETER_VALUE":
+            raise
+        why = str(error).partition(": ")[2]
+        remedy = "a filter of MLflow's compares by = and quotes texts: \"params.scaling = 'none'\""
+        raise recorded.ReportError(f"--runs {given.runs!r}: {why}; {remedy}") from error
     if not runs:
         raise recorded.ReportError(f"--runs {given.runs!r}: finds no run at {given.uri}; nothing to judge")
     verdicts = claims_room.judge_table(claims, runs)

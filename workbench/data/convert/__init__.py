@@ -29,6 +29,7 @@ from workbench.data.convert.spool import Final, Saved, Spool, save
 from workbench.data.convert.workplace import Run, building, in_processes
 from workbench.data.convert.write import digests, jobs, write_shard
 from workbench.data.errors import DataError
+from workbench.data.given import check_some_weigh
 from workbench.data.manifest import Manifest, Shard, from_json
 from workbench.data.next_token import with_end
 
@@ -197,12 +198,16 @@ def finished(
     schema = layout.schema
     is_next = schema.task == "next"
     if "train" not in spool.blocks:
-        raise DataError(name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen "
-                        "max_length, lower validation_share, or give more data")  # fmt: skip
+        raise DataError(
+            name, "splits.train", f"empty, dropped: {left.dropped}", "no example to train on: widen max_length, "
+            "lower validation_share, or give more data (examples that are alike stay in one split)",
+        )  # fmt: skip
     for split in splits:
         if split is not None and split not in spool.blocks:
             raise DataError(name, f"splits.{split}", f"empty, dropped: {left.dropped}", "no example in this split: "
                             "leave it out if none is wanted, else give more data")  # fmt: skip
+    for split in spool.blocks:
+        check_some_weigh(split in spool.weigh, name, split)
     final = spool.finish(
         name, kind=str(schema.kind), min_count=schema.min_count, first_class=schema.first_class,
         classes=schema.vocabulary if is_next else schema.classes, vocabulary=schema.vocabulary, is_next=is_next,

@@ -97,12 +97,14 @@ def write_dataset(
                 kind = next(iter(kinds), None)
                 if is_next and kind == "ids" and vocabulary is None:
                     raise DataError(name, "vocabulary", None, 'the task "next" needs one of its ids: give it')
-                weighings |= {weighed(one) for one in taken}
-                if len(weighings) > 1:
-                    said = " and ".join((one and f"of the {one}") or "none" for one in sorted(weighings))
-                    raise DataError(
-                        name, "weights", said, "one data set has them of every example alike: make them so"
-                    )
+                for at, one in enumerate(taken):
+                    weighings |= {weighed(one)}
+                    if len(weighings) > 1:
+                        said = " and ".join((one and f"of the {one}") or "none" for one in sorted(weighings))
+                        remedy = (
+                            "one data set has them of every example alike: make this one like those before"
+                        )
+                        raise DataError(f"{where}[{first + at}]", "weights", said, remedy)
                 layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None, *weighings)
                 block = _Given("", where, split, "", first, None, 0)
                 divided, of_block = divide(_packed(taken, block, layout), block, layout)

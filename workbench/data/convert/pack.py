@@ -12,7 +12,7 @@ from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
-from workbench.data.given import check_weights
+from workbench.data.given import as_weights, check_weights
 from workbench.data.manifest import SPLITS
 from workbench.data.next_token import END, marked, with_end
 from workbench.data.sources import Example
@@ -109,20 +109,16 @@ def _length(value: Any, most: int, where: str) -> int:
 
 def _weights(value: Any, of: str, most: int, length: int, where: str) -> np.ndarray:
     """A row's weights, float32 [length] or [1]; those of `most` steps are cut, as the others are padding's."""
-    values = value.split() if isinstance(value, str) else value
-    try:
-        with np.errstate(over="ignore"):
-            found = np.atleast_1d(np.asarray(values, np.float32))
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(where, "weights", value, "must be numbers, 0 or more") from None
+    found = np.atleast_1d(as_weights(value, where))
     wanted = length if of == "step" else 1
     if of == "step" and found.shape == (most,):
         found = found[:length]
     if found.shape != (wanted,):
         remedy = f"must be one for each of {length} tokens" if of == "step" else "must be one number"
+        remedy += "" if (found.size > 1) == (of == "step") else ", as of the examples before or after it"
         raise DataError(where, "weights", value if found.size < 5 else found.shape, remedy)
     check_weights(found, where, of)
-    return found
+    return found.astype(np.float32)
 
 
 # -- what a row's values are

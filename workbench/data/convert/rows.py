@@ -157,5 +157,6 @@ def no_column(where: str, name: str, there: object) -> DataError:
     """That a column, key or array is not there."""
     names = [str(one) for one in there]  # type: ignore[attr-defined]
     listed = ", ".join(names[:10]) + (" and more" if names[10:] else "")
-    remedy = f"there is {listed or 'none'}: say which is which (inputs, labels){did_you_mean(name, names)}"
+    remedy = f"there is {listed or 'none'}: say which is which (inputs, labels, weights, ...)"
+    remedy += did_you_mean(name, names)
     return DataError(where, name, "missing", remedy)

@@ -43,6 +43,8 @@ class Saved(NamedTuple):
     """The row in which each first comes."""
     label_counts: np.ndarray
     largest: int
+    weighs: bool
+    """Whether a weight is above 0, or there are none."""
 
 
 def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) -> Saved:
@@ -79,6 +81,7 @@ def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) ->
         if _bounded(packed)
         else np.zeros(0, np.int64),
         largest=int(packed.inputs.max(initial=0)) if is_ids else 0,
+        weighs=packed.weights is None or bool(packed.weights.any()),
     )
 
 
@@ -106,6 +109,8 @@ class Spool:
     blocks: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """split -> (stem, examples) of each block, in order."""
     values: Counter[str] = field(default_factory=Counter)
+    weigh: set[str] = field(default_factory=set)
+    """The splits of which something counts in the loss."""
     _lengths: dict[str, Counter[int]] = field(default_factory=dict)
     _symbols: dict[str, int] = field(default_factory=dict)
     _counts: np.ndarray = field(default_factory=lambda: np.zeros(1 << 10, np.int64))
@@ -121,6 +126,7 @@ class Spool:
         place = where(saved.first)
         self.blocks.setdefault(saved.split, []).append((saved.stem, saved.examples))
         self.values[saved.split] += saved.values
+        self.weigh |= {saved.split} if saved.weighs else set()
         self._lengths.setdefault(saved.split, Counter()).update(dict(zip(*saved.lengths, strict=True)))
         self._largest = max(self._largest, saved.largest)
         numbers = [np.zeros(0, np.int32), np.zeros(0, np.int32)]
