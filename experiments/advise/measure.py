@@ -1,6 +1,6 @@
 """What `python -m workbench.advise --measure` foretells, beside what runs then measure; see README.md.
 
-python experiments/advise/measure.py                     # 25 minutes on 2 cores; nothing else should run
+python experiments/advise/measure.py                     # 45 minutes on 2 cores; nothing else should run
 python experiments/advise/measure.py --treebank FOLDER   # the English Web Treebank too
 """
 
@@ -104,15 +104,18 @@ def main() -> int:
                     for row in compared(name, sets[name], model, overrides, threads, Path(scratch)):
                         print(*row, f"{row.error:+.1%}", sep="\t", flush=True)
                         rows.append(row)
-                    write(rows, given.out)
+                    write(rows, given)
     print(table(rows))
     return 0
 
 
-def write(rows: list[Row], folder: Path) -> None:
-    """What there is so far, with where it was made."""
+def write(rows: list[Row], given: argparse.Namespace) -> None:
+    """What there is so far, with where it was made; the command without this machine's folders."""
+    folder = given.out
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": machine(), "versions": versions(), "git": git(), "command": " ".join(sys.argv)}
+    command = ["python experiments/advise/measure.py", *(["--treebank FOLDER"] if given.treebank else [])]
+    command += ["--sets", *given.sets] if given.sets else []
+    facts = {"machine": machine(), "versions": versions(), "git": git(), "command": " ".join(command)}
     content = {**facts, "rows": [row._asdict() for row in rows]}
     (folder / "rows.json").write_text(json.dumps(content, indent=1))
     (folder / "foretold.md").write_text(table(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from workbench.config import GROUPS, SECTIONS, VARIANT_KEY, Config, ConfigError, flatten, load, problems
 from workbench.former_names import _NAMES, _OPTIONS
 from workbench.options.schema import check
-from workbench.places import CONF, experiments
+from workbench.places import CONF, experiments, results_folder
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand
 from workbench.sweep.overrides import plain, read, swept
@@ -129,7 +130,10 @@ def test_every_experiment_opens_with_its_question_command_minutes_and_what_was_f
     lines = text.splitlines()[1:4]
     heads = f"Command:  python -m workbench +experiment={name} -m", "Took:     ", "Found:    "
     assert all(line.startswith(f"# {head}") for line, head in zip(lines, heads, strict=True))
-    assert "minutes on a 2-core AMD EPYC" in lines[1]
+    machine = re.search(r"\d+ minutes on a 2-core ([A-Z]\w+ [A-Z]\w+)", lines[1])
+    assert machine, lines[1]
+    if (facts := results_folder(name) / "facts.json").is_file():
+        assert machine[1] in json.loads(facts.read_text())["machine"].replace("(R)", "")
     question = yaml.safe_load(text)["sweep"]["question"]
     assert question.endswith(("?", "."))
     assert "?" in question

@@ -85,6 +85,7 @@ def test_refusals(folder):
         batches(folder, "train", TFRecord(), BATCH, max_examples=0)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("task", ["tag", "classify"])
 @pytest.mark.parametrize("features", [0, 3])
 @pytest.mark.parametrize("parse", PARSES)

@@ -46,6 +46,7 @@ def test_they_come_back(folder):
     assert weights_of(folder) == (folder.name, OF_STEPS if folder.name == "step" else OF_EXAMPLES)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("parse", PARSES)
 @pytest.mark.parametrize("padding", ["global", "batch"])
 def test_a_batch_has_them_padded_with_0(folder, parse, padding):

@@ -36,7 +36,7 @@ def check(arm, setting: Setting) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "name"),
-    [one if one == (LSTM, "packed") else pytest.param(*one, marks=pytest.mark.slow) for one in OURS],
+    [one if one == (LSTM, "dynamic_8") else pytest.param(*one, marks=pytest.mark.slow) for one in OURS],
     ids=lambda value: getattr(value, "name", value),
 )
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")

@@ -91,7 +91,7 @@ def test_a_model_with_lengths_is_right_and_without_is_not(direction: str, rnn: s
     assert wrong < 1e-6 if direction == "forward" else wrong > 1e-3
 
 
-@pytest.mark.parametrize("pass_lengths", [True, False])
+@pytest.mark.parametrize("pass_lengths", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_classifier_that_passes_no_lengths_changes_with_its_padding(pass_lengths: bool) -> None:
     model = model_of(task="classify", pass_lengths=pass_lengths)
     found = correctness(model, [batch_of([5, 2, 0, 1], task="classify")], LOSS)

@@ -174,6 +174,7 @@ def test_numbers_that_are_none(tmp_path, verdicts, sweep_runs, facts):
     assert json.loads((tmp_path / "verdicts.json").read_text())[0]["effect"] is None
 
 
+@pytest.mark.slow  # quick: the others here
 def test_foreign_and_long_words(tmp_path, verdicts, sweep_runs, facts):
     odd = [
         replace(verdicts[0], claim="更快_" + "long_" * 40, statement="naïve $x$ | y\nz " * 40),

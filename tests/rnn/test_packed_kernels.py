@@ -151,7 +151,7 @@ def results(run, cell, inputs):
     return [outputs, *states, *tape.gradient(total, [inputs, *(v.value for v in cell.trainable_variables)])]
 
 
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backwards", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_inside_an_outer_jit(backwards):
     cell = CELLS["gru"](3)
     cell.build((None, 2))

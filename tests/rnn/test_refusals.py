@@ -100,7 +100,10 @@ def test_states_come_as_tuples_and_in_another_width(rnn):
     np.testing.assert_array_equal(final, np.float32(states))
 
 
-@pytest.mark.parametrize("rnn", EVERYWHERE)
+@pytest.mark.parametrize(
+    "rnn",
+    [name if name == "dynamic" else pytest.param(name, marks=pytest.mark.slow) for name in EVERYWHERE],
+)
 def test_a_state_or_lengths_of_another_batch_in_a_graph(rnn):
     """One row would be used for every example, in silence."""
     cell = make("gru")

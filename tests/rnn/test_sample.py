@@ -120,6 +120,7 @@ def test_no_tf32_while_it_is_compared():
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
+@pytest.mark.slow  # quick: a sample of other numbers, below
 def test_a_sample_that_fails_leaves_what_was_packed():
     model = accelerate(of_ids(layers.Bidirectional(layers.GRU(3))), sample=IDS)
     before = acceleration_of(model)

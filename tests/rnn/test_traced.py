@@ -1,5 +1,6 @@
 """Every cell in every runner inside a graph for batches of any size, gradients included, as outside a graph."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -18,9 +19,17 @@ KERNEL = {"packed": {"kernel": "plain"}}
 STEPLESS = {"packed": {"kernel": "autodiff"}}
 
 
-@pytest.mark.covering(1)  # tests/conformance/test_cells.py holds each cell in each runner outside a graph
-@pytest.mark.parametrize("rnn", EVERYWHERE)
-@pytest.mark.parametrize("name", CELLS)
+QUICK = [*zip(("gru", "layer_norm_lstm", "nas", "lstm", "grid_lstm"), EVERYWHERE, strict=False)]
+"""Each runner once; tests/conformance/test_cells.py holds each cell in each outside a graph."""
+
+
+@pytest.mark.parametrize(
+    ("name", "rnn"),
+    [
+        one if one in QUICK else pytest.param(*one, marks=pytest.mark.slow)
+        for one in itertools.product(CELLS, EVERYWHERE)
+    ],
+)
 def test_a_graph_for_any_batch_gives_what_comes_without_one(name, rnn):
     dtype = DTYPES.get(name, "float64")
     cell = CELLS[name](3, dtype=dtype, **OPTIONS.get(name, {}))

@@ -15,8 +15,8 @@ from workbench.sweep.compose import Composer
 @pytest.mark.parametrize(
     "overrides",
     [
-        [],
-        ["cell=gru", "cell.units=7", "padding=bucket", "seed=3"],
+        pytest.param([], marks=pytest.mark.slow),
+        pytest.param(["cell=gru", "cell.units=7", "padding=bucket", "seed=3"], marks=pytest.mark.slow),
         ["scale=full", "scale.epochs=4"],  # others refer to it by interpolation
         ["cell.units=7", "+experiment=padding_ablation", "data.max_length=null"],
         ["+data.new=1", "++seed=5", "~label", "padding.boundaries=[3,5]"],

@@ -53,10 +53,12 @@ def changed(job: Job, **training: object) -> Job:
 @pytest.mark.parametrize(
     "words",
     [
-        ["training.device=gpu"],
+        pytest.param(["training.device=gpu"], marks=pytest.mark.slow),
         ["-m", "training.device=gpu", "seed=1,2,3"],
-        ["-m", "rnn=cudnn,packed"],
-        ["-m", "sweep.experiments=[controls,tagger]", "training.device=gpu"],
+        pytest.param(["-m", "rnn=cudnn,packed"], marks=pytest.mark.slow),
+        pytest.param(
+            ["-m", "sweep.experiments=[controls,tagger]", "training.device=gpu"], marks=pytest.mark.slow
+        ),
         ["training.strategy=mirrored", "training.workers=2", "data.batch_size=32", "data.shards=2"],
     ],
 )

@@ -267,9 +267,10 @@ REFUSED = [
     (["hydra/launcher=joblib"], "add -m"),
     (["hydra/launcher=joblib,ray", "-m"], "give one value"),
     (["hydra/launcher=joblib", "hydra.launcher.jobs=2", "-m"], "+hydra.launcher.jobs=2 adds it"),
-    (
+    pytest.param(
         ["hydra/launcher=joblib", "+experiment=padding_ablation", "workbench.launch=job", "-m"],
         "compares what is measured",
+        marks=pytest.mark.slow,
     ),
     (["hydra/launcher=joblib", "sweep.requeue=1", "workbench.launch=job", "-m"], "judges blocks"),
 ]

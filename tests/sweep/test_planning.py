@@ -13,7 +13,10 @@ from workbench.sweep.compose import Composer
 from workbench.sweep.planning import plan_sweep
 
 
-@pytest.mark.parametrize(("key", "value", "off"), [("keep", "last", "none"), ("patience", "3", "null")])
+@pytest.mark.parametrize(
+    ("key", "value", "off"),
+    [("keep", "last", "none"), pytest.param("patience", "3", "null", marks=pytest.mark.slow)],
+)
 def test_where_a_claim_compares_what_a_clock_measures_nothing_is_kept_nor_ended_early(
     key: str, value: str, off: str
 ) -> None:

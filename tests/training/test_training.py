@@ -182,7 +182,7 @@ def test_it_stops_where_the_loss_is_no_number_and_says_at_which_step(toy: Toy) -
     assert np.isnan(result.losses[2])
 
 
-@pytest.mark.parametrize("log_every", [1, 2, 3, 20])
+@pytest.mark.parametrize("log_every", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3)), 20])
 def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy, log_every: int) -> None:
     seen: list[float] = []
     model = model_of()
@@ -358,8 +358,8 @@ def test_it_is_evaluated_every_so_many_epochs_and_after_the_last_step(
     ("by", "costs", "best"),
     [
         ("loss", [3.0, 1.0, 2.0, 1.0], 2),  # of equal ones the first
-        ("loss", [np.nan, 2.0, np.nan, 3.0], 2),
-        ("accuracy", [1.0, 2.0, 4.0, 3.0], 3),
+        pytest.param("loss", [np.nan, 2.0, np.nan, 3.0], 2, marks=pytest.mark.slow),
+        pytest.param("accuracy", [1.0, 2.0, 4.0, 3.0], 3, marks=pytest.mark.slow),
         ("f1", [1.0, 4.0, np.nan, 3.0], 2),
     ],
 )

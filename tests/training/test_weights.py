@@ -39,7 +39,7 @@ def repeated(batch: Batch) -> Batch:
     return {name: np.repeat(batch[name], times, axis=0) for name in ("inputs", "labels", "length")}
 
 
-@pytest.mark.parametrize("truncate", [None, 3])
+@pytest.mark.parametrize("truncate", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_example_that_weighs_two_is_two_examples(
     toy: Callable[..., list[Any]], truncate: int | None
 ) -> None:
