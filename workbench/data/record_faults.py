@@ -22,6 +22,18 @@ from workbench.wording import did_you_mean
 
 _KINDS = {"int64_list": "whole numbers", "float_list": "floats", "bytes_list": "bytes"}
 _LISTS = {"int64_list": "an Int64List", "float_list": "a FloatList"}
+_MEANT: Mapping[tuple[str, str], str] = {  # of inputs and labels
+    (
+        "bytes_list",
+        "int64_list",
+    ): ": write each one's number, its place in the vocabulary or among the labels",
+    (
+        "bytes_list",
+        "float_list",
+    ): ": decode them to numbers and write a FloatList (raw pixels: np.frombuffer)",
+    ("float_list", "int64_list"): " (int64): write an Int64List; for float inputs give feature_size",
+    ("int64_list", "float_list"): ": write a FloatList; where they are ids, leave feature_size out",
+}
 _NOT_LENGTH = "feature_names['length'] says what holds the length, and \"\" has the steps of inputs counted"
 _WRITER = f"{WRITE} writes them from Python"
 
@@ -100,7 +112,7 @@ def _check_weights(example: Any, length: int, manifest: Manifest, where: str) ->
             raise DataError(where, name, len(steps), f"must be one for each of {length} steps")
         weights = _values(steps, "float_list", name, 1, where, meant={}).reshape(-1)
     else:
-        weights = np.array([_single(example, name, "weights", where, "float_list")])
+        weights = np.array([_single(example, name, "weights", where, "float_list")], np.float32)
     check_weights(weights, where, manifest.weights, name)
 
 
@@ -148,20 +160,6 @@ def _single(example: Any, name: str, role: str, where: str, kind: str = "int64_l
     if len(values) != 1:
         raise DataError(where, name, f"{len(values)} values", "must be one for the whole example")
     return values[0]
-
-
-_MEANT: Mapping[tuple[str, str], str] = {
-    (
-        "bytes_list",
-        "int64_list",
-    ): ": write each one's number, its place in the vocabulary or among the labels",
-    (
-        "bytes_list",
-        "float_list",
-    ): ": decode them to numbers and write a FloatList (raw pixels: np.frombuffer)",
-    ("float_list", "int64_list"): " (int64): write an Int64List; for float inputs give feature_size",
-    ("int64_list", "float_list"): ": write a FloatList; where they are ids, leave feature_size out",
-}
 
 
 def _values(

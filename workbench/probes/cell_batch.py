@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.cells.base import initial_states, output_size
+from workbench.probes.raised import said
 
 LENGTHS = (3, 1, 0, 2)
 NEAR = {"float64": 1e-9, "float32": 2e-5}
@@ -107,15 +107,6 @@ def told(batch: Batch, where: str, check: Callable[..., Any], *args: Any) -> Non
         raise CellError(
             f"{batch.name()}, {where}: should hold: {holds} But it raises {said(error)}"
         ) from error
-
-
-def said(error: Exception) -> str:
-    """An exception's kind and what it says, without what Keras prints around it."""
-    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ", "", str(error)).rpartition("Exception encountered: ")[2]
-    lines = [line for line in text.splitlines() if line.strip()] or [""]
-    line = lines[1] if lines[0].startswith("Exception encountered when calling") and lines[1:] else lines[0]
-    line = line.partition(" Full object config")[0].partition(" You can attempt the following")[0]
-    return f"{type(error).__name__}: {line.strip()}"
 
 
 # ------------------------------------------------------------ running

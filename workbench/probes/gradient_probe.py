@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.probes.case import ABOVE, Case, jittered
-from workbench.probes.cell_batch import said
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded, is_ids
+from workbench.probes.raised import said
 from workbench.probes.subject import array, quiet, seed, tensors
 
 _REMEDY = "Mask before the step that mixes positions, and take the loss over valid steps only."

@@ -11,7 +11,6 @@ import numpy as np
 from workbench.probes import change_probes as changes
 from workbench.probes.case import Case, make_case
 from workbench.probes.causes import Locator, is_rnn
-from workbench.probes.cell_batch import said
 from workbench.probes.empty_probe import empty_example
 from workbench.probes.findings import Finding, Findings
 from workbench.probes.given import padded_batch
@@ -21,6 +20,7 @@ from workbench.probes.loss_probe import additional, loss
 from workbench.probes.metric_probe import metric
 from workbench.probes.objective import Metrics, Objective
 from workbench.probes.padded import Padded
+from workbench.probes.raised import said
 from workbench.probes.subject import Ran, Subject
 
 _EMPTY = (

@@ -83,8 +83,8 @@ def packed(block: Block, layout: Layout) -> Packed | None:
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     if data[:1] != b"{" or data.count(b"\n{") != lines - 1 or _BEHIND_AN_OBJECT.search(data):
         return None  # not plainly an object a line: pyarrow 25 crashes at one that is `null`
-    if not _is_utf8(data):
-        return None  # which pyarrow does not see in keys that it passes over
+    if not data.isascii():
+        text_of(block)  # of keys that it passes over pyarrow does not see what is no UTF-8
     for label in (pyarrow.string(), pyarrow.int64()):
         of_labels = pyarrow.list_(label) if schema.task == "tag" else label
         wanted = pyarrow.schema([(names[0], pyarrow.list_(token)), (names[1], of_labels)])
@@ -103,13 +103,6 @@ def packed(block: Block, layout: Layout) -> Packed | None:
         except pyarrow.ArrowException:
             continue
     return None
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
