@@ -125,6 +125,11 @@ def test_parquet_and_a_part_held_out(tmp_path):
         ('{"inputs": ["a"], "labels": ["X"], "w": 1e39}', {}, r"weights = 1e\+39: .*1e\+30 is the most"),
         ('{"inputs": ["a"], "labels": ["X"], "w": [0]}', {}, "weights = 0 in all of splits.train: nothing"),
         (
+            '{"inputs": ["a"], "labels": ["X"], "w": [1e-44]}',
+            {},
+            "weights = 0 in all of splits.train: nothing",
+        ),
+        (
             '{"inputs": ["a", "b"], "labels": ["X", "X"], "w": 1}\n{"inputs": ["a"], "labels": ["X"], "w": [1]}',
             {},
             "line 1: weights = 1: must be one for each of 2 tokens, as of the examples before or after it",

@@ -55,8 +55,13 @@ KINDS = {
         {"optimizer.learning_rate": 1e39, "training.max_steps": 1},
         "step 1: after its update embedding/embeddings is not finite, nor are 6 others",
     ),
-    "evaluation": (
-        {"optimizer.learning_rate": 1e38, "training.max_steps": 1},
+    "evaluation": (  # of weights that are finite: what overflows is their product, on every CPU
+        {
+            "cell": "basic_rnn",
+            "cell.activation": "relu",
+            "optimizer.learning_rate": 1e30,
+            "training.max_steps": 1,
+        },
         "step 1: loss/train_per_token is nan (and 5 more)",
     ),
     "validation alone": ({"label": "validation"}, "step 4: loss/validation_per_token is nan"),
@@ -141,6 +146,11 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measured, name, function)
 
 
+def _either(why: str) -> str:
+    """Whether a loss is NaN or infinite depends on the CPU."""
+    return re.sub(r"is (nan|inf)\b", "is no number", why)
+
+
 @pytest.mark.slow  # quick: a single run below; tests/training tells of each place where a number is looked at
 def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Path) -> None:
     words = experiment(
@@ -155,9 +165,8 @@ def test_every_kind_of_divergence_is_a_failed_run(typed, poisoned, tmp_path: Pat
     (good,) = jobs.index[jobs["status"] == "FINISHED"]
     failed = jobs.drop(index=good)
     closing = [line for line in done.said.splitlines() if line.startswith("failed: ")]
-    assert sorted(line.partition("): diverged at ")[2] for line in closing) == sorted(
-        why for _, why in KINDS.values()
-    )
+    said = sorted(line.partition("): diverged at ")[2] for line in closing)
+    assert sorted(map(_either, said)) == sorted(_either(why) for _, why in KINDS.values())
     assert all(
         any(line.startswith(f"failed: {arm}, block 1") for line in closing) for arm in failed[f"tags.{ARM}"]
     )

@@ -174,11 +174,16 @@ def as_weights(values: Any, where: str) -> np.ndarray:
         raise refused from None
 
 
+def some_weigh(weights: np.ndarray | None) -> bool:
+    """Whether one is so large that float32, which takes the smallest for 0, learns by it; or there are none."""
+    return weights is None or bool((weights >= 1 / LARGEST_WEIGHT).any())
+
+
 def check_some_weigh(some: bool, where: str, split: str) -> None:
-    """Raise DataError where of a whole split all weights are 0."""
+    """Raise DataError where of a whole split all weights are 0, or next to it."""
     if not some:
         raise DataError(where, "weights", f"0 in all of splits.{split}", "nothing of it would count in the loss: "
-                        "give what counts more than 0, or leave the weights out")  # fmt: skip
+                        f"give what counts {1 / LARGEST_WEIGHT:g} or more, or leave the weights out")  # fmt: skip
 
 
 def weighed(example: Example) -> str:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from workbench.data.errors import DataError
 from workbench.data.file_kind import EMPTY, check_complete, check_tfrecord, compression_of
-from workbench.data.given import check_names, check_some_weigh, check_splits
+from workbench.data.given import check_names, check_some_weigh, check_splits, some_weigh
 from workbench.data.manifest import (
     MANIFEST,
     Manifest,
@@ -51,7 +51,7 @@ class Counts:
         """Count a chunk's examples."""
         self.lengths.update(chunk.lengths.tolist())
         self.labels += np.bincount(chunk.labels, minlength=len(self.labels))
-        self.weigh |= chunk.weights is None or bool(chunk.weights.any())
+        self.weigh |= some_weigh(chunk.weights)
 
     def split_info(self) -> SplitInfo:
         """The counts as a manifest has them."""

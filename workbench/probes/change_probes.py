@@ -42,6 +42,8 @@ def differing(
             if layout.time_axes and layout.size != layout.steps:  # strided: as many steps as both have
                 axis = layout.time_axes[0] - (layout.time_axes[0] > layout.batch_axis)
                 both = min(left.shape[axis], right.shape[axis])
+                if not both:  # with fewer steps than its window, what a kernel gives depends on the CPU
+                    continue
                 left, right = (np.take(x, range(both), axis) for x in (left, right))
             size, at = difference(left, right)
             if matters(size, case.allowed[i]) and (worst is None or not size <= worst[2]):

@@ -17,6 +17,7 @@ import numpy as np
 
 from workbench.data.convert.layout import Packed
 from workbench.data.errors import DataError
+from workbench.data.given import some_weigh
 from workbench.data.manifest import PAD, UNKNOWN, SplitInfo
 from workbench.data.next_token import END
 
@@ -81,7 +82,7 @@ def save(packed: Packed, folder: Path, number: int, split: str, *, tag: bool) ->
         if _bounded(packed)
         else np.zeros(0, np.int64),
         largest=int(packed.inputs.max(initial=0)) if is_ids else 0,
-        weighs=packed.weights is None or bool(packed.weights.any()),
+        weighs=some_weigh(packed.weights),
     )
 
 
