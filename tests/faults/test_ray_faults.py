@@ -57,6 +57,7 @@ def test_each_job_is_once_in_the_record(tmp_path: Path, request: pytest.FixtureR
                     env=environment,
                     stdout=said,
                     stderr=said,
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test may run behind `&`
                 ) as sweep,
             ):
                 while sweep.poll() is None and sum(tally.values()) < kills:

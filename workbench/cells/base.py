@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from workbench.cells.closed_over import closed_over
+
 Product = Callable[..., tf.Tensor]
 Stepper = Callable[[Any, Any], tuple[Any, Any]]
 register = keras.saving.register_keras_serializable(package="workbench")
@@ -180,8 +182,12 @@ class StepCell(Cell):
         raise NotImplementedError(f"{type(self).__name__} has no step_weights()")
 
     def has_step(self, training: bool) -> bool:
-        """Whether `step` is all there is to a step; not where something random acts inside it."""
-        return True
+        """Whether `step` is all there is to a step.
+
+        Not where something random acts inside it, nor where an activation of one's own reads what may be another
+        thing at the next call (`closed_over`).
+        """
+        return closed_over(self.activation) is not None
 
     def stepper(self, training: bool = False) -> Stepper:
         """`step` on inputs that are not projected yet."""

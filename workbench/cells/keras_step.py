@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights
 from workbench.cells.basic_rnn import BasicRNNCell
+from workbench.cells.closed_over import closed_over
 from workbench.cells.gru import GRUCell
 from workbench.cells.lstm import LSTMCell
 
@@ -29,7 +30,8 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
     Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: that is
     one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
     where masks act inside a step: with recurrent dropout in training, and a mask for each gate. Nor where an
-    activation learns (a layer, a function that reads variables), whose gradient only TensorFlow's own loop has.
+    activation learns (a layer, a function that reads variables) or reads what may be other at the next call (a
+    tensor, a list, an object): only TensorFlow's own loop reads that anew, and has its gradient.
     """
     if type(cell) not in _MAKE or cell.activity_regularizer is not None:
         return None
@@ -48,15 +50,24 @@ class _Kept:
     def __init__(self, cell: Any) -> None:
         self.cell = weakref.ref(cell)
         self.activations, self.policy = _activations(cell), cell.dtype_policy
-        self.form = None if any(_learns(one, cell) for one in self.activations) else _made(cell)
+        self.read = _read(cell)
+        self.form = None if None in self.read or self._learns(cell) else _made(cell)
 
     def is_of(self, cell: Any) -> bool:
         same = all(one is other for one, other in zip(self.activations, _activations(cell), strict=True))
-        return same and self.policy == cell.dtype_policy and self.cell() is cell
+        return same and self.policy == cell.dtype_policy and self.cell() is cell and self.read == _read(cell)
+
+    def _learns(self, cell: Any) -> bool:
+        return any(_learns(one, cell) for one in self.activations)
 
 
 def _activations(cell: Any) -> tuple[Any, Any]:
     return cell.activation, getattr(cell, "recurrent_activation", keras.activations.sigmoid)
+
+
+def _read(cell: Any) -> list[tuple[Any, ...] | None]:
+    """What each activation reads from outside: a number that was changed since makes another form."""
+    return [closed_over(one) for one in _activations(cell)]
 
 
 def _learns(activation: Any, cell: Any) -> bool:

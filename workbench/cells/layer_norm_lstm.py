@@ -77,8 +77,8 @@ class LayerNormLSTMCell(StepCell):
         return StepWeights(self.read(self.kernel), no_bias, recurrent, [*map(self.read, small)])
 
     def has_step(self, training: bool) -> bool:
-        """Not where dropout acts."""
-        return not training or self.dropout_keep_prob == 1
+        """Not where dropout acts, either."""
+        return (not training or self.dropout_keep_prob == 1) and super().has_step(training)
 
     def step(self, projected: Any, states: Any, weights: Any, product: Any) -> tuple:
         """The equations above, without dropout."""

@@ -46,6 +46,26 @@ def _place() -> str | None:
     return tf.DeviceSpec.from_string(tf.zeros([]).device).device_type
 
 
+def unrecorded(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Keeps what a function makes out of all tapes, for whoever has a gradient of its own and opens no tape inside.
+
+    Inside a `tf.function` a persistent tape (of a model with two losses) would have TensorFlow make the gradients
+    of every loop at once, and call forms of what is compiled that XLA cannot compile. What stops the tapes is
+    private; where it is gone such a tape fails in XLA's words. tests/rnn/test_tapes.py notices.
+    """
+
+    @wraps(function)
+    def untaped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            from tensorflow.python.eager.record import stop_recording
+        except ImportError:
+            return function(*args, **kwargs)
+        with stop_recording():
+            return function(*args, **kwargs)
+
+    return untaped
+
+
 def never_clustered(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Keeps the ops that a function makes out of auto-clustering, of which TF_XLA_FLAGS may ask XLA.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
-from workbench.cells.xla import never_clustered
+from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
@@ -123,6 +123,7 @@ class _Chains:
         return _Cuts(windows, step, row, tf.pad(chain.source, more), tf.pad(chain.valid, more))
 
     # ------------------------------------------------------------ forward
+    @unrecorded
     @never_clustered
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
@@ -155,6 +156,7 @@ class _Chains:
         return join_rows(outputs, size), states, inputs, kept
 
     # ------------------------------------------------------------ backward
+    @unrecorded
     @never_clustered
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""

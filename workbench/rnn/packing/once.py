@@ -13,7 +13,8 @@ from workbench.cells.custom_gradient import custom_gradient
 Tensors = list[tf.Tensor]
 _LOST = (
     "the packed RNN's own gradient was lost: tf.vectorized_map drops it from a tf.function that was traced "
-    'outside. Take kernel="masked"'
+    "outside, and forward mode (tf.autodiff.ForwardAccumulator) knows none. "
+    'Take kernel="masked"; of an accelerated model, restore(model)'
 )  # what shows where an op is differentiated without its own gradient
 
 
@@ -68,5 +69,5 @@ def _refuse(*_: Any) -> None:
     raise NotImplementedError(
         "the packed RNN has no second derivatives: its gradient is no composition of TensorFlow's own. "
         'Differentiate twice through dynamic_rnn (rnn="dynamic"), whose numbers are the same, or through '
-        'kernel="autodiff".'
+        'kernel="autodiff"; an accelerated model after restore(model).'
     )

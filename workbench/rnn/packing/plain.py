@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
-from workbench.cells.xla import never_clustered
+from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.lifetime import held
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
@@ -50,12 +50,14 @@ class _Loop:
             received.lengths, received.time_steps, chains=1, backwards=received.backwards
         )
         self.saved = saved_of(received.cell, weights)
+        self.in_graph = not tf.executing_eagerly()
 
     @property
     def chain(self) -> Chain:
         """The only one."""
         return self.packing.chains[0]
 
+    @unrecorded
     @never_clustered
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
@@ -84,12 +86,12 @@ class _Loop:
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
         d_outputs = take(_flat(d_results.outputs), self.chain.source, self.chain.valid)
-        weights, saved = kept.weights, self.saved
+        weights, saved, steps = kept.weights, self.saved, self._readable(kept.steps)
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
 
         @never_clustered
         def body(t: Any, d_states: Tensors, gradients: Any, d_small: Tensors) -> tuple:
-            products, states = saved.restore([array.read(t) for array in kept.steps])
+            products, states = saved.restore([array.read(t) for array in steps])
             part = [d[: self.chain.rows[t]] for d in d_states]
             step = step_backward(
                 self.cell, self._at(kept.projected, t), products, states, transposed, weights.small,
@@ -106,7 +108,7 @@ class _Loop:
         gradients = [join_rows(a, w) for a, w in zip(arrays, saved.gradient_widths, strict=True)]
         d_projected = saved.d_projected(gradients)
         d_recurrent = [
-            tf.matmul(join_rows(kept.steps[at], saved.widths[at]), dz, transpose_a=True)
+            tf.matmul(join_rows(steps[at], saved.widths[at]), dz, transpose_a=True)
             for at, dz in zip(saved.operand_at, gradients, strict=False)
         ]
         d_inputs = unpack([tf.matmul(d_projected, weights.kernel, transpose_b=True)], self.packing.packed)
@@ -114,6 +116,15 @@ class _Loop:
         d_states = gather_back([d_states], self.packing.place)
         d_weights = StepWeights(d_kernel, tf.reduce_sum(d_projected, 0), d_recurrent, d_small)
         return Operands(d_inputs, d_states, d_weights)
+
+    def _readable(self, arrays: list[tf.TensorArray]) -> list[tf.TensorArray]:
+        """What was kept, where it can be read: a graph (of `tape.jacobian`) knows no array of outside."""
+        if self.in_graph or tf.executing_eagerly():
+            return arrays
+        inside = self._arrays(self.saved.widths)
+        for t in range(int(self.chain.steps)):
+            inside = [one.write(t, array.read(t)) for one, array in zip(inside, arrays, strict=True)]
+        return inside
 
     def _at(self, packed: tf.Tensor, t: Any) -> tf.Tensor:
         """The packed rows of a step."""

@@ -92,16 +92,29 @@ def step_backward(
 
         return saved(operand) if plus is None else saved(operand, plus)
 
-    with tf.GradientTape() as tape:
-        tape.watch([projected, states, small])
+    def step(given: tuple) -> Tensors:
+        projected, states, small = given
         output, new_states = cell.step(projected, states, small, product)
-    d_projected, d_states, d_small = tape.gradient(
-        [output, *new_states],
-        [projected, states, small],
-        output_gradients=[d_output, *d_states],
-        unconnected_gradients="zero",
-    )
+        return [output, *new_states]
+
+    d_projected, d_states, d_small = _gradients(step, (projected, states, small), [d_output, *d_states])
     return Backward(d_projected, d_products, d_states, d_small)
+
+
+def _gradients(function: Any, given: tuple, d_results: Tensors) -> Any:
+    """The gradients of what a function gives, by what it is given: in a graph with no tape.
+
+    A step may be traced first where TensorFlow has stopped all tapes, as inside `tf.recompute_grad`, and one that
+    is stopped gives zeros.
+    """
+    if tf.executing_eagerly():
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            results = function(given)
+        return tape.gradient(results, given, output_gradients=d_results, unconnected_gradients="zero")
+    flat = tf.nest.flatten(given)
+    found = tf.gradients(function(given), flat, grad_ys=d_results, unconnected_gradients="zero")
+    return tf.nest.pack_sequence_as(given, found)
 
 
 class Saved:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepWeights
-from workbench.cells.xla import never_clustered
+from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.compiled import capacity_for, check_fits
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Packing, deal, gather_back, pack, take, unpack
@@ -105,6 +105,7 @@ class _Loop:
         self.cut = cut(running, self.capacity, self.together)
         return tf.repeat(self.cut.rows, self.cut.steps)
 
+    @unrecorded
     @never_clustered
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
@@ -127,6 +128,7 @@ class _Loop:
         outputs = unpack([join_rows(outputs, self.tile.output_size)], self.packing.packed)
         return Results(outputs, gather_back([states], self.packing.place)), _Kept(packed, kept, weights)
 
+    @unrecorded
     @never_clustered
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
