@@ -182,24 +182,35 @@ def _class_without_slope(
 
 
 def _is_blind(case: Case, objective: Objective, here: np.ndarray, others: np.ndarray) -> bool:
-    """Does the loss stay the same whatever is predicted here?"""
+    """Does the loss stay the same whatever is predicted here: what is predicted elsewhere, or far from all that?"""
     ran = case.subject.run(case.batch)
     base = float(array(objective(case.batch, ran.nest)))
     there = np.argwhere(others)
-    for turn in range(3):
+
+    def other(new: Callable[[np.ndarray, int], Any]) -> float:
         flat = []
         for x in ran.tensors:
             values = array(x).copy()
             if x.dtype.is_floating and values.shape[: here.ndim] == here.shape:
                 for n, at in enumerate(np.argwhere(here)):
-                    values[tuple(at)] = np.roll(values[tuple(there[(n + turn) % len(there)])], turn, -1)
+                    values[tuple(at)] = new(values, n)
             made = tf.constant(values)
             mask = getattr(x, "_keras_mask", None)
             if mask is not None:
                 made._keras_mask = mask
             flat.append(made)
         nest = tf.nest.pack_sequence_as(case.base.nest, flat) if len(flat) > 1 else _like(ran.nest, flat[0])
-        if float(array(objective(case.batch, nest))) != base:
+        return float(array(objective(case.batch, nest)))
+
+    def turned(turn: int) -> float:
+        return other(lambda values, n: np.roll(values[tuple(there[(n + turn) % len(there)])], turn, -1))
+
+    if any(turned(turn) != base for turn in range(3)):
+        return False
+    # a loss with a margin is flat beyond it, and not only there where it is masked
+    for sign in (0, 1, -1):
+        value = other(lambda values, n, sign=sign: sign * (10 * np.nanmax(np.abs(values)) + 10))  # type: ignore[misc]
+        if np.isfinite(value) and value != base:  # one that is not finite says nothing
             return False
     return True
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from workbench.probes.case import ABOVE, Case
 from workbench.probes.loss_probe import classes
 from workbench.probes.objective import Metrics
+from workbench.probes.padded import Padded
+from workbench.probes.subject import Ran
+
+_MOST_CLASSES = 8  # that are tried
 
 
 def metric(case: Case, metrics: Metrics) -> None:
@@ -58,46 +63,64 @@ def _differs(case: Case, one: float, other: float, more: float = 1) -> bool:
     return not abs(one - other) <= allowed
 
 
-def _class_left_out(case: Case, metrics: Metrics, base: dict[str, float]) -> None:
-    """Does a metric see predictions at real steps of class 0?"""
-    batch = case.batch
-    if len(batch.labels) != 1 or batch.label_parts[0].role != "sequence" or len(case.base.tensors) != 1:
-        return
-    kinds, valid = classes(batch.labels[0]), batch.valid
-    predictions = case.base.arrays[0]
-    if (
-        kinds.ndim != 2
-        or predictions.ndim != 3
-        or predictions.shape[-1] < 2
-        or not (valid & (kinds == 0)).any()
-    ):
-        return
-    if not (valid & (kinds != 0)).any():
-        return
-    import tensorflow as tf
+class _ByHand:
+    """A metric's values for predictions made by hand, where there is one output [B, T, C] with labels of classes."""
 
-    from workbench.probes.subject import Ran
+    def __init__(self, case: Case, metrics: Metrics) -> None:
+        self.case, self.metrics = case, metrics
+        batch = case.batch
+        self.known = False
+        if len(batch.labels) != 1 or batch.label_parts[0].role != "sequence" or len(case.base.tensors) != 1:
+            return
+        self.kinds, predictions = classes(batch.labels[0]), case.base.arrays[0]
+        if self.kinds.ndim != 2 or predictions.ndim != 3 or predictions.shape[-1] < 2:
+            return
+        self.count, self.dtype = predictions.shape[-1], predictions.dtype
+        real = self.kinds[batch.valid]
+        self.known = bool(real.size and (real == np.round(real)).all())
+        self.real = [int(k) for k in np.unique(real) if 0 <= k < self.count] if self.known else []
 
-    def turned(where: np.ndarray) -> dict[str, float]:
-        best = np.zeros_like(predictions)
-        right = np.clip(kinds.astype(int), 0, predictions.shape[-1] - 1)
-        np.put_along_axis(best, right[..., None], 1, -1)
-        wrong = np.roll(best, 1, -1)
-        made = tf.constant(np.where(where[..., None], wrong, best).astype(predictions.dtype))
-        mask = getattr(case.base.tensors[0], "_keras_mask", None)
+    def over(self, batch: Padded, said: np.ndarray) -> dict[str, float]:
+        """The metrics where class `said` [B, T] is predicted for sure."""
+        made = tf.one_hot(np.clip(said.astype(int), 0, self.count - 1), self.count, dtype=self.dtype.name)
+        mask = getattr(self.case.base.tensors[0], "_keras_mask", None)
         if mask is not None:
-            made._keras_mask = mask
-        nest = tf.nest.pack_sequence_as(case.base.nest, [made])
-        return metrics.over([(batch, Ran(nest, [made], [predictions], []))])
+            made._keras_mask = tf.pad(mask, [[0, 0], [0, batch.steps - self.case.batch.steps]])
+        nest = tf.nest.pack_sequence_as(self.case.base.nest, [made])
+        return self.metrics.over([(batch, Ran(nest, [made], [made.numpy()], []))])
 
-    none = turned(np.zeros_like(valid))
-    zeros, others = turned(valid & (kinds == 0)), turned(valid & (kinds != 0))
-    for name in base:
-        about_others = any(word in name.lower() for word in ("recall", "f1", "precision", "sensitivity"))
-        if not about_others and zeros[name] == none[name] != others[name]:
-            case.found.add(
-                "class_zero", float((valid & (kinds == 0)).sum()),
-                f"metric {name!r}: predictions at the {int((valid & (kinds == 0)).sum())} real steps of class 0",
-                "Class 0 is real here, and the metric masks it away: padding is told by the label.",
-                "Make the mask of the lengths, or begin classes at 1 and keep 0 for padding.",
-            )  # fmt: skip
+
+def _class_left_out(case: Case, metrics: Metrics, base: dict[str, float]) -> None:
+    """Does a metric see predictions at real steps of class 0, as it does at those of every other class?"""
+    by_hand = _ByHand(case, metrics)
+    if not by_hand.known or 0 not in by_hand.real or len(by_hand.real) < 2:
+        return
+    kinds, valid, real = by_hand.kinds, case.batch.valid, by_hand.real[:_MOST_CLASSES]
+    none = by_hand.over(case.batch, kinds)
+
+    def blind(names: list[str], kind: int) -> list[str]:
+        """Those that stay the same whatever is predicted at this class's steps."""
+        for wrong in [*real[1:], (kind + 1) % by_hand.count, 0]:
+            if wrong != kind and names:
+                other = by_hand.over(case.batch, np.where(valid & (kinds == kind), wrong, kinds))
+                names = [name for name in names if other[name] == none[name]]
+        return names
+
+    one_other = len(by_hand.real) == 2
+    words = (
+        "recall",
+        "sensitivity",
+        *(("f1", "precision") if one_other else ()),
+    )  # of other classes, rightly
+    names = blind([name for name in base if not any(word in name.lower() for word in words)], 0)
+    for kind in real[1:] if names else ():
+        unseen = blind(names, kind)
+        names = [name for name in names if name not in unseen]
+    for name in names:
+        count = int((valid & (kinds == 0)).sum())
+        case.found.add(
+            "class_zero", float(count),
+            f"metric {name!r}: predictions at the {count} real steps of class 0",
+            "Class 0 is real here, and the metric masks it away: padding is told by the label.",
+            "Make the mask of the lengths, or begin classes at 1 and keep 0 for padding.",
+        )  # fmt: skip
