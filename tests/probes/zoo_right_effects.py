@@ -208,3 +208,18 @@ def precision_of_a_class_by_another_name() -> Animal:
 def recall_of_a_class_by_another_name() -> Animal:
     metric = _OfOneClass("names_found", recall=True)
     return Animal(_tagger(), ids(), LENGTHS, {"labels": tags(-1), "metrics": [metric]})
+
+
+@RIGHT()
+def metric_that_knows_padding_by_rows_of_zeros() -> Animal:
+    rnn, head = layers.GRU(3, return_sequences=True), dense(activation="softmax")
+
+    def model(inputs: Any, training: bool = False) -> Any:
+        return tf.where(_mask(inputs), head(rnn(inputs["x"])), 0.0)
+
+    def accuracy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+        known = tf.cast(tf.reduce_sum(y_pred, -1) > 0, tf.float32)
+        hits = tf.cast(tf.argmax(y_pred, -1) == tf.cast(y_true, tf.int64), tf.float32)
+        return tf.reduce_sum(hits * known) / tf.reduce_sum(known)
+
+    return Animal(model, with_length(features(junk=True)), options={"labels": tags(), "metrics": [accuracy]})

@@ -12,6 +12,10 @@ from workbench.probes.padded import Padded
 from workbench.probes.subject import Ran
 
 _MOST_CLASSES = 8  # that are tried
+_COUNTED = (
+    "The metric counts padded steps.",
+    "Give it the mask: weighted_metrics with sample_weight, or a mask on the output that its layers keep.",
+)
 
 
 def metric(case: Case, metrics: Metrics) -> None:
@@ -24,13 +28,14 @@ def metric(case: Case, metrics: Metrics) -> None:
                 case.found.add(
                     "metric", abs(value - other[name]),
                     f"metric {name!r}, with more padding behind: {value:.6g} becomes {other[name]:.6g}",
-                    "The metric counts padded steps.",
-                    "Give it the mask: weighted_metrics with sample_weight, or a mask on the output "
-                    "that its layers keep.",
+                    *_COUNTED,
                 )  # fmt: skip
     if metrics.sums and case.batch.size >= 2:
         _unlike(case, metrics)
-    _class_left_out(case, metrics, base)
+    by_hand = _ByHand(case, metrics)
+    if by_hand.known:
+        _counted_if_predicted(case, by_hand)
+        _class_left_out(case, by_hand, base)
 
 
 def _unlike(case: Case, metrics: Metrics) -> None:
@@ -64,7 +69,7 @@ def _differs(case: Case, one: float, other: float, more: float = 1) -> bool:
 
 
 class _ByHand:
-    """A metric's values for predictions made by hand, where there is one output [B, T, C] with labels of classes."""
+    """A metric's values for predictions made by hand, for one output [B, T, C] with labels of classes."""
 
     def __init__(self, case: Case, metrics: Metrics) -> None:
         self.case, self.metrics = case, metrics
@@ -90,10 +95,32 @@ class _ByHand:
         return self.metrics.over([(batch, Ran(nest, [made], [made.numpy()], []))])
 
 
-def _class_left_out(case: Case, metrics: Metrics, base: dict[str, float]) -> None:
+def _counted_if_predicted(case: Case, by_hand: _ByHand) -> None:
+    """Does a metric count padding where every class is predicted there? The model at hand may never say one."""
+    batch = case.batch
+    if any(f.cause == _COUNTED[0] for f in case.found):
+        return
+    if not np.nan_to_num(case.base.arrays[0][~batch.valid]).any() and not batch.valid.all():
+        return  # the model says nothing there, which a metric may know padding by
+    longer = batch.longer(max(3, batch.steps // 2))
+    named = by_hand.real + [k for k in range(by_hand.count) if k not in by_hand.real]
+    turns = np.add.outer(np.arange(batch.size), batch.size * np.arange(longer.steps)[::-1])
+    said = np.asarray(named)[turns % len(named)]
+    said[:, : batch.steps][batch.valid] = by_hand.kinds[batch.valid]
+    one, two = by_hand.over(batch, said[:, : batch.steps]), by_hand.over(longer, said)
+    for name, value in one.items():
+        if _differs(case, value, two.get(name, np.nan)):
+            case.found.add(
+                "metric", abs(value - two[name]),
+                f"metric {name!r}, with more padding behind, each class being predicted there: {value:.6g} becomes "
+                f"{two[name]:.6g}",
+                *_COUNTED,
+            )  # fmt: skip
+
+
+def _class_left_out(case: Case, by_hand: _ByHand, base: dict[str, float]) -> None:
     """Does a metric see predictions at real steps of class 0, as it does at those of every other class?"""
-    by_hand = _ByHand(case, metrics)
-    if not by_hand.known or 0 not in by_hand.real or len(by_hand.real) < 2:
+    if 0 not in by_hand.real or len(by_hand.real) < 2:
         return
     kinds, valid, real = by_hand.kinds, case.batch.valid, by_hand.real[:_MOST_CLASSES]
     none = by_hand.over(case.batch, kinds)
