@@ -281,7 +281,8 @@ def _padded_labels(case: Case, objective: Objective, base: float, allowed: float
 
 def _places(there: np.ndarray) -> np.ndarray:
     """By example and step: is there anything?"""
-    return there.reshape(*there.shape[:2], -1).any(-1)
+    found: np.ndarray = there.reshape(*there.shape[:2], -1).any(-1)
+    return found
 
 
 def _other_labels(case: Case) -> Padded | None:

@@ -34,8 +34,8 @@ def metric(case: Case, metrics: Metrics) -> None:
         _unlike(case, metrics)
     by_hand = _ByHand(case, metrics)
     if by_hand.known:
-        _counted_if_predicted(case, by_hand)
         _class_left_out(case, by_hand, base)
+        _counted_if_predicted(case, by_hand)
 
 
 def _unlike(case: Case, metrics: Metrics) -> None:
@@ -78,7 +78,7 @@ class _ByHand:
         if len(batch.labels) != 1 or batch.label_parts[0].role != "sequence" or len(case.base.tensors) != 1:
             return
         self.kinds, predictions = classes(batch.labels[0]), case.base.arrays[0]
-        if self.kinds.ndim != 2 or predictions.ndim != 3 or predictions.shape[-1] < 2:
+        if predictions.ndim != 3 or predictions.shape[:2] != self.kinds.shape or predictions.shape[-1] < 2:
             return
         self.count, self.dtype = predictions.shape[-1], predictions.dtype
         real = self.kinds[batch.valid]
@@ -107,9 +107,15 @@ def _counted_if_predicted(case: Case, by_hand: _ByHand) -> None:
     turns = np.add.outer(np.arange(batch.size), batch.size * np.arange(longer.steps)[::-1])
     said = np.asarray(named)[turns % len(named)]
     said[:, : batch.steps][batch.valid] = by_hand.kinds[batch.valid]
-    one, two = by_hand.over(batch, said[:, : batch.steps]), by_hand.over(longer, said)
+    try:
+        one, two = by_hand.over(batch, said[:, : batch.steps]), by_hand.over(longer, said)
+    except Exception:
+        case.found.note(
+            "Metrics of other predictions were not tried with more padding: they take no more steps."
+        )
+        return
     for name, value in one.items():
-        if _differs(case, value, two.get(name, np.nan)):
+        if np.isfinite([value, two.get(name, np.nan)]).all() and _differs(case, value, two[name]):
             case.found.add(
                 "metric", abs(value - two[name]),
                 f"metric {name!r}, with more padding behind, each class being predicted there: {value:.6g} becomes "
