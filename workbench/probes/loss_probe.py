@@ -281,8 +281,7 @@ def _padded_labels(case: Case, objective: Objective, base: float, allowed: float
 
 def _places(there: np.ndarray) -> np.ndarray:
     """By example and step: is there anything?"""
-    found: np.ndarray = there.reshape(*there.shape[:2], -1).any(-1)
-    return found
+    return np.asarray(there.reshape(*there.shape[:2], -1).any(-1))
 
 
 def _other_labels(case: Case) -> Padded | None:
