@@ -20,6 +20,7 @@ from workbench import check as command
 from workbench.data.shards import write_dataset
 from workbench.data.sources import Example
 from workbench.probes import KINDS, assert_padding_invariant, check
+from workbench.probes.given import padded_batch
 
 
 def test_the_zoo_has_every_kind() -> None:
@@ -176,3 +177,13 @@ def test_a_model_that_gets_lengths_as_an_argument_is_tried_on_other_padding() ->
 
     found = check(sum_of_all, zoo.features(), zoo.LENGTHS)
     assert any("other numbers in the padding" in finding.where for finding in found)
+
+
+def test_ids_with_ends_of_their_own_are_left_as_they_are_by_name() -> None:
+    one, two = zoo.ids(), zoo.ids()[[1, 0, 3, 2]]
+    apart = padded_batch({"one": one, "two": two}, zoo.LENGTHS)
+    assert (apart.apart, [p.role for p in apart.parts]) == (("two",), ["sequence", "fixed"])
+    both = padded_batch({"one": one, "two": one}, zoo.LENGTHS)
+    assert (both.apart, [p.role for p in both.parts]) == ((), ["sequence", "sequence"])
+    alone = padded_batch({"two": two}, zoo.LENGTHS)  # nothing beside it says that the lengths are not its own
+    assert alone.apart == ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.probes.zoo import animal_of, found_in, params
-from tests.probes.zoo_right import RIGHT
+from tests.probes.zoo_right_effects import RIGHT
 
 QUICK_RIGHT = {
     "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",
     "cancelling_sums",
     "half_precision_with_a_mask_that_fits", "callable_reads_the_mask_from_ids", "causal_convolution_tagger",
+    "sum_of_rectified_features",
 }  # fmt: skip
 
 

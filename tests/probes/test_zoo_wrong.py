@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.probes.zoo import animal_of, found_in, params
-from tests.probes.zoo_wrong import WRONG
+from tests.probes.zoo_wrong_unseen import WRONG
 
 QUICK_WRONG = {
     "mask_lost_by_arithmetic", "mean_over_padding", "weak_mask", "half_precision_overflow",
     "loss_divided_by_the_longest", "loss_masks_class_zero", "metric_averages_batch_means", "logarithm_under_where",
     "mean_of_an_empty_example", "normalized_over_the_batch", "state_in_a_variable", "mask_by_a_sum_above_zero",
+    "next_word_under_the_mask_of_the_inputs",
 }  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def padded_batch(
         _part(name, array, lengths, valid, shape, pad_value)
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
+    parts, apart = _with_ends_of_their_own(flat, parts, lengths)
     batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))), told=told)
     if not batch.knows_length:
         batch = batch.filled()  # it can only read from the content where padding is
@@ -79,6 +80,7 @@ def padded_batch(
         weight_structure=sample_weight,
         numbers=batch.numbers,
         told=told,
+        apart=apart,
     )  # fmt: skip
 
 
@@ -175,6 +177,26 @@ def _part(
         if np.all(there == first):
             value = first  # what the data are padded with
     return Part(name, "sequence", value)
+
+
+def _with_ends_of_their_own(
+    flat: list[np.ndarray], parts: list[Part], lengths: np.ndarray
+) -> tuple[list[Part], tuple[str, ...]]:
+    """Ids whose ends are not those of the lengths, beside others whose are, have no steps; and their names."""
+    before, past = (
+        {},
+        {},
+    )  # by input: does padding begin before the length in a row; is there content past one?
+    for i, (array, part) in enumerate(zip(flat, parts, strict=True)):
+        if part.role == "sequence" and array.ndim == 2 and is_ids(array):
+            there = array != np.asarray(part.fill)
+            ends = np.where(there.any(1), array.shape[1] - np.argmax(there[:, ::-1], 1), 0)
+            before[i], past[i] = bool((ends < lengths).any()), bool((ends > lengths).any())
+    apart = [i for i in before if before[i] and past[i]]
+    if not apart or all(before[i] or past[i] for i in before):
+        return parts, ()
+    names = tuple(parts[i].name for i in apart)
+    return [Part(p.name, "fixed", axes=()) if i in apart else p for i, p in enumerate(parts)], names
 
 
 def _mask_part(name: str, array: np.ndarray, valid: np.ndarray, axes: tuple[int, ...]) -> Part | None:

@@ -14,6 +14,11 @@ from workbench.probes.subject import Ran
 _CONTEXTS = 8
 _SOME = 3  # of the contexts in which an ordinary step must matter
 _DRAWS = 3
+_WAYS = 2  # from an ordinary step to one of a kind that seems to be ignored
+_ZOOM = 16
+_NEXT = 1e-7
+_JUMP = 1e-3  # of an ordinary step's effect: so much is no smooth end
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def _feature_steps(case: Case, batch: Padded, at: int, real: list[tuple[int, int
     if (steps == pad).all(1).any():
         found.append(
             Step(
-                f"nothing but {float(pad.reshape(-1)[0]):g}",
+                f"nothing but {float(pad.reshape(-1)[0]) + 0.0:g}",  # and not -0
                 [np.broadcast_to(pad, (size,)).astype(values.dtype)],
                 is_pad=True,
             )
@@ -142,6 +147,11 @@ def _first(step: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.concatenate([value, step[1:]])
 
 
+Rows = list[
+    tuple[tuple[tuple[int, int], ...], np.ndarray | None, int]
+]  # steps, and one put at a place of theirs
+
+
 class _Placed:
     """Steps of many kinds among real steps: rows of one batch, which is run once for all questions."""
 
@@ -154,7 +164,7 @@ class _Placed:
         # in every other context one step twice: a maximum over it is low, so that little is lost in it
         firsts = [a if n % 2 else b for n, (a, b) in enumerate(zip(picks[0::3], picks[1::3], strict=True))]
         self.contexts = list(zip(firsts, picks[1::3], picks[2::3], strict=True))
-        self._rows: list[tuple[tuple[tuple[int, int], ...], np.ndarray | None, int]] = []
+        self._rows: Rows = []
         self._ran: Ran | None = None
         self.pairs = self._add([(a, b) for a, b, _ in self.contexts])
         self.three = [self._threes(place, None) for place in range(3)]
@@ -185,37 +195,43 @@ class _Placed:
 
     def run(self) -> bool:
         """Runs all rows; False where the model refuses them."""
+        self._ran = self._ran_of(self._rows)
+        return self._ran is not None
+
+    def _ran_of(self, rows: Rows) -> Ran | None:
         batch = self.batch
         if batch.steps < 3:
-            return False
-        made = batch.rows([0] * len(self._rows))
+            return None
+        made = batch.rows([0] * len(rows))
         inputs = []
         for i, (x, part) in enumerate(zip(batch.inputs, batch.parts, strict=True)):
             new = made.inputs[i].copy()
             if part.role == "sequence":
                 new[:] = part.fill
-                for row, (picks, value, place) in enumerate(self._rows):
+                for row, (picks, value, place) in enumerate(rows):
                     for t, (b, s) in enumerate(picks):
                         new[row, t] = x[b, s]
                     if value is not None and i == self.at:
                         new[row, place] = value
             inputs.append(new)
-        lengths = np.array([len(picks) for picks, _, _ in self._rows])
+        lengths = np.array([len(picks) for picks, _, _ in rows])
         made = replace(made, inputs=inputs, numbers=tuple(range(len(lengths)))).with_lengths(lengths)
-        self._ran = self.case.subject.longest_run(made)
-        return self._ran is not None
+        return self.case.subject.longest_run(made)
 
     def ignored(self, kind: Step, rows: list[list[range]]) -> str:
-        """How steps of this kind are ignored; "" where they are not."""
+        """How steps of this kind are ignored; "" where they are not, or where they only happen to add nothing."""
         inside, last = self._where(kind)
-        trailing = last and self._differ(self.pairs, self.three[2], (0, 0)) >= _SOME
-        if trailing and not any(self._differ(self.pairs, behind, (0, 0)) for _, _, behind, _ in rows):
-            return "at the end they change nothing"
-        leading = inside and self._differ(self.pairs, self.three[0], (0, 1)) >= _SOME
-        if leading and not any(self._differ(self.pairs, before, (0, 1)) for before, _, _, _ in rows):
-            return "they change nothing for the others"
-        cut = inside and kind.is_pad and self._differ(self.three[1], self.other_last, None) > 0
-        if cut and not any(self._differ(between, other, None) for _, between, _, other in rows):
+        for there, place, starts, how in (
+            (last, 2, (0, 0), "at the end they change nothing"),
+            (inside, 0, (0, 1), "they change nothing for the others"),
+        ):
+            usual = self._differing(self.pairs, self.three[place], starts) if there else []
+            if len(usual) < _SOME or any(self._differing(self.pairs, own[place], starts) for own in rows):
+                continue
+            if is_ids(self.batch.inputs[self.at]) or self._jumps(kind, usual, place, starts):
+                return how
+        cut = inside and kind.is_pad and self._differing(self.three[1], self.other_last, None)
+        if cut and not any(self._differing(between, other, None) for _, between, _, other in rows):
             return "what follows them is cut off"
         return ""
 
@@ -229,25 +245,70 @@ class _Placed:
             t + 1 == batch.lengths[b] for b, t in there
         )
 
-    def _differ(self, one: range, other: range, starts: tuple[int, int] | None) -> int:
-        """In how many contexts two steps' results differ: from these starts, or the first two."""
+    def _differing(self, one: range, other: range, starts: tuple[int, int] | None) -> list[int]:
+        """The contexts in which two steps' results differ: from these starts, or the first two."""
         assert self._ran is not None
-        count = 0
-        for left, right in zip(one, other, strict=True):
-            for i, layout in enumerate(self.case.layouts):
-                by_step = bool(layout.time_axes)
-                if layout.batch_axis != 0 or (
-                    by_step and (layout.time_axes != (1,) or layout.size != layout.steps)
-                ):
-                    continue
-                a, b = self._ran.arrays[i][left], self._ran.arrays[i][right]
-                if by_step:
-                    first, second = starts or (0, 0)
-                    a, b = a[first : first + 2], b[second : second + 2]
-                if matters(difference(a, b)[0], self.case.allowed[i]):
-                    count += 1
-                    break
-        return count
+        pairs = enumerate(zip(one, other, strict=True))
+        return [n for n, (a, b) in pairs if not self._apart(self._ran, a, b, starts or (0, 0)) <= 1]
+
+    def _apart(self, ran: Ran, left: int, right: int, starts: tuple[int, int]) -> float:
+        """How far two rows' results are apart, as a multiple of what rounding may do."""
+        most = 0.0
+        for i, layout in enumerate(self.case.layouts):
+            by_step = bool(layout.time_axes)
+            if layout.batch_axis != 0 or (
+                by_step and (layout.time_axes != (1,) or layout.size != layout.steps)
+            ):
+                continue
+            a, b = ran.arrays[i][left], ran.arrays[i][right]
+            if by_step:
+                a, b = a[starts[0] : starts[0] + 2], b[starts[1] : starts[1] + 2]
+            size = difference(a, b)[0]
+            if matters(size, self.case.allowed[i]):
+                most = max(most, float(np.nan_to_num(size, nan=np.inf)) / max(self.case.allowed[i], _TINY))
+        return most
+
+    def _jumps(self, kind: Step, usual: list[int], place: int, starts: tuple[int, int]) -> bool:
+        """Is a step's effect suddenly gone on the way from an ordinary one to this kind, as a mask would have it?
+
+        A step that adds less and less on the way (a relu, a weight near 0) is not taken for padding.
+        """
+        for turn, context in enumerate(usual[:_WAYS]):
+            a, b, c = self.contexts[context]
+            picks = [a, b]
+            picks.insert(place, c)
+            start, end = self.batch.inputs[self.at][c], kind.values[turn % len(kind.values)]
+            if self._jumps_between((a, b), tuple(picks), place, starts, (start, end)):
+                return True
+        return False
+
+    def _jumps_between(
+        self,
+        pair: tuple[tuple[int, int], ...],
+        picks: tuple[tuple[int, int], ...],
+        place: int,
+        starts: tuple[int, int],
+        ends: tuple[np.ndarray, np.ndarray],
+    ) -> bool:
+        """Zooms in on where a third step's effect is gone for good, until two steps are next to each other."""
+        low, high, whole = 0.0, 1.0, 0.0
+        while True:
+            share = np.linspace(low, high, _ZOOM + 1).reshape(-1, *[1] * ends[0].ndim)
+            steps = ((1 - share) * ends[0].astype(float) + share * ends[1].astype(float)).astype(
+                ends[0].dtype
+            )
+            ran = self._ran_of([(pair, None, 0), *((picks, step, place) for step in steps)])
+            if ran is None:
+                return False
+            apart = np.array([self._apart(ran, 0, 1 + n, starts) for n in range(len(steps))])
+            there = np.flatnonzero(apart > 1)
+            if not there.size or there[-1] == _ZOOM:
+                return False
+            last = int(there[-1])
+            whole = whole or float(apart[0])
+            low, high = float(share.flat[last]), float(share.flat[last + 1])
+            if high - low < _NEXT or len(np.unique(steps.reshape(len(steps), -1), axis=0)) <= 2:
+                return not apart[last] <= max(2.0, _JUMP * whole)
 
 
 def last_step(case: Case) -> None:

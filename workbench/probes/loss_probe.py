@@ -66,6 +66,8 @@ def loss(case: Case, objective: Objective) -> None:
     if not objective.by_step:
         slopes(case, objective)
     _longest(case, objective, allowed)
+    if objective.is_told and not case.found.kinds & {"loss"}:
+        _padded_labels(case, objective, base, allowed)
 
 
 def _note(case: Case, one: float, other: float, allowed: float, where: str, words: tuple[str, str]) -> bool:
@@ -182,24 +184,35 @@ def _class_without_slope(
 
 
 def _is_blind(case: Case, objective: Objective, here: np.ndarray, others: np.ndarray) -> bool:
-    """Does the loss stay the same whatever is predicted here?"""
+    """Does the loss stay the same whatever is predicted here: what is predicted elsewhere, or far from all that?"""
     ran = case.subject.run(case.batch)
     base = float(array(objective(case.batch, ran.nest)))
     there = np.argwhere(others)
-    for turn in range(3):
+
+    def other(new: Callable[[np.ndarray, int], Any]) -> float:
         flat = []
         for x in ran.tensors:
             values = array(x).copy()
             if x.dtype.is_floating and values.shape[: here.ndim] == here.shape:
                 for n, at in enumerate(np.argwhere(here)):
-                    values[tuple(at)] = np.roll(values[tuple(there[(n + turn) % len(there)])], turn, -1)
+                    values[tuple(at)] = new(values, n)
             made = tf.constant(values)
             mask = getattr(x, "_keras_mask", None)
             if mask is not None:
                 made._keras_mask = mask
             flat.append(made)
         nest = tf.nest.pack_sequence_as(case.base.nest, flat) if len(flat) > 1 else _like(ran.nest, flat[0])
-        if float(array(objective(case.batch, nest))) != base:
+        return float(array(objective(case.batch, nest)))
+
+    def turned(turn: int) -> float:
+        return other(lambda values, n: np.roll(values[tuple(there[(n + turn) % len(there)])], turn, -1))
+
+    if any(turned(turn) != base for turn in range(3)):
+        return False
+    # a loss with a margin is flat beyond it, and not only there where it is masked
+    for sign in (0, 1, -1):
+        value = other(lambda values, n, sign=sign: sign * (10 * np.nanmax(np.abs(values)) + 10))  # type: ignore[misc]
+        if np.isfinite(value) and value != base:  # one that is not finite says nothing
             return False
     return True
 
@@ -234,6 +247,65 @@ def _last_without_slope(case: Case, name: str, slope: np.ndarray, objective: Obj
         "The last real step of every example has no share in the loss: the mask is one step too short.",
         "A step t is valid where t < length, with t from 0 (tf.sequence_mask(lengths, T)).",
     )  # fmt: skip
+
+
+def _padded_labels(case: Case, objective: Objective, base: float, allowed: float) -> None:
+    """Other labels at padded steps do not matter to a loss that is told where these are.
+
+    One may find padding by its label beside: then other predictions count too, where padding's label is a real one.
+    """
+    batch = _other_labels(case)
+    if batch is None:
+        return
+    ran = case.subject.run(case.batch)
+    watched = [x for x in ran.tensors if x.dtype.is_floating]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(watched)
+        one = objective(case.batch, ran.nest)
+        two = objective(batch, ran.nest)
+    value = float(array(two))
+    if not np.isfinite(value) or abs(value - base) <= allowed or not isinstance(one, tf.Tensor):
+        return
+    slopes = [(tape.gradient(one, x), tape.gradient(two, x)) for x in watched]
+    there = [(array(a) != 0, array(b) != 0) for a, b in slopes if a is not None and b is not None]
+    there = [(_places(a), _places(b)) for a, b in there if a.ndim >= 2]
+    if not there or any((b & ~a).any() for a, b in there):
+        return
+    case.found.add(
+        "loss", abs(value - base), f"the loss, with other labels at padded steps: {base:.6g} becomes {value:.6g}",
+        "The loss takes labels of padded steps in: its mask is not that of its targets.",
+        "Move the mask with the labels: mask[:, 1:] goes with labels[:, 1:], since the next step's label is real "
+        "where the next step is.",
+    )  # fmt: skip
+
+
+def _places(there: np.ndarray) -> np.ndarray:
+    """By example and step: is there anything?"""
+    return np.asarray(there.reshape(*there.shape[:2], -1).any(-1))
+
+
+def _other_labels(case: Case) -> Padded | None:
+    """The batch with labels of real steps at padded ones; None where labels do not go by the lengths."""
+    batch, labels, changed = case.batch, [], False
+    random, rows = np.random.default_rng(2), np.flatnonzero(batch.lengths >= 2)
+    for y, part in zip(batch.labels, batch.label_parts, strict=True):
+        padded = y[~batch.valid] if part.role == "sequence" else y[:0]
+        if len(padded):
+            fill = np.nan_to_num(padded[0])
+            real = y[batch.valid]
+            real = real[~_is(real, fill)]
+            last = y[rows, batch.lengths[rows] - 1]
+            if not _is(np.nan_to_num(padded), fill).all() or not len(real) or _is(last, fill).all():
+                return None  # padding's labels are unlike, or labels end before their examples do
+            y, changed = y.copy(), True
+            y[~batch.valid] = real[random.integers(len(real), size=len(padded))]
+        labels.append(y)
+    return Padded(**{**vars(batch), "labels": labels}) if changed else None
+
+
+def _is(steps: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    """Which steps hold nothing but this?"""
+    return (steps == fill).reshape(len(steps), -1).all(-1)
 
 
 def _longest(case: Case, objective: Objective, allowed: float) -> None:

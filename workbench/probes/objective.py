@@ -55,6 +55,13 @@ class Objective:
         """Is there a loss?"""
         return self.loss is not None or self.own or self.by_step
 
+    @property
+    def is_told(self) -> bool:
+        """Is it a function that gets the mask or the lengths as an argument of its own?"""
+        if self.loss is None or not _is_plain(self.loss):
+            return False
+        return any(word in name.lower() for name in extra_names(self.loss) for word in ("mask", "len"))
+
     def __call__(self, batch: Padded, nest: Any) -> Any:
         """The loss of what the model gave for a batch."""
         labels, weights = tensors(batch.label_nest()), _none(batch.weight_nest())

@@ -46,6 +46,9 @@ class Padded:
     weight_structure: Any = None
     numbers: tuple[int, ...] = ()  # of the examples, in the batch that was given
     told: bool = False  # the model gets the lengths as an argument of their own
+    apart: tuple[
+        str, ...
+    ] = ()  # inputs of ids that end elsewhere than the lengths say: they are left as they are
 
     @property
     def size(self) -> int:

@@ -80,6 +80,11 @@ def check(
         declared=_declared(subject.model), told=subject.is_told,
     )  # fmt: skip
     found = Findings()
+    for name in batch.apart:
+        found.note(
+            f"The steps of input {name} were left as they are: its examples end elsewhere than lengths says. Give "
+            "the lengths of that input, in a call of its own, to try them."
+        )
     try:
         return _checked(subject, batch, loss, metrics, found, np.random.default_rng(seed))
     finally:
