@@ -68,7 +68,9 @@ def _last(tracker: Tracker, name: str | None) -> Run:
 def _serve(uri: str, port: int, last: Run, console: Console, *, browser: bool) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     command += ["--workers", "1"]  # one person looks; each worker takes seconds to import
-    server = subprocess.Popen(command, start_new_session=True)
+    # MLflow's own jobs judge texts by language models: five processes more, and seconds until it answers
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    server = subprocess.Popen(command, start_new_session=True, env=environment)
     try:
         begun = time.monotonic()
         while not _answers(port):

@@ -2,6 +2,7 @@
 
 python -m experiments.scale                                     # SQLite; README.md says how long
 python -m experiments.scale --postgresql postgresql://...       # the same on PostgreSQL, beside it
+python -m experiments.scale --filled 50000                      # the largest sweep again, in a store of so many runs
 python -m experiments.scale --jobs 10 50 --writers 1 2 --out /tmp/tried
 """
 
@@ -11,8 +12,9 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,31 +39,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", nargs="+", type=_tens, default=list(JOBS), metavar="N", help="whole tens")
     parser.add_argument("--writers", nargs="*", type=int, default=list(WRITERS), metavar="N")
     parser.add_argument("--postgresql", metavar="URI", help="of a database that may be written to")
+    parser.add_argument(
+        "--filled", type=int, metavar="N", help="runs that a store holds before its last sweep"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
-        kind, count, uri = json.loads(given.one)
-        one = measure.sweep(count, uri) if kind == "sweep" else measure.writers(count, EACH, uri)
-        print(json.dumps(one))
+        print(json.dumps(_one(*json.loads(given.one))))
         return 0
     given.out.mkdir(parents=True, exist_ok=True)
     typed = [without_passwords(word) for word in sys.argv[1:]]
-    found: dict[str, Any] = {"typed": typed, "about": about(["mlflow"]), "sweeps": {}, "writers": {}}
+    found: dict[str, Any] = {"typed": typed, "about": about(["mlflow"])}
+    found |= {"sweeps": {}, "writers": {}, "filled": {}}
     begin = time.perf_counter()
-    for store, uri in {
-        "SQLite": None,
-        **({"PostgreSQL": given.postgresql} if given.postgresql else {}),
-    }.items():
-        for kind, counts in (("sweep", given.jobs), ("writers", given.writers)):
-            rows = found["sweeps" if kind == "sweep" else "writers"].setdefault(store, [])
-            for count in counts:
-                rows.append(_alone([kind, count, uri]))
-                print(store, kind, {name: round(value, 3) for name, value in rows[-1].items()}, flush=True)
-                found["minutes"] = round((time.perf_counter() - begin) / 60, 1)
-                (given.out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-                (given.out / "report.md").write_text(markdown(found))
+    with tempfile.TemporaryDirectory() as scratch:
+        for part, store, asked in _parts(given, Path(scratch)):
+            row = _alone(asked)
+            found[part].setdefault(store, []).append(row)
+            print(store, part, {name: round(value, 3) for name, value in row.items()}, flush=True)
+            found["minutes"] = round((time.perf_counter() - begin) / 60, 1)
+            (given.out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+            (given.out / "report.md").write_text(markdown(found))
     return 0
+
+
+def _parts(given: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, str, list[Any]]]:
+    """What is measured: the part of the results, the store, and the kind, number and address that are asked for."""
+    stores = {"SQLite": None, **({"PostgreSQL": given.postgresql} if given.postgresql else {})}
+    for store, uri in stores.items():
+        yield from (("sweeps", store, ["sweep", count, uri]) for count in given.jobs)
+        yield from (("writers", store, ["writers", count, uri]) for count in given.writers)
+        if given.filled:
+            where = uri or f"sqlite:///{scratch}/filled.db"
+            yield "filled", store, ["fill", given.filled, where]
+            yield "filled", store, ["sweep", max(given.jobs), where]
+
+
+def _one(kind: str, count: int, uri: str | None) -> dict[str, float]:
+    if kind == "fill":
+        assert uri is not None
+        return {"runs": count, "seconds": measure.fill(uri, count)}
+    return measure.sweep(count, uri) if kind == "sweep" else measure.writers(count, EACH, uri)
 
 
 def _tens(text: str) -> int:
@@ -86,28 +105,37 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{made_by('experiments.scale', found)}.\n",
     ]
     for store, rows in found["sweeps"].items():
-        lines += [
-            f"## {store}\n",
-            "| jobs | dry run | sweep | ms a job | of it the parent's CPU | resume, complete | read all runs | "
-            "parent's memory before, after | store |",
-            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        for row in rows:
-            size = f"{row['store_mb']:.1f} MB" if "store_mb" in row else ""
-            lines.append(
-                f"| {row['jobs']:,.0f} | {row['dry_run_s']:.1f} s | {row['sweep_s']:.1f} s "
-                f"| {1000 * row['sweep_s'] / row['jobs']:.0f} | {1000 * row['parent_cpu_s'] / row['jobs']:.0f} ms "
-                f"| {row['resume_s']:.1f} s | {row['read_s']:.2f} s "
-                f"| {row['memory_before_mb']:.0f}, {row['memory_after_mb']:.0f} MB | {size} |"
-            )
-        lines.append("")
+        lines += [f"## {store}\n", *_HEAD, *map(_row, rows), ""]
         if len(rows) > 2:
             lines += [*_foretold(rows), ""]
         if of_writers := found["writers"].get(store):
             lines += ["| writers | runs | runs/s |", "| ---: | ---: | ---: |"]
             lines += [f"| {r['writers']:.0f} | {r['runs']:.0f} | {r['runs_per_s']:.1f} |" for r in of_writers]
             lines.append("")
+        if of_filled := found["filled"].get(store):
+            lines += [
+                f"In a store that holds {of_filled[0]['runs']:,.0f} runs of another experiment:\n",
+                *_HEAD,
+            ]
+            lines += [*map(_row, of_filled[1:]), ""]
     return "\n".join(lines)
+
+
+_HEAD = (
+    "| jobs | dry run | sweep | ms a job | of it the parent's CPU | resume, complete | read all runs | report | ui "
+    "| parent's memory before, after | store |",
+    "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+def _row(row: Mapping[str, float]) -> str:
+    size = f"{row['store_mb']:.1f} MB" if "store_mb" in row else ""
+    return (
+        f"| {row['jobs']:,.0f} | {row['dry_run_s']:.1f} s | {row['sweep_s']:.1f} s "
+        f"| {1000 * row['sweep_s'] / row['jobs']:.0f} | {1000 * row['parent_cpu_s'] / row['jobs']:.0f} ms "
+        f"| {row['resume_s']:.1f} s | {row['read_s']:.2f} s | {row['report_s']:.1f} s | {row['ui_s']:.1f} s "
+        f"| {row['memory_before_mb']:.0f}, {row['memory_after_mb']:.0f} MB | {size} |"
+    )
 
 
 def _foretold(rows: Sequence[Mapping[str, float]]) -> list[str]:

@@ -7,6 +7,8 @@ import io
 import multiprocessing
 import os
 import resource
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,8 @@ from workbench.tracking import Tracker
 
 ARMS = 10
 """Of each block."""
+_OF_A_RUN = ("runs", "params", "tags", "metrics", "latest_metrics")
+_AT_ONCE = 200
 _PREPARE = """
 import sys
 from workbench.data.shards import prepare
@@ -37,7 +41,7 @@ print(prepare(Synthetic(examples=20, mean=5, cache_dir=sys.argv[1])))
 
 
 def sweep(jobs: int, uri: str | None) -> dict[str, float]:
-    """Seconds and memory of a sweep of `jobs`: its dry run, itself, resuming it complete, reading it all again.
+    """Seconds and memory of a sweep of `jobs`: its dry run, itself, resuming it complete, reading it, its report.
 
     `uri`: of the store; None: a new SQLite database. All in this process, which should be a new one.
     """
@@ -71,6 +75,7 @@ def sweep(jobs: int, uri: str | None) -> dict[str, float]:
         found["resume_s"] = _seconds(lambda: _must(run([*asked, "workbench.resume=true"])))
         tracker = Tracker(where, create=False)
         found["read_s"] = _seconds(lambda: _expect(len(tracker.runs(name)), jobs + 1))
+        found |= looked_at(name, where)
         if uri is None:
             found["store_mb"] = sum(one.stat().st_size for one in database.parent.glob("mlflow.db*")) / 1e6
         return found
@@ -109,10 +114,71 @@ def writers(count: int, each: int, uri: str | None) -> dict[str, float]:
         }
 
 
+def fill(uri: str, runs: int) -> float:
+    """Put so many runs of another experiment into a store, as others have recorded before; seconds.
+
+    One is recorded; the others are its rows again in the store's tables, since recording them would take an hour.
+    """
+    import sqlalchemy as sql
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tracker = Tracker(uri, f"{scratch}/artifacts")
+        experiment = tracker.experiment("before")
+        _record(tracker, experiment, 1)
+        (one,) = tracker.runs("before")
+        start = time.perf_counter()
+        engine, tables = sql.create_engine(tracker.uri), sql.MetaData()
+        tables.reflect(engine)
+        with engine.begin() as connection:
+            for table in (tables.tables[name] for name in _OF_A_RUN):
+                rows = connection.execute(sql.select(table).where(table.c.run_uuid == one.run_id)).mappings()
+                its = [dict(row) for row in rows]
+                for first in range(1, runs, _AT_ONCE):
+                    names = [f"{number:032x}" for number in range(first, min(first + _AT_ONCE, runs))]
+                    copies = [{**row, "run_uuid": name} for name in names for row in its]
+                    connection.execute(sql.insert(table), copies)
+        engine.dispose()
+        _expect(len(tracker.runs("before")), runs)
+        return time.perf_counter() - start
+
+
+def looked_at(name: str, uri: str) -> dict[str, float]:
+    """Seconds of the report of an experiment's last sweep, and until `workbench.ui` says where its runs are."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = [sys.executable, "-m", "workbench.report", name, "--uri", uri, "--out", f"{scratch}/report"]
+        found = {"report_s": _seconds(lambda: subprocess.run(report, check=True, stdout=subprocess.DEVNULL))}
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        words = [
+            sys.executable,
+            "-m",
+            "workbench.ui",
+            name,
+            "--uri",
+            uri,
+            "--no-browser",
+            "--port",
+            str(port),
+        ]
+        start = time.perf_counter()
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as ui:
+            assert ui.stdout is not None
+            while not (line := ui.stdout.readline()).startswith("http"):
+                if not line:
+                    raise RuntimeError("workbench.ui said no address")
+            found["ui_s"] = time.perf_counter() - start
+            ui.send_signal(signal.SIGINT)
+        return found
+
+
 def _write(uri: str, experiment: str, runs: int, ready: Any, go: Any) -> None:
     tracker = Tracker(uri, create=False)
     ready.release()
     go.wait()
+    _record(tracker, experiment, runs)
+
+
+def _record(tracker: Tracker, experiment: str, runs: int) -> None:
     params = {f"group.option{number}": number for number in range(80)}
     rows = [(step, {"loss/step": 1.0 / step}) for step in range(1, 21)]
     for number in range(runs):

@@ -164,6 +164,7 @@ def _mlflow(folder: Path, place: dict[str, str], secrets: dict[str, str]) -> Ite
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PGPORT": place["PGPORT"], "MLFLOW_PORT": str(port)}
     environment |= {"MLFLOW_WORKERS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five processes more, for language models
 
     def ready() -> bool:
         try:

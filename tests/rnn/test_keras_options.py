@@ -153,7 +153,7 @@ class Its(keras.Model):
 def test_an_activation_keeps_no_model_alive():
     model = accelerate(Its())
     model(INPUTS)
-    assert "plain" in [choice.kernel for choice in kernels_of(model.rnn.cell)]
+    assert "autodiff" in [choice.kernel for choice in kernels_of(model.rnn.cell)]  # it reads an object
     left = weakref.ref(model)
     del model
     gc.collect()

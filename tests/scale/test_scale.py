@@ -16,7 +16,7 @@ def row(jobs: int) -> dict[str, float]:
         "jobs": jobs, "dry_run_s": 1 + 0.01 * jobs, "sweep_s": 2 + 0.1 * jobs + 1e-5 * jobs**2,
         "parent_cpu_s": 0.02 * jobs,
         "children_cpu_s": 0.1 * jobs, "memory_before_mb": 200, "memory_after_mb": 210, "resume_s": 1 + 0.01 * jobs,
-        "read_s": 0.001 * jobs, "store_mb": 0.02 * jobs,
+        "read_s": 0.001 * jobs, "report_s": 2, "ui_s": 3, "store_mb": 0.02 * jobs,
     }  # fmt: skip
 
 
@@ -27,13 +27,18 @@ def test_the_table_says_what_follows_for_a_million_jobs() -> None:
         "about": {"machine.cpu": "some cpu", "commit": "abc"},
         "sweeps": {"SQLite": [row(n) for n in (10, 100, 1000)]},
         "writers": {"SQLite": [{"writers": 2, "runs": 80, "seconds": 8.0, "runs_per_s": 10.0}]},
+        "filled": {"SQLite": [{"runs": 50_000, "seconds": 90.0}, row(10)]},
     }
     said = command.markdown(found)
-    assert "| 1,000 | 11.0 s | 112.0 s | 112 | 20 ms | 11.0 s | 1.00 s | 200, 210 MB | 20.0 MB |" in said
+    assert (
+        "| 1,000 | 11.0 s | 112.0 s | 112 | 20 ms | 11.0 s | 1.00 s | 2.0 s | 3.0 s | 200, 210 MB | 20.0 MB |"
+        in said
+    )
     a, b, c = measure.fitted([10, 100, 1000], [row(n)["sweep_s"] for n in (10, 100, 1000)])
     assert (a, b, c) == (pytest.approx(2), pytest.approx(0.1), pytest.approx(1e-5))
     assert f"| {(2 + 1e5 + 1e7) / 3600:.1f} h |" in said
     assert "| 2 | 80 | 10.0 |" in said
+    assert said.index("holds 50,000 runs of another") < said.rindex("| 10 | 1.1 s |")
 
 
 @pytest.mark.parametrize("jobs", ["0", "15", "some", "-10"])
@@ -46,9 +51,12 @@ def test_a_number_that_is_no_whole_ten_is_refused(jobs: str, capsys) -> None:
 @pytest.mark.command
 @pytest.mark.slow
 def test_it_measures(tmp_path: Path, capsys) -> None:
-    assert command.main(["--jobs", "10", "20", "--writers", "2", "--out", str(tmp_path)]) == 0
+    assert (
+        command.main(["--jobs", "10", "20", "--writers", "2", "--filled", "300", "--out", str(tmp_path)]) == 0
+    )
     found = json.loads((tmp_path / "results.json").read_text())
     assert [one["jobs"] for one in found["sweeps"]["SQLite"]] == [10, 20]
     assert all(value > 0 for one in found["sweeps"]["SQLite"] for value in one.values())
     assert found["writers"]["SQLite"][0]["runs"] == 2 * command.EACH
+    assert [one.get("runs", one.get("jobs")) for one in found["filled"]["SQLite"]] == [300, 20]
     assert "| 20 |" in (tmp_path / "report.md").read_text()

@@ -100,12 +100,12 @@ def twice(case: Case, locate: Callable[..., Cause]) -> bool:
         size, _ = difference(a, b)
         if matters(size, 1e-6 * float(np.abs(np.nan_to_num(a.astype(float))).max(initial=0.0))):
             case.found.add("state", size, f"{case.layouts[i].name}, called again", cause.cause, cause.remedy)
+    if "state" not in case.found.kinds:  # it was seen before: what is kept may have come to rest since
+        case.found.add("state", float("nan"), "the outputs, called again", cause.cause, cause.remedy)
     case.subject.forget()
     if near(first, case.subject.run(case.batch)):
         return True
     case.found.note("What the model keeps cannot be put back, so nothing else was tried.")
-    if not case.found:
-        case.found.add("state", float("nan"), "the outputs, called again", cause.cause, cause.remedy)
     return False
 
 

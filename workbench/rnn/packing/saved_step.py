@@ -112,8 +112,8 @@ def _gradients(function: Any, given: tuple, d_results: Tensors) -> Any:
             tape.watch(given)
             results = function(given)
         return tape.gradient(results, given, output_gradients=d_results, unconnected_gradients="zero")
-    flat = tf.nest.flatten(given)
-    found = tf.gradients(function(given), flat, grad_ys=d_results, unconnected_gradients="zero")
+    own = tf.nest.map_structure(tf.identity, given)  # else its way would go on, out of a loop's body
+    found = tf.gradients(function(own), tf.nest.flatten(own), grad_ys=d_results, unconnected_gradients="zero")
     return tf.nest.pack_sequence_as(given, found)
 
 
