@@ -45,9 +45,7 @@ def test_each_job_is_once_in_the_record(tmp_path: Path, request: pytest.FixtureR
     draw, tally = random.Random(int.from_bytes(os.urandom(4))), Counter[str]()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     output, sweeps = tmp_path / "said.log", 0
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # who was started behind a & would hand on that it is deaf
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as behind a shell's `&`
     while sum(tally.values()) < kills:
         sweeps += 1
         words = [word.replace("rays", f"rays-{sweeps}") for word in WORDS]
