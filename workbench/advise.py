@@ -26,6 +26,7 @@ from rich.table import Table
 
 from workbench import advice
 from workbench.data.errors import DataError
+from workbench.data.given import whole_numbers
 from workbench.data.manifest import load_manifest
 from workbench.foretell import TimedModel, foretold
 from workbench.lengths import Histogram, profile
@@ -189,7 +190,7 @@ def _of_treebank(lines: Iterable[str]) -> Counter[int]:
 
 def _length(text: str, line: int) -> int:
     try:
-        length = int(text)
+        (length,) = whole_numbers([text])
     except ValueError:
         raise LengthsError(
             f"line {line}: {text[:40]!r} is no length; a whole number a line is wanted"

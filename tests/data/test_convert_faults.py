@@ -102,6 +102,7 @@ from files_of_people import (
         ("a.csv", b"inputs,labels\n,x\n", {}, ["line 2: length = 0"]),
         ("a.csv", b"inputs,labels\na b,x\n", {"task": "tag"}, ["line 2: labels = 1", "each of 2 tokens"]),
         ("a.csv", b"inputs,labels\n1 x,y\n", {"kind": "ids"}, ["line 2: inputs", "whole numbers"]),
+        ("a.csv", b"inputs,labels\n1 1_000,y\n", {"kind": "ids"}, ["line 2: inputs", "whole numbers"]),
         ("a.csv", b"inputs,labels\n1 2,y\n", {"kind": "features"}, ["must be numbers"]),
         ("a.csv", b"inputs,x,labels\n1,2,y\n", {"inputs": ["inputs", "x"]}, ["name the group"]),
         ("a.csv", b"g,inputs,labels\n1,a,b\n2,a,b\n1,a,b\n", {"group": "g"}, ["g = 1 of its", "sort the file"]),

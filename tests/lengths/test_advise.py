@@ -84,6 +84,8 @@ def test_lengths_are_read_from_whatever_holds_them(tmp_path: Path) -> None:
     ("name", "text", "more", "words"),
     [
         ("a.txt", "3\nx\n", [], "line 2: 'x' is no length"),
+        ("a.txt", "3\n1_000\n", [], "line 2: '1_000' is no length"),
+        ("a.txt", "3\n\u0663\n", [], "line 2: '\u0663' is no length"),
         ("a.txt", "3\n-1\n", [], "line 2: -1 is no length"),
         ("a.txt", "\n", [], "holds no length"),
         ("a.csv", "a,b\n1,2\n", ["--column", "c"], "has no column 'c'; there are a, b"),

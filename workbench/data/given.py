@@ -22,6 +22,21 @@ LARGEST_WEIGHT = 1e30
 _WEIGHTS = f"must be a number, 0 or more (0 leaves it out of the loss; {LARGEST_WEIGHT:g} is the most)"
 
 
+def whole_numbers(texts: Sequence[str]) -> list[int]:
+    """Numbers of plain digits. Python's own reading takes `1_000` and the digits of every script.
+
+    Raises:
+        ValueError: one is none.
+
+    >>> whole_numbers(["7", " -12 "])
+    [7, -12]
+    """
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():
+        raise ValueError(f"{texts!r} are no whole numbers")
+    return [int(text) for text in texts]
+
+
 def check_splits(splits: Iterable[str], where: str) -> None:
     """Raise DataError for a split that the workbench would not know what to do with."""
     for split in splits:

@@ -12,7 +12,7 @@ from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
-from workbench.data.given import as_weights, check_weights
+from workbench.data.given import as_weights, check_weights, whole_numbers
 from workbench.data.manifest import SPLITS
 from workbench.data.next_token import END, marked, with_end
 from workbench.data.sources import Example
@@ -97,7 +97,7 @@ def _check_named(labels: Any, schema: Schema, where: str) -> None:
 
 def _length(value: Any, most: int, where: str) -> int:
     try:
-        length = int(value) if isinstance(value, str) else value
+        length = whole_numbers([value])[0] if isinstance(value, str) else value
     except ValueError:
         length = None
     if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= most:
@@ -136,7 +136,7 @@ def _ids(value: Any, schema: Schema, width: int | None, block: Block, number: in
     value = _list(value, "inputs", block, number)
     if value and isinstance(value[0], str):
         try:
-            return [int(one) for one in value]
+            return whole_numbers(value)
         except (TypeError, ValueError):
             raise DataError(block.where(number), "inputs", value[:5], "must be ids, whole numbers") from None
     return value
