@@ -12,7 +12,7 @@ from workbench.probes.case import ABOVE, Case, jittered
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded, is_ids
 from workbench.probes.raised import said
-from workbench.probes.subject import array, quiet, seed, tensors
+from workbench.probes.subject import array, quiet, tensors
 
 _REMEDY = "Mask before the step that mixes positions, and take the loss over valid steps only."
 
@@ -37,7 +37,7 @@ def slopes_of(
     subject = case.subject
     if not keep_state:
         subject.restore()
-    seed()
+    subject.seed()
     fed = tensors(batch.nest())
     watched = [x for x in tf.nest.flatten(fed) if x.dtype.is_floating]
     variables = subject.trainable()

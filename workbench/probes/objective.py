@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from workbench.masking import sequence_mask
 from workbench.probes.padded import Padded
-from workbench.probes.subject import Ran, Subject, array, quiet, seed, tensors
+from workbench.probes.subject import Ran, Subject, array, quiet, seed_all, tensors
 
 _PREDICTED = {
     "y_pred",
@@ -92,7 +92,7 @@ class Objective:
         kept = [(v, array(v)) for v in variables]
         data = (tensors(batch.nest()), labels)
         model.reset_metrics()
-        seed()
+        seed_all()
         try:
             logs = model.train_step(data if weights is None else (*data, weights))
         finally:

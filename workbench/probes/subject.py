@@ -111,7 +111,7 @@ class Subject:
         if restore:
             self.restore()
         if seeded:
-            self._seed()
+            self.seed()
         if self._graph is not None:
             try:
                 return self._graph(batch)
@@ -136,9 +136,13 @@ class Subject:
         """Run anew what was run before."""
         self._ran.clear()
 
-    def _seed(self) -> None:
-        """Every generator as it was at first, whatever else is kept."""
-        seed()
+    def seed(self) -> None:
+        """Every generator as it was at first, whatever else is kept.
+
+        TensorFlow's forgets all kernels with it, half a second for a traced model: not for one that never draws.
+        """
+        if self._graph is None or self._graph.draws:
+            seed_all()
         for variable, value in self._kept:
             if is_seed(variable):
                 variable.assign(value)
@@ -248,7 +252,7 @@ def loaded(path: Path) -> Any:
         ) from error
 
 
-def seed() -> None:
+def seed_all() -> None:
     """The same numbers from every generator."""
     tf.random.set_seed(0)
     np.random.seed(0)

@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from workbench.probes.padded import Padded
+
+_DRAW = ("Multinomial", "TruncatedNormal", "ParameterizedTruncatedNormal", "LogUniformCandidateSampler",
+         "UniformCandidateSampler", "PyFunc", "PyFuncStateless", "EagerPyFunc")  # fmt: skip
 
 
 @dataclass
@@ -47,6 +51,14 @@ class Graph:
             return flat, [m for m in masks if m is not None]
 
         self._function = tf.function(traced, input_signature=signature, autograph=False)
+
+    @cached_property
+    def draws(self) -> bool:
+        """Has it ops whose numbers follow from TensorFlow's global seed?"""
+        graph = self._function.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        names = {node.op for node in nodes}
+        return any(name in _DRAW or ("Random" in name and "Stateless" not in name) for name in names)
 
     def __call__(self, batch: Padded) -> Ran:
         """The model over a batch."""
