@@ -153,8 +153,8 @@ def test_a_store_that_stays_away_ends_the_sweep_which_resume_completes(three: Ho
     begun(three, uri, "away")
     three.link("store", up=False)
     assert sweep.wait(180) == 1, three.said("away.log")
-    print(three.said("away.log"))
-    assert f"tracking.uri={uri}" in three.said("away.log")
+    assert f"tracking.uri={uri}: nothing answers there" in three.said("away.log")
+    assert "What is left was not begun; workbench.resume=true begins it" in three.said("away.log")
     three.link("store", up=True)
     again = typed(three, "one", *words, log="again.log")
     assert again.wait(300) == 0, three.said("again.log")
@@ -272,5 +272,5 @@ def test_a_run_whose_other_host_is_gone_ends_and_says_so(three: Hosts, uri: str,
     assert time.monotonic() - begun_at < 150
     (run,) = recorded(three, uri, "wide")
     assert run["status"] == "FAILED"
-    print(run["workbench.error"])
+    assert f"worker 1 ({three.address('two')}:7000)" in run["workbench.error"]
     assert other.wait(150) != 0, three.said("two.log")

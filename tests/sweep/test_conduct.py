@@ -187,6 +187,24 @@ def test_a_child_that_fails_may_tell_of_itself_and_is_recorded_with_it(
     ], "what had failed before is not what ends a sweep now"
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_store_that_no_longer_answers_ends_the_sweep_before_another_job_waits_for_it(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    def asked(uri: str) -> None:
+        if not answers:
+            raise TrackingError(f"{uri}: nothing answers there")
+
+    def away(*given: object, **more: object) -> None:
+        raise TrackingError("the request came to nothing")
+
+    monkeypatch.setattr(conductor.tracker, "start", away)
+    monkeypatch.setattr(conduct, "require_answer", asked)
+    ended = conductor.run_blocks([job, replace(job, number=1, block=2)])
+    assert [one.run_id for one in ended] == ["", ""] if answers else [""]
+    assert "came to nothing" in ended[0].outcome.error
+
+
 def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_runs(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

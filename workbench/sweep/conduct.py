@@ -15,6 +15,7 @@ from typing import Literal
 
 import yaml
 
+from workbench.addresses import require_answer
 from workbench.config import ConfigError, Problem
 from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
@@ -151,7 +152,8 @@ class Conductor:
                 for job in members:
                     before = known.done.get((job.number, attempt))
                     done.append(_known(job, before) if before else self.run(job, attempt=attempt))
-                    if fail_fast and done[-1].outcome.status != "finished" and not done[-1].is_known:
+                    went_wrong = done[-1].outcome.status != "finished" and not done[-1].is_known
+                    if went_wrong and (fail_fast or self._store_is_gone()):
                         return ended + done
                 try:
                     again = attempt < last and self.set_aside(done)
@@ -162,6 +164,15 @@ class Conductor:
                 attempt += 1
             ended += done
         return ended
+
+    def _store_is_gone(self) -> bool:
+        """Whether a server no longer answers: each job that is left would wait for it anew."""
+        try:
+            require_answer(self.tracker.uri)
+        except TrackingError as error:
+            self.watcher.say(f"{error}. What is left was not begun; workbench.resume=true begins it")
+            return True
+        return False
 
     def run(self, job: Job, *, attempt: int = 1) -> Ended:
         """One job to its end, recorded whatever the end.

@@ -11,6 +11,8 @@ added up by `ReplicaContext.all_reduce`.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -171,11 +173,18 @@ def lost_replicas() -> Iterator[None]:
         yield
     except _LOST as error:
         named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
-        which = ", ".join(dict.fromkeys(f"{job} {number}" for job, number in named))
+        which = ", ".join(dict.fromkeys(_with_its_address(job, number) for job, number in named))
         raise LostReplicaError(
             f"a worker is gone, or did not take part in time: {which or 'TensorFlow does not say which'} "
             f"({type(error).__name__})"
         ) from error
+
+
+def _with_its_address(job: str, number: str) -> str:
+    """A task, and where TF_CONFIG has it."""
+    cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+    addresses = cluster.get(job, [])
+    return f"{job} {number} ({addresses[int(number)]})" if int(number) < len(addresses) else f"{job} {number}"
 
 
 def summed(values: Any, timeout_s: float | None = None) -> Any:
