@@ -132,16 +132,19 @@ def begun(three: Hosts, uri: str, name: str) -> None:
     wait_until(some, 300, lambda: three.said(f"{name}.log"))
 
 
-@pytest.fixture
-def in_the_long_form(request: pytest.FixtureRequest) -> None:
+def only_in_the_long_form(request: pytest.FixtureRequest) -> None:
     """What takes minutes and shows little more than the short form."""
     if request.config.getoption("--kills") <= 100:
         pytest.skip("is of the long form: --kills 1000")
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.usefixtures("in_the_long_form"))])
-def test_a_sweep_waits_for_the_store_whose_link_is_cut(three: Hosts, uri: str, seconds: int) -> None:
+@pytest.mark.parametrize("seconds", [5, 60])
+def test_a_sweep_waits_for_the_store_whose_link_is_cut(
+    three: Hosts, uri: str, seconds: int, request: pytest.FixtureRequest
+) -> None:
     """It goes on when the link comes back; each job once."""
+    if seconds > 5:
+        only_in_the_long_form(request)
     words = ["tracking=server", f"tracking.uri={uri}", "name=cut", "measure=off"]
     sweep = typed(three, "one", "-m", *words, "padding=global,batch", "seed=1,2,3", log="cut.log")
     begun(three, uri, "cut")
@@ -268,14 +271,12 @@ def test_a_run_over_two_hosts_goes_on_after_a_short_cut(three: Hosts, uri: str) 
     assert "worker 1 of 2 has done its part" in three.said("two.log")
 
 
-@pytest.mark.parametrize(
-    "dies",
-    [
-        pytest.param(False, id="cut for 60 s", marks=pytest.mark.usefixtures("in_the_long_form")),
-        pytest.param(True, id="dies"),
-    ],
-)
-def test_a_run_whose_other_host_is_gone_ends_and_says_so(three: Hosts, uri: str, dies: bool) -> None:
+@pytest.mark.parametrize("dies", [False, True], ids=["cut for 60 s", "dies"])
+def test_a_run_whose_other_host_is_gone_ends_and_says_so(
+    three: Hosts, uri: str, dies: bool, request: pytest.FixtureRequest
+) -> None:
+    if not dies:
+        only_in_the_long_form(request)
     chief, other = workers(three, uri, "training.epochs=1000000")
     begun_at = time.monotonic()
     if dies:
