@@ -2,7 +2,7 @@
 
 python -m experiments.scale                                     # SQLite; README.md says how long
 python -m experiments.scale --postgresql postgresql://...       # the same on PostgreSQL, beside it
-python -m experiments.scale --filled 50000                      # the largest sweep again, in a store of so many runs
+python -m experiments.scale --filled 50000                     # its largest sweep again, in a store of so many runs
 python -m experiments.scale --jobs 10 50 --writers 1 2 --out /tmp/tried
 """
 

@@ -160,7 +160,8 @@ class Launch:
     def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> dict[int, str]:
         """Have the plugin carry the shares to their end; what it or a worker says of the jobs that went wrong."""
         os.environ.update(python_path())
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in _OF_RAY.items():
+            os.environ.setdefault(name, value)
         master = OmegaConf.create({"hydra": copy.deepcopy(self._hydra)})
         quiet = {"version": 1, "disable_existing_loggers": False, "root": {"level": "WARNING"}}
         with open_dict(master):
