@@ -71,6 +71,7 @@ def _serve(uri: str, port: int, last: Run, console: Console, *, browser: bool) -
     # MLflow's own jobs judge texts by language models: five processes more, and seconds until it answers
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     server = subprocess.Popen(command, start_new_session=True, env=environment)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     try:
         begun = time.monotonic()
         while not _answers(port):
@@ -83,6 +84,7 @@ def _serve(uri: str, port: int, last: Run, console: Console, *, browser: bool) -
     except KeyboardInterrupt:
         return 0
     finally:
+        signal.signal(signal.SIGTERM, before)
         with suppress(ProcessLookupError):  # MLflow's workers are processes of their own
             os.killpg(server.pid, signal.SIGTERM)
         server.wait()

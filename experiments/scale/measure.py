@@ -7,7 +7,6 @@ import io
 import multiprocessing
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -167,7 +166,7 @@ def looked_at(name: str, uri: str) -> dict[str, float]:
                 if not line:
                     raise RuntimeError("workbench.ui said no address")
             found["ui_s"] = time.perf_counter() - start
-            ui.send_signal(signal.SIGINT)
+            ui.terminate()
         return found
 
 
