@@ -68,7 +68,8 @@ def test_each_job_is_once_in_the_record(tmp_path: Path, request: pytest.FixtureR
             if code == 0:
                 break
             assert tally, output.read_text()
-            assert code in (1, 130, -signal.SIGKILL), f"{code}: {output.read_text()[-3000:]}"
+            # the last: interrupted while Python still imported
+            assert code in (1, 130, -signal.SIGKILL, -signal.SIGINT), f"{code}: {output.read_text()[-3000:]}"
         _check(tmp_path, f"rays-{sweeps}")
     print(f"{sweeps} sweeps on Ray, killed: {dict(tally)}")
 
