@@ -181,7 +181,7 @@ RAY_PORT = 6379
 
 
 @pytest.fixture
-def ray(three: Hosts) -> list[str]:
+def ray(three: Hosts) -> Iterator[list[str]]:
     """A Ray cluster of the first two hosts, a core each; the words by which a sweep takes it."""
     if not is_there("hydra_plugins.hydra_ray_launcher"):
         pytest.skip("its plugin is not here: pip install 'rnn-workbench[ray]'")
@@ -192,7 +192,8 @@ def ray(three: Hosts) -> list[str]:
     for host, role in (("one", first), ("two", [f"--address={head}"])):
         words = [*of_all, *role, f"--node-ip-address={three.address(host)}"]
         three.ask(host, PYTHON, *words, env=surroundings(three))
-    return ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={head}"]
+    yield ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={head}"]
+    shutil.rmtree(f"/tmp/{three.mark}", ignore_errors=True)
 
 
 def surroundings(three: Hosts) -> dict[str, str]:
