@@ -183,10 +183,8 @@ def _with_ends_of_their_own(
     flat: list[np.ndarray], parts: list[Part], lengths: np.ndarray
 ) -> tuple[list[Part], tuple[str, ...]]:
     """Ids whose ends are not those of the lengths, beside others whose are, have no steps; and their names."""
-    before, past = (
-        {},
-        {},
-    )  # by input: does padding begin before the length in a row; is there content past one?
+    before: dict[int, bool] = {}  # by input: does padding begin before the length in some row?
+    past: dict[int, bool] = {}  # is there content past it in one?
     for i, (array, part) in enumerate(zip(flat, parts, strict=True)):
         if part.role == "sequence" and array.ndim == 2 and is_ids(array):
             there = array != np.asarray(part.fill)

@@ -147,9 +147,8 @@ def _first(step: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.concatenate([value, step[1:]])
 
 
-Rows = list[
-    tuple[tuple[tuple[int, int], ...], np.ndarray | None, int]
-]  # steps, and one put at a place of theirs
+Rows = list[tuple[tuple[tuple[int, int], ...], np.ndarray | None, int]]
+"""Steps, and one that is put at a place of theirs."""
 
 
 class _Placed:

@@ -139,13 +139,10 @@ def _class_left_out(case: Case, by_hand: _ByHand, base: dict[str, float]) -> Non
                 names = [name for name in names if other[name] == none[name]]
         return names
 
-    one_other = len(by_hand.real) == 2
-    words = (
-        "recall",
-        "sensitivity",
-        *(("f1", "precision") if one_other else ()),
-    )  # of other classes, rightly
-    names = blind([name for name in base if not any(word in name.lower() for word in words)], 0)
+    of_others = ["recall", "sensitivity"]  # which are blind to class 0 rightly
+    if len(by_hand.real) == 2:
+        of_others += ["f1", "precision"]
+    names = blind([name for name in base if not any(word in name.lower() for word in of_others)], 0)
     for kind in real[1:] if names else ():
         unseen = blind(names, kind)
         names = [name for name in names if name not in unseen]

@@ -46,9 +46,7 @@ class Padded:
     weight_structure: Any = None
     numbers: tuple[int, ...] = ()  # of the examples, in the batch that was given
     told: bool = False  # the model gets the lengths as an argument of their own
-    apart: tuple[
-        str, ...
-    ] = ()  # inputs of ids that end elsewhere than the lengths say: they are left as they are
+    apart: tuple[str, ...] = ()  # inputs of ids that end elsewhere than the lengths say, and are left alone
 
     @property
     def size(self) -> int:
