@@ -38,6 +38,8 @@ def _read(function: Any, seen: set[int]) -> Iterator[Any]:
     if isinstance(function, functools.partial):
         for part in (function.func, *function.args, *function.keywords.values()):
             yield from _read(part, seen)
+    elif _is_of_a_library(function) and not getattr(function, "__closure__", None):
+        return
     elif inspect.isfunction(function):
         read = inspect.getclosurevars(function)
         made_of = [*read.nonlocals.values(), *(function.__defaults__ or ())]
@@ -47,7 +49,7 @@ def _read(function: Any, seen: set[int]) -> Iterator[Any]:
             made_of += [*read.globals.values(), *(function.__kwdefaults__ or {}).values()]
         for part in made_of:
             yield from _read(part, seen)
-    elif not _is_of_a_library(function):
+    else:
         yield function
 
 
