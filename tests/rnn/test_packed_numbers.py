@@ -136,7 +136,7 @@ def test_batches_of_all_sizes_take_one_trace(packed):
 
 def test_equal_cells_share_what_is_compiled(cell):
     def windows(cell, loops=1):
-        return windows_of(cell, cell.step_weights(), D, loops)
+        return windows_of(cell, cell.step_weights(), loops)
 
     assert windows(make_cell(seed=1)) is windows(cell)
     assert windows(cell, loops=2) is not windows(cell)

@@ -48,7 +48,7 @@ class Packed(RNN):
         choices=["auto", "xla", "tiles", "plain", "autodiff", "masked"],
     )
     batch_size: int | None = option(
-        None, "most examples of a batch, to compile for; null: the next power of two, from 16", low=1
+        None, "most examples of a batch, to compile for; null: the next power of two, from 32", low=1
     )
     chains: int = option(2, "independent parts of a batch, which run on as many cores", low=1, high=64)
     unroll_steps: int = option(

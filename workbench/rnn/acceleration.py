@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -15,7 +15,7 @@ from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
-from workbench.rnn.packed import kernels_of, packed_rnn
+from workbench.rnn.packed import BESIDE_ANOTHER, kernels_of, packed_rnn
 
 _CELLS = (
     keras.layers.LSTMCell,
@@ -101,18 +101,18 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     """
     _check(model)
     if sample is None:
-        _pack_all(layer for layer in _recurrent(model) if not _foreign(layer))
+        _pack_all(model, (layer for layer in _recurrent(model) if not _foreign(layer)))
         _trace_anew(model)
         return model
     packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
     try:
         before = measure(restore(model), sample)
-        _pack_all(_recurrent(model))
+        _pack_all(model, _recurrent(model))
         _trace_anew(model)
         comparison = _held_to(before, measure(model, sample))
     except BaseException:
         restore(model)
-        _pack_all(packed)
+        _pack_all(model, packed)
         _trace_anew(model)
         if compared is not None:
             _COMPARISONS[model] = compared
@@ -193,19 +193,21 @@ def _with_those_inside(cell: Any) -> Iterator[Any]:
         yield from _with_those_inside(inner)
 
 
-def _pack_all(layers: Iterable[Any]) -> None:
+def _pack_all(model: Any, layers: Iterable[Any]) -> None:
+    both = [one for one in model._flatten_layers() if isinstance(one, keras.layers.Bidirectional)]
+    beside = {id(layer) for one in both for layer in (one.forward_layer, one.backward_layer)}
     for layer in layers:
         if layer not in _LAYERS and _left(layer) is None:
-            _pack(layer)
+            _pack(layer, BESIDE_ANOTHER if id(layer) in beside else {})
 
 
-def _pack(layer: Any) -> None:
+def _pack(layer: Any, options: Mapping[str, Any]) -> None:
     """Gives the layer, not its class, a loop of its own: its configuration stays that of Keras' layer."""
     _LAYERS[layer] = _Before(layer.supports_jit, getattr(layer, "use_cudnn", None))
     here = weakref.ref(layer)
 
     def inner_loop(sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple:
-        return packed_loop(here(), sequences, initial_state, mask, training)
+        return packed_loop(here(), sequences, initial_state, mask, training, options)
 
     layer.inner_loop = inner_loop
     layer.supports_jit = False
@@ -248,9 +250,17 @@ def _held_to(before: Measured, after: Measured) -> Comparison:
 
 
 def packed_loop(
-    layer: Any, sequences: tf.Tensor, initial_state: Any, mask: Any, training: bool
+    layer: Any,
+    sequences: tf.Tensor,
+    initial_state: Any,
+    mask: Any,
+    training: bool,
+    options: Mapping[str, Any],
 ) -> tuple[tf.Tensor, tf.Tensor, list[Any]]:
-    """What `keras.layers.RNN.inner_loop` returns: the last output, all of them, and the states."""
+    """What `keras.layers.RNN.inner_loop` returns: the last output, all of them, and the states.
+
+    `options` go to `packed_rnn`.
+    """
     mask = next((one for one in tf.nest.flatten(mask) if one is not None), None)
     mask = None if mask is None else tf.cast(mask, tf.bool)
     backwards, lengths = layer.go_backwards, None
@@ -267,6 +277,7 @@ def packed_loop(
             initial_state=nested_as(layer.cell, tf.nest.flatten(initial_state)),
             training=bool(training),
             go_backwards=backwards,
+            **options,
         )
     last = _last(outputs, lengths, backwards)
     if mask is not None:

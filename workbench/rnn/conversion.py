@@ -9,6 +9,7 @@ import keras
 
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell, keras_layer
 from workbench.cells.base import Cell, freeze_inside
+from workbench.rnn.packed import BESIDE_ANOTHER
 
 _LAYERS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 _LAYER_OF: dict[type, type] = {
@@ -97,6 +98,7 @@ def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
         raise ValueError(
             f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
         )
+    options = {**BESIDE_ANOTHER, **options}
     forward, backward = (
         from_keras(make, way, options) for way in (layer.forward_layer, layer.backward_layer)
     )

@@ -46,8 +46,9 @@ class PackedRNN(keras.layers.Layer):
 
     `cell` is any cell of workbench.cells, of Keras', or with Keras' cell contract; a list of cells is a stack.
     Dropout, regularizers, activations and the like are the cell's, keras.layers.LSTMCell(128, dropout=0.1).
-    Both directions: keras.layers.Bidirectional(layer). With `stateful` a call begins where the one before ended,
-    for a batch of fixed size, until `reset_state()`; the states are weights that are not trained, and saved.
+    Both directions: keras.layers.Bidirectional(layer), on two cores best with chains=1. With `stateful` a call
+    begins where the one before ended, for a batch of fixed size, until `reset_state()`; the states are weights that
+    are not trained, and saved.
 
     `kernel`, `batch_size`, `chains`, `unroll_steps` and `go_backwards` are those of `packed_rnn`; give `batch_size`
     where batches are of many sizes, so that one compilation serves all. `kernels` tells what ran. A model with this

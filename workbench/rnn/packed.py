@@ -26,7 +26,13 @@ from workbench.rnn.packing.received import Received, receive
 from workbench.rnn.packing.tiles import UNROLLS, run_tiles
 from workbench.rnn.step import swap_time
 
-__all__ = ["kernels_of", "packed_rnn"]
+__all__ = ["BESIDE_ANOTHER", "kernels_of", "packed_rnn"]
+
+BESIDE_ANOTHER: dict[str, Any] = {"chains": 1}
+"""Options where two run side by side, as both directions do: each takes a core, whole batches make larger products.
+
+Tried on 2 cores (LSTMs of 256 units, lengths of UD EWT): 0.84 to 1.01 of the time of two chains each.
+"""
 
 
 def packed_rnn(

@@ -7,7 +7,7 @@ from typing import Any
 from workbench.rnn.cudnn import cudnn_both_ways, cudnn_rnn
 from workbench.rnn.dynamic import dynamic_rnn
 from workbench.rnn.keras_rnn import keras_rnn
-from workbench.rnn.packed import packed_rnn
+from workbench.rnn.packed import BESIDE_ANOTHER, packed_rnn
 from workbench.rnn.static import static_rnn
 
 Runner = Callable[..., tuple[Any, Any]]
@@ -22,6 +22,6 @@ EVERYWHERE: dict[str, Runner] = {
 RNNS: dict[str, Runner] = {**EVERYWHERE, "cudnn": cudnn_rnn}
 
 # Runners that can go backwards by themselves (`go_backwards`), and their options where two run side by side.
-TURNING: dict[str, dict[str, Any]] = {"packed": {"chains": 1}, "cudnn": {}}
+TURNING: dict[str, dict[str, Any]] = {"packed": BESIDE_ANOTHER, "cudnn": {}}
 # Runners that take layers of both directions in one call, as `stacked_bidirectional_rnn` does.
 TOGETHER: dict[str, Runner] = {"cudnn": cudnn_both_ways}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -12,12 +14,12 @@ from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
-from workbench.rnn.packing.rows import join_rows, row_array
+from workbench.rnn.packing.rows import join_rows, read_rows, row_array
 from workbench.rnn.packing.tile import wide
 from workbench.rnn.packing.windows import Span, Windows, loop_count, row_counts, rows_of_window, windows_of
 
 Tensors = list[tf.Tensor]
-_LEAST_CAPACITY = 8
+_LEAST_CAPACITY = 32  # where the batch is not known: so that a smaller last one of 32 is not compiled for
 _LEAST_EXAMPLES = 4  # of a chain; with fewer, two chains on two cores are slower than one
 
 
@@ -32,11 +34,12 @@ class _Cuts(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What the forward pass leaves for the backward pass."""
+    """What the forward pass leaves for the backward pass; of each array of rows its tensor list."""
 
-    inputs: list[tf.TensorArray]  # for each chain: [R, D] a window
-    steps: list[list[tf.TensorArray]]  # for each chain: [R, width] a window, as Windows.kept_widths
-    weights: StepWeights
+    packing: Packing
+    cuts: list[_Cuts]
+    inputs: Tensors  # for each chain: the D features of a window's own rows
+    steps: list[Tensors]  # for each chain: [R, width] a window, as Windows.kept_widths
 
 
 @never_clustered
@@ -47,10 +50,24 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     """
     given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
     operands = tf.nest.map_structure(wide, given)
-    chains = chains_for(received.batch if batch_size is None else batch_size, chains)
+    most = received.batch if batch_size is None else batch_size
+    chains = chains_for(most, chains)
+    known = isinstance(most, int) and most != _LEAST_CAPACITY  # for which the passes of any batch do the same
+    passes = _passes_of(received, operands, most if known else None, chains)
+
     with tf.control_dependencies(check_fits(received.batch, batch_size)):
-        runs = _Chains(received, operands.weights, capacity_for(received.batch, batch_size, chains), chains)
-        results = differentiable_once(runs.forward, runs.backward, operands)
+        lengths = tf.identity(
+            received.lengths
+        )  # of which all is made: a function's ops do not wait for the check
+
+    def forward(operands: Operands) -> tuple[Results, tuple[_Kept, StepWeights]]:
+        results, kept = passes.forward(lengths, operands)
+        return results, (kept, operands.weights)
+
+    def backward(d_results: Results, kept: tuple[_Kept, StepWeights]) -> Operands:
+        return passes.backward(d_results, *kept)
+
+    results = differentiable_once(unrecorded(forward), unrecorded(backward), operands)
     return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
 
 
@@ -67,14 +84,14 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     """How many examples to compile for; a smaller batch is filled up with empty ones, which cost nothing.
 
     That of `batch_size` where it is given; else the batch's own where it is known while tracing; else the
-    next power of two at run time, so that a smaller last batch seldom asks for another compilation.
+    next power of two at run time, 32 at least, so that a smaller last batch seldom asks for another compilation.
     """
     if batch_size is not None:
         return _multiple(batch_size, chains)
     if isinstance(batch, int):
         return _multiple(max(batch, 1), chains)
     powers = tf.constant([2**k for k in range(31)])
-    at_least = tf.maximum(batch, _LEAST_CAPACITY * chains)
+    at_least = tf.maximum(batch, _LEAST_CAPACITY)
     return _multiple(powers[tf.searchsorted(powers, at_least[tf.newaxis])[0]], chains)
 
 
@@ -94,84 +111,143 @@ def _multiple(number: Any, of: int) -> Any:
     return (number + of - 1) // of * of
 
 
-class _Chains:
-    """Forward and backward over the chains of one batch."""
+def _passes_of(received: Received, operands: Operands, most: int | None, chains: int) -> _Passes:
+    """The passes for such a batch, traced once for all cells that compute the same, and for all models.
 
-    def __init__(self, received: Received, weights: StepWeights, capacity: Any, chains: int) -> None:
-        self.capacity, examples = capacity, capacity // chains
-        self.rows = rows_of_window(examples)
-        loops = loop_count(examples if isinstance(examples, int) else None)
-        self.windows: Windows = windows_of(received.cell, weights, received.inputs.shape[-1], loops)
-        counts = tf.stack(row_counts(examples, loops)[::-1])
-        self.packing: Packing = pack(
-            received.lengths,
-            received.time_steps,
+    A model traces its step several times (Keras' `fit` three times where batches are of unlike shape).
+    """
+    least = (_LEAST_CAPACITY if most is None else max(most, 1)) // chains
+    windows = windows_of(received.cell, operands.weights, loop_count(max(least, 1)))
+    key = (operands.inputs.shape[-1], most, chains, received.backwards)
+    known = _PASSES.setdefault(windows, {})
+    if key not in known:
+        known[key] = _Passes(windows, operands, most, chains, received.backwards)
+    return known[key]
+
+
+class _Passes:
+    """Forward and backward over the chains of a batch, as functions of all that they read.
+
+    forward(lengths [B], operands) -> (results, kept);  backward(d_results, kept, weights) -> gradients of operands
+
+    `most` is the most examples of a batch, None where that is not known while tracing.
+    """
+
+    def __init__(
+        self, windows: Windows, like: Operands, most: int | None, chains: int, backwards: bool
+    ) -> None:
+        self.windows, self.most, self.chains, self.backwards = windows, most, chains, backwards
+        self.features = like.inputs.shape[-1]
+        self._weights = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), like.weights)
+        dtype = windows.dtype
+        states = [tf.TensorSpec([None, state.shape[-1]], dtype) for state in like.states]
+        operands = Operands(tf.TensorSpec([None, None, self.features], dtype), states, self._weights)
+        self._results = Results(tf.TensorSpec([None, None, windows.output_size], dtype), states)
+        self.forward = _traced(self._forward, tf.TensorSpec([None], tf.int32), operands)
+
+    @cached_property
+    def backward(self) -> Any:
+        """Traced where a gradient is asked for."""
+        _, kept = self.forward.structured_outputs
+        kept = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), kept)
+        return _traced(self._backward, self._results, kept, self._weights)
+
+    def _capacity(self, lengths: tf.Tensor) -> Any:
+        return capacity_for(tf.shape(lengths)[0] if self.most is None else self.most, self.most, self.chains)
+
+    def _pack(self, lengths: tf.Tensor, time_steps: Any) -> Packing:
+        capacity = self._capacity(lengths)
+        counts = tf.stack(row_counts(capacity // self.chains, self.windows.loops)[::-1])
+        return pack(
+            lengths,
+            time_steps,
             capacity=capacity,
-            chains=chains,
-            backwards=received.backwards,
+            chains=self.chains,
+            backwards=self.backwards,
             round_up=lambda running: tf.gather(counts, tf.searchsorted(counts, running)),
         )
-        self.cuts = [self._cut(chain, examples) for chain in self.packing.chains]
 
     def _cut(self, chain: Chain, examples: Any) -> _Cuts:
-        stride = self.rows - examples  # so that a window has room for all rows of its last step
+        rows = rows_of_window(examples)
+        stride = rows - examples  # so that a window has room for all rows of its last step
         windows = tf.reduce_max(tf.concat([chain.offset // stride, [-1]], 0)) + 1
         begins = tf.searchsorted(chain.offset, tf.range(windows) * stride)
         step = tf.concat([begins, [chain.steps]], 0)
         row = tf.concat([tf.gather(chain.offset, begins), [chain.total]], 0)
-        more = [[0, self.rows]]
+        more = [[0, rows]]
         return _Cuts(windows, step, row, tf.pad(chain.source, more), tf.pad(chain.valid, more))
 
     # ------------------------------------------------------------ forward
-    @unrecorded
     @never_clustered
-    def forward(self, operands: Operands) -> tuple[Results, _Kept]:
+    def _forward(self, lengths: tf.Tensor, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
         inputs, states, weights = operands
-        flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
-        dealt = deal(states, self.packing.chains, self.capacity)
-        done = [self._forward_chain(c, flat, dealt[c], weights) for c in range(len(self.cuts))]
+        capacity = self._capacity(lengths)
+        packing = self._pack(lengths, tf.shape(inputs)[1])
+        cuts = [self._cut(chain, capacity // self.chains) for chain in packing.chains]
+        flat = tf.reshape(inputs, [-1, self.features])
+        dealt = deal(states, packing.chains, capacity)
+        done = [
+            self._forward_chain(chain, its, flat, own, weights)
+            for chain, its, own in zip(packing.chains, cuts, dealt, strict=True)
+        ]
         outputs, states_after, kept_inputs, kept_steps = zip(*done, strict=True)
-        kept = _Kept(list(kept_inputs), list(kept_steps), weights)
-        states = gather_back(states_after, self.packing.place)
-        return Results(unpack(outputs, self.packing.packed), states), kept
+        states = gather_back(states_after, packing.place)
+        kept = _Kept(packing, cuts, list(kept_inputs), list(kept_steps))
+        return Results(unpack(outputs, packing.packed), states), kept
 
-    def _forward_chain(self, c: int, flat: tf.Tensor, states: Tensors, weights: StepWeights) -> tuple:
+    def _forward_chain(
+        self, chain: Chain, cuts: _Cuts, flat: tf.Tensor, states: Tensors, weights: StepWeights
+    ) -> tuple:
         """One chain: (outputs [N, O], states, windows' inputs, what is kept)."""
-        cuts, windows = self.cuts[c], self.windows
+        windows, window_rows = self.windows, rows_of_window(_examples(chain))
 
         @never_clustered
         def body(k: Any, states: Tensors, inputs: Any, outputs: Any, kept: Any) -> tuple:
-            packed = self._take(flat, cuts, k)
-            made, after, values = windows.forward(packed, self._span(c, k), states, weights)
-            outputs = outputs.write(k, made[: cuts.row[k + 1] - cuts.row[k]])
+            rows = cuts.row[k + 1] - cuts.row[k]
+            packed = _take(flat, cuts, k, rows)
+            projected = tf.pad(weights.project(packed), [[0, window_rows - rows], [0, 0]])
+            made, after, values = windows.forward(
+                projected, _span(chain, cuts, k), states, weights.recurrent, weights.small
+            )
+            outputs = outputs.write(k, made[:rows])
             kept = [array.write(k, value) for array, value in zip(kept, values, strict=True)]
             return k + 1, _alike(after, states), inputs.write(k, packed), outputs, kept
 
         size = windows.output_size
-        inputs, outputs, *kept = self._arrays(c, [flat.shape[1], size, *windows.kept_widths])
+        inputs, outputs, *kept = self._arrays(cuts, [self.features, size, *windows.kept_widths])
         _, states, inputs, outputs, kept = tf.while_loop(
             lambda k, *_: k < cuts.windows, body, (0, states, inputs, outputs, kept), parallel_iterations=1
         )
-        return join_rows(outputs, size), states, inputs, kept
+        return join_rows(outputs, size), states, inputs.flow, [array.flow for array in kept]
 
     # ------------------------------------------------------------ backward
-    @unrecorded
     @never_clustered
-    def backward(self, d_results: Results, kept: _Kept) -> Operands:
+    def _backward(self, d_results: Results, kept: _Kept, weights: StepWeights) -> Operands:
         """Gradients of the operands."""
         d_outputs, d_states = d_results
-        flat = tf.reshape(d_outputs, [-1, d_outputs.shape[-1]])
-        dealt = deal(d_states, self.packing.chains, self.capacity)
-        done = [self._backward_chain(c, flat, dealt[c], kept) for c in range(len(self.cuts))]
+        packing = kept.packing
+        flat = tf.reshape(d_outputs, [-1, self.windows.output_size])
+        dealt = deal(d_states, packing.chains, self._capacity(packing.place))
+        of_chains = zip(packing.chains, kept.cuts, dealt, kept.inputs, kept.steps, strict=True)
+        done = [self._backward_chain(weights, flat, *one) for one in of_chains]
         d_inputs, d_initial, d_weights = zip(*done, strict=True)
         summed = tf.nest.map_structure(lambda *parts: tf.add_n(parts), *d_weights)
-        d_states = gather_back(d_initial, self.packing.place)
-        return Operands(unpack(d_inputs, self.packing.packed), d_states, summed)
+        d_states = gather_back(d_initial, packing.place)
+        return Operands(unpack(d_inputs, packing.packed), d_states, summed)
 
-    def _backward_chain(self, c: int, flat: tf.Tensor, d_states: Tensors, kept: _Kept) -> tuple:
+    def _backward_chain(
+        self,
+        weights: StepWeights,
+        flat: tf.Tensor,
+        chain: Chain,
+        cuts: _Cuts,
+        d_states: Tensors,
+        kept_inputs: tf.Tensor,
+        kept_steps: Tensors,
+    ) -> tuple:
         """One chain: (d_inputs [N, D], d_states, d_weights)."""
-        cuts, windows, weights = self.cuts[c], self.windows, kept.weights
+        windows, window_rows = self.windows, rows_of_window(_examples(chain))
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
         kernel_transposed = tf.transpose(weights.kernel)
 
@@ -180,12 +256,21 @@ class _Chains:
             k: Any, d_states: Tensors, d_inputs: Any, d_matrices: Any, d_bias: Any, d_small: Any
         ) -> tuple:
             rows = cuts.row[k + 1] - cuts.row[k]
-            values = [array.read(k) for array in kept.steps[c]]
+            inputs = read_rows(kept_inputs, k, windows.dtype, self.features)
+            values = [
+                read_rows(flow, k, windows.dtype, width)
+                for flow, width in zip(kept_steps, windows.kept_widths, strict=True)
+            ]
             d_before, gradients, small = windows.backward(
-                self._take(flat, cuts, k), self._span(c, k), d_states, values, transposed, weights.small
+                _take(flat, cuts, k, window_rows),
+                _span(chain, cuts, k),
+                d_states,
+                values,
+                transposed,
+                weights.small,
             )
             d_projected = windows.saved.d_projected(gradients)[:rows]
-            pairs = [(kept.inputs[c].read(k), d_projected)]
+            pairs = [(inputs, d_projected)]
             pairs += [(values[at], dz) for at, dz in zip(windows.saved.operand_at, gradients, strict=False)]
             products = [tf.matmul(a[:rows], b[:rows], transpose_a=True) for a, b in pairs]
             return (
@@ -198,27 +283,48 @@ class _Chains:
             )
 
         zeros = [tf.zeros_like(matrix) for matrix in (weights.kernel, *weights.recurrent)]
-        features = weights.kernel.shape[0]
         d_small = [tf.zeros_like(vector) for vector in weights.small]
-        (d_inputs,) = self._arrays(c, [features])
+        (d_inputs,) = self._arrays(cuts, [self.features])
         start = (cuts.windows - 1, d_states, d_inputs, zeros, tf.zeros_like(weights.bias), d_small)
         _, d_states, d_inputs, (d_kernel, *d_recurrent), d_bias, d_small = tf.while_loop(
             lambda k, *_: k >= 0, body, start, parallel_iterations=1
         )
-        return join_rows(d_inputs, features), d_states, StepWeights(d_kernel, d_bias, d_recurrent, d_small)
+        return (
+            join_rows(d_inputs, self.features),
+            d_states,
+            StepWeights(d_kernel, d_bias, d_recurrent, d_small),
+        )
 
-    # ------------------------------------------------------------ a window of a chain
-    def _take(self, flat: tf.Tensor, cuts: _Cuts, k: Any) -> tf.Tensor:
-        """The R packed rows from window k's first; those after its last belong to the next, or to none."""
-        at, size = [cuts.row[k]], [self.rows]
-        return take(flat, tf.slice(cuts.source, at, size), tf.slice(cuts.valid, at, size))
-
-    def _span(self, c: int, k: Any) -> Span:
-        return Span(self.packing.chains[c].lengths, self.cuts[c].step[k], self.cuts[c].step[k + 1])
-
-    def _arrays(self, c: int, widths: Sequence[int]) -> list[tf.TensorArray]:
+    def _arrays(self, cuts: _Cuts, widths: Sequence[int]) -> list[tf.TensorArray]:
         """An element for each window of a chain."""
-        return [row_array(self.windows.dtype, self.cuts[c].windows, width) for width in widths]
+        return [row_array(self.windows.dtype, cuts.windows, width) for width in widths]
+
+
+_PASSES: weakref.WeakKeyDictionary[Windows, dict[Any, _Passes]] = weakref.WeakKeyDictionary()
+
+
+def _traced(function: Callable[..., Any], *like: Any) -> Any:
+    """A function that is traced for tensors like these, by itself: in no model's graph, on no device of its.
+
+    What is traced inside another graph keeps that graph, and its device.
+    """
+    with tf.init_scope(), tf.device(None):
+        return tf.function(function, autograph=False).get_concrete_function(*like)
+
+
+def _examples(chain: Chain) -> Any:
+    known = chain.lengths.shape[0]
+    return tf.shape(chain.lengths)[0] if known is None else known
+
+
+def _take(flat: tf.Tensor, cuts: _Cuts, k: Any, rows: Any) -> tf.Tensor:
+    """So many packed rows from window k's first; those after its last belong to the next, or to none."""
+    at, size = [cuts.row[k]], [rows]
+    return take(flat, tf.slice(cuts.source, at, size), tf.slice(cuts.valid, at, size))
+
+
+def _span(chain: Chain, cuts: _Cuts, k: Any) -> Span:
+    return Span(chain.lengths, cuts.step[k], cuts.step[k + 1])
 
 
 def _alike(states: Tensors, as_before: Tensors) -> Tensors:

@@ -12,6 +12,16 @@ def row_array(dtype: tf.DType, size: Any, width: int) -> tf.TensorArray:
     return tf.TensorArray(dtype, size, clear_after_read=False, infer_shape=False, element_shape=[None, width])
 
 
+def read_rows(flow: tf.Tensor, k: Any, dtype: tf.DType, width: int) -> tf.Tensor:
+    """Element k [rows, width] of a `row_array` of which the tensor list is left, its `flow`.
+
+    A function takes and gives the list; an array made of one does not know the shape of its elements.
+    """
+    shape = tf.constant([-1, width])
+    rows = tf.raw_ops.TensorListGetItem(input_handle=flow, index=k, element_shape=shape, element_dtype=dtype)
+    return tf.ensure_shape(rows, [None, width])
+
+
 def join_rows(array: tf.TensorArray, width: int) -> tf.Tensor:
     """All rows [N, width]; none, where the array has no element (which `concat` refuses outside a graph)."""
     if tf.get_static_value(array.size()) == 0:

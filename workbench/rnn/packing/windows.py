@@ -87,30 +87,31 @@ def segments(span: Span, loops: int) -> Iterator[Segment]:
         at, start = at + (stop - start) * rows, stop
 
 
-def windows_of(cell: StepCell, weights: StepWeights, features: int, loops: int) -> Windows:
-    """The windows of a cell, made once for each number of features and loops.
+def windows_of(cell: StepCell, weights: StepWeights, loops: int) -> Windows:
+    """The windows of a cell, made once for each number of loops.
 
     Cells that compute the same share them, so that a model of equal layers is compiled for one of them.
     """
     known = _OF_CELLS.setdefault(cell, {})
-    key = (weights.kernel.dtype.name, features, loops)
+    key = (weights.kernel.dtype.name, loops)
     if key not in known:
         fingerprint = saved_of(cell, weights).fingerprint
-        alike = (fingerprint, features, loops)
-        known[key] = _ALIKE.get(alike) or Windows(cell, weights, features, loops)
+        alike = (fingerprint, loops)
+        known[key] = _ALIKE.get(alike) or Windows(cell, weights, loops)
         if fingerprint is not None:
             _ALIKE[alike] = known[key]
     return known[key]
 
 
 class Windows:
-    """`forward` and `backward` of one window, compiled. R packed rows, S examples, D features.
+    """`forward` and `backward` of one window, compiled. R packed rows of K projected inputs, S examples.
 
-    forward(inputs [R, D], span, states [S, n], weights) -> (outputs [R, O], states, kept [R, width] each)
+    forward(projected [R, K], span, states [S, n], recurrent, small)
+        -> (outputs [R, O], states, kept [R, width] each)
     backward(d_outputs [R, O], span, d_states, kept, transposed, small) -> (d_states, gradients [R, width], d_small)
     """
 
-    def __init__(self, cell: StepCell, weights: StepWeights, features: int, loops: int) -> None:
+    def __init__(self, cell: StepCell, weights: StepWeights, loops: int) -> None:
         self.cell: Any = weakref.proxy(cell)  # for the trace; what is compiled must not keep a cell alive
         self.loops, self.dtype = loops, weights.kernel.dtype
         self.saved: Saved = saved_of(cell, weights)
@@ -124,7 +125,7 @@ class Windows:
         kept = [rows(width) for width in self.kept_widths]
         compiled = {"jit_compile": True, "autograph": False}
         self.forward = tf.function(self._forward, **compiled).get_concrete_function(
-            rows(features), span, states, like
+            rows(cell.projection_width), span, states, like.recurrent, like.small
         )
         self.backward = tf.function(self._backward, **compiled).get_concrete_function(
             rows(cell.output_size), span, states, kept, transposed, like.small
@@ -133,25 +134,27 @@ class Windows:
     def _rows(self, width: int) -> tf.TensorSpec:
         return tf.TensorSpec([None, width], self.dtype)
 
-    def _forward(self, inputs: tf.Tensor, span: Span, states: Tensors, weights: StepWeights) -> tuple:
-        projected = weights.project(inputs)
-        size = tf.shape(inputs)[0]
+    def _forward(
+        self, projected: tf.Tensor, span: Span, states: Tensors, recurrent: Tensors, small: Tensors
+    ) -> tuple:
+        size = tf.shape(projected)[0]
         buffers = [tf.zeros([size, width], self.dtype) for width in (self.output_size, *self.saved.widths)]
         for segment in segments(span, self.loops):
-            states, buffers = self._forward_loop(segment, span, projected, states, buffers, weights)
+            states, buffers = self._forward_loop(
+                segment, span, (projected, recurrent, small), states, buffers
+            )
         outputs, *kept = buffers
         return outputs, states, kept + [projected] * self.saved.projected
 
     def _forward_loop(
-        self, segment: Segment, span: Span, projected: Any, states: Tensors, buffers: Tensors, weights: Any
+        self, segment: Segment, span: Span, given: tuple, states: Tensors, buffers: Tensors
     ) -> tuple[Tensors, Tensors]:
         """The steps of one segment, on its first rows: (states of all examples, buffers)."""
+        projected, recurrent, small = given
         rows = segment.rows
 
         def body(t: Any, at: Any, states: Tensors, buffers: Tensors) -> tuple:
-            step = step_forward(
-                self.cell, _read(projected, at, rows), states, weights.recurrent, weights.small
-            )
+            step = step_forward(self.cell, _read(projected, at, rows), states, recurrent, small)
             made = [step.output, *self.saved.keep(step, states)]
             running = (t < span.lengths[:rows])[:, tf.newaxis]
             states = [tf.where(running, new, old) for new, old in zip(step.states, states, strict=True)]
