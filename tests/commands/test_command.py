@@ -279,9 +279,9 @@ def test_a_dry_run_lists_and_stops(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "+experiment=padding_ablation", "workbench.dry_run=true"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "6 blocks after a throw-away block" in said
+    assert "24 blocks after a throw-away block" in said
     assert "skipped: data=python_source padding=batch rnn=static" in said
-    assert "claim P2_batch_padding_is_faster: 6 pairs" in said
+    assert "claim P2_batch_padding_is_faster: 24 pairs, fewer where a look at 6 or 12 decides" in said
     assert "time: not known: nothing is tracked yet; at 6 s a job" in said
     assert not (tmp_path / "mlruns").exists()
 

@@ -29,7 +29,7 @@ PARTS = {
     "sequence_example_ablation": ["S2_vectors_hardly_grow", "S3_shards_change_nothing_that_is_learnt"],
     "padding_ablation": [
         "P2_one_outlier_costs_its_own_batch_only",
-        "P2_padding_changes_no_result",
+        "P2_padding_changes_no_computation",
         "P2_outputs_past_the_end_are_zero",
     ],
     "unroll_ablation": [
@@ -45,7 +45,7 @@ PARTS = {
         "B1_without_lengths_even_valid_outputs_are_wrong",
         "B1_with_lengths_valid_outputs_are_right",
     ],
-    "cell_ablation": ["C3_the_block_cell_learns_the_same"],
+    "cell_ablation": ["C3_the_block_cell_learns_the_same", "C3_the_block_cell_learns_the_same_in_few_steps"],
     "loss_masking_ablation": [
         "M1_gradient_without_mask_reaches_padding",
         "M2_length_mask_keeps_padding_out_of_the_gradient",
