@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--arms: PyTorch is not installed: pip install torch, or --arms {arms}", file=sys.stderr)
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"typed": sys.argv[1:], "about": _about(), "units": given.units, "runs": []}
+    found: dict[str, Any] = {"typed": _without_places(sys.argv[1:]), "about": _about(), "units": given.units, "runs": []}
     begin = time.perf_counter()
     for seed in range(1, given.seeds + 1):
         for task in given.tasks:
@@ -75,6 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(table.line(found, task, padding), flush=True)
     print((given.out / "report.md").read_text())
     return 0
+
+
+def _without_places(typed: Sequence[str]) -> list[str]:
+    """What was typed, without folders of this machine.
+
+    >>> _without_places(["--treebank", "/home/me/ud", "--out", "/tmp/tried", "--seeds", "1"])
+    ['--treebank', 'FOLDER', '--seeds', '1']
+    """
+    kept: list[str] = []
+    for before, word in zip(["", *typed], typed, strict=False):
+        if word != "--out" and before != "--out":
+            kept.append("FOLDER" if before == "--treebank" else word)
+    return kept
 
 
 def side_by_side(settings: Mapping[str, Setting], epochs: int, seed: int = 0) -> dict[str, list[Epoch]]:
