@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,12 +52,11 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     most = received.batch if batch_size is None else batch_size
     chains = chains_for(most, chains)
     known = isinstance(most, int) and most != _LEAST_CAPACITY  # for which the passes of any batch do the same
-    passes = _passes_of(received, operands, most if known else None, chains)
-
-    with tf.control_dependencies(check_fits(received.batch, batch_size)):
-        lengths = tf.identity(
-            received.lengths
-        )  # of which all is made: a function's ops do not wait for the check
+    passes = _passes_of(received, operands, max(most, 1) if known else None, chains)
+    with tf.control_dependencies(
+        check_fits(received.batch, batch_size)
+    ):  # not all ops of a function would wait
+        lengths = tf.identity(received.lengths)
 
     def forward(operands: Operands) -> tuple[Results, tuple[_Kept, StepWeights]]:
         results, kept = passes.forward(lengths, operands)
@@ -116,13 +114,12 @@ def _passes_of(received: Received, operands: Operands, most: int | None, chains:
 
     A model traces its step several times (Keras' `fit` three times where batches are of unlike shape).
     """
-    least = (_LEAST_CAPACITY if most is None else max(most, 1)) // chains
-    windows = windows_of(received.cell, operands.weights, loop_count(max(least, 1)))
+    least = _multiple(_LEAST_CAPACITY if most is None else most, chains) // chains
+    windows = windows_of(received.cell, operands.weights, loop_count(least))
     key = (operands.inputs.shape[-1], most, chains, received.backwards)
-    known = _PASSES.setdefault(windows, {})
-    if key not in known:
-        known[key] = _Passes(windows, operands, most, chains, received.backwards)
-    return known[key]
+    if key not in windows.passes:
+        windows.passes[key] = _Passes(windows, operands, most, chains, received.backwards)
+    return windows.passes[key]
 
 
 class _Passes:
@@ -298,9 +295,6 @@ class _Passes:
     def _arrays(self, cuts: _Cuts, widths: Sequence[int]) -> list[tf.TensorArray]:
         """An element for each window of a chain."""
         return [row_array(self.windows.dtype, cuts.windows, width) for width in widths]
-
-
-_PASSES: weakref.WeakKeyDictionary[Windows, dict[Any, _Passes]] = weakref.WeakKeyDictionary()
 
 
 def _traced(function: Callable[..., Any], *like: Any) -> Any:

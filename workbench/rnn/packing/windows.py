@@ -47,14 +47,12 @@ class Segment(NamedTuple):
     at: tf.Tensor
 
 
-def loop_count(examples: int | None) -> int:
-    """How many loops a window has for a chain of so many examples (None: not known while tracing).
+def loop_count(examples: int) -> int:
+    """How many loops a window has for a chain of so many examples, or of at least so many.
 
-    >>> [loop_count(n) for n in (1, 2, 4, 8, 16, 32, None)]
-    [1, 2, 3, 4, 4, 5, 4]
+    >>> [loop_count(n) for n in (1, 2, 4, 8, 16, 32)]
+    [1, 2, 3, 4, 4, 5]
     """
-    if examples is None:
-        return 4
     return next(loops for least, loops in ((32, 5), (8, 4), (4, 3), (2, 2), (0, 1)) if examples >= least)
 
 
@@ -117,6 +115,7 @@ class Windows:
         self.saved: Saved = saved_of(cell, weights)
         self.kept_widths = self.saved.widths + [cell.projection_width] * self.saved.projected
         self.output_size = cell.output_size
+        self.passes: dict[Any, Any] = {}  # what is traced around these windows, by what it is traced for
         rows = self._rows
         span = Span(*(tf.TensorSpec(shape, tf.int32) for shape in ([None], [], [])))
         states = [rows(n) for n in state_sizes(cell)]
