@@ -144,7 +144,7 @@ def test_a_plan_is_printed_from_the_committed_results(capsys, tmp_path: Path):
     assert main(["padding_ablation", "--plan", "--uri", f"sqlite:///{tmp_path}/none.db"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("noise from the committed results")
-    assert "6 are planned" in said
+    assert "24 are planned at the last of 3 looks" in said
     assert "time: about" in said
 
 

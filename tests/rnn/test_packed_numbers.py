@@ -15,7 +15,7 @@ from workbench.masking import reverse_valid
 from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn
 from workbench.rnn.packing.windows import windows_of
 
-D, MOST = 3, 32
+D, MOST = 3, 34  # not 32, for which the passes of any size of batch run: tests/rnn/test_loops.py
 SIGNATURE = [
     tf.TensorSpec([None, None, D], tf.float64),
     tf.TensorSpec([None], tf.int32),

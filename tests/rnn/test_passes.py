@@ -1,4 +1,4 @@
-"""The passes of the packed RNN inside XLA: traced once, whichever model asks, and bound to none."""
+"""The passes of the packed RNN inside XLA: traced once, whichever model asks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import workbench
 from workbench.cells import CELLS
-from workbench.rnn import acceleration, packed_rnn
-from workbench.rnn.packing import compiled
+from workbench.rnn import PackedRNN, acceleration, packed_rnn
+from workbench.rnn.packing import compiled, windows
 
 D, U = 3, 5
 
@@ -44,6 +44,7 @@ def batch(examples: int, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is traced from now on."""
+    monkeypatch.setattr(windows, "_ALIKE", {})  # what other tests left
     found: list[Any] = []
     trace = compiled._traced
 
@@ -77,21 +78,31 @@ def test_another_direction_or_size_is_traced_for_itself(traced: list[Any]) -> No
     assert len(traced) == 4
 
 
-def test_what_is_traced_keeps_no_graph_and_no_device_of_who_asked_first(traced: list[Any]) -> None:
-    cell = cell_of(U + 2)
-
-    @tf.function(autograph=False)
-    def placed(inputs: tf.Tensor, lengths: tf.Tensor) -> Any:
-        with tf.device("CPU:0"), tf.GradientTape() as tape:
-            tape.watch(inputs)
-            total = tf.reduce_sum(packed_rnn(cell, inputs, lengths, kernel="xla")[0])
-        return tape.gradient(total, inputs)
-
-    placed(*batch(32, 4))
+def test_equal_layers_whose_inputs_are_unlike_are_told_apart(traced: list[Any]) -> None:
+    step_of(cell_of(U))(*batch(32, 4))
+    other = CELLS["gru"](U)
+    other.build((None, D + 4))
+    inputs, lengths = batch(32, 4)
+    with pytest.raises(ValueError, match="inputs have 3 features, but the cell was built for 7"):
+        step_of(other)(inputs, lengths)
     assert len(traced) == 2
-    for function in traced:
-        assert not isinstance(function.graph.outer_graph, type(function.graph))
-        assert {op.device for op in function.graph.get_operations()} == {""}
+
+
+def test_a_step_with_a_gradient_of_its_own_leaves_nothing_for_the_process(traced: list[Any]) -> None:
+    """TensorFlow gives such a gradient another name each time, by which no other cell would find what is kept."""
+    for _ in range(2):
+        cell = CELLS["gru"](U, activation="silu")
+        cell.build((None, D))
+        step_of(cell)(*batch(32, 4))
+    assert not windows._ALIKE
+
+
+def test_both_ways_from_keras_take_a_chain_each() -> None:
+    both = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))
+    both.build((None, None, D))
+    for options, chains in [({}, 1), ({"chains": 2}, 2)]:
+        made = PackedRNN.from_keras(both, **options)
+        assert [one.options["chains"] for one in (made.forward_layer, made.backward_layer)] == [chains] * 2
 
 
 def test_both_directions_of_an_accelerated_model_take_a_chain_each(monkeypatch: pytest.MonkeyPatch) -> None:

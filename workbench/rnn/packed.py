@@ -65,7 +65,8 @@ def packed_rnn(
     `call`), "masked" (every step of every example, for use inside an outer jit_compile), or "auto", which takes one
     by the rules of `choose_kernel`. What ran is told by `kernels_of(cell)`.
     `batch_size` is the most examples that a batch will have, to compile for; None takes the batch's own size, or
-    the next power of two where that is not known while tracing. Smaller batches are filled up with empty examples.
+    the next power of two from 32 on where that is not known while tracing. Smaller batches are filled up with empty
+    examples.
     `chains`: into how many independent parts a batch falls in the "xla" kernel, which run on as many cores; fewer
     where a part would have fewer than four examples (if their number, or `batch_size`, is known while tracing).
     `unroll_steps`: how many steps the "tiles" kernel takes in a turn of its loop; 1, 2, 4, 8, 16 or 32.

@@ -19,6 +19,7 @@ from workbench.rnn.packing.windows import Span, Windows, loop_count, row_counts,
 
 Tensors = list[tf.Tensor]
 _LEAST_CAPACITY = 32  # where the batch is not known: so that a smaller last one of 32 is not compiled for
+_LEAST_OF_A_CHAIN = 8
 _LEAST_EXAMPLES = 4  # of a chain; with fewer, two chains on two cores are slower than one
 
 
@@ -51,12 +52,14 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     operands = tf.nest.map_structure(wide, given)
     most = received.batch if batch_size is None else batch_size
     chains = chains_for(most, chains)
-    known = isinstance(most, int) and most != _LEAST_CAPACITY  # for which the passes of any batch do the same
-    passes = _passes_of(received, operands, max(most, 1) if known else None, chains)
+    same = not isinstance(most, int) or most == _least(
+        chains
+    )  # the passes for any batch do the same for such
+    passes = _passes_of(received, operands, None if same else max(most, 1), chains)
     with tf.control_dependencies(
         check_fits(received.batch, batch_size)
-    ):  # not all ops of a function would wait
-        lengths = tf.identity(received.lengths)
+    ):  # a function's ops would not all wait
+        lengths, operands = tf.nest.map_structure(tf.identity, (received.lengths, operands))
 
     def forward(operands: Operands) -> tuple[Results, tuple[_Kept, StepWeights]]:
         results, kept = passes.forward(lengths, operands)
@@ -65,7 +68,7 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     def backward(d_results: Results, kept: tuple[_Kept, StepWeights]) -> Operands:
         return passes.backward(d_results, *kept)
 
-    results = differentiable_once(unrecorded(forward), unrecorded(backward), operands)
+    results = differentiable_once(unrecorded(forward), unrecorded(never_clustered(backward)), operands)
     return tf.nest.map_structure(lambda result: tf.cast(result, given.inputs.dtype), results)
 
 
@@ -89,7 +92,7 @@ def capacity_for(batch: Any, batch_size: int | None, chains: int) -> Any:
     if isinstance(batch, int):
         return _multiple(max(batch, 1), chains)
     powers = tf.constant([2**k for k in range(31)])
-    at_least = tf.maximum(batch, _LEAST_CAPACITY)
+    at_least = tf.maximum(batch, _least(chains))
     return _multiple(powers[tf.searchsorted(powers, at_least[tf.newaxis])[0]], chains)
 
 
@@ -105,6 +108,11 @@ def check_fits(batch: Any, batch_size: int | None) -> list[tf.Operation]:
     return []
 
 
+def _least(chains: int) -> int:
+    """The smallest capacity where the batch is not known while tracing."""
+    return max(_LEAST_CAPACITY, _LEAST_OF_A_CHAIN * chains)
+
+
 def _multiple(number: Any, of: int) -> Any:
     return (number + of - 1) // of * of
 
@@ -114,9 +122,13 @@ def _passes_of(received: Received, operands: Operands, most: int | None, chains:
 
     A model traces its step several times (Keras' `fit` three times where batches are of unlike shape).
     """
-    least = _multiple(_LEAST_CAPACITY if most is None else most, chains) // chains
+    least = _multiple(_least(chains) if most is None else most, chains) // chains
     windows = windows_of(received.cell, operands.weights, loop_count(least))
-    key = (operands.inputs.shape[-1], most, chains, received.backwards)
+    shapes = (
+        operands.inputs.shape[-1],
+        operands.weights.kernel.shape[0],
+    )  # unlike ones fail in TensorFlow's words
+    key = (*shapes, most, chains, received.backwards)
     if key not in windows.passes:
         windows.passes[key] = _Passes(windows, operands, most, chains, received.backwards)
     return windows.passes[key]
@@ -127,7 +139,7 @@ class _Passes:
 
     forward(lengths [B], operands) -> (results, kept);  backward(d_results, kept, weights) -> gradients of operands
 
-    `most` is the most examples of a batch, None where that is not known while tracing.
+    `most` is the most examples of a batch; None: any number, rounded up at run time as `capacity_for` says.
     """
 
     def __init__(
@@ -197,7 +209,7 @@ class _Passes:
         self, chain: Chain, cuts: _Cuts, flat: tf.Tensor, states: Tensors, weights: StepWeights
     ) -> tuple:
         """One chain: (outputs [N, O], states, windows' inputs, what is kept)."""
-        windows, window_rows = self.windows, rows_of_window(_examples(chain))
+        windows, window_rows = self.windows, rows_of_window(tf.shape(chain.lengths)[0])
 
         @never_clustered
         def body(k: Any, states: Tensors, inputs: Any, outputs: Any, kept: Any) -> tuple:
@@ -244,7 +256,7 @@ class _Passes:
         kept_steps: Tensors,
     ) -> tuple:
         """One chain: (d_inputs [N, D], d_states, d_weights)."""
-        windows, window_rows = self.windows, rows_of_window(_examples(chain))
+        windows, window_rows = self.windows, rows_of_window(tf.shape(chain.lengths)[0])
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
         kernel_transposed = tf.transpose(weights.kernel)
 
@@ -298,17 +310,8 @@ class _Passes:
 
 
 def _traced(function: Callable[..., Any], *like: Any) -> Any:
-    """A function that is traced for tensors like these, by itself: in no model's graph, on no device of its.
-
-    What is traced inside another graph keeps that graph, and its device.
-    """
-    with tf.init_scope(), tf.device(None):
-        return tf.function(function, autograph=False).get_concrete_function(*like)
-
-
-def _examples(chain: Chain) -> Any:
-    known = chain.lengths.shape[0]
-    return tf.shape(chain.lengths)[0] if known is None else known
+    """A function that is traced for tensors like these."""
+    return tf.function(function, autograph=False).get_concrete_function(*like)
 
 
 def _take(flat: tf.Tensor, cuts: _Cuts, k: Any, rows: Any) -> tf.Tensor:
