@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--arms: PyTorch is not installed: pip install torch, or --arms {arms}", file=sys.stderr)
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"typed": _without_places(sys.argv[1:]), "about": _about(), "units": given.units, "runs": []}
+    found: dict[str, Any] = {"typed": _without_places(sys.argv[1:])}
+    found |= {"about": _about(), "units": given.units, "runs": []}
     begin = time.perf_counter()
     for seed in range(1, given.seeds + 1):
         for task in given.tasks:
