@@ -233,6 +233,15 @@ def test_no_record_whatever_is_an_exception_of_tensorflows(draw):
     assert refused.startswith("a: example 0: ")
 
 
+def test_what_tensorflow_alone_does_not_read_is_named_by_its_record():
+    manifest = Manifest(
+        task="tag", inputs="ids", splits={}, shards=[], feature_names={**WORDS, "length": ""}, **GIVEN
+    )
+    right = tagged(3, 4, 5, length=ints(3))
+    with pytest.raises(DataError, match=r"^a: example 8: record = .*write it as declared"):
+        checked(Path("a"), 7, [right, b"\t\x00" + right, right], manifest)
+
+
 def test_what_is_damaged_is_named_by_its_record(tmp_path):
     path = write(tmp_path / "d" / "a.tfrecord", *[tagged(n % 20) for n in range(5000)])
     whole = path.read_bytes()

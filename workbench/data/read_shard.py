@@ -95,12 +95,23 @@ def checked(path: Path, first: int, records: list[bytes], manifest: Manifest, wh
     except tf.errors.InvalidArgumentError as error:
         reason, suspicious = reason_of(error), np.arange(len(records))
     for i in suspicious.tolist():
-        check_record(records[i], manifest, f"{path}: example {first + i}")
+        where = f"{path}: example {first + i}"
+        check_record(records[i], manifest, where)
+        if reason:
+            _check_alone(records[i], manifest, where)
     if reason:
         raise DataError(
             path, f"examples {first} to {first + len(records) - 1}", reason, "write them as declared"
         )
     return chunk
+
+
+def _check_alone(record: bytes, manifest: Manifest, where: str) -> None:
+    """Refuses what TensorFlow's parser does not read, though protocol buffers do."""
+    try:
+        _parsed([record], manifest)
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(where, "record", reason_of(error), "write it as declared") from error
 
 
 def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray]:
