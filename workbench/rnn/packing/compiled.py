@@ -52,13 +52,11 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     operands = tf.nest.map_structure(wide, given)
     most = received.batch if batch_size is None else batch_size
     chains = chains_for(most, chains)
-    same = not isinstance(most, int) or most == _least(
-        chains
-    )  # the passes for any batch do the same for such
+    # the passes for any batch do the same for one of the least capacity
+    same = not isinstance(most, int) or most == _least(chains)
     passes = _passes_of(received, operands, None if same else max(most, 1), chains)
-    with tf.control_dependencies(
-        check_fits(received.batch, batch_size)
-    ):  # a function's ops would not all wait
+    # of what all is made, as the ops of a function would not all wait
+    with tf.control_dependencies(check_fits(received.batch, batch_size)):
         lengths, operands = tf.nest.map_structure(tf.identity, (received.lengths, operands))
 
     def forward(operands: Operands) -> tuple[Results, tuple[_Kept, StepWeights]]:
@@ -124,10 +122,8 @@ def _passes_of(received: Received, operands: Operands, most: int | None, chains:
     """
     least = _multiple(_least(chains) if most is None else most, chains) // chains
     windows = windows_of(received.cell, operands.weights, loop_count(least))
-    shapes = (
-        operands.inputs.shape[-1],
-        operands.weights.kernel.shape[0],
-    )  # unlike ones fail in TensorFlow's words
+    # both, lest unlike ones fail in TensorFlow's words
+    shapes = (operands.inputs.shape[-1], operands.weights.kernel.shape[0])
     key = (*shapes, most, chains, received.backwards)
     if key not in windows.passes:
         windows.passes[key] = _Passes(windows, operands, most, chains, received.backwards)
@@ -164,8 +160,7 @@ class _Passes:
     def _capacity(self, lengths: tf.Tensor) -> Any:
         return capacity_for(tf.shape(lengths)[0] if self.most is None else self.most, self.most, self.chains)
 
-    def _pack(self, lengths: tf.Tensor, time_steps: Any) -> Packing:
-        capacity = self._capacity(lengths)
+    def _pack(self, lengths: tf.Tensor, time_steps: Any, capacity: Any) -> Packing:
         counts = tf.stack(row_counts(capacity // self.chains, self.windows.loops)[::-1])
         return pack(
             lengths,
@@ -192,7 +187,7 @@ class _Passes:
         """Results, and what is kept."""
         inputs, states, weights = operands
         capacity = self._capacity(lengths)
-        packing = self._pack(lengths, tf.shape(inputs)[1])
+        packing = self._pack(lengths, tf.shape(inputs)[1], capacity)
         cuts = [self._cut(chain, capacity // self.chains) for chain in packing.chains]
         flat = tf.reshape(inputs, [-1, self.features])
         dealt = deal(states, packing.chains, capacity)
