@@ -18,7 +18,9 @@
     const number = parseFloat(text.replaceAll(",", ""));
     return Number.isNaN(number) ? text.toLowerCase() : number;
   };
-  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
+  // what was not measured (a dash) stands last, whichever way the rest is sorted
+  const compare = (a, b, way) => (a === "–") - (b === "–")
+    || way * (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       if (head.classList.contains("plain")) return;
@@ -31,7 +33,7 @@
         for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
         const rows = [...table.tBodies[0].rows];
-        rows.sort((a, b) => (up ? 1 : -1) * compare(key(a.cells[column]), key(b.cells[column])));
+        rows.sort((a, b) => compare(key(a.cells[column]), key(b.cells[column]), up ? 1 : -1));
         table.tBodies[0].append(...rows);
       });
     });
