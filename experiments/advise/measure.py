@@ -1,18 +1,20 @@
 """What `python -m workbench.advise --measure` foretells, beside what runs then measure; see README.md.
 
-python experiments/advise/measure.py                     # 45 minutes on 2 cores; nothing else should run
+python experiments/advise/measure.py                     # an hour on 2 cores; nothing else should run
 python experiments/advise/measure.py --treebank FOLDER   # the English Web Treebank too
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ from workbench.tracking import Tracker
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = 32
+RUNS = 3
+"""Of each padding, in blocks: a window of seconds is itself not the same twice."""
 CALIBRATE = """
 from workbench.measure.calibration import calibrate
 import sys, tensorflow as tf
@@ -53,29 +57,39 @@ ONLY_TIMED = [
 
 
 class Row(NamedTuple):
-    """One run: speeds in valid tokens a second, shares of padding."""
+    """One padding of one model: speeds in valid tokens a second, shares of padding."""
 
     data: str
     model: str
     threads: int
     padding: str
     foretold: float
-    measured: float
+    measured: list[float]
+    """Of each run."""
     foretold_share: float
     measured_share: float
     calibrations: list[float]
-    """GFLOP/s of a fixed product: before and after the foretelling, before and after the run's window."""
+    """GFLOP/s of a fixed product: before and after the foretelling, then before and after each run's window."""
 
     @property
     def error(self) -> float:
-        """Of the foretold speed, as a share of the measured one."""
-        return self.foretold / self.measured - 1
+        """Of the foretold speed, as a share of the runs' median."""
+        return self.foretold / statistics.median(self.measured) - 1
+
+    @property
+    def of_each(self) -> list[float]:
+        """The same against each run alone."""
+        return [self.foretold / speed - 1 for speed in self.measured]
+
+    @property
+    def of_runs(self) -> list[float]:
+        """The same where each run foretells each other run: what no foretelling can do better than."""
+        return [a / b - 1 for a, b in itertools.permutations(self.measured, 2)]
 
     @property
     def drift(self) -> float:
-        """By how much the machine's pace changed between foretelling and run: the mean of two calibrations each."""
-        before, after, start, end = self.calibrations
-        return (before + after) / (start + end) - 1
+        """By how much the machine's pace changed between foretelling and runs, as means of calibrations."""
+        return statistics.mean(self.calibrations[:2]) / statistics.mean(self.calibrations[2:]) - 1
 
     @property
     def is_steady(self) -> bool:
@@ -124,7 +138,7 @@ def write(rows: list[Row], given: argparse.Namespace) -> None:
 def compared(
     name: str, data: list[str], model: str, overrides: list[str], threads: int, scratch: Path
 ) -> list[Row]:
-    """Foretold for all paddings first, then a run of each."""
+    """Foretold for all paddings first, then blocks of a run of each."""
     overrides = [*overrides, f"training.threads={threads}"]
     state = [f"tracking.uri=sqlite:///{scratch}/mlflow.db", f"tracking.artifacts={scratch}/artifacts"]
     state += [f"tracking.folder={scratch}", f"data.cache_dir={scratch}/data", f"data.batch_size={BATCH}"]
@@ -136,13 +150,22 @@ def compared(
     before = calibrated(threads)
     speeds = foretold(histogram, paddings, overrides, about)
     after = calibrated(threads)
+    found: dict[str, list[dict[str, Any]]] = {padding.padding: [] for padding in paddings}
+    for seed in range(RUNS):
+        for kind, runs in found.items():
+            runs.append(
+                run([*data, *overrides, *state, *ONLY_TIMED, f"padding={kind}", f"seed={seed}"], scratch)
+            )
     rows = []
     for padding, speed in zip(paddings, speeds, strict=True):
-        found = run([*data, *overrides, *state, *ONLY_TIMED, f"padding={padding.padding}"], scratch)
+        runs = found[padding.padding]
+        measured, padded = (
+            [one[f"speed/{kind}_tokens_per_s"] for one in runs] for kind in ("valid", "padded")
+        )
+        paces = [one[f"speed/calibration_{when}_gflops"] for one in runs for when in ("before", "after")]
         rows.append(Row(
-            name, model, threads, padding.padding, speed, found["speed/valid_tokens_per_s"], padding.share,
-            1 - found["speed/valid_tokens_per_s"] / found["speed/padded_tokens_per_s"],
-            [before, after, found["speed/calibration_before_gflops"], found["speed/calibration_after_gflops"]],
+            name, model, threads, padding.padding, speed, measured, padding.share,
+            1 - measured[0] / padded[0], [before, after, *paces],
         ))  # fmt: skip
     return rows
 
@@ -170,41 +193,52 @@ def run(overrides: list[str], scratch: Path) -> dict[str, Any]:
 def table(rows: list[Row]) -> str:
     """Markdown, with the error of each, and of how many it is small where the machine kept its pace."""
     lines = [
-        "| data | model | threads | padding | foretold, tokens/s | measured | error | machine's drift "
+        "| data | model | threads | padding | foretold, tokens/s | measured, of runs | error | machine's drift "
         "| padding foretold | was |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         drift = f"{row.drift:+.1%}{'' if row.is_steady else ' (not steady)'}"
+        low, middle, high = min(row.measured), statistics.median(row.measured), max(row.measured)
         lines.append(
             f"| {row.data} | {row.model} | {row.threads} | {row.padding} | {row.foretold:,.0f} "
-            f"| {row.measured:,.0f} | {row.error:+.1%} | {drift} "
+            f"| {middle:,.0f} ({low:,.0f} to {high:,.0f}) | {row.error:+.1%} | {drift} "
             f"| {row.foretold_share:.1%} | {row.measured_share:.1%} |"
         )
-    lines += ["", f"Error of speed: {summary(rows)}."]
+    lines += [
+        "",
+        f"Error of speed, against the median of {RUNS} runs: {summary(rows)}.",
+        "",
+        f"Against each run alone: {spread(error for row in rows for error in row.of_each)}. "
+        f"Each run against each other of the same: {spread(error for row in rows for error in row.of_runs)}.",
+    ]
     if steady := [row for row in rows if row.is_steady]:
         lines += [
             "",
-            f"Of those whose four calibrations lie within {CALIBRATION_SPREAD:.0%}: {summary(steady)}.",
+            f"Of those whose calibrations lie within {CALIBRATION_SPREAD:.0%}: {summary(steady)}.",
         ]
     else:
         lines += [
             "",
-            f"In none did the four calibrations lie within {CALIBRATION_SPREAD:.0%}: the machine kept no pace.",
+            f"In none did the calibrations lie within {CALIBRATION_SPREAD:.0%}: the machine kept no pace.",
         ]
     return "\n".join(lines) + "\n"
 
 
 def summary(rows: list[Row]) -> str:
-    """Median and largest error, how many are within 15%, and how far errors go with the machine's drift."""
-    errors = sorted(abs(row.error) for row in rows)
-    within = sum(error <= 0.15 for error in errors)
-    words = f"median {statistics.median(errors):.1%}, largest {errors[-1]:.1%}"
-    words += f"; within 15% in {within} of {len(rows)}"
+    """The errors' spread, and how far they go with the machine's drift."""
+    words = spread(row.error for row in rows)
     if len(rows) > 2 and len({row.drift for row in rows}) > 1:
         with_drift = statistics.correlation([row.error for row in rows], [row.drift for row in rows])
         words += f"; correlation of error and drift {with_drift:.2f}"
     return words
+
+
+def spread(errors: Iterable[float]) -> str:
+    """Median and largest, and how many are within 15%."""
+    sizes = sorted(map(abs, errors))
+    within = sum(size <= 0.15 for size in sizes)
+    return f"median {statistics.median(sizes):.1%}, largest {sizes[-1]:.1%}; within 15% in {within} of {len(sizes)}"
 
 
 if __name__ == "__main__":
