@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             budgets.append(advice.largest_budget(histogram, given.max_memory, per_position))
         rows = advice.advise(histogram, given.batch_size, budgets)
     except (LengthsError, DataError, ValueError, OSError) as error:
-        errors.print(f"--data {given.data}: {error}", style="red", highlight=False, markup=False)
+        errors.print(_why(given.data, error), style="red", highlight=False, markup=False)
         return 2
     speeds: list[float] = []
     if given.measure is not None:
@@ -70,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = shlex.join(["python", "-m", "workbench", *data, *fastest.override.split(), *given.measure])
         console.print(f"fastest here: {words}", style="bold", highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _why(data: str, error: Exception) -> str:
+    """In a line, that names the data once."""
+    words = (isinstance(error, OSError) and error.strerror) or str(error)
+    return f"--data {words}" if words.startswith(data) else f"--data {data}: {words}"
 
 
 def _model(given: argparse.Namespace) -> TimedModel:

@@ -24,6 +24,7 @@ class Hosts:
         self._switch = f"{self.mark}-switch"
         self._made: list[str] = []
         self._started: list[subprocess.Popen[bytes]] = []
+        self._clocks: dict[str, list[str]] = {}
 
     def set_up(self) -> None:
         """Make the namespaces, the switch, and a link for each."""
@@ -58,6 +59,11 @@ class Hosts:
     def link(self, name: str, *, up: bool) -> None:
         """Cut a host off, or join it again; its own addresses and connections stay as they are."""
         _ip("-n", self._switch, "link", "set", name, "up" if up else "down")
+
+    def set_clock(self, name: str, seconds: int) -> None:
+        """Let what is started on a host from now on see a clock that is so much ahead, by Debian's faketime."""
+        clock = {"LD_PRELOAD": faketime(), "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        self._clocks[name] = ["env", *(f"{variable}={value}" for variable, value in clock.items())]
 
     def start(self, name: str, *words: str | Path, log: str, **options: Any) -> subprocess.Popen[bytes]:
         """A process on a host, whose name it sees; what it says goes to a file of the folder."""
@@ -107,7 +113,7 @@ class Hosts:
 
     def _on(self, name: str, *words: str | Path) -> list[str]:
         named = ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
-        return ["ip", "netns", "exec", self._space(name), *named, *map(str, words)]
+        return ["ip", "netns", "exec", self._space(name), *named, *self._clocks.get(name, []), *map(str, words)]
 
     def _space(self, name: str) -> str:
         return f"{self.mark}-{name}"
@@ -157,6 +163,12 @@ def why_not() -> str:
     finally:
         subprocess.run(["ip", "netns", "del", tried], check=False)
     return f"no link between namespaces can be made: {done.stderr.strip()}" if done.returncode else ""
+
+
+def faketime() -> str:
+    """The library that moves a process' clock; empty where it is not installed."""
+    found = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    return next(map(str, found), "")
 
 
 def wait_until(ready: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> None:

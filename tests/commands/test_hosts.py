@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.commands.conftest import ROOT, SMALL
-from tests.commands.hosts import Hosts, hosts, wait_until, why_not
+from tests.commands.hosts import Hosts, faketime, hosts, wait_until, why_not
 from tests.commands.test_server import programs
 from workbench.sweep.launch import is_there
 
@@ -181,7 +181,20 @@ RAY_PORT = 6379
 
 
 @pytest.fixture
-def ray(three: Hosts) -> Iterator[list[str]]:
+def clock(three: Hosts, request: pytest.FixtureRequest) -> int:
+    """By how many seconds the second host's clock is ahead."""
+    seconds: int = request.param
+    if seconds:
+        if not faketime():
+            pytest.skip("faketime is not here: apt-get install faketime")
+        three.set_clock("two", seconds)
+        now = float(three.ask("two", PYTHON, "-c", "import time; print(time.time())"))
+        assert now - time.time() == pytest.approx(seconds, abs=10)
+    return seconds
+
+
+@pytest.fixture
+def ray(three: Hosts, clock: int) -> Iterator[list[str]]:
     """A Ray cluster of the first two hosts, a core each; the words by which a sweep takes it."""
     if not is_there("hydra_plugins.hydra_ray_launcher"):
         pytest.skip("its plugin is not here: pip install 'rnn-workbench[ray]'")
@@ -211,8 +224,16 @@ def running_on(three: Hosts, uri: str, name: str, host: str) -> list[dict[str, A
     ]
 
 
-def test_a_host_of_a_ray_cluster_dies(three: Hosts, uri: str, ray: list[str]) -> None:
-    """A link that is cut for 5 s costs nothing; a host that dies costs its job, which is KILLED and resumed."""
+@pytest.mark.parametrize("clock", [0, 60, -60], indirect=True)
+def test_a_host_of_a_ray_cluster_dies(
+    three: Hosts, uri: str, clock: int, ray: list[str], request: pytest.FixtureRequest
+) -> None:
+    """A link that is cut for 5 s costs nothing; a host that dies costs its job, which is KILLED and resumed.
+
+    So too where the clock of that host is a minute ahead, so that its job seems to begin after what took its place.
+    """
+    if clock < 0:
+        only_in_the_long_form(request)
     words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=spread", "measure=off", *ray]
     words += ["padding=global,batch", "seed=1,2,3", "training.epochs=300", "workbench.resume=true"]
     sweep = typed(three, "one", *words, log="spread.log")
@@ -237,6 +258,9 @@ def test_a_host_of_a_ray_cluster_dies(three: Hosts, uri: str, ray: list[str]) ->
     assert again.wait(300) == 0, three.said("again.log")
     done = [one for one in jobs(three, uri, "spread") if one["status"] == "FINISHED"]
     assert len(done) == len({one["workbench.identity"] for one in done}) == 6
+    once_more = typed(three, "one", *words, log="more.log")
+    assert once_more.wait(300) == 0, three.said("more.log")
+    assert len(jobs(three, uri, "spread")) == 7, "a job that counts is not run again"
 
 
 def workers(three: Hosts, uri: str, *words: str) -> list[subprocess.Popen[bytes]]:
