@@ -1,4 +1,4 @@
-"""Training speed foretold for each way of batching: some steps are timed in a process of their own."""
+"""Training speed foretold for each way of batching: some steps are timed in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from workbench.config import problems
 from workbench.lengths import Histogram
 from workbench.sweep.compose import Composer
 
-POINTS, PASSES = 6, 3
-"""Batches timed for each way of batching, and how often."""
+POINTS, PROCESSES = 6, 3
+"""Batches timed for each way of batching, and in how many processes: one can be slower than the next all its life,
+by a fifth."""
 _MODULE = "workbench.timed_steps"
 
 
@@ -40,14 +41,14 @@ def foretold(
     epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
     seconds = iter(timed([one for some in points for one in some], overrides, model))
-    costs = [step_cost.fitted(some, [statistics.median(next(seconds)) for _ in some]) for some in points]
+    costs = [step_cost.fitted(some, [next(seconds) for _ in some]) for some in points]
     return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
 
 
 def timed(
-    batches: Sequence[Planned], overrides: Sequence[str], model: TimedModel, passes: int = PASSES
-) -> list[list[float]]:
-    """Seconds of a training step on each batch, in each pass; the order within a pass is drawn anew.
+    batches: Sequence[Planned], overrides: Sequence[str], model: TimedModel, processes: int = PROCESSES
+) -> list[float]:
+    """Seconds of a training step on each batch: the median of some processes, each with an order of its own.
 
     Raises:
         ValueError: as `foretold`.
@@ -66,17 +67,13 @@ def timed(
         raise ValueError(
             f"training.strategy={tree['training']['strategy']}: one replica is what can be timed"
         )
-    return _timed(
-        {
-            "tree": tree,
-            **model._asdict(),
-            "batches": [[one.padded_length, one.lengths.tolist()] for one in batches],
-            "passes": passes,
-        }
-    )
+    shapes = [[one.padded_length, one.lengths.tolist()] for one in batches]
+    asked = {"tree": tree, **model._asdict(), "batches": shapes}
+    seconds = [_timed({**asked, "seed": seed}) for seed in range(processes)]
+    return [statistics.median(of_batch) for of_batch in zip(*seconds, strict=True)]
 
 
-def _timed(asked: object) -> list[list[float]]:
+def _timed(asked: object) -> list[float]:
     done = subprocess.run(
         [sys.executable, "-m", _MODULE], input=json.dumps(asked), capture_output=True, text=True, check=False
     )
@@ -89,5 +86,5 @@ def _timed(asked: object) -> list[list[float]]:
         raise ValueError(
             f"the steps could not be timed: {why[-1] if why else f'exit code {done.returncode}'}"
         )
-    seconds: list[list[float]] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
     return seconds

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -138,11 +138,11 @@ def write(rows: list[Row], given: argparse.Namespace) -> None:
 def compared(
     name: str, data: list[str], model: str, overrides: list[str], threads: int, scratch: Path
 ) -> list[Row]:
-    """Foretold for all paddings first, then blocks of a run of each."""
+    """Foretold for all paddings first, then a sweep of runs of each."""
     overrides = [*overrides, f"training.threads={threads}"]
     state = [f"tracking.uri=sqlite:///{scratch}/mlflow.db", f"tracking.artifacts={scratch}/artifacts"]
     state += [f"tracking.folder={scratch}", f"data.cache_dir={scratch}/data", f"data.batch_size={BATCH}"]
-    run([*data, *overrides, *state, "training.max_steps=1", "measure=off"], scratch)  # prepares the data
+    workbench("name=prepared", *data, *overrides, *state, "training.max_steps=1", "measure=off")
     manifest = load_manifest(newest(scratch / "data"))
     histogram = manifest.splits["train"].histogram
     paddings = advice.advise(histogram, [BATCH])
@@ -150,15 +150,16 @@ def compared(
     before = calibrated(threads)
     speeds = foretold(histogram, paddings, overrides, about)
     after = calibrated(threads)
-    found: dict[str, list[dict[str, Any]]] = {padding.padding: [] for padding in paddings}
-    for seed in range(RUNS):
-        for kind, runs in found.items():
-            runs.append(
-                run([*data, *overrides, *state, *ONLY_TIMED, f"padding={kind}", f"seed={seed}"], scratch)
-            )
+    kinds = ",".join(padding.padding for padding in paddings)
+    seeds = ",".join(map(str, range(1, RUNS + 1)))
+    tracker = Tracker(f"sqlite:///{scratch}/mlflow.db", str(scratch / "artifacts"), create=False)
+    words = [*data, *overrides, *state, *ONLY_TIMED, f"padding={kinds}", f"seed={seeds}"]
+    workbench("-m", f"name={(named := f'foretold_{len(tracker.sweeps())}')}", *words)
+    of_runs = [one for one in tracker.runs(named) if one.is_job]
     rows = []
     for padding, speed in zip(paddings, speeds, strict=True):
-        runs = found[padding.padding]
+        runs = [one.metrics for one in of_runs if one.params["padding.name"] == padding.padding]
+        assert len(runs) == RUNS, "every run was measured"
         measured, padded = (
             [one[f"speed/{kind}_tokens_per_s"] for one in runs] for kind in ("valid", "padded")
         )
@@ -182,12 +183,13 @@ def newest(folder: Path) -> Path:
     return max(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime).parent
 
 
-def run(overrides: list[str], scratch: Path) -> dict[str, Any]:
-    """What a run of the workbench records."""
-    command = [sys.executable, "-m", "workbench", "name=foretold", *overrides]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    tracker = Tracker(f"sqlite:///{scratch}/mlflow.db", str(scratch / "artifacts"), create=False)
-    return dict(tracker.runs("foretold")[-1].metrics)
+def workbench(*words: str) -> None:
+    """A command of the workbench, which must end well."""
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", *words], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
 
 
 def table(rows: list[Row]) -> str:

@@ -49,14 +49,22 @@ def test_the_smallest_and_the_largest_batch_are_timed():
 # -- the command
 
 
+def test_a_process_that_is_slow_all_its_life_does_not_count(asked):
+    batches = advice.planned({4: 8}, Padding("batch"), 4, epochs=1)
+    assert (
+        foretell.timed(batches, [], foretell.TimedModel("tag", 5, 20, None)) == [pytest.approx(1.016e-3)] * 2
+    )
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What a process would have been asked to time; a step costs a millisecond, and a position a microsecond."""
     seen: list[dict[str, Any]] = []
 
-    def timed(given: dict[str, Any]) -> list[list[float]]:
+    def timed(given: dict[str, Any]) -> list[float]:
         seen.append(json.loads(json.dumps(given)))
-        return [[1e-3 + 1e-6 * steps * len(lengths)] * 3 for steps, lengths in given["batches"]]
+        slow = 2.0 if given["seed"] == 1 else 1.0  # a process that is slow all its life
+        return [slow * (1e-3 + 1e-6 * steps * len(lengths)) for steps, lengths in given["batches"]]
 
     monkeypatch.setattr(foretell, "_timed", timed)
     return seen
@@ -70,7 +78,9 @@ def test_a_speed_stands_beside_each_row_and_the_fastest_is_named(asked, tmp_path
     out = capsys.readouterr().out
     assert "tokens/s here" in out
     assert "fastest here: python -m workbench padding=pooled data.batch_size=32 cell=gru rnn=packed" in out
-    [one] = asked
+    one, *others = asked
+    assert [other["seed"] for other in others] == [1, 2]
+    assert all({**other, "seed": 0} == one for other in others)
     assert (one["vocabulary"], one["classes"], one["task"], one["features"]) == (50, 10, "tag", None)
     assert (one["tree"]["cell"]["name"], one["tree"]["rnn"]["unroll"]) == ("gru", "packed")
     assert len(one["batches"]) <= 8 * foretell.POINTS
