@@ -48,9 +48,9 @@ class Planned(NamedTuple):
 
     @property
     def features(self) -> list[float]:
-        """1, T, B * T, N."""
+        """1, T, B * T, the longest's steps, N."""
         steps = self.padded_length
-        return [1.0, steps, len(self.lengths) * steps, int(self.lengths.sum())]
+        return [1.0, steps, len(self.lengths) * steps, int(self.lengths.max()), int(self.lengths.sum())]
 
 
 def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int = 2) -> list[Planned]:

@@ -40,15 +40,20 @@ def foretold(
     """
     epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
-    seconds = iter(timed([one for some in points for one in some], overrides, model))
-    costs = [step_cost.fitted(some, [next(seconds) for _ in some]) for some in points]
+    seconds = iter(timed([one for some in points for one in some], overrides, model, processes=PROCESSES))
+    costs = [step_cost.fitted(some, [statistics.median(next(seconds)) for _ in some]) for some in points]
     return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
 
 
 def timed(
-    batches: Sequence[Planned], overrides: Sequence[str], model: TimedModel, processes: int = PROCESSES
-) -> list[float]:
-    """Seconds of a training step on each batch: the median of some processes, each with an order of its own.
+    batches: Sequence[Planned],
+    overrides: Sequence[str],
+    model: TimedModel,
+    *,
+    processes: int = 1,
+    passes: int = 1,
+) -> list[list[float]]:
+    """Seconds of a training step on each batch, in each pass of each process; the order of each is drawn anew.
 
     Raises:
         ValueError: as `foretold`.
@@ -68,12 +73,12 @@ def timed(
             f"training.strategy={tree['training']['strategy']}: one replica is what can be timed"
         )
     shapes = [[one.padded_length, one.lengths.tolist()] for one in batches]
-    asked = {"tree": tree, **model._asdict(), "batches": shapes}
-    seconds = [_timed({**asked, "seed": seed}) for seed in range(processes)]
-    return [statistics.median(of_batch) for of_batch in zip(*seconds, strict=True)]
+    asked = {"tree": tree, **model._asdict(), "batches": shapes, "passes": passes}
+    found = [_timed({**asked, "seed": seed}) for seed in range(processes)]
+    return [[one for of_process in of_batch for one in of_process] for of_batch in zip(*found, strict=True)]
 
 
-def _timed(asked: object) -> list[float]:
+def _timed(asked: object) -> list[list[float]]:
     done = subprocess.run(
         [sys.executable, "-m", _MODULE], input=json.dumps(asked), capture_output=True, text=True, check=False
     )
@@ -86,5 +91,5 @@ def _timed(asked: object) -> list[float]:
         raise ValueError(
             f"the steps could not be timed: {why[-1] if why else f'exit code {done.returncode}'}"
         )
-    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+    seconds: list[list[float]] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
     return seconds

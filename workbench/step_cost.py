@@ -1,9 +1,11 @@
 """What an epoch's batches will take, from a few of them that were timed: no more is run. NumPy and SciPy.
 
-    seconds(batch) = a + b * T + c * B * T + d * N         B examples, T steps, N of the B * T valid; none below 0
+    seconds(batch) = a + b * T + c * B * T + d * L + e * N     B examples of L steps at most, padded to T; N of the
+                                                               B * T are valid; no coefficient is below 0
 
 Fitted for one padding and batch size by the relative error, so that short batches count as long ones do. A loop
-pays for its steps (b), a product for its positions (c), a packed run for the valid ones (d).
+pays for its steps (b, and d where lengths end it with the longest example), a product for its positions (c), a
+packed run for the valid ones (e).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from workbench.advice import Planned
 
 def sampled(batches: Sequence[Planned], count: int) -> list[Planned]:
     """So many of them at most, evenly over their sizes, the smallest and the largest among them."""
-    ordered = sorted(batches, key=lambda one: (one.features[2], one.features[3]))
+    ordered = sorted(batches, key=lambda one: one.features[2:])
     places = np.unique(np.linspace(0, len(ordered) - 1, count).round().astype(int))
     return [ordered[place] for place in places]
 

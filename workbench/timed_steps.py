@@ -1,7 +1,7 @@
 """Training steps on made-up batches of given shapes, timed: `python -m workbench.timed_steps`, JSON in and out.
 
 A part of the joint, in a process of its own: `advise` starts it. Seconds are what a run's timed window would say of
-such a batch: from giving it to having its loss, after a pass that does not count.
+such a batch: from giving it to having its loss, in some passes after one that does not count.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def main() -> int:
     return 0
 
 
-def timed(config: Config, asked: dict[str, Any]) -> list[float]:
-    """Of each batch.
+def timed(config: Config, asked: dict[str, Any]) -> list[list[float]]:
+    """Of each batch the seconds of each pass.
 
-    `asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], and a `seed`, from
-    which their content and their order are drawn.
+    `asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], `passes`, and a `seed`,
+    from which their content and their order are drawn.
     """
     import numpy as np
 
@@ -64,13 +64,14 @@ def timed(config: Config, asked: dict[str, Any]) -> list[float]:
         return {"inputs": inputs, "labels": labels.astype(np.int32), "length": length}
 
     batches = [batch(*one) for one in asked["batches"]]
-    seconds = [0.0] * len(batches)
+    seconds: list[list[float]] = [[] for _ in batches]
     gc.disable()
-    for _ in range(2):
+    for number in range(asked["passes"] + 1):
         for place in draw.permutation(len(batches)):
             start = time.perf_counter()
             float(step(batches[place]))
-            seconds[place] = time.perf_counter() - start
+            if number:
+                seconds[place].append(time.perf_counter() - start)
     return seconds
 
 

@@ -1,6 +1,6 @@
 """What `python -m workbench.advise --measure` foretells, beside what runs then measure; see README.md.
 
-python experiments/advise/measure.py                     # an hour on 2 cores; nothing else should run
+python experiments/advise/measure.py                     # half an hour on 2 cores; nothing else should run
 python experiments/advise/measure.py --treebank FOLDER   # the English Web Treebank too
 """
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -110,7 +110,7 @@ def main() -> int:
     if given.treebank:
         path = f"data.path={Path(given.treebank).absolute()}"
         sets["UD EWT"] = ["data=ud_english_ewt", path, "data.max_examples=2000"]
-    rows = []
+    rows, made_by = [], facts(given)
     with tempfile.TemporaryDirectory() as scratch:
         for name in given.sets or sets:
             for model, overrides in MODELS.items():
@@ -118,19 +118,22 @@ def main() -> int:
                     for row in compared(name, sets[name], model, overrides, threads, Path(scratch)):
                         print(*row, f"{row.error:+.1%}", sep="\t", flush=True)
                         rows.append(row)
-                    write(rows, given)
+                    write(rows, made_by, given.out)
     print(table(rows))
     return 0
 
 
-def write(rows: list[Row], given: argparse.Namespace) -> None:
-    """What there is so far, with where it was made; the command without this machine's folders."""
-    folder = given.out
-    folder.mkdir(parents=True, exist_ok=True)
+def facts(given: argparse.Namespace) -> dict[str, Any]:
+    """Where and from what rows are made; the command without this machine's folders."""
     command = ["python experiments/advise/measure.py", *(["--treebank FOLDER"] if given.treebank else [])]
     command += ["--sets", *given.sets] if given.sets else []
-    facts = {"machine": machine(), "versions": versions(), "git": git(), "command": " ".join(command)}
-    content = {**facts, "rows": [row._asdict() for row in rows]}
+    return {"machine": machine(), "versions": versions(), "git": git(), "command": " ".join(command)}
+
+
+def write(rows: list[Row], made_by: dict[str, Any], folder: Path) -> None:
+    """What there is so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {**made_by, "rows": [row._asdict() for row in rows]}
     (folder / "rows.json").write_text(json.dumps(content, indent=1))
     (folder / "foretold.md").write_text(table(rows))
 

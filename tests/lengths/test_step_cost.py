@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workbench import advice, advise, foretell, step_cost
@@ -18,13 +18,14 @@ LONG_TAIL = {length: max(1, int(400 * 0.9**length)) for length in range(1, 60)} 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.tuples(*[st.floats(0, 1)] * 4).filter(lambda cost: sum(cost) > 0.1),
+    st.tuples(*[st.floats(0, 1)] * 5).filter(lambda cost: sum(cost) > 0.1),
     st.sampled_from([Global(), Padding("batch"), Bucket(), Pooled(), Padding("batch", token_budget=2000)]),
     st.sampled_from([8, 32]),
 )
+@example((0.0, 0.0, 0.0, 1.0, 0.0), Global(), 32)  # a loop that ends with the longest example, whatever the padding
 def test_where_steps_cost_as_the_model_says_an_epoch_is_foretold(cost, padding, size):
     """From six batches the time of all of them, whatever each part costs."""
-    true = step_cost.StepCost(np.array(cost) * [1e-2, 1e-4, 1e-6, 1e-5])
+    true = step_cost.StepCost(np.array(cost) * [1e-2, 1e-4, 1e-6, 1e-4, 1e-5])
     epoch = advice.planned(LONG_TAIL, padding, size)
     some = step_cost.sampled(epoch, 6)
     found = step_cost.fitted(some, true.seconds(some))
@@ -49,25 +50,28 @@ def test_the_smallest_and_the_largest_batch_are_timed():
 # -- the command
 
 
-def test_a_process_that_is_slow_all_its_life_does_not_count(asked):
-    batches = advice.planned({4: 8}, Padding("batch"), 4, epochs=1)
-    assert (
-        foretell.timed(batches, [], foretell.TimedModel("tag", 5, 20, None)) == [pytest.approx(1.016e-3)] * 2
-    )
-
-
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What a process would have been asked to time; a step costs a millisecond, and a position a microsecond."""
+    """What processes would have been asked to time; a step costs a millisecond, and a position a microsecond."""
     seen: list[dict[str, Any]] = []
 
-    def timed(given: dict[str, Any]) -> list[float]:
+    def timed(given: dict[str, Any]) -> list[list[float]]:
         seen.append(json.loads(json.dumps(given)))
         slow = 2.0 if given["seed"] == 1 else 1.0  # a process that is slow all its life
-        return [slow * (1e-3 + 1e-6 * steps * len(lengths)) for steps, lengths in given["batches"]]
+        passes = given["passes"]
+        return [[slow * (1e-3 + 1e-6 * steps * len(lengths))] * passes for steps, lengths in given["batches"]]
 
     monkeypatch.setattr(foretell, "_timed", timed)
     return seen
+
+
+def test_a_process_that_is_slow_all_its_life_does_not_count(asked):
+    lengths, model = {4: 8}, foretell.TimedModel("tag", 5, 20, None)
+    rows = advice.advise(lengths, [4])
+    assert foretell.foretold(lengths, rows, [], model) == [pytest.approx(16 / 1.016e-3)] * len(rows)
+    batches = advice.planned(lengths, Padding("batch"), 4, epochs=1)
+    fast, slow = [pytest.approx(1.016e-3)] * 2, [pytest.approx(2.032e-3)] * 2
+    assert foretell.timed(batches, [], model, passes=2, processes=2) == [fast + slow] * 2
 
 
 def test_a_speed_stands_beside_each_row_and_the_fastest_is_named(asked, tmp_path, capsys):
