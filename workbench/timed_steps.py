@@ -26,8 +26,8 @@ def main() -> int:
 def timed(config: Config, asked: dict[str, Any]) -> list[list[float]]:
     """Of each batch the seconds of each pass.
 
-    `asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], `passes`, and a `seed`,
-    from which their content and their order are drawn.
+    `asked`: the model's `task`, `classes`, `vocabulary` or `features`, `batches` [T, lengths], `passes`, and a
+    `seed`, from which their content and their order are drawn.
     """
     import numpy as np
 

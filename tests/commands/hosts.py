@@ -113,7 +113,15 @@ class Hosts:
 
     def _on(self, name: str, *words: str | Path) -> list[str]:
         named = ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
-        return ["ip", "netns", "exec", self._space(name), *named, *self._clocks.get(name, []), *map(str, words)]
+        return [
+            "ip",
+            "netns",
+            "exec",
+            self._space(name),
+            *named,
+            *self._clocks.get(name, []),
+            *map(str, words),
+        ]
 
     def _space(self, name: str) -> str:
         return f"{self.mark}-{name}"

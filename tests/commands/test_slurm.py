@@ -232,7 +232,7 @@ def test_a_time_limit_and_a_worker_that_dies_on_another_host_end_their_runs_and_
 def test_an_urgent_job_and_ctrl_c_end_the_runs_that_they_met_and_resume_runs_them(
     cluster: Cluster, tmp_path: Path, type_in, sweep
 ) -> None:
-    """Slurm takes a node back for a partition of higher priority; the command's own end takes all its tasks away."""
+    """Slurm takes a node back for a higher partition; the end of the command takes all its tasks away."""
     swept = sweep("seed=1,2")
     first, _ = swept.two_begun()
     words = ["--partition=urgent", "--nodelist=n2", "--output=/dev/null", "--wrap=sleep 3600"]

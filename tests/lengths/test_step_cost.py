@@ -22,7 +22,9 @@ LONG_TAIL = {length: max(1, int(400 * 0.9**length)) for length in range(1, 60)} 
     st.sampled_from([Global(), Padding("batch"), Bucket(), Pooled(), Padding("batch", token_budget=2000)]),
     st.sampled_from([8, 32]),
 )
-@example((0.0, 0.0, 0.0, 1.0, 0.0), Global(), 32)  # a loop that ends with the longest example, whatever the padding
+@example(
+    (0.0, 0.0, 0.0, 1.0, 0.0), Global(), 32
+)  # a loop that ends with the longest example, whatever the padding
 def test_where_steps_cost_as_the_model_says_an_epoch_is_foretold(cost, padding, size):
     """From six batches the time of all of them, whatever each part costs."""
     true = step_cost.StepCost(np.array(cost) * [1e-2, 1e-4, 1e-6, 1e-4, 1e-5])
