@@ -74,8 +74,8 @@ def timed(
         )
     shapes = [[one.padded_length, one.lengths.tolist()] for one in batches]
     asked = {"tree": tree, **model._asdict(), "batches": shapes, "passes": passes}
-    found = [_timed({**asked, "seed": seed}) for seed in range(processes)]
-    return [[one for of_process in of_batch for one in of_process] for of_batch in zip(*found, strict=True)]
+    of_each = [_timed({**asked, "seed": seed}) for seed in range(processes)]
+    return [[one for passes in of_batch for one in passes] for of_batch in zip(*of_each, strict=True)]
 
 
 def _timed(asked: object) -> list[list[float]]:
