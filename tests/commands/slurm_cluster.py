@@ -48,9 +48,12 @@ SlurmdTimeout=30
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10
 """
 
 
@@ -92,7 +95,7 @@ class Cluster:
             text=True,
             check=False,
         )
-        return sorted(done.stdout.split()) == ["n1=idle", "n2=idle"]
+        return sorted(set(done.stdout.split())) == ["n1=idle", "n2=idle"]  # told for each partition
 
     def tasks(self) -> dict[str, str]:
         """Those that run, by the node that has them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -115,9 +116,9 @@ class Sweep:
 
         until(over, what)
 
-    def ended(self) -> str:
+    def ended(self, code: int = 1) -> str:
         said, _ = self.process.communicate(timeout=200)
-        assert self.process.returncode == 1, said
+        assert self.process.returncode == code, said
         assert "sacct" not in said
         assert "Traceback" not in said
         return said
@@ -226,3 +227,30 @@ def test_a_time_limit_and_a_worker_that_dies_on_another_host_end_their_runs_and_
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     found = children(tmp_path, "jobs")
     assert sorted(found[found["status"] == "FINISHED"]["params.seed"]) == ["1", "2"]
+
+
+def test_an_urgent_job_and_ctrl_c_end_the_runs_that_they_met_and_resume_runs_them(
+    cluster: Cluster, tmp_path: Path, type_in, sweep
+) -> None:
+    """Slurm takes a node back for a higher partition; the end of the command takes all its tasks away."""
+    swept = sweep("seed=1,2,3,4")
+    first, _ = swept.two_begun()
+    words = ["--partition=urgent", "--nodelist=n2", "--output=/dev/null", "--wrap=sleep 3600"]
+    urgent = cluster.ask("sbatch", "--parsable", *words).strip()
+    swept.until(lambda: cluster.tasks().get("n2") == urgent, "the urgent job does not begin")
+    cluster.ask("scancel", urgent)
+    second, _ = swept.two_begun((first["n2"],))
+    assert second["n1"] == first["n1"], "the other task goes on, and the node takes the next"
+    swept.process.send_signal(signal.SIGINT)
+    said = swept.ended(130)
+    assert "workbench.resume=true" in said
+    until(lambda: not cluster.tasks() and not cluster.waiting(), "Slurm has tasks left", 60)
+    runs = children(tmp_path, "jobs").set_index("run_id")
+    assert dict(runs["status"]) == dict.fromkeys((first["n1"], first["n2"], second["n2"]), "KILLED")
+    assert "taken back" in runs["tags.workbench.error"][first["n2"]]
+    swept.hold.unlink()
+    resumed = type_in(tmp_path, *swept.words, *WORDS, "workbench.resume=true")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    runs = children(tmp_path, "jobs")
+    assert sorted(runs[runs["status"] == "FINISHED"]["params.seed"]) == ["1", "2", "3", "4"]
+    assert len(runs) == 7
