@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.commands.conftest import ROOT, SMALL
-from tests.commands.hosts import Hosts, faketime, hosts, wait_until, why_not
+from tests.commands.hosts import Hosts, hosts, wait_until, why_not
 from tests.commands.test_server import programs
 from workbench.sweep.launch import is_there
 
@@ -185,8 +185,6 @@ def clock(three: Hosts, request: pytest.FixtureRequest) -> int:
     """By how many seconds the second host's clock is ahead."""
     seconds: int = request.param
     if seconds:
-        if not faketime():
-            pytest.skip("faketime is not here: apt-get install faketime")
         three.set_clock("two", seconds)
         now = float(three.ask("two", PYTHON, "-c", "import time; print(time.time())"))
         assert now - time.time() == pytest.approx(seconds, abs=10)
@@ -202,11 +200,13 @@ def ray(three: Hosts, clock: int) -> Iterator[list[str]]:
     of_all = ["-m", "ray.scripts.scripts", "start", "--num-cpus=1"]
     # a folder for each, since they share this machine's disk; and its name is short, for it is a socket's
     first = ["--head", f"--port={RAY_PORT}", "--include-dashboard=false", f"--temp-dir=/tmp/{three.mark}"]
-    for host, role in (("one", first), ("two", [f"--address={head}"])):
-        words = [*of_all, *role, f"--node-ip-address={three.address(host)}"]
-        three.ask(host, PYTHON, *words, env=surroundings(three))
-    yield ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={head}"]
-    shutil.rmtree(f"/tmp/{three.mark}", ignore_errors=True)
+    try:
+        for host, role in (("one", first), ("two", [f"--address={head}"])):
+            words = [*of_all, *role, f"--node-ip-address={three.address(host)}"]
+            three.ask(host, PYTHON, *words, env=surroundings(three))
+        yield ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={head}"]
+    finally:
+        shutil.rmtree(f"/tmp/{three.mark}", ignore_errors=True)
 
 
 def surroundings(three: Hosts) -> dict[str, str]:
