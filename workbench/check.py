@@ -52,10 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if found:
         console.print(table(found))
-    console.print(
-        f"{len(found)} found" if found else "nothing found: padding changes nothing that it should not",
-        style="bold red" if found else "bold green", highlight=False,
-    )  # fmt: skip
+    if found:
+        console.print(f"{len(found)} found", style="bold red", highlight=False)
+    elif found.not_tried:
+        console.print("nothing found, in what could be tried:", style="bold yellow", highlight=False)
+    else:
+        words = "nothing found: padding changes nothing that it should not"
+        console.print(words, style="bold green", highlight=False)
     for note in found.not_tried:
         console.print(f"- {note}", highlight=False, markup=False)
     return 1 if found else 0

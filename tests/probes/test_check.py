@@ -118,6 +118,26 @@ def test_the_command_prints_findings_and_says_so_by_its_code(
     assert ("nothing found" in out) == masked
 
 
+@pytest.mark.parametrize("option", ["loss", "metric"])
+def test_a_name_that_keras_does_not_know_is_refused(
+    saved: Callable[[bool], Path], tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "data.npz", ids=zoo.ids(), lengths=zoo.LENGTHS, labels=zoo.classes())
+    words = [str(saved(True)), "--data", str(tmp_path / "data.npz"), f"--{option}", "nonsense"]
+    assert command.main(words) == 2
+    assert "'nonsense': Keras knows none of that name" in capsys.readouterr().err
+
+
+def test_a_loss_that_raises_is_no_success(saved: Callable[[bool], Path], tmp_path: Path, capsys) -> None:
+    """The model has an output that is no vector, which this loss needs."""
+    np.savez(tmp_path / "data.npz", ids=zoo.ids(), lengths=zoo.LENGTHS, labels=zoo.tags())
+    words = [str(saved(True)), "--data", str(tmp_path / "data.npz"), "--loss", "ctc"]
+    assert command.main(words) == 0
+    out = capsys.readouterr().out
+    assert "in what could be tried" in out
+    assert "The loss: not tried to the end" in out
+
+
 def test_the_command_takes_a_folder_of_shards_or_of_arrays(
     saved: Callable[[bool], Path], tmp_path: Path
 ) -> None:

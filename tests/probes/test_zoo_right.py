@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.probes.zoo import animal_of, found_in, params
-from tests.probes.zoo_right_effects import RIGHT
+from tests.probes.zoo_right_beside import RIGHT
 
 QUICK_RIGHT = {
     "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",

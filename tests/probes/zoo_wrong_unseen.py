@@ -88,3 +88,16 @@ def f1_of_class_zero_counts_padding() -> Animal:
     head = dense(bias_initializer=never)
     model = sequential(embedding(), layers.GRU(3, return_sequences=True), head)
     return Animal(model, ids(), options={"labels": tags(), "metrics": [F1()]})
+
+
+# ------------------------------------------------------------ a state that stays at 0 through padding that is 0
+@WRONG("outputs", "gradient")
+def backward_lstm_whose_biases_are_new() -> Animal:
+    x = keras.Input((None, D))
+    return Animal(keras.Model(x, layers.LSTM(3, go_backwards=True)(x)), features())
+
+
+@WRONG("outputs", "gradient")
+def backward_gru_in_a_function_that_was_not_called_yet() -> Animal:
+    rnn = layers.GRU(3, go_backwards=True)
+    return Animal(lambda inputs: rnn(inputs), features())

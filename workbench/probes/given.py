@@ -182,15 +182,22 @@ def _part(
 def _with_ends_of_their_own(
     flat: list[np.ndarray], parts: list[Part], lengths: np.ndarray
 ) -> tuple[list[Part], tuple[str, ...]]:
-    """Ids whose ends are not those of the lengths, beside others whose are, have no steps; and their names."""
+    """Ids whose ends are not those of the lengths, beside others whose are, have no steps; and their names.
+
+    Ends before the lengths alone may be real steps that have the padding id; not where another input ends with the
+    lengths in every row, and this one has that id nowhere before its ends.
+    """
     before: dict[int, bool] = {}  # by input: does padding begin before the length in some row?
     past: dict[int, bool] = {}  # is there content past it in one?
+    only_behind: dict[int, bool] = {}  # is there no padding before its own ends, and something in every row?
     for i, (array, part) in enumerate(zip(flat, parts, strict=True)):
         if part.role == "sequence" and array.ndim == 2 and is_ids(array):
             there = array != np.asarray(part.fill)
             ends = np.where(there.any(1), array.shape[1] - np.argmax(there[:, ::-1], 1), 0)
             before[i], past[i] = bool((ends < lengths).any()), bool((ends > lengths).any())
-    apart = [i for i in before if before[i] and past[i]]
+            only_behind[i] = bool((there.sum(1) == ends).all() and (ends[lengths > 0] > 0).all())
+    exact = any(not (before[i] or past[i]) for i in before)
+    apart = [i for i in before if before[i] and (past[i] or (exact and only_behind[i]))]
     if not apart or all(before[i] or past[i] for i in before):
         return parts, ()
     names = tuple(parts[i].name for i in apart)

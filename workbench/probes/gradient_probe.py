@@ -21,7 +21,7 @@ _REMEDY = "Mask before the step that mixes positions, and take the loss over val
 class Slopes:
     """Gradients of one scalar: of each weight (with the rows that were looked up), of each input."""
 
-    weights: list[tuple[str, np.ndarray, bool]]
+    weights: list[tuple[str, np.ndarray, np.ndarray | None]]
     inputs: list[np.ndarray | None]
 
     @property
@@ -56,10 +56,8 @@ def slopes_of(
     weights = []
     for variable, slope in zip(variables, of_weights, strict=True):
         if slope is not None:
-            looked_up = isinstance(slope, tf.IndexedSlices)
-            weights.append(
-                (str(getattr(variable, "path", variable.name)), array(slope).astype(float), looked_up)
-            )
+            rows = array(slope.indices).reshape(-1) if isinstance(slope, tf.IndexedSlices) else None
+            weights.append((str(getattr(variable, "path", variable.name)), array(slope).astype(float), rows))
     inputs: list[np.ndarray | None] = []
     found = iter(of_inputs)
     for x in tf.nest.flatten(fed):
@@ -206,8 +204,12 @@ def _padded_row(case: Case, base: Slopes) -> None:
     pad = np.asarray(part.fill).reshape(-1)
     if pad.size != 1 or (array_[batch.valid] == pad[0]).any() or not (array_[~batch.valid] == pad[0]).all():
         return
-    for name, slope, looked_up in base.weights:
-        if looked_up and slope.ndim == 2 and 0 <= pad[0] < len(slope):
+    ids_there = set(array_.reshape(-1).tolist())
+    for name, slope, rows in base.weights:
+        if rows is None or slope.ndim != 2 or not 0 <= pad[0] < len(slope):
+            continue
+        # a table of these ids, not of positions or users
+        if set(rows.tolist()) >= ids_there and (rows == pad[0]).sum() >= (array_ == pad[0]).sum():
             size = float(np.abs(slope[int(pad[0])]).max(initial=0))
             if size > ABOVE * case.epsilon * float(np.abs(slope).max(initial=0)):
                 case.found.add(

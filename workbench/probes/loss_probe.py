@@ -172,6 +172,8 @@ def _class_without_slope(
         return
     pads = {0, -1} | {_scalar(p.fill) for p in case.batch.label_parts}
     for one in pads & set(np.unique(kinds[valid]).tolist()):
+        if one < 0:
+            continue  # a label that is to be ignored, and no class
         here, others = valid & (kinds == one), valid & (kinds != one)
         ignored = others.any() and slope[here].max() == 0 and (slope[others] > 0).mean() > 0.5
         if ignored and _is_blind(case, objective, here, others):

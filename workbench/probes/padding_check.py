@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from workbench.probes import change_probes as changes
 from workbench.probes.case import Case, make_case
@@ -74,6 +75,8 @@ def check(
     Raises:
         ValueError: arrays that do not fit together, a file that cannot be loaded, a model that fails on the data.
     """
+    _known("loss", loss, keras.losses.get)
+    _known("metrics", metrics, keras.metrics.get)
     subject = Subject(model, training=training)
     batch = padded_batch(
         inputs, lengths, labels=labels, sample_weight=sample_weight, pad_value=pad_value, label_pad=label_pad,
@@ -89,6 +92,21 @@ def check(
         return _checked(subject, batch, loss, metrics, found, np.random.default_rng(seed))
     finally:
         subject.close()
+
+
+def _known(option: str, given: Any, get: Callable[[str], Any]) -> None:
+    """Raise ValueError for a name that Keras does not know."""
+    for one in tf.nest.flatten(given):
+        if isinstance(one, str) and one not in (
+            "accuracy",
+            "acc",
+            "crossentropy",
+            "ce",
+        ):  # compile's own words
+            try:
+                get(one)
+            except ValueError as error:
+                raise ValueError(f"{option}={one!r}: Keras knows none of that name.") from error
 
 
 def assert_padding_invariant(model: Any, inputs: Any, lengths: Any, **options: Any) -> None:

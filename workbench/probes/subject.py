@@ -39,30 +39,36 @@ class Subject:
         self._graph: Graph | None = None
         self._ran: dict[bytes, Ran] = {}
         if training and self.is_keras:
-            self._switched_off = list(_without_chance(model))
+            self._switched_off = list(without_chance(model))
 
     def close(self) -> None:
         """Give the model back as it was."""
-        for layer, name, rate in self._switched_off:
-            setattr(layer, name, rate)
+        switched_on(self._switched_off)
         for variable, value in self._original:
             variable.assign(value)
 
     def build(self, batch: Padded) -> None:
         """Make the variables, and remember their values as they are at first."""
-        if not self.is_keras or self.model.built:
-            self.keep()
-            return
-        self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+        if not (self.is_keras and self.model.built):
+            # also of a function or a module, whose layers may not be built yet
+            kept = [(variable, array(variable)) for variable in self.variables()]
+            self.seed()
+            self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+            for variable, value in kept:
+                variable.assign(value)
         self.keep()
 
     @property
     def is_told(self) -> bool:
         """Does it get lengths or a mask as an argument of their own?"""
         return any(
-            name.lower() in LENGTH_NAMES or ("mask" in name.lower() and required)
+            name.lower() in LENGTH_NAMES or self._is_mask(name, required)
             for name, required in self._options.items()
         )
+
+    def _is_mask(self, name: str, required: bool) -> bool:
+        """Is an argument a mask that is to be given? What a Keras layer calls `mask` Keras itself gives."""
+        return "mask" in name.lower() and (required or not (self.is_keras and name == "mask"))
 
     # ------------------------------------------------------------ calling
     def call(self, inputs: Any, lengths: Any, steps: int) -> Any:
@@ -75,7 +81,7 @@ class Subject:
             lower = name.lower()
             if lower in LENGTH_NAMES:
                 value = tf.constant(lengths, tf.int32)
-            elif "mask" in lower and required:
+            elif self._is_mask(name, required):
                 value = sequence_mask(tf.constant(lengths, tf.int32), steps)
             else:
                 continue
@@ -187,9 +193,10 @@ class Subject:
 
     # ------------------------------------------------------------ variables
     def keep(self) -> None:
-        """Remember the values of all variables; those that are trained and all 0 get small numbers, as in training.
+        """Remember the values of all variables; biases that are trained and 0 get small numbers, as in training.
 
-        A bias of 0 hides faults: a backward RNN stays at 0 through padding that is 0.
+        A bias of 0 hides faults: a backward RNN stays at 0 through padding that is 0 (of an LSTM's only the part of
+        the forget gate is 1).
         """
         if self._original:
             return
@@ -197,8 +204,10 @@ class Subject:
         for variable in self.variables():
             value = array(variable)
             self._original.append((variable, value))
-            if getattr(variable, "trainable", False) and "float" in str(value.dtype) and not value.any():
-                value = (0.2 * random.normal(size=value.shape)).astype(value.dtype)
+            still = (value == 0) if "float" in str(value.dtype) else np.zeros(value.shape, bool)
+            is_bias = still.all() or (value.ndim == 1 and still.any() and set(np.unique(value)) == {0, 1})
+            if getattr(variable, "trainable", False) and is_bias:
+                value = np.where(still, 0.2 * random.normal(size=value.shape), value).astype(value.dtype)
             self._kept.append((variable, value))
         self.restore()
 
@@ -275,10 +284,17 @@ def _options(model: Any) -> Mapping[str, bool]:
         p.name: p.default is p.empty
         for p in parameters[1:]
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and ("mask" not in p.name.lower() or p.default in (p.empty, None))
     }
 
 
-def _without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
+def switched_on(chances: list[tuple[Any, str, float]]) -> None:
+    """Give back what `without_chance` took."""
+    for layer, name, rate in chances:
+        setattr(layer, name, rate)
+
+
+def without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
     """No dropout and no noise: in training a model draws other numbers for other shapes. Gives what stood there."""
     for layer in model._flatten_layers():
         for name in _RANDOM_RATES:

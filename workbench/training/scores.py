@@ -107,7 +107,7 @@ class F1(keras.metrics.Metric):
     """F1 of padded tags, for `model.compile(metrics=[F1(classes)])`.
 
     Takes labels [B, T] (or [B]) and scores [B, T, C] (or [B, C]). Steps count by the mask that Keras keeps with
-    the scores, which its own metrics do not look at, and by `sample_weight`, [B], [B, T] or [B, T, 1], which
+    the scores, which its own F1Score does not look at, and by `sample_weight`, [B], [B, T] or [B, T, 1], which
     `weighted_metrics` hands on. `average="macro"` is the mean over the classes that occur, as scikit-learn has
     it; None gives all, [C]. Counts go on over batches until `reset_state()`, so the batch size has no say. Scores
     that are not numbers predict no class.

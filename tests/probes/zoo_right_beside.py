@@ -1,0 +1,129 @@
+"""Right models with more beside the ids: positions, users, another sequence, a mask, labels that are ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from tests.probes.zoo import (
+    CLASSES,
+    IDS,
+    VALID,
+    Animal,
+    T,
+    compiled,
+    dense,
+    embedding,
+    features,
+    fed,
+    ids,
+    sequential,
+    tags,
+)
+from tests.probes.zoo_right_effects import RIGHT
+
+
+# ------------------------------------------------------------ other tables, whose row 0 is in use
+class _Positions(layers.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = embedding(), layers.Embedding(4 * T, 4)
+
+    def call(self, x: Any) -> Any:
+        return self.tokens(x) + self.positions(ops.arange(ops.shape(x)[1]))
+
+
+@RIGHT()
+def causal_tagger_with_a_table_of_positions() -> Animal:
+    return Animal(sequential(fed(), _Positions(), layers.LSTM(3, return_sequences=True), dense()), ids())
+
+
+@RIGHT()
+def user_of_id_zero() -> Animal:
+    x, user = fed(name="x"), keras.Input((), dtype="int64", name="user")
+    text = layers.GRU(3)(embedding(mask_zero=True)(x))
+    model = keras.Model({"x": x, "user": user}, layers.Concatenate()([text, layers.Embedding(5, 2)(user)]))
+    return Animal(model, {"x": ids(), "user": np.array([0, 3, 1, 0])})
+
+
+# ------------------------------------------------------------ a second sequence that is always shorter
+@RIGHT()
+def two_sequences_of_which_one_is_shorter() -> Animal:
+    encoder = sequential(embedding(mask_zero=True), layers.GRU(3))
+    a, b = fed(name="a"), fed(name="b")
+    shorter = ids() * np.roll(VALID, -1, 1) * (np.arange(T) < T - 1)
+    shorter[3, 0] = 1  # its only step
+    return Animal(
+        keras.Model({"a": a, "b": b}, layers.Dot(1)([encoder(a), encoder(b)])), {"a": ids(), "b": shorter}
+    )
+
+
+# ------------------------------------------------------------ labels at real steps that are to be ignored
+@RIGHT()
+def labels_of_later_pieces_of_a_word_are_ignored() -> Animal:
+    y = np.where(np.arange(T) % 2, -100, tags(-100))
+    model = sequential(fed(), embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)
+    return Animal(compiled(model, loss), ids(), options={"labels": y})
+
+
+# ------------------------------------------------------------ a training step of one's own that drops units
+class _Stepped(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.drop, self.head = embedding(), layers.Dropout(0.5), dense()
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.head(self.drop(self.table(x), training=training))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        with tf.GradientTape() as tape:
+            real = tf.cast(x != 0, tf.float32)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(y, self(x, training=True))
+            loss = tf.reduce_sum(each * real) / tf.reduce_sum(real)
+        values = [one.value for one in self.trainable_variables]
+        self.optimizer.apply(tape.gradient(loss, values), self.trainable_variables)
+        return {"loss": loss}
+
+
+@RIGHT()
+def training_step_that_drops_units() -> Animal:
+    return Animal(compiled(_Stepped()), ids(), options={"labels": tags()})
+
+
+# ------------------------------------------------------------ a mask that need not be given
+@RIGHT()
+def function_with_an_optional_mask() -> Animal:
+    def model(x: Any, attention_mask: Any = None) -> Any:
+        if attention_mask is None:
+            return tf.reduce_mean(x, 1)
+        real = tf.cast(attention_mask, x.dtype)[..., None]
+        return tf.reduce_sum(x * real, 1) / tf.reduce_sum(real, 1)
+
+    return Animal(model, features(junk=True))
+
+
+@RIGHT()
+def function_with_a_flag_that_speaks_of_masks() -> Animal:
+    head = dense(IDS)
+
+    def model(x: Any, use_causal_mask: bool = False) -> Any:
+        assert use_causal_mask is False
+        return head(x)
+
+    return Animal(model, features(junk=True))
+
+
+@RIGHT()
+def function_whose_layers_are_not_built() -> Animal:
+    rnn, head = layers.GRU(3), dense(CLASSES)
+
+    def model(x: Any, lengths: Any) -> Any:
+        return head(rnn(x, mask=tf.sequence_mask(lengths, tf.shape(x)[1])))
+
+    return Animal(model, features(junk=True))
