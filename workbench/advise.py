@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import math
 import shlex
 import sys
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from workbench.foretell import TimedModel, foretold
 from workbench.lengths import Histogram, profile
 
 _BARS = 20
+_LONGEST_CELL = 1 << 26
 
 
 class LengthsError(ValueError):
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         histogram = read_lengths(given.data, given.column, sys.stdin)
         per_position = advice.bytes_per_position(given.embedding, given.units)
         budgets = list(given.budget)
-        if given.max_memory:
+        if given.max_memory is not None:
             budgets.append(advice.largest_budget(histogram, given.max_memory, per_position))
         rows = advice.advise(histogram, given.batch_size, budgets)
     except (LengthsError, DataError, ValueError, OSError) as error:
@@ -115,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--buckets", type=_whole, nargs="+", default=[4, 8, 16], metavar="K", help="show best boundaries"
     )
     parser.add_argument(
-        "--max-memory", type=float, metavar="MB", help="find the largest token budget that fits"
+        "--max-memory", type=_megabytes, metavar="MB", help="find the largest token budget that fits"
     )
     parser.add_argument("--units", type=_whole, default=64, help="of the cell, for the memory of a batch")
     parser.add_argument(
@@ -138,9 +141,12 @@ def read_lengths(data: str, column: str | None, stdin: Iterable[str]) -> Histogr
         LengthsError: with the line and what is wrong there.
     """
     path = Path(data)
-    kind = Path(data.removesuffix(".gz")).suffix
+    zipped = path.suffix.lower() == ".gz"
+    kind = (path.with_suffix("") if zipped else path).suffix.lower()
+    if column is not None and (kind != ".csv" or path.is_dir()):
+        raise LengthsError("is no .csv, and --column names a column of one: leave it out")
     if data == "-":
-        found = _of_lines(stdin)
+        found = _of_lines(_unmarked(stdin))
     elif path.is_dir():
         found = Counter(load_manifest(path).splits["train"].histogram)
     else:
@@ -149,12 +155,21 @@ def read_lengths(data: str, column: str | None, stdin: Iterable[str]) -> Histogr
             ".csv": partial(_of_csv, column=column),
         }
         read = readers.get(kind, _of_lines)
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
-            found = read(lines)
+        opened = gzip.open if zipped else open
+        try:
+            with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as lines:
+                found = read(lines)
+        except (EOFError, zlib.error) as error:
+            raise LengthsError(f"{error}: it is cut, or damaged; get the file again") from None
     if not found:
         raise LengthsError("holds no length")
     return dict(found)
+
+
+def _unmarked(lines: Iterable[str]) -> Iterator[str]:
+    """Without the mark that some programs put in front of UTF-8."""
+    for number, line in enumerate(lines):
+        yield line if number else line.removeprefix("\ufeff")
 
 
 def _of_lines(lines: Iterable[str]) -> Counter[int]:
@@ -166,7 +181,15 @@ def _of_lines(lines: Iterable[str]) -> Counter[int]:
 
 
 def _of_csv(lines: Iterable[str], column: str | None) -> Counter[int]:
-    rows = csv.reader(lines)
+    csv.field_size_limit(_LONGEST_CELL)
+    table = csv.reader(lines, strict=True)
+    try:
+        return _of_rows(table, column)
+    except csv.Error as error:
+        raise LengthsError(f"line {table.line_num}: {error}; no CSV: is a quote left open?") from None
+
+
+def _of_rows(rows: Iterator[list[str]], column: str | None) -> Counter[int]:
     head = next(rows, [])
     if column is None and head and head[0].strip().isdigit():
         raise LengthsError("its first line is no head; give a text file for lengths without one")
@@ -254,6 +277,16 @@ def _print_histogram(console: Console, histogram: Histogram) -> None:
         bar = "█" * round(40 * counts[at] / most) or ("▏" if counts[at] else "")
         span = f"{at * width}" if width == 1 else f"{at * width}-{(at + 1) * width - 1}"
         console.print(f"{span:>13} {bar} {counts[at]:,}", highlight=False, markup=False)
+
+
+def _megabytes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not (number > 0 and math.isfinite(number * 1e6)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of megabytes above 0")
+    return number
 
 
 def _whole(text: str) -> int:

@@ -111,7 +111,7 @@ def read(data: Path, split: str, examples: int) -> dict[str, np.ndarray]:
         arrays = {path.stem: _load(path) for path in sorted(data.glob("*.npy"))}
         if not arrays:
             raise InputError(f"{data} holds neither a manifest.json nor .npy files.")
-    elif data.suffix == ".npz" and data.is_file():
+    elif data.suffix.lower() == ".npz" and data.is_file():
         loaded = _load(data)
         arrays = {name: loaded[name] for name in loaded.files}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from files_of_people import (
     FORMS,
     IDS,
     NOTHING_HELD_OUT,
+    TEXTS,
     WORDS,
     examples_of,
     in_words,
@@ -205,6 +207,13 @@ def test_classes_vocabulary_and_what_is_left_to_padding(tmp_path):
     assert not manifest.class_zero_in_use
     wanted = [([f"s{i}" for i in x], ["xyz"[k] for k in y]) for x, y in IDS]
     assert examples_of(tmp_path / "out")["train"] == wanted
+
+
+@pytest.mark.parametrize("name", ["A.TSV", "a.Csv", "A.TSV.GZ"])
+def test_a_suffix_in_capitals_is_that_suffix(tmp_path, name):
+    content = table(TEXTS, delimiter="\t" if "TSV" in name else ",")
+    made(tmp_path, gzip.compress(content) if name.endswith("GZ") else content, name)
+    assert examples_of(tmp_path / "out") == {"train": TEXTS}
 
 
 def test_labels_that_are_the_names_of_folders(tmp_path):

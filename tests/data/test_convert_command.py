@@ -32,6 +32,8 @@ from files_of_people import TEXTS, examples_of, json_lines, refused, table
         ({"delimiter": ",,"}, ["delimiter = ',,'", "one character"]),
         ({"classes": ["a", "a"]}, ["classes[1] = a", "each once"]),
         ({"kind": "symbols", "vocabulary": ["a"]}, ["vocabulary", "or give ids"]),
+        ({"seed": 2**64 - 1}, ["seed = 18446744073709551615", "at most 18446744073709551614"]),
+        ({"seed": -1}, ["seed = -1", "at least 0"]),
         ({"min_count": "2"}, ["min_count = 2", "a whole number"]),
     ],
 )

@@ -78,6 +78,27 @@ def test_lengths_are_read_from_whatever_holds_them(tmp_path: Path) -> None:
     for name, column in (("a.txt", None), ("a.csv", "length"), ("a.conllu", None), ("b.conllu.gz", None)):
         assert advise.read_lengths(str(tmp_path / name), column, []) == {3: 2, 1: 1}
     assert advise.read_lengths("-", None, io.StringIO("3\n1\n3\n")) == {3: 2, 1: 1}
+    (tmp_path / "a.csv").rename(tmp_path / "A.CSV")
+    (tmp_path / "a.conllu").rename(tmp_path / "A.CONLLU")
+    (tmp_path / "b.conllu.gz").rename(tmp_path / "B.CONLLU.GZ")
+    for name, column in (("A.CSV", "length"), ("A.CONLLU", None), ("B.CONLLU.GZ", None)):
+        assert advise.read_lengths(str(tmp_path / name), column, []) == {3: 2, 1: 1}
+
+
+def test_a_cell_may_be_long_and_has_an_end(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.csv").write_text(f"length,t\n3,{'x' * 200_000}\n")
+    assert advise.read_lengths(str(tmp_path / "a.csv"), None, []) == {3: 1}
+    monkeypatch.setattr(advise, "_LONGEST_CELL", 100_000)
+    with pytest.raises(advise.LengthsError, match="line 2: field larger than field limit"):
+        advise.read_lengths(str(tmp_path / "a.csv"), None, [])
+
+
+def test_a_mark_in_front_of_a_text_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\ufeff3\n1\n")
+    (tmp_path / "a.csv").write_text("\ufefflength,id\n3,x\n1,y\n")
+    for name, column in (("a.txt", None), ("a.csv", "length")):
+        assert advise.read_lengths(str(tmp_path / name), column, []) == {3: 1, 1: 1}
+    assert advise.read_lengths("-", None, io.StringIO("\ufeff3\n1\n")) == {3: 1, 1: 1}
 
 
 @pytest.mark.parametrize(
@@ -101,15 +122,32 @@ def test_lengths_are_read_from_whatever_holds_them(tmp_path: Path) -> None:
         ("a.txt", "0\n0\n", [], "all lengths are 0"),
         ("none.txt", None, [], "No such file"),
         ("a.txt.gz", "not gzip", [], "Not a gzipped file"),
+        ("a.txt.gz", gzip.compress(b"3\n" * 9)[:-9], [], "ended before the end-of-stream marker"),
+        ("a.txt.gz", gzip.compress(b"3\n")[:10] + b"\xff" * 20, [], "it is cut, or damaged"),
+        (
+            "a.csv",
+            'length,t\n3,a\n3,"a\n3,a\n',
+            [],
+            "line 4: unexpected end of data; no CSV: is a quote left open?",
+        ),
+        ("a.txt", "3\n", ["--column", "length"], "is no .csv, and --column names a column of one"),
+        ("", None, ["--column", "length"], "is no .csv, and --column names a column of one"),
     ],
 )
 def test_what_cannot_be_read_is_said(
-    tmp_path: Path, capsys, name: str, text: str | None, more: list[str], words: str
+    tmp_path: Path, capsys, name: str, text: str | bytes | None, more: list[str], words: str
 ) -> None:
     if text is not None:
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert advise.main(["--data", str(tmp_path / name), *more]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "inf", "nan", "1e308", "many"])
+def test_a_memory_that_is_none_is_refused(capsys, number: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        advise.main(["--data", "-", f"--max-memory={number}"])
+    assert "must be a number of megabytes above 0" in capsys.readouterr().err
 
 
 def test_the_page_ends_in_what_to_type(tmp_path: Path, capsys) -> None:

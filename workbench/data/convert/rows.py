@@ -137,6 +137,18 @@ def text_of(block: Block) -> str:
     return text.removeprefix("\ufeff") if block.first == 1 else text
 
 
+def line_of(raw: str, block: Block, number: int) -> str:
+    """A line without its end, or DataError where a carriage return is in it: old Macs ended lines so."""
+    line = raw.rstrip("\r")
+    if "\r" in line:
+        shown = line.partition("\r")[0][:100]
+        raise DataError(
+            block.where(number), "line", f"{shown!r} and more",
+            "a carriage return is inside the line: convert the line ends, e.g. by `tr '\\r' '\\n'`",
+        )  # fmt: skip
+    return line
+
+
 def label_of_name(schema: Schema, path: str) -> str | None:
     """The label where no column has it: what the file or its folder is called, or nothing (task "next")."""
     if schema.task == "next":

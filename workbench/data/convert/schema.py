@@ -60,7 +60,7 @@ class Schema:
     classes: list[str] | None = option(None, "the classes by name; a file with one a line")
     vocabulary: list[str] | None = option(None, "of ids: the symbols; a file with one a line")
     validation_share: float = option(0.1, "held out where no file is for validation", low=0, high=0.9)
-    seed: int = option(0, "of the share that is held out", low=0)
+    seed: int = option(0, "of the share that is held out", low=0, high=2**64 - 2)
     min_count: int = option(1, "symbols that occur less often in training are one, the unknown", low=1)
     max_length: int | None = option(None, "longest example, in tokens", low=1)
     over_length: str = option(

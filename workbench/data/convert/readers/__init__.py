@@ -139,7 +139,7 @@ def _kind(path: Path) -> str | None:
         raise DataError(
             path, "file", "one array", f"give the folder, {path.parent}: it is read with those beside it"
         )
-    name = path.name.removesuffix(".gz")
+    name = path.name[:-3] if path.suffix.lower() == ".gz" else path.name
     kind = Path(name).suffix.lower()
     if name != path.name and kind in (".npz", ".parquet"):
         return None

@@ -12,6 +12,7 @@ from workbench.data.convert.rows import (
     Part,
     Reader,
     Row,
+    line_of,
     line_parts,
     no_column,
     refuse,
@@ -33,8 +34,8 @@ def rows(block: Block, schema: Schema) -> list[Row]:
     inputs: list[str] = []
     labels: list[str] = []
     expected = start = 1
-    for number, line in enumerate([*text_of(block).split("\n"), ""], block.first):
-        line = line.removesuffix("\r")
+    for number, raw in enumerate([*text_of(block).split("\n"), ""], block.first):
+        line = line_of(raw, block, number)
         if not line.strip():
             if inputs:
                 found.append(Row(start, inputs, UNLABELLED if unlabelled in labels else labels))

@@ -46,6 +46,7 @@ def rows(block: Block, schema: Schema) -> list[Row]:
         lines = [line._replace(labels=label) for line in lines]
     if schema.group is None:
         return [Row(*line[:6]) for line in lines]
+    _check_filled(lines, block, schema)
     if schema.kind is None:
         _check_words(lines, block, schema)
     found, first = [], 0
@@ -54,6 +55,48 @@ def rows(block: Block, schema: Schema) -> list[Row]:
             found.append(_grouped(lines[first:i], block, schema))
             first = i
     return found
+
+
+def _check_filled(lines: list[_Line], block: Block, schema: Schema) -> None:
+    """Raise DataError where a step's cell is empty: nobody filled it in."""
+    remedy = "a step's cell is empty: fill it in, or leave the row out"
+    names = schema.inputs if isinstance(schema.inputs, list) else [str(schema.inputs)]
+    tags = schema.task in (None, "tag") and "" not in (schema.classes or ())
+    for line in lines:
+        cells = line.inputs if isinstance(line.inputs, list) else [line.inputs]
+        if "" in cells:
+            raise DataError(block.where(line.number), names[cells.index("")], "''", remedy)
+        if tags and not line.labels:
+            raise DataError(block.where(line.number), str(schema.labels), "''", remedy)
+
+
+def _numbers(lines: list[_Line], block: Block, schema: Schema) -> Any:
+    """The inputs of a group, as float32 where they are features; or DataError with the line that has no number."""
+    values = [line.inputs for line in lines]
+    several = isinstance(schema.inputs, list)
+    if schema.kind != "features" and not (several and schema.kind is None):
+        return values
+    with np.errstate(over="ignore"):
+        found = _floats(values)
+        if found is not None and np.isfinite(found).all():
+            return found
+        names = schema.inputs if isinstance(schema.inputs, list) else [str(schema.inputs)]
+        for line in lines:
+            cells = line.inputs if isinstance(line.inputs, list) else [line.inputs]
+            for name, cell in zip(names, cells, strict=True):
+                number = _floats(cell)
+                if number is None or not np.isfinite(number):
+                    what = "must be numbers" if number is None else "not finite, and would make the loss so"
+                    remedy = f"{what}: correct it, or leave the example out"
+                    raise DataError(block.where(line.number), name, repr(cell), remedy)
+    return values
+
+
+def _floats(values: object) -> np.ndarray | None:
+    try:
+        return np.asarray(values, np.float32)
+    except ValueError:
+        return None
 
 
 def _check_words(lines: list[_Line], block: Block, schema: Schema) -> None:
@@ -86,13 +129,13 @@ def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:
     weights: Any = lines[0].weights
     if schema.weights is not None and "weights" not in once:
         weights = [line.weights for line in lines]
-    return Row(lines[0].number, [line.inputs for line in lines], labels, None, lines[0].split, weights)
+    return Row(lines[0].number, _numbers(lines, block, schema), labels, None, lines[0].split, weights)
 
 
 def _parts(path: Path, schema: Schema) -> Iterator[Part]:
     if schema.group is not None and schema.lengths is not None:
         raise DataError(path, "lengths", schema.lengths, "a group is as long as it has rows: leave it out")
-    delimiter = schema.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+    delimiter = schema.delimiter or ("\t" if ".tsv" in map(str.lower, path.suffixes) else ",")
     groups = _Groups(path, schema.group)
     taken: list[_Line] = []
     size, first = 0, 2
@@ -135,9 +178,19 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
             ) from None  # fmt: skip
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}: behind line {table.line_num}", "encoding", f"byte {error.object[error.start]:#04x}",
+                f"{path}: line {_line_of_no_text(path)}", "encoding", f"byte {error.object[error.start]:#04x}",
                 "no UTF-8: convert the file",
             ) from None  # fmt: skip
+
+
+def _line_of_no_text(path: Path) -> int:
+    """The first line that is no UTF-8; the reader is ahead of the rows that it gives."""
+    with opened(path, "a CSV") as stream:
+        lines = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
+        for number, line in enumerate(lines, 1):
+            if any("\udc80" <= letter <= "\udcff" for letter in line):
+                return number
+    return 1
 
 
 def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-untyped-def]
@@ -190,7 +243,12 @@ class _Groups:
         return line.group is None or line.group != self._now
 
     def add(self, line: _Line) -> None:
-        """Take a row."""
+        """Take a row, or raise DataError where it says no group."""
+        if line.group is not None and not line.group.strip():
+            raise DataError(
+                f"{self._path}: line {line.number}", str(self._name), repr(line.group),
+                "names no example: say which one the row is of, or leave it out",
+            )  # fmt: skip
         if line.group is not None and line.group != self._now:
             self._now = line.group
             self._new.append(hashlib.blake2b(line.group.encode(), digest_size=8).digest())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.data.convert.rows import Block, Part, Reader, Row, label_of_name, line_parts, text_of
+from workbench.data.convert.rows import Block, Part, Reader, Row, label_of_name, line_of, line_parts, text_of
 from workbench.data.convert.schema import FILE, FOLDER, Schema
 from workbench.data.errors import DataError
 
@@ -13,8 +13,8 @@ from workbench.data.errors import DataError
 def rows(block: Block, schema: Schema) -> list[Row]:
     """The lines of a block; those of nothing are passed over."""
     label, found = label_of_name(schema, block.path), []
-    for number, line in enumerate(text_of(block).split("\n"), block.first):
-        line = line.removesuffix("\r")
+    for number, raw in enumerate(text_of(block).split("\n"), block.first):
+        line = line_of(raw, block, number)
         if not line or line.isspace():
             continue
         if label is not None:
