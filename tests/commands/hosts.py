@@ -14,15 +14,6 @@ from typing import Any
 
 import psutil
 
-_CLOCK = """
-import time
-
-def ahead(clock, by):
-    return lambda: clock() + by
-
-time.time, time.time_ns = ahead(time.time, {seconds}), ahead(time.time_ns, {seconds} * 10**9)
-"""
-
 
 class Hosts:
     """Hosts that reach each other and nothing else; a process on one sees its name and its address."""
@@ -33,7 +24,6 @@ class Hosts:
         self._switch = f"{self.mark}-switch"
         self._made: list[str] = []
         self._started: list[subprocess.Popen[bytes]] = []
-        self._clocks: dict[str, list[str]] = {}
 
     def set_up(self) -> None:
         """Make the namespaces, the switch, and a link for each."""
@@ -68,17 +58,6 @@ class Hosts:
     def link(self, name: str, *, up: bool) -> None:
         """Cut a host off, or join it again; its own addresses and connections stay as they are."""
         _ip("-n", self._switch, "link", "set", name, "up" if up else "down")
-
-    def set_clock(self, name: str, seconds: int) -> None:
-        """Let every Python that is started on a host from now on see a clock that is so much ahead.
-
-        It is Python's alone (faketime's library breaks `time.sleep` there), of which is all that a run records.
-        """
-        places = self.folder / f"clock of {name}"
-        places.mkdir()
-        (places / "sitecustomize.py").write_text(_CLOCK.format(seconds=seconds))
-        known = os.pathsep.join([str(places), str(Path(__file__).resolve().parents[2])])
-        self._clocks[name] = ["env", f"PYTHONPATH={known}"]
 
     def start(self, name: str, *words: str | Path, log: str, **options: Any) -> subprocess.Popen[bytes]:
         """A process on a host, whose name it sees; what it says goes to a file of the folder."""
@@ -128,15 +107,7 @@ class Hosts:
 
     def _on(self, name: str, *words: str | Path) -> list[str]:
         named = ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
-        return [
-            "ip",
-            "netns",
-            "exec",
-            self._space(name),
-            *named,
-            *self._clocks.get(name, []),
-            *map(str, words),
-        ]
+        return ["ip", "netns", "exec", self._space(name), *named, *map(str, words)]
 
     def _space(self, name: str) -> str:
         return f"{self.mark}-{name}"
