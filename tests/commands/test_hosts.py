@@ -211,32 +211,49 @@ def running_on(three: Hosts, uri: str, name: str, host: str) -> list[dict[str, A
     ]
 
 
-def test_a_host_of_a_ray_cluster_dies(three: Hosts, uri: str, ray: list[str]) -> None:
-    """A link that is cut for 5 s costs nothing; a host that dies costs its job, which is KILLED and resumed."""
+def ray_sweep(three: Hosts, uri: str, ray: list[str]) -> tuple[list[str], subprocess.Popen[bytes]]:
+    """A sweep that has begun on the cluster: its words, its process."""
     words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=spread", "measure=off", *ray]
     words += ["padding=global,batch", "seed=1,2,3", "training.epochs=300", "workbench.resume=true"]
     sweep = typed(three, "one", *words, log="spread.log")
     begun(three, uri, "spread")
+    return words, sweep
+
+
+def each_once(three: Hosts, uri: str) -> None:
+    """Of each job of that sweep one run counts."""
+    done = [one for one in jobs(three, uri, "spread") if one["status"] == "FINISHED"]
+    assert len(done) == len({one["workbench.identity"] for one in done}) == 6
+
+
+def test_a_link_to_a_host_of_a_ray_cluster_is_cut_for_seconds(three: Hosts, uri: str, ray: list[str]) -> None:
+    """It costs nothing."""
+    _, sweep = ray_sweep(three, uri, ray)
     three.link("two", up=False)
     time.sleep(5)
     three.link("two", up=True)
-    before = {one["run_id"] for one in jobs(three, uri, "spread")}
+    assert sweep.wait(400) == 0, three.said("spread.log")
+    assert len(jobs(three, uri, "spread")) == 6
+    each_once(three, uri)
 
-    def lost() -> list[dict[str, Any]]:
-        return [one for one in running_on(three, uri, "spread", "two") if one["run_id"] not in before]
 
-    wait_until(lambda: bool(lost()), 180, lambda: three.said("spread.log"))
+def test_a_host_of_a_ray_cluster_dies(
+    three: Hosts, uri: str, ray: list[str], request: pytest.FixtureRequest
+) -> None:
+    """It costs its job, which is KILLED and resumed; Ray takes ten minutes to give the host up."""
+    only_in_the_long_form(request)
+    words, sweep = ray_sweep(three, uri, ray)
+    wait_until(lambda: bool(running_on(three, uri, "spread", "two")), 180, lambda: three.said("spread.log"))
     three.power_off("two")
     (victim,) = running_on(three, uri, "spread", "two")
-    assert sweep.wait(300) == 1, three.said("spread.log")
+    assert sweep.wait(1200) == 1, three.said("spread.log")
     found = {one["run_id"]: one for one in jobs(three, uri, "spread")}
     assert sorted(one["status"] for one in found.values()) == ["FINISHED"] * 5 + ["KILLED"]
     assert found[victim["run_id"]]["status"] == "KILLED"
     assert found[victim["run_id"]]["workbench.error"]
     again = typed(three, "one", *words, log="again.log")
     assert again.wait(300) == 0, three.said("again.log")
-    done = [one for one in jobs(three, uri, "spread") if one["status"] == "FINISHED"]
-    assert len(done) == len({one["workbench.identity"] for one in done}) == 6
+    each_once(three, uri)
 
 
 def workers(three: Hosts, uri: str, *words: str) -> list[subprocess.Popen[bytes]]:

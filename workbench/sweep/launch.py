@@ -49,12 +49,7 @@ from workbench.tracking import TrackingError
 _RESULTS = "[0-9]*/result.json"
 _SUBMITIT = "hydra_submitit_launcher"
 _UNTOLD = "its worker did not say why"
-_OF_RAY = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_grpc_client_keepalive_time_ms": "20000",
-    "RAY_grpc_client_keepalive_timeout_ms": "20000",
-}
-"""A host that is gone without a word (its link, its power) is noticed after 40 s, in place of Ray's own minutes."""
+_OF_RAY = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class Launch:
