@@ -117,3 +117,17 @@ def test_both_directions_of_an_accelerated_model_take_a_chain_each(monkeypatch: 
     model = workbench.accelerate(keras.Sequential([keras.Input([None, D]), both, keras.layers.LSTM(2)]))
     model(tf.zeros([2, 3, D]))
     assert sorted(asked, key=str) == [(2, None), (4, 1), (4, 1)]
+
+
+def test_a_cell_may_give_its_weights_as_tuples() -> None:
+    class Tupled(CELLS["gru"]):  # type: ignore[misc, name-defined]
+        def step_weights(self) -> Any:
+            weights = super().step_weights()
+            return weights._replace(recurrent=tuple(weights.recurrent), small=tuple(weights.small))
+
+    plain, tupled = cell_of(U), Tupled(U)
+    tupled.build((None, D))
+    for mine, its in zip(tupled.variables, plain.variables, strict=True):
+        mine.assign(its)
+    for one, other in zip(step_of(tupled)(*batch(6, 7)), step_of(plain)(*batch(6, 7)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

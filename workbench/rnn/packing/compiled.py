@@ -48,7 +48,9 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
 
     In float32 at least: inside XLA on CPU a step in halves takes several times as long as one cast to float32.
     """
-    given = Operands(received.inputs, tf.nest.flatten(received.states), received.cell.step_weights())
+    weights = received.cell.step_weights()
+    weights = weights._replace(recurrent=list(weights.recurrent), small=list(weights.small))
+    given = Operands(received.inputs, tf.nest.flatten(received.states), weights)
     operands = tf.nest.map_structure(wide, given)
     most = received.batch if batch_size is None else batch_size
     chains = chains_for(most, chains)
