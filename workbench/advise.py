@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import advice
+from workbench.data.convert.rows import LONGEST_LINE
 from workbench.data.errors import DataError
 from workbench.data.given import whole_numbers
 from workbench.data.manifest import load_manifest
@@ -34,7 +35,6 @@ from workbench.foretell import TimedModel, foretold
 from workbench.lengths import Histogram, profile
 
 _BARS = 20
-_LONGEST_CELL = 1 << 26
 
 
 class LengthsError(ValueError):
@@ -181,7 +181,7 @@ def _of_lines(lines: Iterable[str]) -> Counter[int]:
 
 
 def _of_csv(lines: Iterable[str], column: str | None) -> Counter[int]:
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(LONGEST_LINE)
     table = csv.reader(lines, strict=True)
     try:
         return _of_rows(table, column)

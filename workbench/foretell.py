@@ -41,7 +41,10 @@ def foretold(
     epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
     seconds = iter(timed([one for some in points for one in some], overrides, model, processes=PROCESSES))
-    costs = [step_cost.fitted(some, [statistics.median(next(seconds)) for _ in some]) for some in points]
+    costs = [
+        step_cost.fitted([one.features for one in some], [statistics.median(next(seconds)) for _ in some])
+        for some in points
+    ]
     return [cost.tokens_per_second(epoch) for cost, epoch in zip(costs, epochs, strict=True)]
 
 

@@ -40,16 +40,16 @@ class StepCost:
         return sum(int(one.lengths.sum()) for one in batches) / float(self.seconds(batches).sum())
 
 
-def fitted(batches: Sequence[Planned], seconds: Sequence[float]) -> StepCost:
-    """The least squares of the relative errors over coefficients that are not below 0.
+def fitted(shapes: Sequence[Sequence[float]], seconds: Sequence[float]) -> StepCost:
+    """The least squares of the relative errors over coefficients that are not below 0, of `Planned.features`.
 
     >>> batches = [Planned(steps, np.full(4, steps)) for steps in (5, 10, 20, 40)]
-    >>> cost = fitted(batches, [0.001 + 0.002 * one.padded_length for one in batches])
+    >>> cost = fitted([b.features for b in batches], [0.001 + 0.002 * b.padded_length for b in batches])
     >>> round(float(cost.seconds([Planned(30, np.full(4, 30))])[0]), 6)
     0.061
     """
-    features = np.array([one.features for one in batches])
+    features = np.array(shapes)
     scale = features.max(axis=0)
     scale[scale == 0] = 1.0
-    coefficients, _ = nnls(features / scale / np.array(seconds)[:, np.newaxis], np.ones(len(batches)))
+    coefficients, _ = nnls(features / scale / np.array(seconds)[:, np.newaxis], np.ones(len(shapes)))
     return StepCost(coefficients / scale)

@@ -145,7 +145,7 @@ def compared(
     overrides = [*overrides, f"training.threads={threads}"]
     state = [f"tracking.uri=sqlite:///{scratch}/mlflow.db", f"tracking.artifacts={scratch}/artifacts"]
     state += [f"tracking.folder={scratch}", f"data.cache_dir={scratch}/data", f"data.batch_size={BATCH}"]
-    workbench("name=prepared", *data, *overrides, *state, "training.max_steps=1", "measure=off")
+    typed("name=prepared", *data, *overrides, *state, "training.max_steps=1", "measure=off")
     manifest = load_manifest(newest(scratch / "data"))
     histogram = manifest.splits["train"].histogram
     paddings = advice.advise(histogram, [BATCH])
@@ -157,7 +157,8 @@ def compared(
     seeds = ",".join(map(str, range(1, RUNS + 1)))
     tracker = Tracker(f"sqlite:///{scratch}/mlflow.db", str(scratch / "artifacts"), create=False)
     words = [*data, *overrides, *state, *ONLY_TIMED, f"padding={kinds}", f"seed={seeds}"]
-    workbench("-m", f"name={(named := f'foretold_{len(tracker.sweeps())}')}", *words)
+    named = f"foretold_{len(tracker.sweeps())}"
+    typed("-m", f"name={named}", *words)
     of_runs = [one for one in tracker.runs(named) if one.is_job]
     rows = []
     for padding, speed in zip(paddings, speeds, strict=True):
@@ -186,7 +187,7 @@ def newest(folder: Path) -> Path:
     return max(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime).parent
 
 
-def workbench(*words: str) -> None:
+def typed(*words: str) -> None:
     """A command of the workbench, which must end well."""
     done = subprocess.run(
         [sys.executable, "-m", "workbench", *words], cwd=ROOT, check=False, capture_output=True, text=True

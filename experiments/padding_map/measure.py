@@ -34,7 +34,7 @@ class Gain(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A set at a batch size under a runner. `timed` are the batches (B, T, longest, valid) with their seconds."""
+    """A set at a batch size under a runner. `timed` are the batches' features with their seconds."""
 
     lengths: str
     spread: float
@@ -44,7 +44,7 @@ class Point(NamedTuple):
     padding: dict[str, float]
     """Share of padding by padding, `global` too."""
     tokens_per_s: dict[str, float]
-    timed: list[tuple[int, int, int, int, float]]
+    timed: list[tuple[list[float], float]]
 
 
 def epochs(histogram: Mapping[int, int], size: int) -> dict[str, list[Planned]]:
@@ -64,7 +64,9 @@ def point(name: str, size: int, runner: str) -> Point:
     speeds = {
         padding: np.array(
             [
-                step_cost.fitted(some[padding], turn).tokens_per_second(ways[padding])
+                step_cost.fitted([one.features for one in some[padding]], turn).tokens_per_second(
+                    ways[padding]
+                )
                 for turn in taken[padding].T.tolist()
             ]
         )
@@ -79,7 +81,7 @@ def point(name: str, size: int, runner: str) -> Point:
         {padding: predict(lengths, way, batch_size=size).padding_share for padding, way in WAYS.items()},
         {padding: float(np.median(of)) for padding, of in speeds.items()},
         [
-            (*_shape(one), float(np.median(of)))
+            (one.features, float(np.median(of)))
             for padding, batches in some.items()
             for one, of in zip(batches, taken[padding], strict=True)
         ],
@@ -100,8 +102,7 @@ def gain(speeds: np.ndarray, of_global: np.ndarray) -> Gain:
 def cost(points: Sequence[Point]) -> step_cost.StepCost:
     """One cost of a step by its shape, from all that was timed at these points."""
     timed = [one for point in points for one in point.timed]
-    batches = [Planned(steps, _lengths(size, longest, valid)) for size, steps, longest, valid, _ in timed]
-    return step_cost.fitted(batches, [seconds for *_, seconds in timed])
+    return step_cost.fitted(*zip(*timed, strict=True))
 
 
 def foretold(histogram: Mapping[int, int], size: int, model: step_cost.StepCost) -> dict[str, float]:
@@ -116,25 +117,6 @@ def foretold_of(point: Point, points: Sequence[Point]) -> dict[str, float]:
     return foretold(sets.histogram(sets.lengths(point.lengths)), point.batch_size, cost(others))
 
 
-def _shape(batch: Planned) -> tuple[int, int, int, int]:
-    """B, T, longest, valid."""
-    lengths = batch.lengths
-    return len(lengths), batch.padded_length, int(lengths.max()), int(lengths.sum())
-
-
-def _lengths(size: int, longest: int, valid: int) -> np.ndarray:
-    """So many lengths with that maximum and that sum, which is what the cost asks of them.
-
-    >>> _lengths(4, 5, 8)
-    array([5, 1, 1, 1])
-    """
-    others = (valid - longest) // max(1, size - 1)
-    found = np.full(size, others, np.int64)
-    found[0] = longest
-    found[1 : 1 + valid - int(found.sum())] += 1
-    return found
-
-
 def to_json(point: Point) -> dict[str, Any]:
     """Plain values; `from_json` is the way back."""
     return {**point._asdict(), "gains": {name: list(one) for name, one in point.gains.items()}}
@@ -143,5 +125,5 @@ def to_json(point: Point) -> dict[str, Any]:
 def from_json(content: Mapping[str, Any]) -> Point:
     """A point as it was written."""
     gains = {name: Gain(*one) for name, one in content["gains"].items()}
-    timed = [(int(b), int(t), int(most), int(n), float(s)) for b, t, most, n, s in content["timed"]]
+    timed = [(features, seconds) for features, seconds in content["timed"]]
     return Point(**{**content, "gains": gains, "timed": timed})

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from workbench.places import results_folder
+
+COMMITTED = results_folder("padding_ablation")
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> list[dict[str, Any]]:
+    """Those of the claims that the committed page lists, as they lie beside it."""
+    found = json.loads((COMMITTED / "verdicts.json").read_text())
+    return [one for one in found if one["kind"] != "instrument"]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from workbench.places import experiments_folder
+from tests.browser.conftest import COMMITTED
 from workbench.record import tags as names
 from workbench.report import in_mlflow
 from workbench.tracking import Tracker
 
 pytestmark = pytest.mark.slow  # tests/report/test_in_mlflow.py holds what is recorded; here MLflow shows it
 LIMIT_MS = 120_000
-RESULTS = experiments_folder() / "padding_ablation" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
             )
             tracker.log(run, [(0, {"speed/valid_tokens_per_s": 1000.0 + block, "data/padding_share": 0.5})])
             tracker.finish(run, "FINISHED")
-    tracker.artifact(own, RESULTS / "report.html")
+    tracker.artifact(own, COMMITTED / "report.html")
     in_mlflow.show(
         tracker, tracker.get(own), [], tracker.jobs("padding", "s1"), {"question": "What does padding cost?"}
     )
@@ -83,14 +81,13 @@ def test_the_view_shows_arms_and_what_was_found(open_page, shown, shots: Path) -
     assert page.get_by_text("What does padding cost?").count() > 0
 
 
-def test_the_page_opens_in_the_artifact_pane(open_page, shown, shots: Path) -> None:
+def test_the_page_opens_in_the_artifact_pane(open_page, shown, verdicts, shots: Path) -> None:
     address, own = shown
     runs = address.partition("?")[0]
     page = open_page(f"{runs}/{own}/artifacts/report.html", 1600, quiet=False)
     inside = page.frame_locator("iframe").locator("h1")
     inside.wait_for(timeout=LIMIT_MS)
-    found = json.loads((RESULTS / "verdicts.json").read_text())
-    labels = [one["label"] for one in found if one["kind"] != "instrument"]
+    labels = [one["label"] for one in verdicts]
     assert f"{len(labels)} claims: {labels.count('reproduced')} reproduced" in inside.inner_text()
     frame = page.frame_locator("iframe")
     frame.locator("#which").select_option("contradicted")

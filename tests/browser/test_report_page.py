@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from tests.browser.conftest import COMMITTED
 from workbench.places import experiments_folder
 
 pytestmark = pytest.mark.slow  # tests/report/test_html.py holds what the file says; here a browser runs it
@@ -27,21 +27,9 @@ def test_every_page_opens_and_fits(open_page, shots, path: Path, width: int, dar
     assert page.locator("figure svg").count() > 0
 
 
-@pytest.fixture(scope="module")
-def path() -> Path:
-    return next(one for one in PAGES if one.parent.parent.name == "padding_ablation")
-
-
 @pytest.fixture
-def page(open_page, path: Path):
-    return open_page(address(path))
-
-
-@pytest.fixture(scope="module")
-def verdicts(path: Path) -> list[dict]:
-    """The verdicts of the claims that the page lists, as they were committed beside it."""
-    found = json.loads((path.parent / "verdicts.json").read_text())
-    return [one for one in found if one["kind"] != "instrument"]
+def page(open_page):
+    return open_page(address(COMMITTED / "report.html"))
 
 
 def measured(page) -> list[str]:

@@ -88,7 +88,7 @@ def test_lengths_are_read_from_whatever_holds_them(tmp_path: Path) -> None:
 def test_a_cell_may_be_long_and_has_an_end(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.csv").write_text(f"length,t\n3,{'x' * 200_000}\n")
     assert advise.read_lengths(str(tmp_path / "a.csv"), None, []) == {3: 1}
-    monkeypatch.setattr(advise, "_LONGEST_CELL", 100_000)
+    monkeypatch.setattr(advise, "LONGEST_LINE", 100_000)
     with pytest.raises(advise.LengthsError, match="line 2: field larger than field limit"):
         advise.read_lengths(str(tmp_path / "a.csv"), None, [])
 

@@ -30,7 +30,7 @@ def test_where_steps_cost_as_the_model_says_an_epoch_is_foretold(cost, padding, 
     true = step_cost.StepCost(np.array(cost) * [1e-2, 1e-4, 1e-6, 1e-4, 1e-5])
     epoch = advice.planned(LONG_TAIL, padding, size)
     some = step_cost.sampled(epoch, 6)
-    found = step_cost.fitted(some, true.seconds(some))
+    found = step_cost.fitted([one.features for one in some], true.seconds(some))
     assert found.tokens_per_second(epoch) == pytest.approx(true.tokens_per_second(epoch), rel=0.1)
 
 

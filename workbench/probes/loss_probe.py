@@ -170,10 +170,9 @@ def _class_without_slope(
         kinds = kinds[..., 0] if kinds.ndim > slope.ndim else kinds
     if kinds.shape != slope.shape or not np.isfinite(slope[valid]).all():
         return
-    pads = {0, -1} | {_scalar(p.fill) for p in case.batch.label_parts}
-    for one in pads & set(np.unique(kinds[valid]).tolist()):
-        if one < 0:
-            continue  # a label that is to be ignored, and no class
+    pads = {0} | {_scalar(p.fill) for p in case.batch.label_parts}
+    # a label below 0 is one to be ignored, and no class
+    for one in pads & {kind for kind in np.unique(kinds[valid]).tolist() if kind >= 0}:
         here, others = valid & (kinds == one), valid & (kinds != one)
         ignored = others.any() and slope[here].max() == 0 and (slope[others] > 0).mean() > 0.5
         if ignored and _is_blind(case, objective, here, others):

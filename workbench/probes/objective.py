@@ -12,16 +12,7 @@ import tensorflow as tf
 
 from workbench.masking import sequence_mask
 from workbench.probes.padded import Padded
-from workbench.probes.subject import (
-    Ran,
-    Subject,
-    array,
-    quiet,
-    seed_all,
-    switched_on,
-    tensors,
-    without_chance,
-)
+from workbench.probes.subject import Ran, Subject, array, quiet, seed_all, tensors, without_chance
 
 _PREDICTED = {
     "y_pred",
@@ -102,11 +93,10 @@ class Objective:
         data = (tensors(batch.nest()), labels)
         model.reset_metrics()
         seed_all()
-        switched_off = list(without_chance(model))
         try:
-            logs = model.train_step(data if weights is None else (*data, weights))
+            with without_chance(model):
+                logs = model.train_step(data if weights is None else (*data, weights))
         finally:
-            switched_on(switched_off)
             for variable, value in kept:
                 variable.assign(value)
             model.reset_metrics()

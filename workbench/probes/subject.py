@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,18 @@ class Subject:
             raise ValueError(f"model must be a Keras model, a callable or a .keras file; got {type(model)}.")
         self.model, self.training = model, training
         self.is_keras = isinstance(model, keras.layers.Layer)
-        self._switched_off: list[tuple[Any, str, float]] = []
+        self._switched_off = ExitStack()
         self._options = _options(model)
         self._original: list[tuple[Any, np.ndarray]] = []
         self._kept: list[tuple[Any, np.ndarray]] = []
         self._graph: Graph | None = None
         self._ran: dict[bytes, Ran] = {}
         if training and self.is_keras:
-            self._switched_off = list(without_chance(model))
+            self._switched_off.enter_context(without_chance(model))
 
     def close(self) -> None:
         """Give the model back as it was."""
-        switched_on(self._switched_off)
+        self._switched_off.close()
         for variable, value in self._original:
             variable.assign(value)
 
@@ -288,17 +289,14 @@ def _options(model: Any) -> Mapping[str, bool]:
     }
 
 
-def switched_on(chances: list[tuple[Any, str, float]]) -> None:
-    """Give back what `without_chance` took."""
-    for layer, name, rate in chances:
-        setattr(layer, name, rate)
-
-
-def without_chance(model: Any) -> Iterator[tuple[Any, str, float]]:
-    """No dropout and no noise: in training a model draws other numbers for other shapes. Gives what stood there."""
-    for layer in model._flatten_layers():
-        for name in _RANDOM_RATES:
-            value = getattr(layer, name, None)
-            if isinstance(value, float) and value:
-                yield layer, name, value
-                setattr(layer, name, 0.0)
+@contextmanager
+def without_chance(model: Any) -> Iterator[None]:
+    """Inside, no dropout and no noise: in training a model draws other numbers for other shapes."""
+    with ExitStack() as given_back:
+        for layer in model._flatten_layers():
+            for name in _RANDOM_RATES:
+                value = getattr(layer, name, None)
+                if isinstance(value, float) and value:
+                    given_back.callback(setattr, layer, name, value)
+                    setattr(layer, name, 0.0)
+        yield

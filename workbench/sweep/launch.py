@@ -49,7 +49,6 @@ from workbench.tracking import TrackingError
 _RESULTS = "[0-9]*/result.json"
 _SUBMITIT = "hydra_submitit_launcher"
 _UNTOLD = "its worker did not say why"
-_OF_RAY = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class Launch:
@@ -155,8 +154,7 @@ class Launch:
     def _launch(self, task: Task, shares: Sequence[Share], folder: Path) -> dict[int, str]:
         """Have the plugin carry the shares to their end; what it or a worker says of the jobs that went wrong."""
         os.environ.update(python_path())
-        for name, value in _OF_RAY.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         master = OmegaConf.create({"hydra": copy.deepcopy(self._hydra)})
         quiet = {"version": 1, "disable_existing_loggers": False, "root": {"level": "WARNING"}}
         with open_dict(master):

@@ -60,14 +60,21 @@ def rows(block: Block, schema: Schema) -> list[Row]:
 def _check_filled(lines: list[_Line], block: Block, schema: Schema) -> None:
     """Raise DataError where a step's cell is empty: nobody filled it in."""
     remedy = "a step's cell is empty: fill it in, or leave the row out"
-    names = schema.inputs if isinstance(schema.inputs, list) else [str(schema.inputs)]
     tags = schema.task in (None, "tag") and "" not in (schema.classes or ())
     for line in lines:
-        cells = line.inputs if isinstance(line.inputs, list) else [line.inputs]
-        if "" in cells:
-            raise DataError(block.where(line.number), names[cells.index("")], "''", remedy)
+        for name, cell in _inputs(line, schema):
+            if cell == "":
+                raise DataError(block.where(line.number), name, "''", remedy)
         if tags and not line.labels:
             raise DataError(block.where(line.number), str(schema.labels), "''", remedy)
+
+
+def _inputs(line: _Line, schema: Schema) -> Iterator[tuple[str, Any]]:
+    """The columns of a step's inputs, and its cells in them."""
+    if isinstance(schema.inputs, list):
+        yield from zip(schema.inputs, line.inputs, strict=True)
+    else:
+        yield str(schema.inputs), line.inputs
 
 
 def _numbers(lines: list[_Line], block: Block, schema: Schema) -> Any:
@@ -80,10 +87,8 @@ def _numbers(lines: list[_Line], block: Block, schema: Schema) -> Any:
         found = _floats(values)
         if found is not None and np.isfinite(found).all():
             return found
-        names = schema.inputs if isinstance(schema.inputs, list) else [str(schema.inputs)]
         for line in lines:
-            cells = line.inputs if isinstance(line.inputs, list) else [line.inputs]
-            for name, cell in zip(names, cells, strict=True):
+            for name, cell in _inputs(line, schema):
                 number = _floats(cell)
                 if number is None or not np.isfinite(number):
                     what = "must be numbers" if number is None else "not finite, and would make the loss so"
