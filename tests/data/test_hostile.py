@@ -271,12 +271,20 @@ def test_csv(tmp_path, tried):
 # -- text and CoNLL-U
 
 
+def _lines(data):
+    """The lines of a text, or ValueError: no text, or a carriage return inside a line, where old Macs ended one."""
+    lines = [line.rstrip("\r") for line in data.decode().removeprefix("\ufeff").split("\n")]
+    if any("\r" in line for line in lines):
+        raise ValueError("a carriage return inside a line")
+    return lines
+
+
 def test_text(tmp_path, tried):
     path = tmp_path / "a.txt"
 
     def by_lines(data):
         try:
-            lines = [line.removesuffix("\r") for line in data.decode().removeprefix("\ufeff").split("\n")]
+            lines = _lines(data)
         except ValueError:
             return None
         parts = [line.split("\t") for line in lines if line and not line.isspace()]
@@ -316,11 +324,10 @@ _BANK = (
 
 def _by_columns(data):
     try:
-        text = data.decode().removeprefix("\ufeff")
+        lines = _lines(data)
     except ValueError:
         return None
     examples = []
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
     for sentence in re.split(r"\n(?:\s*\n)+", "\n".join(line if line.strip() else "" for line in lines)):
         rows = [line.split("\t") for line in sentence.split("\n") if line.strip() and line[0] != "#"]
         words = [row for row in rows if not re.fullmatch(r"[0-9]+[-.][0-9]+", row[0])]

@@ -74,7 +74,8 @@ def labels_of_later_pieces_of_a_word_are_ignored() -> Animal:
 # ------------------------------------------------------------ a training step of one's own that drops units
 class _Stepped(keras.Model):
     def __init__(self) -> None:
-        super().__init__()
+        # as the name of its class, "__stepped", TensorFlow refuses it as a scope of a graph, and Keras never leaves it
+        super().__init__(name="stepped")
         self.table, self.drop, self.head = embedding(), layers.Dropout(0.5), dense()
 
     def call(self, x: Any, training: bool = False) -> Any:

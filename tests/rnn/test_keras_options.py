@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from workbench.cells.keras_step import step_form
 from workbench.cells.xla import on_gpu
-from workbench.rnn import PackedRNN, accelerate, kernels_of, restore
+from workbench.rnn import PackedRNN, accelerate, acceleration_of, kernels_of, restore
 
 layers = keras.layers
 LENGTHS = [6, 0, 3, 1]
@@ -210,3 +211,53 @@ def test_half_precision_with_a_scaled_loss_learns_as_keras_does():
     assert all(one[-1] < one[0] / 3 for one in losses)
     for theirs, ours in zip(*(np.array(one)[[0, -1]] for one in losses), strict=True):
         assert abs(ours - theirs) < 0.1 * losses[0][0]
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gate_may_be_no_elementwise_function(reset_after):
+    layer = layers.GRU(
+        4,
+        recurrent_activation="softmax",
+        reset_after=reset_after,
+        return_sequences=True,
+        bias_initializer="ones",
+    )
+    model = keras.Sequential([keras.Input([None, 2]), layer])
+    expected = model(INPUTS)
+    accelerate(model)
+    assert "packed" in str(acceleration_of(model))
+    np.testing.assert_allclose(model(INPUTS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["outputs", "states"])
+def test_what_is_gathered_from_has_gradients_in_a_graph(part):
+    layer = layers.LSTM(3, return_sequences=True, return_state=True)
+    inputs = keras.Input([None, 2])
+    model = keras.Model(inputs, layer(inputs, mask=keras.ops.any(inputs != 0, -1)))
+
+    def gradients():
+        @tf.function
+        def step(given):
+            with tf.GradientTape() as tape:
+                outputs, *states = model(given)
+                some = tf.gather(outputs if part == "outputs" else states[0], [0, 2])
+                total = tf.reduce_sum(tf.sin(some))
+            return tape.gradient(total, [one.value for one in layer.trainable_variables])
+
+        return step(tf.constant(INPUTS * MASK[..., None], tf.float32))
+
+    expected = gradients()
+    accelerate(model)
+    for mine, keras_own in zip(gradients(), expected, strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=1e-6)
+
+
+def test_an_activation_that_draws_has_no_one_step_form():
+    """Its backward step would draw other numbers."""
+    for activation, has_one in (
+        (lambda z: tf.nn.dropout(z, 0.5), False),
+        (lambda z: tf.nn.relu(z) * 0.5, True),
+    ):
+        layer = layers.SimpleRNN(3, activation=activation)
+        layer.build((None, None, 2))
+        assert (step_form(layer.cell, True) is not None) == has_one

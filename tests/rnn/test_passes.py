@@ -131,3 +131,15 @@ def test_a_cell_may_give_its_weights_as_tuples() -> None:
         mine.assign(its)
     for one, other in zip(step_of(tupled)(*batch(6, 7)), step_of(plain)(*batch(6, 7)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
+    """Their names are never the same again, so that what was kept for them would be found by none."""
+    known = set(windows._ALIKE)
+    for _ in range(2):
+        cell = CELLS["basic_rnn"](
+            U, activation=lambda z: tf.cond(tf.reduce_sum(z) > 0, lambda: z, lambda: tf.tanh(z))
+        )
+        cell.build((None, D))
+        step_of(cell)(*batch(6, 7))
+    assert set(windows._ALIKE) == known

@@ -23,6 +23,8 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*tensors: tf.Tensor) -> Any:
+        # the gradient of a gather comes as slices, of which a graph makes no tensor by itself
+        tensors = tuple(tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x for x in tensors)
         results = tf.custom_gradient(function)(*tensors)
         if not tf.executing_eagerly():
             _hand_over(tf.nest.flatten(results)[0].op)

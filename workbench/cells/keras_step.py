@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import StepCell, StepWeights
+from workbench.cells.base import StepCell, StepWeights, gates
 from workbench.cells.basic_rnn import BasicRNNCell
 from workbench.cells.closed_over import closed_over
 from workbench.cells.gru import GRUCell
@@ -30,8 +30,9 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
     Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: that is
     one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
     where masks act inside a step: with recurrent dropout in training, and a mask for each gate. Nor where an
-    activation learns (a layer, a function that reads variables) or reads what may be other at the next call (a
-    tensor, a list, an object): only TensorFlow's own loop reads that anew, and has its gradient.
+    activation learns (a layer, a function that reads variables), draws (its backward step would draw other numbers)
+    or reads what may be other at the next call (a tensor, a list, an object): only TensorFlow's own loop reads that
+    anew, and has its gradient.
     """
     if type(cell) not in _MAKE or cell.activity_regularizer is not None:
         return None
@@ -75,9 +76,10 @@ def _learns(activation: Any, cell: Any) -> bool:
         return True
     if getattr(activation, "__module__", "").startswith("keras."):
         return False
-    traced = tf.function(activation, autograph=False)
     given = tf.TensorSpec([None, cell.units], cell.compute_dtype)
-    return any(one.dtype == tf.resource for one in traced.get_concrete_function(given).captured_inputs)
+    traced = tf.function(activation, autograph=False).get_concrete_function(given)
+    draws = any(op.op_def.is_stateful for op in traced.graph.get_operations())
+    return draws or any(one.dtype == tf.resource for one in traced.captured_inputs)
 
 
 def _made(cell: Any) -> StepCell:
@@ -86,7 +88,7 @@ def _made(cell: Any) -> StepCell:
     made = _MAKE[type(cell)](cell, dtype=cell.dtype_policy, activation=activation, name=cell.name, **zeros)
     made.theirs = weakref.ref(cell)
     made.built = True
-    made.gate = tf.sigmoid if gate is keras.activations.sigmoid else gate
+    made.gate = tf.sigmoid if gate is keras.activations.sigmoid else made.gate_of(gate)
     return made
 
 
@@ -94,6 +96,11 @@ class _OfKeras(StepCell):
     """What all three read their variables from."""
 
     theirs: Callable[[], Any]
+
+    @staticmethod
+    def gate_of(activation: Any) -> Any:
+        """What a step applies to its gates, for Keras' activation of each."""
+        return activation
 
     def _weights(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Kernel, recurrent kernel and bias; zeros for a bias that is not there."""
@@ -112,6 +119,11 @@ class _Lstm(_OfKeras, LSTMCell):
 
 
 class _Gru(_OfKeras, GRUCell):
+    @staticmethod
+    def gate_of(activation: Any) -> Any:
+        """Of both at once, for one that is not elementwise too, as softmax."""
+        return lambda joint: tf.concat([activation(one) for one in gates(joint, 2)], -1)
+
     def step_weights(self) -> StepWeights:
         return self.in_roles(*self._weights())
 

@@ -235,10 +235,12 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
 def _fingerprint(step: Any) -> str | None:
     """A hash of a traced step's graph, constants and shapes included.
 
-    None where it reads tensors from outside, or has a gradient of its own (silu's), whose name is never the same.
+    None where it reads tensors from outside, or has functions (tf.cond's) or a gradient of its own (silu's), whose
+    names are never the same.
     """
-    graph = step.graph.as_graph_def().SerializeToString(deterministic=True)
-    if step.captured_inputs or b"CustomGradient-" in graph:
+    definition = step.graph.as_graph_def()
+    graph = definition.SerializeToString(deterministic=True)
+    if step.captured_inputs or definition.library.function or b"CustomGradient-" in graph:
         return None
     return hashlib.sha256(graph + " ".join(tensor.name for tensor in step.outputs).encode()).hexdigest()
 
