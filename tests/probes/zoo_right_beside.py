@@ -74,7 +74,7 @@ def labels_of_later_pieces_of_a_word_are_ignored() -> Animal:
 # ------------------------------------------------------------ a training step of one's own that drops units
 class _Stepped(keras.Model):
     def __init__(self) -> None:
-        # as the name of its class, "__stepped", TensorFlow refuses it as a scope of a graph, and Keras never leaves it
+        # TensorFlow refuses the name of its class, "__stepped", as a scope of a graph, and Keras never leaves it
         super().__init__(name="stepped")
         self.table, self.drop, self.head = embedding(), layers.Dropout(0.5), dense()
 

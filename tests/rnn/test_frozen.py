@@ -68,6 +68,14 @@ def test_what_is_frozen_has_no_weight_to_train(name):
     assert len(model.trainable_weights) == len(layer.weights)
 
 
+def test_a_variable_frozen_in_one_direction_stays_so():
+    both = keras.layers.Bidirectional(keras.layers.GRU(2))
+    both.build((None, None, 4))
+    both.forward_layer.cell.kernel.trainable = both.backward_layer.cell.bias.trainable = False
+    names = [weight.path.rpartition("/")[2] for weight in PackedRNN.from_keras(both).trainable_weights]
+    assert names == ["recurrent_kernel", "bias", "kernel", "recurrent_kernel"]
+
+
 @pytest.mark.slow  # quick: what is frozen has no weight to train, above
 def test_a_step_of_training_leaves_it_as_it_is():
     """By the kernel that compiles, whose gradient is of all weights."""

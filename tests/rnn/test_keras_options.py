@@ -261,3 +261,31 @@ def test_an_activation_that_draws_has_no_one_step_form():
         layer = layers.SimpleRNN(3, activation=activation)
         layer.build((None, None, 2))
         assert (step_form(layer.cell, True) is not None) == has_one
+
+
+@pytest.mark.parametrize("kernel", ["xla", "tiles"])
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.GRU])
+def test_an_activation_may_have_no_slope_at_zero(kind, kernel):
+    """A batch of unknown size is filled up with examples that do not exist, whose steps are made of zeros."""
+    given = tf.constant(INPUTS, tf.float64)
+
+    def gradients(layer):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, 2], tf.float64)])
+        def step(inputs):
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(tf.sin(layer(inputs)))
+            return tape.gradient(total, [one.value for one in layer.trainable_variables])
+
+        return step(given)
+
+    def signed_root(z):
+        return tf.sign(z) * tf.sqrt(tf.abs(z))
+
+    theirs = kind(3, activation=signed_root, use_bias=False, dtype="float64")
+    theirs.build((None, None, 2))
+    options = {"unroll_steps": 1} if kernel == "tiles" else {}
+    ours = PackedRNN.from_keras(theirs, kernel=kernel, **options)
+    for mine, keras_own in zip(gradients(ours), gradients(theirs), strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=1e-9)
+    assert kernels_of(ours.cell)[0].kernel == kernel
+    assert ours.to_keras().cell.activation is signed_root  # which nobody registered

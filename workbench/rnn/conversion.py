@@ -84,12 +84,19 @@ def _same_cell(theirs: Any) -> Any:
         )
         cell.build((None, theirs.kernel.shape[0]))
     else:
-        cell = type(theirs).from_config(config)
+        cell = type(theirs).from_config(config | _objects(theirs, config))
         cell.build_from_config(theirs.get_build_config())
     cell.set_weights(theirs.get_weights())
     for ours, its in zip(cell.weights, theirs.weights, strict=True):
         ours.trainable = its.trainable
     return cell
+
+
+def _objects(theirs: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """What a cell of Keras' was given as a function or an object: one that nobody registered has no config."""
+    kinds = ("activation", "initializer", "regularizer", "constraint")
+    names = [name for name in config if name.endswith(kinds)] if type(theirs) in _CELL_OF else []
+    return {name: getattr(theirs, name) for name in names}
 
 
 def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
@@ -106,6 +113,7 @@ def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
     both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **names)
     both.build(layer.get_build_config()["input_shape"])
     both.forward_layer.cell.set_weights(forward.cell.get_weights())  # Keras made that layer anew
+    _frozen_alike(both.forward_layer.cell, forward.cell)
     freeze_inside(both)
     return both
 
@@ -133,6 +141,7 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
         layer = keras.layers.RNN(_same_cell(cell), dtype=packed.dtype_policy, **options)
     else:
         own = {name: value for name, value in cell.get_config().items() if name not in ("name", "trainable")}
+        own |= _objects(cell, own)
         layer = _filled(_LAYER_OF[type(cell)](**own, **options), cell, cell.get_weights())
     return _keeping_states(layer, packed) if stateful else layer
 
@@ -158,7 +167,7 @@ def _filled(layer: Any, cell: Any, weights: Any) -> Any:
 
 
 def _frozen_alike(layer: Any, cell: Any) -> Any:
-    """The layer with what is frozen of the cell frozen."""
+    """The layer, or a cell, with what is frozen of the cell frozen."""
     for its, ours in zip(layer.weights, cell.weights, strict=True):
         its.trainable = ours.trainable
     return layer
