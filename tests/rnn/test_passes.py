@@ -143,3 +143,30 @@ def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
         cell.build((None, D))
         step_of(cell)(*batch(6, 7))
     assert set(windows._ALIKE) == known
+
+
+@pytest.mark.parametrize("kernel", ["xla", "tiles"])
+def test_what_is_set_at_a_cell_counts_at_the_next_trace(kernel: str) -> None:
+    slope = 1.0
+
+    def scaled(z: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(slope * z)
+
+    cell = CELLS["lstm"](U, activation=scaled)
+    cell.build((None, D))
+    inputs, lengths = batch(6, 7)
+    options: Any = {"kernel": kernel} | ({"unroll_steps": 1} if kernel == "tiles" else {})
+
+    def agree() -> np.ndarray:
+        found = tf.function(lambda x: packed_rnn(cell, x, lengths, **options)[0], autograph=False)(inputs)
+        np.testing.assert_allclose(found, packed_rnn(cell, inputs, lengths, kernel="plain")[0], atol=1e-5)
+        return np.array(found)
+
+    first = agree()
+    slope = 3.0
+    second = agree()
+    cell.cell_clip = 0.01
+    third = agree()
+    cell.activation = tf.nn.relu
+    fourth = agree()
+    assert min(np.abs(a - b).max() for a, b in [(first, second), (second, third), (third, fourth)]) > 1e-3

@@ -10,6 +10,8 @@ from typing import Any
 
 _SETTLED = (bool, int, float, complex, str, bytes, type(None))
 _OF_LIBRARIES = ("keras", "tensorflow", "numpy", "math", "builtins")
+_UNNAMED = {"globals", "vars", "getattr", "eval", "exec"}
+"""By these a function may read what it does not name."""
 
 
 def closed_over(function: Any) -> tuple[Any, ...] | None:
@@ -31,8 +33,8 @@ def closed_over(function: Any) -> tuple[Any, ...] | None:
 
 
 def _read(function: Any, seen: set[int]) -> Iterator[Any]:
-    """Every value that is no module, class or function, of whose kind nothing more is to be known."""
-    if id(function) in seen or isinstance(function, types.ModuleType | type):
+    """Every value but functions that say no more, and modules and classes of libraries."""
+    if id(function) in seen or (isinstance(function, types.ModuleType | type) and _is_of_a_library(function)):
         return
     seen.add(id(function))
     if isinstance(function, functools.partial):
@@ -41,21 +43,50 @@ def _read(function: Any, seen: set[int]) -> Iterator[Any]:
     elif _is_of_a_library(function) and not getattr(function, "__closure__", None):
         return
     elif inspect.isfunction(function):
-        read = inspect.getclosurevars(function)
-        made_of = [*read.nonlocals.values(), *(function.__defaults__ or ())]
+        made_of = list(function.__defaults__ or ())
         if _is_of_a_library(function):  # which may have been made of somebody's own function
+            made_of += inspect.getclosurevars(function).nonlocals.values()
             made_of = [part for part in made_of if inspect.isfunction(part)]
         else:
-            made_of += [*read.globals.values(), *(function.__kwdefaults__ or {}).values()]
+            made_of += [*(function.__kwdefaults__ or {}).values(), *vars(function).values()]
+            made_of += _named(function)
         for part in made_of:
             yield from _read(part, seen)
     else:
         yield function
 
 
+def _named(function: Any) -> Iterator[Any]:
+    """What a function, and those defined in it, read by name: globals, and of modules and classes their attributes.
+
+    A module or class of which no attribute is named stands for itself, as does a way to read what is not named.
+    """
+    names = _names(function.__code__)
+    known = inspect.getclosurevars(function).nonlocals | function.__globals__
+    for name in sorted(names & set(known)):
+        value = known[name]
+        if not isinstance(value, types.ModuleType | type) or _is_of_a_library(value):
+            yield value
+            continue
+        inside = [getattr(value, one) for one in sorted(names) if hasattr(value, one)]
+        yield from inside or [value]
+    if names & _UNNAMED:
+        yield [function]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """All names of a function's code, and of the functions defined in it."""
+    inside = [_names(one) for one in code.co_consts if isinstance(one, types.CodeType)]
+    return set(code.co_names + code.co_freevars).union(*inside)
+
+
 def _is_of_a_library(function: Any) -> bool:
-    """A function of Keras, TensorFlow, NumPy or Python; no object of theirs, as a layer."""
+    """A function, class or module of Keras, TensorFlow, NumPy or Python; no object of theirs, as a layer."""
+    if isinstance(function, types.ModuleType):
+        return function.__name__.partition(".")[0] in _OF_LIBRARIES
     if isinstance(function, types.BuiltinFunctionType):
         return function.__self__ is None or isinstance(function.__self__, types.ModuleType)
     module = getattr(function, "__module__", None) or ""
-    return inspect.isroutine(function) and module.partition(".")[0] in _OF_LIBRARIES
+    return (inspect.isroutine(function) or isinstance(function, type)) and module.partition(".")[
+        0
+    ] in _OF_LIBRARIES

@@ -8,16 +8,19 @@ multiplies. The gradient of recurrent[i] is `operand^T @ dz` over all steps at o
 from __future__ import annotations
 
 import hashlib
+import inspect
+import weakref
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, state_sizes
+from workbench.cells.closed_over import closed_over
 from workbench.cells.custom_gradient import custom_gradient
 
 Tensors = list[tf.Tensor]
-_SAVED: WeakKeyDictionary[StepCell, dict[str, Saved]] = WeakKeyDictionary()
+_SAVED: WeakKeyDictionary[StepCell, dict[Any, Saved]] = WeakKeyDictionary()
 
 
 class Forward(NamedTuple):
@@ -187,12 +190,29 @@ class Saved:
 
 
 def saved_of(cell: StepCell, weights: StepWeights) -> Saved:
-    """What to keep of this cell's steps; traced once for each cell and dtype."""
+    """What to keep of this cell's steps; traced once for each cell, its settings, and dtype."""
     known = _SAVED.setdefault(cell, {})
     dtype = weights.kernel.dtype
-    if dtype.name not in known:
-        known[dtype.name] = Saved(_trace(cell, weights.recurrent, weights.small, dtype))
-    return known[dtype.name]
+    key = (dtype.name, settings_of(cell))
+    if key not in known:
+        known[key] = Saved(_trace(cell, weights.recurrent, weights.small, dtype))
+    return known[key]
+
+
+def settings_of(cell: StepCell) -> tuple[Any, ...]:
+    """What a step of the cell depends on beside its weights, as far as it is plain: its clip, its activation.
+
+    They may be set at any time, and what is traced holds them.
+    """
+    found: list[tuple[Any, ...]] = []
+    for name, value in vars(cell).items():
+        if isinstance(value, bool | int | float | str | None):
+            found.append((name, value))
+        elif isinstance(value, StepCell):
+            found.append((name, settings_of(value)))
+        elif inspect.isroutine(value):
+            found.append((name, weakref.ref(value), closed_over(value)))
+    return tuple(sorted(found, key=lambda one: one[0]))
 
 
 class _Traced(NamedTuple):

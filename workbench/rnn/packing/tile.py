@@ -24,6 +24,7 @@ from workbench.rnn.packing.saved_step import (
     multiply,
     of_running,
     saved_of,
+    settings_of,
     step_backward,
     step_forward,
 )
@@ -53,12 +54,13 @@ def tile_of(cell: StepCell, weights: StepWeights, features: int, together: int) 
     Cells that compute the same share it.
     """
     known = _OF_CELLS.setdefault(cell, {})
-    key = (weights.kernel.dtype.name, features, together)
+    kind = (weights.kernel.dtype.name, features, together)
+    key = (*kind, settings_of(cell))
     if key not in known:
         fingerprint = saved_of(cell, tf.nest.map_structure(wide, weights)).fingerprint
-        known[key] = _ALIKE.get((fingerprint, *key)) or Tile(cell, weights, features, together)
+        known[key] = _ALIKE.get((fingerprint, *kind)) or Tile(cell, weights, features, together)
         if fingerprint is not None:
-            _ALIKE[fingerprint, *key] = known[key]
+            _ALIKE[fingerprint, *kind] = known[key]
     return known[key]
 
 

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, state_sizes
-from workbench.rnn.packing.saved_step import Saved, of_running, saved_of, step_backward, step_forward
+from workbench.rnn.packing.saved_step import (
+    Saved,
+    of_running,
+    saved_of,
+    settings_of,
+    step_backward,
+    step_forward,
+)
 
 Tensors = list[tf.Tensor]
 _SHARES = {1: (), 2: (16,), 3: (16, 8), 4: (16, 9, 4), 5: (16, 10, 5, 2)}
@@ -91,7 +98,7 @@ def windows_of(cell: StepCell, weights: StepWeights, loops: int) -> Windows:
     Cells that compute the same share them, so that a model of equal layers is compiled for one of them.
     """
     known = _OF_CELLS.setdefault(cell, {})
-    key = (weights.kernel.dtype.name, loops)
+    key = (weights.kernel.dtype.name, loops, settings_of(cell))
     if key not in known:
         fingerprint = saved_of(cell, weights).fingerprint
         alike = (fingerprint, loops)
