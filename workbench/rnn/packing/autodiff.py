@@ -53,7 +53,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
 
 def _steps(inputs: tf.Tensor, chain: Chain) -> tf.TensorArray:
     """The packed rows of each step: in an array, since a slice's gradient is as large as all steps together."""
-    packed = take(tf.reshape(inputs, [-1, *inputs.shape[2:]]), chain.source, chain.valid)
+    packed = take(tf.reshape(inputs, [-1, *inputs.shape[2:]]), chain.source)
     shape = [None, *packed.shape[1:]]
     array = tf.TensorArray(packed.dtype, chain.steps + 1, infer_shape=False, element_shape=shape)
     return array.split(packed, tf.concat([chain.rows, [0]], 0))  # no array is split into nothing

@@ -11,7 +11,7 @@ import tensorflow as tf
 from workbench.cells.base import StepWeights
 from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
-from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
+from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, take_valid, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, read_rows, row_array
 from workbench.rnn.packing.tile import wide
@@ -211,7 +211,7 @@ class _Passes:
         @never_clustered
         def body(k: Any, states: Tensors, inputs: Any, outputs: Any, kept: Any) -> tuple:
             rows = cuts.row[k + 1] - cuts.row[k]
-            packed = _take(flat, cuts, k, rows)
+            packed = take(flat, tf.slice(cuts.source, [cuts.row[k]], [rows]))
             projected = tf.pad(weights.project(packed), [[0, window_rows - rows], [0, 0]])
             made, after, values = windows.forward(
                 projected, _span(chain, cuts, k), states, weights.recurrent, weights.small
@@ -268,7 +268,7 @@ class _Passes:
                 for flow, width in zip(kept_steps, windows.kept_widths, strict=True)
             ]
             d_before, gradients, small = windows.backward(
-                _take(flat, cuts, k, window_rows),
+                _take_valid(flat, cuts, k, window_rows),
                 _span(chain, cuts, k),
                 d_states,
                 values,
@@ -311,10 +311,10 @@ def _traced(function: Callable[..., Any], *like: Any) -> Any:
     return tf.function(function, autograph=False).get_concrete_function(*like)
 
 
-def _take(flat: tf.Tensor, cuts: _Cuts, k: Any, rows: Any) -> tf.Tensor:
+def _take_valid(flat: tf.Tensor, cuts: _Cuts, k: Any, rows: Any) -> tf.Tensor:
     """So many packed rows from window k's first; those after its last belong to the next, or to none."""
     at, size = [cuts.row[k]], [rows]
-    return take(flat, tf.slice(cuts.source, at, size), tf.slice(cuts.valid, at, size))
+    return take_valid(flat, tf.slice(cuts.source, at, size), tf.slice(cuts.valid, at, size))
 
 
 def _span(chain: Chain, cuts: _Cuts, k: Any) -> Span:

@@ -4,7 +4,9 @@
     rows   a b c d | a b c | a b | a          examples sorted by falling length: 4, 3, 2, 1
 
 A batch may be dealt to several chains, each with a packed order of its own. A step may take more rows than run
-(rounded up to a size that a loop was compiled for); those are not valid and read as zeros.
+(rounded up to a size that a loop was compiled for). Those are not valid: nothing that they make is read, and no
+gradient comes into them. They take the inputs of the longest example, as an activation may have no finite slope
+at zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Chain(NamedTuple):
     offset: tf.Tensor  # [steps] the packed row at which each step begins
     steps: tf.Tensor  # the longest length, or more where `round_up` adds some
     total: tf.Tensor  # N
-    source: tf.Tensor  # [N] each row's place in a batch flattened to [B * T, ...]; 0 where it is not valid
+    source: tf.Tensor  # [N] each row's place in a batch flattened to [B * T, ...]
     valid: tf.Tensor  # [N] bool
 
 
@@ -77,10 +79,10 @@ def _chain(
     offset, total = tf.cumsum(rows, exclusive=True), tf.reduce_sum(rows)
     step = tf.repeat(tf.range(steps), rows)
     row = tf.range(total) - tf.gather(offset, step)
-    length = tf.gather(lengths, row)
-    position = length - 1 - step if backwards else step
-    valid = step < length
-    source = tf.where(valid, tf.gather(examples, row) * time_steps + position, 0)
+    valid = step < tf.gather(lengths, row)
+    row, last = tf.where(valid, row, 0), tf.minimum(step, longest - 1)
+    position = tf.gather(lengths, row) - 1 - last if backwards else last
+    source = tf.gather(examples, row) * time_steps + position
     return Chain(examples, lengths, rows, offset, steps, total, source, valid)
 
 
@@ -103,9 +105,14 @@ def _rows_of_positions(
     return tf.where(position < length, packed, base), base
 
 
-def take(flat: tf.Tensor, source: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Packs [B * T, ...]: the rows at `source`, zeros where not `valid` (whatever the padding holds)."""
-    rows = tf.gather(flat, source)
+def take(flat: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+    """Packs [B * T, ...], what goes into the steps: the rows at `source`, none of which is in the padding."""
+    return tf.gather(flat, source)
+
+
+def take_valid(flat: tf.Tensor, source: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Packs [B * T, ...], the gradient of what comes out: the rows at `source`, zeros where not `valid`."""
+    rows = take(flat, source)
     return tf.where(tf.reshape(valid, [-1, *[1] * (rows.shape.rank - 1)]), rows, tf.zeros([], rows.dtype))
 
 

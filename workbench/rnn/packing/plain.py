@@ -62,7 +62,7 @@ class _Loop:
     def forward(self, operands: Operands) -> tuple[Results, _Kept]:
         """Results, and what is kept."""
         inputs, states, weights = operands
-        packed = take(_flat(inputs), self.chain.source, self.chain.valid)
+        packed = take(_flat(inputs), self.chain.source)
         projected = weights.project(packed)
 
         @never_clustered
@@ -85,7 +85,7 @@ class _Loop:
     @never_clustered
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
-        d_outputs = take(_flat(d_results.outputs), self.chain.source, self.chain.valid)
+        d_outputs = take(_flat(d_results.outputs), self.chain.source)
         weights, saved, steps = kept.weights, self.saved, self._readable(kept.steps)
         transposed = [tf.transpose(matrix) for matrix in weights.recurrent]
 

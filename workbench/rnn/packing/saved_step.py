@@ -71,15 +71,6 @@ def step_forward(
     return Forward(output, list(new_states), [products[i] for i in order], [operands[i] for i in order])
 
 
-def of_running(values: Tensors, running: tf.Tensor) -> Tensors:
-    """What a step kept, [R, width] each, with the first row's in those that do not run [R, 1]; the first does.
-
-    Where no example is, a step was made of zeros, and an activation may have no finite slope there: no gradient
-    comes in, but 0 times infinity is no number.
-    """
-    return [tf.where(running, value, value[:1]) for value in values]
-
-
 def step_backward(
     cell: StepCell,
     projected: tf.Tensor,

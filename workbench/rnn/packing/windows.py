@@ -14,14 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, state_sizes
-from workbench.rnn.packing.saved_step import (
-    Saved,
-    of_running,
-    saved_of,
-    settings_of,
-    step_backward,
-    step_forward,
-)
+from workbench.rnn.packing.saved_step import Saved, saved_of, settings_of, step_backward, step_forward
 
 Tensors = list[tf.Tensor]
 _SHARES = {1: (), 2: (16,), 3: (16, 8), 4: (16, 9, 4), 5: (16, 10, 5, 2)}
@@ -196,12 +189,12 @@ class Windows:
         rows = segment.rows
 
         def body(t: Any, at: Any, d_states: Tensors, buffers: Tensors, d_small: Tensors) -> tuple:
-            running = (t < span.lengths[:rows])[:, tf.newaxis]
-            values = of_running([_read(buffer, at, rows) for buffer in kept], running)
+            values = [_read(buffer, at, rows) for buffer in kept]
             projected = tf.zeros([rows, self.cell.projection_width], self.dtype)
             if self.saved.projected:
                 *values, projected = values
             products, states = self.saved.restore(values)
+            running = (t < span.lengths[:rows])[:, tf.newaxis]
             d_output, *d_after = (
                 tf.where(running, d, tf.zeros([], self.dtype))
                 for d in (_read(d_outputs, at, rows), *d_states)
