@@ -68,11 +68,12 @@ def _run(
     keep_in: Path | None,
     checkpoint: Path | None,
 ) -> Findings:
+    from workbench.class_weights import resolved
     from workbench.data.storage import storage
     from workbench.kept import keep
     from workbench.measure.graph import build_graph
     from workbench.measure.memory import peak_memory
-    from workbench.training import make_train_step, resolved, set_determinism, train, weights_digest
+    from workbench.training import make_train_step, set_determinism, train, weights_digest
 
     record = Findings()
     training = config.training

@@ -6,6 +6,7 @@ import io
 import os
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.console import Console
 from workbench.config import load
 from workbench.process import spawner
 from workbench.record.plan import Job
-from workbench.sweep import conduct
+from workbench.sweep import conduct, fitting
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Prepared
 from workbench.sweep.progress import Watcher
@@ -72,6 +73,15 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
     tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
     folder = tmp_path / "runs"
     folder.mkdir()
+    one = SimpleNamespace(histogram={3: 4}, label_counts=[9, 3])
+    manifest = SimpleNamespace(
+        task="tag",
+        labels=["a", "b"],
+        longest=3,
+        shards=[SimpleNamespace(split="train")],
+        splits={"train": one, "validation": one},
+    )
+    monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest)
     made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
     made.prepared[conduct.data_key(job.tree)] = Prepared(str(tmp_path), "f")
     with closing(made):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from sklearn.utils import compute_class_weight
 
+from workbench.class_weights import resolved
 from workbench.model import SequenceModel
 from workbench.options.cell import SCHEMAS as CELLS
 from workbench.options.loss import Loss
@@ -22,7 +23,7 @@ from workbench.options.model import Model
 from workbench.options.optimizer import SCHEMAS
 from workbench.options.rnn import SCHEMAS as RNNS
 from workbench.options.training import Training
-from workbench.training import F1, ClassCounts, Evaluator, batch_loss, make_train_step, resolved, train
+from workbench.training import F1, ClassCounts, Evaluator, batch_loss, make_train_step, train
 
 CLASSES = 5
 

@@ -16,7 +16,6 @@ from typing import Literal
 import yaml
 
 from workbench.addresses import require_answer
-from workbench.config import ConfigError, Problem
 from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
 from workbench.lengths import histogram_text, profile
@@ -29,6 +28,7 @@ from workbench.record.gate import disturbance
 from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep import gpus
+from workbench.sweep.fitting import require_fitting
 from workbench.sweep.journal import InterruptedByError, Journal, close_failed, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
@@ -98,8 +98,7 @@ class Conductor:
 
         Raises:
             PrepareError: with the reason, which names the file and the remedy.
-            ConfigError: a data set has fewer files than a job has replicas, or no validation split where a job
-                goes by it.
+            ConfigError: a job cannot be on its data set, as the manifest says.
         """
         for words in self.origin.repositories.failures:
             self.watcher.say(f"what is not committed is recorded as unknown: {words}")
@@ -126,9 +125,7 @@ class Conductor:
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
-        for job in jobs:
-            _require_shards(job.tree, self.prepared[data_key(job.tree)].folder)
-            _require_validation(job.tree, self.prepared[data_key(job.tree)].folder)
+        require_fitting([(job.tree, self.prepared[data_key(job.tree)].folder) for job in jobs])
 
     def fingerprint(self, job: Job) -> str:
         """What the data of a job is; it must have been prepared."""
@@ -373,32 +370,6 @@ def freeze(tree: Tree, folder: Path) -> Path:
     path = folder / CONFIG
     path.write_text(yaml.safe_dump(publishable(tree), sort_keys=False))
     return path
-
-
-def _require_shards(tree: Tree, folder: str) -> None:
-    """Raise ConfigError where the replicas of a run have not each a file of the training split to read."""
-    workers = tree["training"]["workers"]
-    if workers == 1:
-        return
-    files = sum(shard.split == "train" for shard in load_manifest(folder).shards)
-    if files < workers:
-        remedy = (
-            f"each replica reads files of its own, and the training split in {folder} has {files}; take fewer, or "
-            "write the data set in more files (data.shards, where it is made here)"
-        )
-        raise ConfigError([Problem("training.workers", workers, remedy)])
-
-
-def _require_validation(tree: Tree, folder: str) -> None:
-    """Raise ConfigError where a run is to tell its best epoch, and has no validation split to tell it by."""
-    training = tree["training"]
-    asked = [
-        key for key, off in (("keep", ("none", "last")), ("patience", (None,))) if training[key] not in off
-    ]
-    split = load_manifest(folder).splits.get("validation") if asked else None
-    if asked and (split is None or not any(split.histogram)):
-        remedy = f"goes by the validation split, and the data set in {folder} has none; leave it out"
-        raise ConfigError([Problem(f"training.{key}", training[key], remedy) for key in asked])
 
 
 def _hung(tree: Tree, folder: Path) -> str:

@@ -4,7 +4,7 @@ from workbench.training.distribution import Distribution, LostReplicaError, mirr
 from workbench.training.evaluation import Evaluation, Evaluator
 from workbench.training.loop import TrainResult, first_not_finite, set_determinism, train, weights_digest
 from workbench.training.make_step import make_train_step
-from workbench.training.objective import batch_loss, dense_gradients, resolved
+from workbench.training.objective import batch_loss, dense_gradients
 from workbench.training.optimizers import OPTIMIZERS, make_optimizer
 from workbench.training.scores import F1, ClassCounts
 from workbench.training.step import TrainStep
@@ -29,7 +29,6 @@ __all__ = [
     "multi_worker",
     "needs_validation",
     "one",
-    "resolved",
     "set_determinism",
     "train",
     "weights_digest",

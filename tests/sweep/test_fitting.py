@@ -1,0 +1,97 @@
+"""A run that cannot be on its data set is refused before any run is, by the data set's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from workbench.config import ConfigError, load
+from workbench.data.manifest import Manifest, Shard, SplitInfo
+from workbench.sweep import fitting
+from workbench.sweep.compose import Composer
+
+
+def split_of(histogram: dict[int, int]) -> SplitInfo:
+    examples, tokens = sum(histogram.values()), sum(n * count for n, count in histogram.items())
+    return SplitInfo(examples, tokens, max(histogram), histogram, (tokens, 0))
+
+
+def manifest_of(**options: object) -> Manifest:
+    made = Manifest(
+        name="made",
+        task="tag",
+        inputs="ids",
+        labels=["NOUN", "VERB"],
+        splits={"train": split_of({3: 4, 7: 1}), "validation": split_of({0: 2, 5: 1})},
+        shards=[Shard(split, str(k), 1, 1, "") for k, split in enumerate(("train", "train", "test"))],
+        vocabulary=["", "?", "a"],
+    )
+    return replace(made, **options)
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What a run of these overrides on a data set of such a manifest is refused by, or nothing."""
+
+    def refused(overrides: Sequence[str], manifest: Manifest) -> str:
+        tree, wrong = load(Composer()(["data=shards", "data.path=x", *overrides]))
+        assert not wrong
+        monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest)
+        try:
+            fitting.require_fitting([(tree, "FOLDER")] * 2)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    return refused
+
+
+WITHOUT = {"train": split_of({3: 4})}
+EMPTY = {**WITHOUT, "validation": split_of({0: 2})}
+CASES = {
+    "all is well": ([], {}, ""),
+    "the longest has 7": (["padding=global", "padding.length=7"], {}, ""),
+    "longer than the padding": (
+        ["padding=global", "padding.length=6"], {},
+        "padding.length=6: the data set in FOLDER has an example of 7 tokens; give that or more",
+    ),
+    "no validation split": (
+        ["training.keep=best"], {"splits": WITHOUT},
+        "training.keep=best: goes by the validation split, and the data set in FOLDER has none; leave it out",
+    ),
+    "a validation split of empty examples": (
+        ["training.patience=2"], {"splits": EMPTY}, "training.patience=2: goes by the validation split",
+    ),
+    "a validation split": (["training.patience=2"], {}, ""),
+    "the last epoch needs none": (["training.keep=last"], {"splits": WITHOUT}, ""),
+    "a file a replica": (["training.strategy=mirrored", "training.workers=2"], {}, ""),
+    "fewer files than replicas": (
+        ["training.strategy=mirrored", "training.workers=4", "data.batch_size=32"], {},
+        "training.workers=4: each replica reads files of its own, and the training split in FOLDER has 2;",
+    ),
+    "both ways before what follows": (
+        ["rnn.direction=both"], {"task": "next", "labels": ["", "?", "a"]},
+        "rnn.direction=both: has read the token that it is to predict; take rnn.direction=forward",
+    ),
+    "truncated, of one label a sequence": (
+        ["training.truncate=5"], {"task": "classify"}, "training.truncate=5: needs a label a step",
+    ),
+    "weights of labels": (["loss.class_weights={VERB:2}"], {}, ""),
+    "weights of no label": (
+        ["loss.class_weights={VEB:2}"], {},
+        "loss.class_weights={'VEB': 2}: VEB is no label of this data set; did you mean VERB?",
+    ),
+    "too many weights": (
+        ["loss.class_weights=[1,2,3]"], {}, "loss.class_weights=[1, 2, 3]: 3 numbers for 2 classes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused_with_key_value_and_remedy_or_not_at_all(case: str, words: Callable[..., str]) -> None:
+    overrides, options, expected = CASES[case]
+    found = words(overrides, manifest_of(**options))
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
