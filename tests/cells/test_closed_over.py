@@ -56,6 +56,30 @@ def nested(z):
     return sum(inner(z) for _ in range(2))
 
 
+PACKAGE = types.ModuleType("package")
+PACKAGE.inside = SETTINGS
+
+
+def of_the_same_name(SLOPE):
+    return lambda z: SLOPE * z
+
+
+def importing(z):
+    import conftest
+
+    return conftest.slope * z
+
+
+def not_yet_known():
+    def function(z):
+        return later * z
+
+    closed_over(function)  # before there is a value
+    assert closed_over(function) is None
+    later = 0.5
+    return function
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -64,7 +88,12 @@ def nested(z):
     ],
 )  # fmt: skip
 def test_nothing_but_functions_of_libraries(function):
-    assert closed_over(function) == ()
+    assert numbers(function) == []
+
+
+def numbers(function):
+    """What is read beside functions."""
+    return [one for one in closed_over(function) if not isinstance(one, str | types.CodeType)]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +107,13 @@ def test_nothing_but_functions_of_libraries(function):
         (lambda z: SETTINGS.scaled(z), (0.6,)),
         (with_an_attribute, (0.8,)),
         (nested, (SLOPE,)),
+        (of_the_same_name(0.9), (0.9,)),
+        (lambda z: PACKAGE.inside.slope * z, (0.3,)),
+        (lambda z, a=True, b=True, c=False: z if (a and b) or c else -z, (True, True, False)),
     ],
 )
 def test_numbers(function, read):
-    assert sorted(closed_over(function)) == sorted(read)
+    assert sorted(numbers(function)) == sorted(read)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +122,21 @@ def test_numbers(function, read):
         lambda z: z * LIST[0], lambda z: z * TENSOR, Holder(), Holder().method, keras.layers.LeakyReLU(),
         lambda z: by_another(z) * TENSOR, functools.partial(tf.multiply, TENSOR), tf.function(lambda z: z * TENSOR),
         lambda z: SETTINGS.Inner.slope * z, lambda z: globals()["SLOPE"] * z, lambda z: getattr(SETTINGS, NAME) * z,
-        lambda z: Holder()(z),
+        lambda z: Holder()(z), lambda z: Holder().method(z), importing, lambda z: PACKAGE * z,
         tf.recompute_grad(lambda z: z * TENSOR), leaky(tf.Variable(1.0)), leaky(np.ones(1)),
     ],
 )  # fmt: skip
 def test_what_may_be_another_thing_at_the_next_call(function):
     assert closed_over(function) is None
+
+
+def test_a_variable_of_a_closure_may_come_later():
+    assert numbers(not_yet_known()) == [0.5]
+
+
+def test_another_function_of_the_same_name_is_told_apart(monkeypatch):
+    read = set()
+    for one in (leaky(0.6), lambda z: 0.6 - z, tf.tanh, tf.nn.relu):
+        monkeypatch.setattr(SETTINGS, "scaled", one)
+        read.add(closed_over(lambda z: SETTINGS.scaled(z)))
+    assert len(read) == 4

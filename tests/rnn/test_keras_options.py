@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from workbench.cells.keras_step import step_form
 from workbench.cells.xla import on_gpu
-from workbench.rnn import PackedRNN, accelerate, acceleration_of, kernels_of, restore
+from workbench.rnn import PackedRNN, accelerate, kernels_of, restore
 
 layers = keras.layers
 LENGTHS = [6, 0, 3, 1]
@@ -213,20 +213,27 @@ def test_half_precision_with_a_scaled_loss_learns_as_keras_does():
         assert abs(ours - theirs) < 0.1 * losses[0][0]
 
 
+def gradients_in_a_graph(layer, given):
+    @tf.function(input_signature=[tf.TensorSpec([None, None, given.shape[-1]], given.dtype)])
+    def step(inputs):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(tf.sin(layer(inputs)))
+        return tape.gradient(total, [one.value for one in layer.trainable_variables])
+
+    return step(given)
+
+
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_a_gate_may_be_no_elementwise_function(reset_after):
-    layer = layers.GRU(
-        4,
-        recurrent_activation="softmax",
-        reset_after=reset_after,
-        return_sequences=True,
-        bias_initializer="ones",
-    )
+    options = {"recurrent_activation": "softmax", "reset_after": reset_after, "bias_initializer": "ones"}
+    layer = layers.GRU(4, return_sequences=True, dtype="float64", **options)
     model = keras.Sequential([keras.Input([None, 2]), layer])
-    expected = model(INPUTS)
+    given = tf.constant(INPUTS, tf.float64)
+    expected = [model(given), *gradients_in_a_graph(model, given)]
     accelerate(model)
-    assert "packed" in str(acceleration_of(model))
-    np.testing.assert_allclose(model(INPUTS), expected, atol=1e-6)
+    for mine, keras_own in zip([model(given), *gradients_in_a_graph(model, given)], expected, strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=1e-9)
+    assert {one.kernel for one in kernels_of(layer.cell)} == {"plain", "xla"}
 
 
 @pytest.mark.parametrize("part", ["outputs", "states"])
@@ -261,31 +268,26 @@ def test_an_activation_that_draws_has_no_one_step_form():
         layer = layers.SimpleRNN(3, activation=activation)
         layer.build((None, None, 2))
         assert (step_form(layer.cell, True) is not None) == has_one
+        assert PackedRNN.from_keras(layer).cell.has_step(True) == has_one
 
 
+@pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("kernel", ["xla", "tiles"])
 @pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.GRU])
-def test_an_activation_may_have_no_slope_at_zero(kind, kernel):
-    """A batch of unknown size is filled up with examples that do not exist, whose steps are made of zeros."""
-    given = tf.constant(INPUTS, tf.float64)
-
-    def gradients(layer):
-        @tf.function(input_signature=[tf.TensorSpec([None, None, 2], tf.float64)])
-        def step(inputs):
-            with tf.GradientTape() as tape:
-                total = tf.reduce_sum(tf.sin(layer(inputs)))
-            return tape.gradient(total, [one.value for one in layer.trainable_variables])
-
-        return step(given)
+def test_an_activation_may_have_no_slope_at_zero(kind, kernel, go_backwards):
+    """A batch of unknown size is filled up with examples that do not exist, and the longest has a silent frame."""
 
     def signed_root(z):
         return tf.sign(z) * tf.sqrt(tf.abs(z))
 
-    theirs = kind(3, activation=signed_root, use_bias=False, dtype="float64")
+    options = {"use_bias": False, "dtype": "float64", "go_backwards": go_backwards}
+    theirs = kind(3, activation=signed_root, **options)
     theirs.build((None, None, 2))
-    options = {"unroll_steps": 1} if kernel == "tiles" else {}
-    ours = PackedRNN.from_keras(theirs, kernel=kernel, **options)
-    for mine, keras_own in zip(gradients(ours), gradients(theirs), strict=True):
+    ours = PackedRNN.from_keras(theirs, kernel=kernel, **({"unroll_steps": 1} if kernel == "tiles" else {}))
+    given = tf.constant(INPUTS * (np.arange(6) != 3)[:, None], tf.float64)
+    expected = gradients_in_a_graph(theirs, given)
+    for mine, keras_own in zip(gradients_in_a_graph(ours, given), expected, strict=True):
+        assert np.isfinite(keras_own).all()
         np.testing.assert_allclose(mine, keras_own, atol=1e-9)
     assert kernels_of(ours.cell)[0].kernel == kernel
     assert ours.to_keras().cell.activation is signed_root  # which nobody registered

@@ -78,6 +78,7 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
         task="tag",
         labels=["a", "b"],
         longest=3,
+        class_zero_in_use=True,
         shards=[SimpleNamespace(split="train")],
         splits={"train": one, "validation": one},
     )

@@ -9,6 +9,7 @@ import pytest
 
 from workbench.config import ConfigError, load
 from workbench.data.manifest import Manifest, Shard, SplitInfo
+from workbench.record.plan import Job
 from workbench.sweep import fitting
 from workbench.sweep.compose import Composer
 
@@ -36,11 +37,12 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """What a run of these overrides on a data set of such a manifest is refused by, or nothing."""
 
     def refused(overrides: Sequence[str], manifest: Manifest) -> str:
-        tree, wrong = load(Composer()(["data=shards", "data.path=x", *overrides]))
+        tree, wrong = load(Composer()(["data=tfrecord", "data.path=x", *overrides]))
         assert not wrong
         monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest)
+        job = Job(0, "arm", 1, 0, tree)
         try:
-            fitting.require_fitting([(tree, "FOLDER")] * 2)
+            fitting.require_fitting([job, replace(job, block=2)], lambda job: "FOLDER")
         except ConfigError as error:
             return str(error)
         return ""
@@ -50,6 +52,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 WITHOUT = {"train": split_of({3: 4})}
 EMPTY = {**WITHOUT, "validation": split_of({0: 2})}
+FROM_ONE = {"train": replace(split_of({3: 4}), label_counts=(0, 12, 0))}
 CASES = {
     "all is well": ([], {}, ""),
     "the longest has 7": (["padding=global", "padding.length=7"], {}, ""),
@@ -73,7 +76,8 @@ CASES = {
     ),
     "both ways before what follows": (
         ["rnn.direction=both"], {"task": "next", "labels": ["", "?", "a"]},
-        "rnn.direction=both: has read the token that it is to predict; take rnn.direction=forward",
+        "rnn.direction=both: has read the token that it is to predict; take rnn.direction=forward for "
+        "data.task=next (the task of the data set in FOLDER is next)",
     ),
     "truncated, of one label a sequence": (
         ["training.truncate=5"], {"task": "classify"}, "training.truncate=5: needs a label a step",
@@ -82,6 +86,23 @@ CASES = {
     "weights of no label": (
         ["loss.class_weights={VEB:2}"], {},
         "loss.class_weights={'VEB': 2}: VEB is no label of this data set; did you mean VERB?",
+    ),
+    "balanced by counts that are not there": (
+        ["loss.class_weights=balanced"], {"splits": {"train": replace(split_of({3: 4}), label_counts=())}},
+        "loss.class_weights=balanced: this data set's manifest does not count its labels; give the weights",
+    ),
+    "a real class 0 under a mask by sign": (
+        ["loss=sign"], {}, "loss.mask=sign: FOLDER/manifest.json: labels[0] = NOUN: class 0 is in use",
+    ),
+    "class 0 given up": (["loss=sign", "loss.accept_class_zero=true"], {}, ""),
+    "no real class 0": (["loss=sign"], {"first_class": 1, "labels": ["", "NOUN", "VERB"], "splits": FROM_ONE}, ""),
+    "a budget under the longest": (
+        ["padding.token_budget=6"], {},
+        "padding.token_budget=6: the data set in FOLDER has an example of 7 tokens; give 7 or more",
+    ),
+    "a budget that replicas share": (
+        ["padding.token_budget=12", "training.strategy=mirrored", "training.workers=2"], {},
+        "padding.token_budget=12: the data set in FOLDER has an example of 7 tokens; give 14 or more",
     ),
     "too many weights": (
         ["loss.class_weights=[1,2,3]"], {}, "loss.class_weights=[1, 2, 3]: 3 numbers for 2 classes",
@@ -95,3 +116,13 @@ def test_refused_with_key_value_and_remedy_or_not_at_all(case: str, words: Calla
     found = words(overrides, manifest_of(**options))
     assert found.startswith(expected)
     assert bool(found) == bool(expected)
+    assert "\n" not in found
+
+
+def test_the_jobs_are_named_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest_of())
+    trees = {arm: load(Composer()([f"padding={arm}"]))[0] for arm in ("batch", "global")}
+    trees["global"] = {**trees["global"], "padding": {**trees["global"]["padding"], "length": 2}}
+    jobs = [Job(k, arm, 1, 0, tree) for k, (arm, tree) in enumerate(trees.items())]
+    with pytest.raises(ConfigError, match=r"^padding\.length=2: .* that or more \(1 of 2 jobs: global\)$"):
+        fitting.require_fitting(jobs, lambda job: "FOLDER")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from workbench.cells.closed_over import closed_over
+from workbench.cells.pure import is_pure
 
 Product = Callable[..., tf.Tensor]
 Stepper = Callable[[Any, Any], tuple[Any, Any]]
@@ -184,10 +184,10 @@ class StepCell(Cell):
     def has_step(self, training: bool) -> bool:
         """Whether `step` is all there is to a step.
 
-        Not where something random acts inside it, nor where an activation of one's own reads what may be another
-        thing at the next call (`closed_over`).
+        Not where something random acts inside it, nor where an activation of one's own draws, or reads what may be
+        another thing at the next call (`is_pure`).
         """
-        return closed_over(self.activation) is not None
+        return is_pure(self.activation, self.units, self.compute_dtype)
 
     def stepper(self, training: bool = False) -> Stepper:
         """`step` on inputs that are not projected yet."""

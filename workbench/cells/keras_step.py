@@ -14,6 +14,7 @@ from workbench.cells.basic_rnn import BasicRNNCell
 from workbench.cells.closed_over import closed_over
 from workbench.cells.gru import GRUCell
 from workbench.cells.lstm import LSTMCell
+from workbench.cells.pure import is_pure
 
 _HELD_AS = "_workbench_step_form"
 """In the cell itself, past Keras' tracking: a table would keep what an activation keeps, as a model, for ever."""
@@ -30,9 +31,8 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
     Regularizers and constraints stay where they are, at the variables. Dropout of the inputs is not in it: that is
     one mask for all steps, which a runner applies at once. None for other cells, whose `call` may do anything, and
     where masks act inside a step: with recurrent dropout in training, and a mask for each gate. Nor where an
-    activation learns (a layer, a function that reads variables), draws (its backward step would draw other numbers)
-    or reads what may be other at the next call (a tensor, a list, an object): only TensorFlow's own loop reads that
-    anew, and has its gradient.
+    activation is not pure (a layer, a function that reads variables, a tensor, a list or an object, or draws): only
+    TensorFlow's own loop reads that anew, and has its gradient.
     """
     if type(cell) not in _MAKE or cell.activity_regularizer is not None:
         return None
@@ -52,14 +52,12 @@ class _Kept:
         self.cell = weakref.ref(cell)
         self.activations, self.policy = _activations(cell), cell.dtype_policy
         self.read = _read(cell)
-        self.form = None if None in self.read or self._learns(cell) else _made(cell)
+        pure = all(is_pure(one, cell.units, cell.compute_dtype) for one in self.activations)
+        self.form = _made(cell) if pure else None
 
     def is_of(self, cell: Any) -> bool:
         same = all(one is other for one, other in zip(self.activations, _activations(cell), strict=True))
         return same and self.policy == cell.dtype_policy and self.cell() is cell and self.read == _read(cell)
-
-    def _learns(self, cell: Any) -> bool:
-        return any(_learns(one, cell) for one in self.activations)
 
 
 def _activations(cell: Any) -> tuple[Any, Any]:
@@ -69,17 +67,6 @@ def _activations(cell: Any) -> tuple[Any, Any]:
 def _read(cell: Any) -> list[tuple[Any, ...] | None]:
     """What each activation reads from outside: a number that was changed since makes another form."""
     return [closed_over(one) for one in _activations(cell)]
-
-
-def _learns(activation: Any, cell: Any) -> bool:
-    if isinstance(activation, keras.layers.Layer):
-        return True
-    if getattr(activation, "__module__", "").startswith("keras."):
-        return False
-    given = tf.TensorSpec([None, cell.units], cell.compute_dtype)
-    traced = tf.function(activation, autograph=False).get_concrete_function(given)
-    draws = any(op.op_def.is_stateful for op in traced.graph.get_operations())
-    return draws or any(one.dtype == tf.resource for one in traced.captured_inputs)
 
 
 def _made(cell: Any) -> StepCell:

@@ -172,7 +172,7 @@ def _class_without_slope(
         return
     pads = {0} | {_scalar(p.fill) for p in case.batch.label_parts}
     # a label below 0 is one to be ignored, and no class
-    for one in pads & {kind for kind in np.unique(kinds[valid]).tolist() if kind >= 0}:
+    for one in [kind for kind in pads & set(np.unique(kinds[valid]).tolist()) if kind >= 0]:
         here, others = valid & (kinds == one), valid & (kinds != one)
         ignored = others.any() and slope[here].max() == 0 and (slope[others] > 0).mean() > 0.5
         if ignored and _is_blind(case, objective, here, others):

@@ -93,10 +93,14 @@ def _same_cell(theirs: Any) -> Any:
 
 
 def _objects(theirs: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """What a cell of Keras' was given as a function or an object: one that nobody registered has no config."""
+    """What a cell of Keras' was given as a function or an object: one that nobody registered has no config.
+
+    A layer is made anew, as its weights are copied.
+    """
     kinds = ("activation", "initializer", "regularizer", "constraint")
     names = [name for name in config if name.endswith(kinds)] if type(theirs) in _CELL_OF else []
-    return {name: getattr(theirs, name) for name in names}
+    given = {name: getattr(theirs, name) for name in names}
+    return {name: one for name, one in given.items() if not isinstance(one, keras.layers.Layer)}
 
 
 def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
@@ -153,7 +157,8 @@ def _keeping_states(layer: Any, packed: Any) -> Any:
             f"layer {packed.name} has no states yet: call it once, or layer.build((B, None, D)), or take "
             "to_keras(stateful=False)."
         )
-    made = type(layer).from_config({**layer.get_config(), "stateful": True})
+    objects = _objects(layer.cell, layer.get_config())
+    made = type(layer).from_config({**layer.get_config(), **objects, "stateful": True})
     made.build(packed.get_build_config()["input_shape"])
     made.cell.set_weights(layer.cell.get_weights())
     return _frozen_alike(made, packed.cell)

@@ -125,7 +125,7 @@ class Conductor:
             if outcome.status != "finished":
                 raise PrepareError(outcome.error)
             self.prepared[key] = Prepared(outcome.result["folder"], outcome.result["fingerprint"])
-        require_fitting([(job.tree, self.prepared[data_key(job.tree)].folder) for job in jobs])
+        require_fitting(jobs, lambda job: self.prepared[data_key(job.tree)].folder)
 
     def fingerprint(self, job: Job) -> str:
         """What the data of a job is; it must have been prepared."""

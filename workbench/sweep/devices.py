@@ -39,7 +39,7 @@ def require_devices(jobs: Iterable[Job], conductor: Conductor | None = None) -> 
         for problem in _too_many(job.tree) or _missing(job, conductor):
             found.setdefault(problem, []).append(job)
     if found:
-        raise ConfigError([_of_jobs(problem, have, len(jobs)) for problem, have in found.items()])
+        raise ConfigError([of_jobs(problem, have, len(jobs)) for problem, have in found.items()])
 
 
 def _too_many(tree: Mapping[str, Any]) -> list[Problem]:
@@ -117,7 +117,8 @@ def _asked(job: Job, conductor: Conductor | None) -> str:
     return "" if outcome.status == "finished" else outcome.error
 
 
-def _of_jobs(problem: Problem, have: list[Job], among: int) -> Problem:
+def of_jobs(problem: Problem, have: list[Job], among: int) -> Problem:
+    """A problem with the jobs named that have it, where there are others."""
     if among == 1:
         return problem
     arms = list(dict.fromkeys(job.arm for job in have))

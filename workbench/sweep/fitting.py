@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.class_weights import resolved
 from workbench.config import ConfigError, Problem
 from workbench.config.rules import impossible
-from workbench.data.manifest import Manifest, load_manifest
+from workbench.data.errors import DataError
+from workbench.data.manifest import Manifest, load_manifest, require_free_class_zero
 from workbench.options.loss import Loss
-from workbench.record.plan import Tree
+from workbench.record.plan import Job, Tree
+from workbench.sweep.devices import of_jobs
 
 
-def require_fitting(trees: list[tuple[Tree, str]]) -> None:
-    """Raise ConfigError where a run cannot be on its data set; of each run its tree, and the folder of its data."""
+def require_fitting(jobs: Sequence[Job], folder_of: Callable[[Job], str]) -> None:
+    """Raise ConfigError where a job cannot be on its data set, whose folder `folder_of` says."""
     manifests: dict[str, Manifest] = {}
-    found: dict[str, Problem] = {}
-    for tree, folder in trees:
+    found: dict[str, tuple[Problem, list[Job]]] = {}
+    for job in jobs:
+        folder = folder_of(job)
         if folder not in manifests:
             manifests[folder] = load_manifest(folder)
         for check in _CHECKS:
-            found |= {str(problem): problem for problem in check(tree, manifests[folder], Path(folder))}
+            for problem in check(job.tree, manifests[folder], Path(folder)):
+                found.setdefault(str(problem), (problem, []))[1].append(job)
     if found:
-        raise ConfigError([*found.values()])
+        raise ConfigError([of_jobs(problem, have, len(jobs)) for problem, have in found.values()])
 
 
 def _shards(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
@@ -58,16 +62,37 @@ def _task(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """What cannot be with the task of shards, which their manifest says and no option."""
     if "task" in tree["data"]:
         return []
-    return impossible({**tree, "data": {**tree["data"], "task": manifest.task}})
+    said = f" (the task of the data set in {folder} is {manifest.task})"
+    wrong = impossible({**tree, "data": {**tree["data"], "task": manifest.task}})
+    return [Problem(one.key, one.value, one.remedy + said) for one in wrong]
+
+
+def _class_zero(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
+    """Would a mask by the labels' sign leave out a class that is real?"""
+    loss = tree["loss"]
+    if loss["mask"] != "sign" or loss["accept_class_zero"]:
+        return []
+    try:
+        require_free_class_zero(manifest, folder)
+    except DataError as error:
+        return [Problem("loss.mask", "sign", str(error))]
+    return []
 
 
 def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
-    """Does the longest example go into what it is padded to?"""
-    length, longest = tree["padding"].get("length"), manifest.longest
-    if length is None or length >= longest:
-        return []
-    remedy = f"the data set in {folder} has an example of {longest} tokens; give that or more"
-    return [Problem("padding.length", length, remedy)]
+    """Does the longest example go into what it is padded to, and into a batch by itself?"""
+    padding, longest = tree["padding"], manifest.longest
+    has = f"the data set in {folder} has an example of {longest} tokens; give"
+    length, budget, workers = padding.get("length"), padding.get("token_budget"), tree["training"]["workers"]
+    wrong = []
+    if length is not None and length < longest:
+        wrong.append(Problem("padding.length", length, f"{has} that or more"))
+    trained = max(manifest.splits["train"].histogram, default=0)
+    if budget is not None and (budget < longest or budget // workers < trained):
+        wrong.append(
+            Problem("padding.token_budget", budget, f"{has} {max(longest, trained * workers)} or more")
+        )
+    return wrong
 
 
 def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
@@ -81,5 +106,5 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
 
 
 _CHECKS: tuple[Callable[[Mapping[str, Any], Manifest, Path], list[Problem]], ...] = (
-    _shards, _validation, _task, _lengths, _class_weights,
+    _shards, _validation, _task, _class_zero, _lengths, _class_weights,
 )  # fmt: skip

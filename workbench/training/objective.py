@@ -41,7 +41,7 @@ def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss
         if not isinstance(loss.class_weights, list):
             raise ValueError(
                 f"loss.class_weights={loss.class_weights}: no list of a weight a class yet; make it one by "
-                "workbench.training.resolved"
+                "workbench.class_weights.resolved"
             )
         mask = class_weighted(mask, targets, loss.class_weights)
     if weights is not None and len(weights.shape) == 2:

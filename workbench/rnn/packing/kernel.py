@@ -79,7 +79,10 @@ def _automatic(cell: Any, training: bool) -> Choice:
 def _check(kernel: str, cell: Any, training: bool) -> None:
     if kernel in ("xla", "tiles", "plain") and not _has_step(cell, training):
         why = (
-            "drops or draws inside its step in training" if isinstance(cell, StepCell) else "has only `call`"
+            "drops or draws inside its step in training, or has an activation that draws or that reads what is no "
+            "plain number"
+            if isinstance(cell, StepCell)
+            else "has only `call`"
         )
         raise ValueError(
             f'kernel="{kernel}" needs a cell in one-step form, but {type(cell).__name__} {why}: '

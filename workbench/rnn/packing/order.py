@@ -5,8 +5,7 @@
 
 A batch may be dealt to several chains, each with a packed order of its own. A step may take more rows than run
 (rounded up to a size that a loop was compiled for). Those are not valid: nothing that they make is read, and no
-gradient comes into them. They take the inputs of the longest example, as an activation may have no finite slope
-at zeros.
+gradient comes into them. They take the inputs of the longest example.
 """
 
 from __future__ import annotations

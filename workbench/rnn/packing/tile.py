@@ -22,6 +22,7 @@ from workbench.cells.base import StepCell, StepWeights, state_sizes
 from workbench.rnn.packing.saved_step import (
     Saved,
     multiply,
+    of_running,
     saved_of,
     settings_of,
     step_backward,
@@ -128,8 +129,10 @@ class Tile:
         def body(t: Any, d_states: Tensors, gradients: tf.TensorArray, d_small: Tensors) -> tuple:
             for one in range(self.together):
                 d_output, values, *projected = [array.read(t - one) for array in given]
-                products, states = self.saved.restore(self._parts(values)[1:])
                 running = (t - one < left)[:, tf.newaxis]
+                if self.saved.may_have_poles:
+                    values, *projected = of_running([values, *projected], running)
+                products, states = self.saved.restore(self._parts(values)[1:])
                 d_output, *d_after = (tf.where(running, d, zero) for d in (d_output, *d_states))
                 step = step_backward(
                     self.cell, self._projected(projected, d_output), products, states, transposed, weights.small,

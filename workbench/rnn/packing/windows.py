@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, state_sizes
-from workbench.rnn.packing.saved_step import Saved, saved_of, settings_of, step_backward, step_forward
+from workbench.rnn.packing.saved_step import (
+    Saved,
+    of_running,
+    saved_of,
+    settings_of,
+    step_backward,
+    step_forward,
+)
 
 Tensors = list[tf.Tensor]
 _SHARES = {1: (), 2: (16,), 3: (16, 8), 4: (16, 9, 4), 5: (16, 10, 5, 2)}
@@ -190,11 +197,13 @@ class Windows:
 
         def body(t: Any, at: Any, d_states: Tensors, buffers: Tensors, d_small: Tensors) -> tuple:
             values = [_read(buffer, at, rows) for buffer in kept]
+            running = (t < span.lengths[:rows])[:, tf.newaxis]
+            if self.saved.may_have_poles:
+                values = of_running(values, running)
             projected = tf.zeros([rows, self.cell.projection_width], self.dtype)
             if self.saved.projected:
                 *values, projected = values
             products, states = self.saved.restore(values)
-            running = (t < span.lengths[:rows])[:, tf.newaxis]
             d_output, *d_after = (
                 tf.where(running, d, tf.zeros([], self.dtype))
                 for d in (_read(d_outputs, at, rows), *d_states)

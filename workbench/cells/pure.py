@@ -1,0 +1,36 @@
+"""Whether an activation of somebody's own gives the same at each call, as it must in a compiled step."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import tensorflow as tf
+
+from workbench.cells.closed_over import closed_over
+
+_KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
+
+
+def is_pure(function: Any, width: int, dtype: Any) -> bool:
+    """Whether its argument [B, width] alone decides what a function gives, and nothing else is done.
+
+    Not where it reads what may be another thing at the next call (`closed_over`) or a variable, nor where it draws,
+    since its backward step would draw other numbers, or prints, or asserts. Traced once for what it reads.
+    """
+    read = closed_over(function)
+    if read is None:
+        return False
+    if (getattr(function, "__module__", None) or "").startswith("keras.src.activations"):
+        return True
+    known = _KNOWN.setdefault(function, {})
+    key = (width, dtype, read)
+    if key not in known:
+        known[key] = _traced_is_pure(function, tf.TensorSpec([None, width], dtype))
+    return known[key]
+
+
+def _traced_is_pure(function: Any, like: tf.TensorSpec) -> bool:
+    traced = tf.function(function, autograph=False).get_concrete_function(like)
+    reads = any(one.dtype == tf.resource for one in traced.captured_inputs)
+    return not reads and not any(op.op_def.is_stateful for op in traced.graph.get_operations())
