@@ -261,10 +261,14 @@ def test_what_is_gathered_from_has_gradients_in_a_graph(part):
 
 def test_an_activation_that_draws_has_no_one_step_form():
     """Its backward step would draw other numbers."""
-    for activation, has_one in (
-        (lambda z: tf.nn.dropout(z, 0.5), False),
-        (lambda z: tf.nn.relu(z) * 0.5, True),
-    ):
+
+    def drawing(z):
+        return tf.nn.dropout(z, 0.5)
+
+    def halved(z):
+        return tf.nn.relu(z) * 0.5
+
+    for activation, has_one in ((drawing, False), (halved, True)):
         layer = layers.SimpleRNN(3, activation=activation)
         layer.build((None, None, 2))
         assert (step_form(layer.cell, True) is not None) == has_one

@@ -85,7 +85,7 @@ CASES = {
     "weights of labels": (["loss.class_weights={VERB:2}"], {}, ""),
     "weights of no label": (
         ["loss.class_weights={VEB:2}"], {},
-        "loss.class_weights={'VEB': 2}: VEB is no label of this data set; did you mean VERB?",
+        "loss.class_weights={'VEB': 2}: VEB is no label of this data set; must be one of NOUN, VERB; did you mean",
     ),
     "balanced by counts that are not there": (
         ["loss.class_weights=balanced"], {"splits": {"train": replace(split_of({3: 4}), label_counts=())}},
@@ -105,7 +105,7 @@ CASES = {
         "padding.token_budget=12: the data set in FOLDER has an example of 7 tokens; give 14 or more",
     ),
     "too many weights": (
-        ["loss.class_weights=[1,2,3]"], {}, "loss.class_weights=[1, 2, 3]: 3 numbers for 2 classes",
+        ["loss.class_weights=[1,2,3]"], {}, "loss.class_weights=[1.0, 2.0, 3.0]: 3 numbers for 2 classes",
     ),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from workbench.process.child import run_child
 from workbench.provenance import machine
 from workbench.record.plan import Job
 from workbench.sweep.conduct import Conductor, freeze, variables
+from workbench.sweep.fitting import of_jobs
 
 _THREADS_A_CORE, _PROCESSES_A_CORE = 64, 8
 """More of them are taken for a slip of the pen: they wait for each other, and each process takes half a GB."""
@@ -115,12 +116,3 @@ def _asked(job: Job, conductor: Conductor | None) -> str:
             spawner=conductor.spawner(job.block, variables(job)) if conductor else None,
         )
     return "" if outcome.status == "finished" else outcome.error
-
-
-def of_jobs(problem: Problem, have: list[Job], among: int) -> Problem:
-    """A problem with the jobs named that have it, where there are others."""
-    if among == 1:
-        return problem
-    arms = list(dict.fromkeys(job.arm for job in have))
-    named = "; ".join(arms[:3]) + ("; ..." if len(arms) > 3 else "")
-    return Problem(problem.key, problem.value, f"{problem.remedy} ({len(have)} of {among} jobs: {named})")

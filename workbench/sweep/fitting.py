@@ -13,7 +13,6 @@ from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest, load_manifest, require_free_class_zero
 from workbench.options.loss import Loss
 from workbench.record.plan import Job, Tree
-from workbench.sweep.devices import of_jobs
 
 
 def require_fitting(jobs: Sequence[Job], folder_of: Callable[[Job], str]) -> None:
@@ -29,6 +28,15 @@ def require_fitting(jobs: Sequence[Job], folder_of: Callable[[Job], str]) -> Non
                 found.setdefault(str(problem), (problem, []))[1].append(job)
     if found:
         raise ConfigError([of_jobs(problem, have, len(jobs)) for problem, have in found.values()])
+
+
+def of_jobs(problem: Problem, have: list[Job], among: int) -> Problem:
+    """A problem with the jobs named that have it, where there are others."""
+    if among == 1:
+        return problem
+    arms = list(dict.fromkeys(job.arm for job in have))
+    named = "; ".join(arms[:3]) + ("; ..." if len(arms) > 3 else "")
+    return Problem(problem.key, problem.value, f"{problem.remedy} ({len(have)} of {among} jobs: {named})")
 
 
 def _shards(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
