@@ -45,7 +45,7 @@ PARTS = {
         "B1_without_lengths_even_valid_outputs_are_wrong",
         "B1_with_lengths_valid_outputs_are_right",
     ],
-    "cell_ablation": ["C3_the_block_cell_learns_the_same"],
+    "cell_ablation": ["C3_the_block_cell_learns_the_same", "C3_the_block_cell_learns_the_same_in_few_steps"],
     "loss_masking_ablation": [
         "M1_gradient_without_mask_reaches_padding",
         "M2_length_mask_keeps_padding_out_of_the_gradient",

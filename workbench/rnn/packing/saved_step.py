@@ -284,13 +284,18 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
 
 def _may_have_poles(cell: StepCell, graph: Any) -> bool:
     """Whether a step, or its slope, may be infinite somewhere; the cells here with Keras' activations are not."""
-    ours = type(cell).__module__.startswith("workbench.") and "gate" not in vars(cell)
-    if ours and (getattr(cell.activation, "__module__", None) or "").startswith("keras.src.activations"):
+    functions = [cell.activation, vars(cell).get("gate", tf.sigmoid)]
+    if type(cell).__module__.startswith("workbench.") and all(map(_is_of_keras, functions)):
         return False
     ops = {op.type for op in graph.get_operations()} | {
         node.op for function in graph.as_graph_def().library.function for node in function.node_def
     }
     return not ops.isdisjoint(_WITH_POLES)
+
+
+def _is_of_keras(function: Any) -> bool:
+    module = getattr(function, "__module__", None) or ""
+    return function is tf.sigmoid or module.startswith("keras.src.activations")
 
 
 def _fingerprint(step: Any) -> str | None:
