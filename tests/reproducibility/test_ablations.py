@@ -38,7 +38,7 @@ PARTS = {
     ],
     "sequence_length_ablation": [
         "L4_states_are_wrong_without_lengths",
-        "L4_a_forward_tagger_loses_nothing_without_lengths",
+        "L4_a_forward_tagger_computes_the_same_without_lengths",
     ],
     "bidirectional_ablation": [
         "B1_parameters_are_equal",
