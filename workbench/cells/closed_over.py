@@ -6,7 +6,7 @@ import dis
 import functools
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def _closure(function: Any) -> dict[str, Any]:
     return found
 
 
-def _inside(value: Any, names: set[str], above: tuple[Any, ...]) -> list[Any]:
+def _inside(value: Any, names: Set[str], above: tuple[Any, ...]) -> list[Any]:
     """A value; of somebody's module what in it is named, or the module itself where nothing is."""
     if not isinstance(value, types.ModuleType) or _is_of_a_library(value) or value in above:
         return [value]
@@ -92,11 +92,13 @@ def _inside(value: Any, names: set[str], above: tuple[Any, ...]) -> list[Any]:
     return [part for one in within for part in _inside(one, names, (*above, value))] or [value]
 
 
-def _names(code: types.CodeType) -> set[str]:
+@functools.lru_cache(1000)
+def _names(code: types.CodeType) -> frozenset[str]:
     """All names in a function's code, and in that of the functions defined in it."""
-    return set(code.co_names + code.co_freevars).union(*map(_names, _nested(code)))
+    return frozenset(code.co_names + code.co_freevars).union(*map(_names, _nested(code)))
 
 
+@functools.lru_cache(1000)
 def _imports(code: types.CodeType) -> bool:
     """Does it import something of no library when it runs?"""
     of_its_own = any(
