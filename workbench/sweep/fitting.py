@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from workbench.class_weights import resolved
 from workbench.config import ConfigError, Problem
@@ -113,6 +112,6 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
     return []
 
 
-_CHECKS: tuple[Callable[[Mapping[str, Any], Manifest, Path], list[Problem]], ...] = (
+_CHECKS: tuple[Callable[[Tree, Manifest, Path], list[Problem]], ...] = (
     _shards, _validation, _task, _class_zero, _lengths, _class_weights,
 )  # fmt: skip
