@@ -82,7 +82,7 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
         shards=[SimpleNamespace(split="train")],
         splits={"train": one, "validation": one},
     )
-    monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest)
+    monkeypatch.setattr(fitting, "_manifest_in", lambda folder: manifest)
     made = Conductor(tracker, "x", folder, Watcher(Console(file=io.StringIO()), 1))
     made.prepared[conduct.data_key(job.tree)] = Prepared(str(tmp_path), "f")
     with closing(made):

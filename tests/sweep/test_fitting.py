@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     def refused(overrides: Sequence[str], manifest: Manifest) -> str:
         tree, wrong = load(Composer()(["data=tfrecord", "data.path=x", *overrides]))
         assert not wrong
-        monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest)
+        monkeypatch.setattr(fitting, "_manifest_in", lambda folder: manifest)
         job = Job(0, "arm", 1, 0, tree)
         try:
             fitting.require_fitting([job, replace(job, block=2)], lambda job: "FOLDER")
@@ -120,9 +121,14 @@ def test_refused_with_key_value_and_remedy_or_not_at_all(case: str, words: Calla
 
 
 def test_the_jobs_are_named_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "load_manifest", lambda folder: manifest_of())
+    monkeypatch.setattr(fitting, "_manifest_in", lambda folder: manifest_of())
     trees = {arm: load(Composer()([f"padding={arm}"]))[0] for arm in ("batch", "global")}
     trees["global"] = {**trees["global"], "padding": {**trees["global"]["padding"], "length": 2}}
     jobs = [Job(k, arm, 1, 0, tree) for k, (arm, tree) in enumerate(trees.items())]
     with pytest.raises(ConfigError, match=r"^padding\.length=2: .* that or more \(1 of 2 jobs: global\)$"):
         fitting.require_fitting(jobs, lambda job: "FOLDER")
+
+
+def test_where_there_is_no_data_set_nothing_is_asked(tmp_path: Path) -> None:
+    tree, _ = load(Composer()(["training.keep=best"]))
+    fitting.require_fitting([Job(0, "arm", 1, 0, tree)], lambda job: str(tmp_path))

@@ -9,24 +9,31 @@ from workbench.class_weights import resolved
 from workbench.config import ConfigError, Problem
 from workbench.config.rules import impossible
 from workbench.data.errors import DataError
-from workbench.data.manifest import Manifest, load_manifest, require_free_class_zero
+from workbench.data.manifest import MANIFEST, Manifest, load_manifest, require_free_class_zero
 from workbench.options.loss import Loss
 from workbench.record.plan import Job, Tree
 
 
 def require_fitting(jobs: Sequence[Job], folder_of: Callable[[Job], str]) -> None:
     """Raise ConfigError where a job cannot be on its data set, whose folder `folder_of` says."""
-    manifests: dict[str, Manifest] = {}
+    manifests: dict[str, Manifest | None] = {}
     found: dict[str, tuple[Problem, list[Job]]] = {}
     for job in jobs:
         folder = folder_of(job)
         if folder not in manifests:
-            manifests[folder] = load_manifest(folder)
+            manifests[folder] = _manifest_in(folder)
+        if (manifest := manifests[folder]) is None:
+            continue
         for check in _CHECKS:
-            for problem in check(job.tree, manifests[folder], Path(folder)):
+            for problem in check(job.tree, manifest, Path(folder)):
                 found.setdefault(str(problem), (problem, []))[1].append(job)
     if found:
         raise ConfigError([of_jobs(problem, have, len(jobs)) for problem, have in found.values()])
+
+
+def _manifest_in(folder: str) -> Manifest | None:
+    """A data set's manifest; None where a job of a test or a benchmark reads no data set."""
+    return load_manifest(folder) if (Path(folder) / MANIFEST).is_file() else None
 
 
 def of_jobs(problem: Problem, have: list[Job], among: int) -> Problem:
