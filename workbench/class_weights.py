@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from workbench.config import ConfigError, Problem
 from workbench.options.loss import Loss
 from workbench.options.schema import not_among
 
@@ -20,16 +22,15 @@ def resolved(loss: Loss, labels: Sequence[str], label_counts: Sequence[int]) -> 
     [1.0, 3.0]
 
     Raises:
-        ValueError: a label that is none of these, a list of another size, or counts that are not known.
+        ConfigError: a label that is none of these, a list of another size, or counts that are not known.
     """
     given = loss.class_weights
     if given is None:
         return loss
     if isinstance(given, str):
         if not sum(label_counts):
-            raise ValueError(
-                "loss.class_weights=balanced: this data set's manifest does not count its labels; give the weights "
-                "as a mapping"
+            raise _wrong(
+                given, "this data set's manifest does not count its labels; give the weights as a mapping"
             )
         occur = sum(count > 0 for count in label_counts)
         weights = [sum(label_counts) / (occur * count) if count else 1.0 for count in label_counts]
@@ -37,19 +38,19 @@ def resolved(loss: Loss, labels: Sequence[str], label_counts: Sequence[int]) -> 
         numbers = {name: number for number, name in enumerate(labels)}
         for name in given:
             if str(name) not in numbers:
-                raise ValueError(
-                    f"loss.class_weights: {name} is no label of this data set; {not_among(name, labels)}"
-                )
+                raise _wrong(given, f"{name} is no label of this data set; {not_among(name, labels)}")
         weights = [1.0] * len(labels)
         for name, weight in given.items():
             weights[numbers[str(name)]] = float(weight)
     elif len(given) != len(labels):
-        raise ValueError(
-            f"loss.class_weights: {len(given)} numbers for {len(labels)} classes ({', '.join(labels[:8])}"
-            f"{', ...' if len(labels) > 8 else ''}): give one for each"
-        )
+        named = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
+        raise _wrong(given, f"{len(given)} numbers for {len(labels)} classes ({named}): give one for each")
     else:
         weights = list(given)
     if not any(weights):
-        raise ValueError("loss.class_weights: all are 0: no label would count")
+        raise _wrong(given, "all are 0: no label would count")
     return replace(loss, class_weights=weights)
+
+
+def _wrong(given: Any, remedy: str) -> ConfigError:
+    return ConfigError([Problem("loss.class_weights", given, remedy)])

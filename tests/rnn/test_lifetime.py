@@ -11,7 +11,7 @@ from tensorflow.python.framework.ops import gradient_registry
 
 from workbench.cells import CELLS
 from workbench.rnn import PackedRNN, packed_rnn
-from workbench.rnn.packing import windows
+from workbench.rnn.packing import saved_step
 
 INPUTS, TARGETS = np.ones((4, 3, 4), "float32"), np.ones((4, 2), "float32")
 
@@ -98,7 +98,7 @@ def test_the_next_model_of_the_same_size_has_what_xla_compiled():
         fit(model)
         (choice,) = model.layers[1].kernels
         assert choice.kernel == "xla"
-        made.append({id(one) for one in windows._ALIKE.values()})
+        made.append({id(one) for one in saved_step._ALIKE.values()})
         del model
         gc.collect()
     assert made[0] == made[1]

@@ -12,7 +12,7 @@ import tensorflow as tf
 import workbench
 from workbench.cells import CELLS
 from workbench.rnn import PackedRNN, acceleration, packed_rnn
-from workbench.rnn.packing import compiled, windows
+from workbench.rnn.packing import compiled, saved_step
 
 D, U = 3, 5
 
@@ -44,7 +44,7 @@ def batch(examples: int, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is traced from now on."""
-    monkeypatch.setattr(windows, "_ALIKE", {})  # what other tests left
+    monkeypatch.setattr(saved_step, "_ALIKE", {})  # what other tests left
     found: list[Any] = []
     trace = compiled._traced
 
@@ -94,7 +94,7 @@ def test_a_step_with_a_gradient_of_its_own_leaves_nothing_for_the_process(traced
         cell = CELLS["gru"](U, activation="silu")
         cell.build((None, D))
         step_of(cell)(*batch(32, 4))
-    assert not windows._ALIKE
+    assert not saved_step._ALIKE
 
 
 def test_both_ways_from_keras_take_a_chain_each() -> None:
@@ -135,14 +135,14 @@ def test_a_cell_may_give_its_weights_as_tuples() -> None:
 
 def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
     """Their names are never the same again, so that what was kept for them would be found by none."""
-    known = set(windows._ALIKE)
+    known = set(saved_step._ALIKE)
     for _ in range(2):
         cell = CELLS["basic_rnn"](
             U, activation=lambda z: tf.cond(tf.reduce_sum(z) > 0, lambda: z, lambda: tf.tanh(z))
         )
         cell.build((None, D))
         step_of(cell)(*batch(6, 7))
-    assert set(windows._ALIKE) == known
+    assert set(saved_step._ALIKE) == known
 
 
 @pytest.mark.parametrize("kernel", ["xla", "tiles"])

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from workbench.cells.base import StepCell, StepWeights, gates
 from workbench.cells.basic_rnn import BasicRNNCell
-from workbench.cells.closed_over import closed_over
 from workbench.cells.gru import GRUCell
 from workbench.cells.lstm import LSTMCell
 from workbench.cells.pure import is_pure
@@ -39,6 +38,8 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
     by_gates = getattr(cell, "dropout_mask_count", None) is not None
     if training and (cell.recurrent_dropout or (cell.dropout and by_gates)):
         return None
+    if not all(is_pure(one, cell.units, cell.compute_dtype) for one in _activations(cell)):
+        return None
     kept = vars(cell).get(_HELD_AS)
     if kept is None or not kept.is_of(cell):
         kept = vars(cell)[_HELD_AS] = _Kept(cell)
@@ -46,27 +47,20 @@ def step_form(cell: Any, training: bool) -> StepCell | None:
 
 
 class _Kept:
-    """A cell's form, or None where it has none, and the options of which it was made, which may be set anew."""
+    """A cell's form, and the options of which it was made, which may be set anew."""
 
     def __init__(self, cell: Any) -> None:
         self.cell = weakref.ref(cell)
         self.activations, self.policy = _activations(cell), cell.dtype_policy
-        self.read = _read(cell)
-        pure = all(is_pure(one, cell.units, cell.compute_dtype) for one in self.activations)
-        self.form = _made(cell) if pure else None
+        self.form = _made(cell)
 
     def is_of(self, cell: Any) -> bool:
         same = all(one is other for one, other in zip(self.activations, _activations(cell), strict=True))
-        return same and self.policy == cell.dtype_policy and self.cell() is cell and self.read == _read(cell)
+        return same and self.policy == cell.dtype_policy and self.cell() is cell
 
 
 def _activations(cell: Any) -> tuple[Any, Any]:
     return cell.activation, getattr(cell, "recurrent_activation", keras.activations.sigmoid)
-
-
-def _read(cell: Any) -> list[tuple[Any, ...] | None]:
-    """What each activation reads from outside: a number that was changed since makes another form."""
-    return [closed_over(one) for one in _activations(cell)]
 
 
 def _made(cell: Any) -> StepCell:

@@ -21,13 +21,19 @@ def is_pure(function: Any, width: int, dtype: Any) -> bool:
     read = closed_over(function)
     if read is None:
         return False
-    if (getattr(function, "__module__", None) or "").startswith("keras.src.activations"):
+    if is_known(function):
         return True
     known = _KNOWN.setdefault(function, {})
     key = (width, dtype, read)
     if key not in known:
         known[key] = _traced_is_pure(function, tf.TensorSpec([None, width], dtype))
     return known[key]
+
+
+def is_known(function: Any) -> bool:
+    """Whether it is an activation of Keras', all of which are pure, with a finite slope everywhere."""
+    module = getattr(function, "__module__", None) or ""
+    return function is tf.sigmoid or module.startswith("keras.src.activations")
 
 
 def _traced_is_pure(function: Any, like: tf.TensorSpec) -> bool:

@@ -114,8 +114,8 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
     given, counts = tree["loss"]["class_weights"], manifest.splits["train"].label_counts
     try:
         resolved(Loss(tree["loss"]["mask"], class_weights=given), manifest.labels, counts)
-    except ValueError as error:
-        return [Problem("loss.class_weights", given, str(error).partition(": ")[2])]
+    except ConfigError as error:
+        return error.problems
     return []
 
 

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import types
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,7 @@ import tensorflow as tf
 from workbench.cells.base import StepCell, StepWeights, state_sizes
 from workbench.cells.closed_over import SETTLED, closed_over
 from workbench.cells.custom_gradient import custom_gradient
+from workbench.cells.pure import is_known
 
 Tensors = list[tf.Tensor]
 _DRAWS = ("Random", "Multinomial", "TruncatedNormal")
@@ -31,6 +33,9 @@ _WITH_POLES = {
 _OF_EVERY_LAYER = frozenset(vars(keras.layers.Layer(name="any")))
 """Keras' own account of a layer."""
 _SAVED: WeakKeyDictionary[StepCell, dict[Any, Saved]] = WeakKeyDictionary()
+_ALIKE: dict[Any, Any] = {}
+"""By what a step computes, for the whole process: XLA never lets go of what it has compiled, so the next model of
+the same size has it again, in place of a second copy."""
 
 
 class Forward(NamedTuple):
@@ -79,16 +84,6 @@ def step_forward(
         raise ValueError(f"{_name(cell)}.step never makes product {min(missing)}, but its weights have it.")
     order = range(len(recurrent))
     return Forward(output, list(new_states), [products[i] for i in order], [operands[i] for i in order])
-
-
-def of_running(values: Tensors, running: tf.Tensor) -> Tensors:
-    """What a step kept, [R, width] each, with the first row's in those that do not run [R, 1]; the first does.
-
-    Where no example is, a step may have been made of zeros, where an activation may have no finite slope: no
-    gradient comes in, but 0 times infinity is no number. It costs 5 to 22% of a forward and backward pass, so it is
-    for steps that `may_have_poles`.
-    """
-    return [tf.where(running, value, value[:1]) for value in values]
 
 
 def step_backward(
@@ -145,7 +140,7 @@ class Saved:
 
     Kept are, in this order: the products; those operands that are no state themselves; the states that the
     gradient reads. `projected` says whether it reads the projected inputs too. Cells of equal `fingerprint` compute
-    the same; it is None where that cannot be told. `may_have_poles`: see `of_running`.
+    the same; it is None where that cannot be told.
     """
 
     def __init__(self, traced: _Traced) -> None:
@@ -154,7 +149,8 @@ class Saved:
         )
         given = {id(state): n for n, state in enumerate(traced.states)}
         own = [given.get(id(operand)) for operand in traced.forward.operands]
-        self.fingerprint, self.may_have_poles = traced.fingerprint, traced.may_have_poles
+        self.fingerprint, self._may_have_poles = traced.fingerprint, traced.may_have_poles
+        self._compiled: dict[Any, Any] = {}
         self.projected = id(traced.projected) in reached
         self.states = [n for n, s in enumerate(traced.states) if id(s) in reached or n in own]
         self.operands = [i for i, state in enumerate(own) if state is None]
@@ -179,6 +175,23 @@ class Saved:
     def keep(self, step: Forward, states: Tensors) -> Tensors:
         """A step's tensors to keep, [B, width] each, in the order of `widths`."""
         return [*step.products, *(step.operands[i] for i in self.operands), *(states[n] for n in self.states)]
+
+    def of_running(self, kept: Tensors, running: tf.Tensor) -> Tensors:
+        """What was kept, with the first row's in those that do not run [R, 1]; the first does.
+
+        Where no example is, a step may have been made of zeros, where an activation may have no finite slope: no
+        gradient comes in, but 0 times infinity is no number. It costs 5 to 22% of a forward and backward pass, so
+        only steps that may have poles are treated so.
+        """
+        return [tf.where(running, value, value[:1]) for value in kept] if self._may_have_poles else kept
+
+    def compiled(self, kind: Any, make: Callable[[], Any]) -> Any:
+        """What is compiled of such steps, made once for all cells that compute the same, and each `kind`."""
+        if kind not in self._compiled:
+            self._compiled[kind] = _ALIKE.get((self.fingerprint, kind)) or make()
+            if self.fingerprint is not None:
+                _ALIKE[self.fingerprint, kind] = self._compiled[kind]
+        return self._compiled[kind]
 
     def restore(self, kept: Tensors) -> tuple[Tensors, Tensors]:
         """(products, states) of a step from what was kept; a state that nothing reads is zeros."""
@@ -284,18 +297,13 @@ def _trace(cell: StepCell, recurrent: Tensors, small: Tensors, dtype: tf.DType) 
 
 def _may_have_poles(cell: StepCell, graph: Any) -> bool:
     """Whether a step, or its slope, may be infinite somewhere; the cells here with Keras' activations are not."""
-    functions = [cell.activation, vars(cell).get("gate", tf.sigmoid)]
-    if type(cell).__module__.startswith("workbench.") and all(map(_is_of_keras, functions)):
+    functions = [cell.activation, *([cell.gate] if "gate" in vars(cell) else [])]
+    if type(cell).__module__.startswith("workbench.") and all(map(is_known, functions)):
         return False
     ops = {op.type for op in graph.get_operations()} | {
         node.op for function in graph.as_graph_def().library.function for node in function.node_def
     }
     return not ops.isdisjoint(_WITH_POLES)
-
-
-def _is_of_keras(function: Any) -> bool:
-    module = getattr(function, "__module__", None) or ""
-    return function is tf.sigmoid or module.startswith("keras.src.activations")
 
 
 def _fingerprint(step: Any) -> str | None:

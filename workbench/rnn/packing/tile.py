@@ -22,17 +22,12 @@ from workbench.cells.base import StepCell, StepWeights, state_sizes
 from workbench.rnn.packing.saved_step import (
     Saved,
     multiply,
-    of_running,
     saved_of,
-    settings_of,
     step_backward,
     step_forward,
 )
 
 Tensors = list[tf.Tensor]
-_OF_CELLS: weakref.WeakKeyDictionary[StepCell, dict[Any, Tile]] = weakref.WeakKeyDictionary()
-_ALIKE: dict[Any, Tile] = {}
-"""By what the cell computes, for the whole process, as XLA never lets go of what it has compiled."""
 
 
 class Before(NamedTuple):
@@ -53,15 +48,10 @@ def tile_of(cell: StepCell, weights: StepWeights, features: int, together: int) 
 
     Cells that compute the same share it.
     """
-    known = _OF_CELLS.setdefault(cell, {})
-    kind = (weights.kernel.dtype.name, features, together)
-    key = (*kind, settings_of(cell))
-    if key not in known:
-        fingerprint = saved_of(cell, tf.nest.map_structure(wide, weights)).fingerprint
-        known[key] = _ALIKE.get((fingerprint, *kind)) or Tile(cell, weights, features, together)
-        if fingerprint is not None:
-            _ALIKE[fingerprint, *kind] = known[key]
-    return known[key]
+    saved = saved_of(cell, tf.nest.map_structure(wide, weights))
+    kind = (Tile, weights.kernel.dtype.name, features, together)
+    made: Tile = saved.compiled(kind, lambda: Tile(cell, weights, features, together))
+    return made
 
 
 class Tile:
@@ -130,8 +120,7 @@ class Tile:
             for one in range(self.together):
                 d_output, values, *projected = [array.read(t - one) for array in given]
                 running = (t - one < left)[:, tf.newaxis]
-                if self.saved.may_have_poles:
-                    values, *projected = of_running([values, *projected], running)
+                values, *projected = self.saved.of_running([values, *projected], running)
                 products, states = self.saved.restore(self._parts(values)[1:])
                 d_output, *d_after = (tf.where(running, d, zero) for d in (d_output, *d_states))
                 step = step_backward(

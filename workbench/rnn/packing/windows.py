@@ -16,9 +16,7 @@ import tensorflow as tf
 from workbench.cells.base import StepCell, StepWeights, state_sizes
 from workbench.rnn.packing.saved_step import (
     Saved,
-    of_running,
     saved_of,
-    settings_of,
     step_backward,
     step_forward,
 )
@@ -31,10 +29,6 @@ Picked by the sum of what steps take by rows (26 us for 1, 44 for 4, 78 for 8, 1
 geometric, UD EWT and Python source lengths. A fifth loop saves 17% of a step at 64 examples (interleaved, LSTM of
 256 units, longest 100: 0.83 [0.80, 0.86]) and a twentieth at 16; each takes 0.4 s to compile.
 """
-_OF_CELLS: weakref.WeakKeyDictionary[StepCell, dict[Any, Windows]] = weakref.WeakKeyDictionary()
-_ALIKE: dict[Any, Windows] = {}
-"""By what the cell computes, for the whole process: XLA never lets go of what it has compiled, so the next model of
-the same size has it again, in place of a second copy."""
 
 
 class Span(NamedTuple):
@@ -97,15 +91,9 @@ def windows_of(cell: StepCell, weights: StepWeights, loops: int) -> Windows:
 
     Cells that compute the same share them, so that a model of equal layers is compiled for one of them.
     """
-    known = _OF_CELLS.setdefault(cell, {})
-    key = (weights.kernel.dtype.name, loops, settings_of(cell))
-    if key not in known:
-        fingerprint = saved_of(cell, weights).fingerprint
-        alike = (fingerprint, loops)
-        known[key] = _ALIKE.get(alike) or Windows(cell, weights, loops)
-        if fingerprint is not None:
-            _ALIKE[alike] = known[key]
-    return known[key]
+    saved = saved_of(cell, weights)
+    made: Windows = saved.compiled((Windows, loops), lambda: Windows(cell, weights, loops))
+    return made
 
 
 class Windows:
@@ -198,8 +186,7 @@ class Windows:
         def body(t: Any, at: Any, d_states: Tensors, buffers: Tensors, d_small: Tensors) -> tuple:
             values = [_read(buffer, at, rows) for buffer in kept]
             running = (t < span.lengths[:rows])[:, tf.newaxis]
-            if self.saved.may_have_poles:
-                values = of_running(values, running)
+            values = self.saved.of_running(values, running)
             projected = tf.zeros([rows, self.cell.projection_width], self.dtype)
             if self.saved.projected:
                 *values, projected = values
