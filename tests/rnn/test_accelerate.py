@@ -310,3 +310,47 @@ def test_a_mask_may_have_an_axis_of_its_own():
     expected = layer(inputs, mask=mask)
     accelerate(layer)
     np.testing.assert_allclose(layer(inputs, mask=mask), expected, atol=1e-12)
+
+
+def over_the_batch(z):
+    return z / (tf.norm(z) + 1)
+
+
+def by_place(z):
+    return z * tf.random.stateless_uniform(tf.shape(z), [1, 2], dtype=z.dtype)
+
+
+def dropped(z):
+    return tf.nn.dropout(z, 0.5)
+
+
+def over_the_first(z):
+    return tf.nn.softmax(z, 0)
+
+
+def over_units(z):
+    return tf.nn.softmax(z) + 0.1 * z
+
+
+@pytest.mark.parametrize("function", [over_the_batch, by_place, dropped, over_the_first])
+@pytest.mark.parametrize("name", ["activation", "recurrent_activation"])
+def test_an_activation_that_looks_beyond_its_row_has_its_layer_left(function, name):
+    given = keras.Input([None, 2])
+    plain, odd = layers.GRU(3, return_sequences=True), layers.LSTM(3, **{name: function})
+    model = keras.Model(given, odd(plain(layers.Masking()(given))))
+    accelerate(model)
+    assert [one.packed for one in acceleration_of(model).layers] == [True, False]
+    assert acceleration_of(model).layers[1].reason == (
+        f"its {name} looks at the whole batch or draws; accelerate(model, sample=inputs) packs it where the "
+        "numbers stay"
+    )
+    ragged = RANDOM.normal(size=(5, 4, 2)) * (np.arange(4) < np.array([4, 1, 2, 3, 1])[:, None])[..., None]
+    with pytest.raises(ValueError, match="other numbers than Keras'"):
+        accelerate(model, sample=ragged.astype("float32"))
+
+
+def test_an_activation_of_ones_own_that_looks_at_its_row_is_packed():
+    given = keras.Input([None, 2])
+    model = keras.Model(given, layers.LSTM(3, activation=over_units, recurrent_activation=over_units)(given))
+    accelerate(model)
+    assert acceleration_of(model).layers[0].packed

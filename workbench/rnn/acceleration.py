@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from workbench.cells.base import innermost
+from workbench.cells.pure import is_of_each_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
@@ -24,6 +26,7 @@ _CELLS = (
     keras.layers.StackedRNNCells,
 )
 _NOT_YET = "accelerate(model) packs it"
+_BY_SAMPLE = "accelerate(model, sample=inputs) packs it where the numbers stay"
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
 
@@ -182,8 +185,12 @@ def _foreign(layer: Any) -> str | None:
         if type(cell) not in _CELLS and not type(cell).__module__.startswith("workbench."):
             return (
                 f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw; "
-                "accelerate(model, sample=inputs) packs it where the numbers stay"
+                + _BY_SAMPLE
             )
+        for name in ("activation", "recurrent_activation") if type(cell) in _CELLS else ():
+            one = getattr(cell, name, None)
+            if inspect.isroutine(one) and not is_of_each_row(one, cell.units, cell.compute_dtype):
+                return f"its {name} looks at the whole batch or draws; {_BY_SAMPLE}"
     return None
 
 
