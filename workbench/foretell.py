@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from workbench import step_cost
@@ -31,16 +31,24 @@ class TimedModel(NamedTuple):
 
 
 def foretold(
-    histogram: Histogram, rows: Sequence[Advice], overrides: Sequence[str], model: TimedModel
+    histogram: Histogram,
+    rows: Sequence[Advice],
+    overrides: Sequence[str],
+    model: TimedModel,
+    *,
+    after_each: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Valid tokens a second of each row, for the model that the overrides compose.
+
+    `after_each` is called after each of the processes that time: a benchmark measures runs in between.
 
     Raises:
         ValueError: overrides that do not compose, or that choose what is compared or cannot be timed alone.
     """
     epochs = [planned(histogram, row.options, row.batch_size) for row in rows]
     points = [step_cost.sampled(epoch, POINTS) for epoch in epochs]
-    seconds = iter(timed([one for some in points for one in some], overrides, model, processes=PROCESSES))
+    batches = [one for some in points for one in some]
+    seconds = iter(timed(batches, overrides, model, processes=PROCESSES, after_each=after_each))
     costs = [
         step_cost.fitted([one.features for one in some], [statistics.median(next(seconds)) for _ in some])
         for some in points
@@ -55,6 +63,7 @@ def timed(
     *,
     processes: int = 1,
     passes: int = 1,
+    after_each: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
     """Seconds of a training step on each batch, in each pass of each process; the order of each is drawn anew.
 
@@ -77,7 +86,10 @@ def timed(
         )
     shapes = [[one.padded_length, one.lengths.tolist()] for one in batches]
     asked = {"tree": tree, **model._asdict(), "batches": shapes, "passes": passes}
-    of_each = [_timed({**asked, "seed": seed}) for seed in range(processes)]
+    of_each = []
+    for seed in range(processes):
+        of_each.append(_timed({**asked, "seed": seed}))
+        after_each()
     return [[one for passes in of_batch for one in passes] for of_batch in zip(*of_each, strict=True)]
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from workbench import advice
 from workbench.data.manifest import load_manifest
-from workbench.foretell import TimedModel, foretold
+from workbench.foretell import PROCESSES, TimedModel, foretold
 from workbench.provenance import machine, versions
 from workbench.record.gate import CALIBRATION_SPREAD
 from workbench.repositories import git
@@ -31,8 +31,8 @@ from workbench.tracking import Tracker
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = 32
-RUNS = 3
-"""Of each padding, in blocks: a window of seconds is itself not the same twice."""
+RUNS = PROCESSES
+"""Of each padding: one after each process that times for the foretelling, so that both meet the same machine."""
 CALIBRATE = """
 from workbench.measure.calibration import calibrate
 import sys, tensorflow as tf
@@ -68,8 +68,10 @@ class Row(NamedTuple):
     """Of each run."""
     foretold_share: float
     measured_share: float
-    calibrations: list[float]
-    """GFLOP/s of a fixed product: before and after the foretelling, then before and after each run's window."""
+    foretelling_gflops: list[float]
+    """Of a fixed product, before each process that times."""
+    runs_gflops: list[float]
+    """The same before and after each run's window."""
 
     @property
     def error(self) -> float:
@@ -88,13 +90,14 @@ class Row(NamedTuple):
 
     @property
     def drift(self) -> float:
-        """By how much the machine's pace changed between foretelling and runs, as means of calibrations."""
-        return statistics.mean(self.calibrations[:2]) / statistics.mean(self.calibrations[2:]) - 1
+        """By how much the machine's pace while foretelling was that of the runs, as means of calibrations."""
+        return statistics.mean(self.foretelling_gflops) / statistics.mean(self.runs_gflops) - 1
 
     @property
     def is_steady(self) -> bool:
         """Whether no calibration is further from another than the gate of a timed window allows."""
-        return max(self.calibrations) / min(self.calibrations) <= 1 + CALIBRATION_SPREAD
+        paces = self.foretelling_gflops + self.runs_gflops
+        return max(paces) / min(paces) <= 1 + CALIBRATION_SPREAD
 
 
 def main() -> int:
@@ -141,7 +144,7 @@ def write(rows: list[Row], made_by: dict[str, Any], folder: Path) -> None:
 def compared(
     name: str, data: list[str], model: str, overrides: list[str], threads: int, scratch: Path
 ) -> list[Row]:
-    """Foretold for all paddings first, then a sweep of runs of each."""
+    """Foretold for all paddings; after each process that times, a sweep of a run of each padding."""
     overrides = [*overrides, f"training.threads={threads}"]
     state = [f"tracking.uri=sqlite:///{scratch}/mlflow.db", f"tracking.artifacts={scratch}/artifacts"]
     state += [f"tracking.folder={scratch}", f"data.cache_dir={scratch}/data", f"data.batch_size={BATCH}"]
@@ -150,15 +153,17 @@ def compared(
     histogram = manifest.splits["train"].histogram
     paddings = advice.advise(histogram, [BATCH])
     about = TimedModel(manifest.task, len(manifest.labels), len(manifest.vocabulary), None)
-    before = calibrated(threads)
-    speeds = foretold(histogram, paddings, overrides, about)
-    after = calibrated(threads)
     kinds = ",".join(padding.padding for padding in paddings)
-    seeds = ",".join(map(str, range(1, RUNS + 1)))
+    words = [*data, *overrides, *state, *ONLY_TIMED, f"padding={kinds}"]
     tracker = Tracker(f"sqlite:///{scratch}/mlflow.db", str(scratch / "artifacts"), create=False)
-    words = [*data, *overrides, *state, *ONLY_TIMED, f"padding={kinds}", f"seed={seeds}"]
-    named = f"foretold_{len(tracker.sweeps())}"
-    typed("-m", f"name={named}", *words)
+    named = f"foretold_{name}_{model}_{threads}".replace(" ", "_")
+    paces, seeds = [calibrated(threads)], itertools.count(1)
+
+    def run_each() -> None:
+        typed("-m", f"name={named}", *words, f"seed={next(seeds)}")
+        paces.append(calibrated(threads))
+
+    speeds = foretold(histogram, paddings, overrides, about, after_each=run_each)
     of_runs = [one for one in tracker.runs(named) if one.is_job]
     rows = []
     for padding, speed in zip(paddings, speeds, strict=True):
@@ -167,10 +172,10 @@ def compared(
         measured, padded = (
             [one[f"speed/{kind}_tokens_per_s"] for one in runs] for kind in ("valid", "padded")
         )
-        paces = [one[f"speed/calibration_{when}_gflops"] for one in runs for when in ("before", "after")]
+        of_windows = [one[f"speed/calibration_{when}_gflops"] for one in runs for when in ("before", "after")]
         rows.append(Row(
             name, model, threads, padding.padding, speed, measured, padding.share,
-            1 - measured[0] / padded[0], [before, after, *paces],
+            1 - measured[0] / padded[0], paces[:-1], of_windows,
         ))  # fmt: skip
     return rows
 
