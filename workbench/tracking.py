@@ -246,10 +246,15 @@ class Tracker:
             full = "; make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise TrackingError(f"the artifacts of run {run_id} cannot be kept: {error}{full}") from error
 
-    def finish(self, run_id: str, status: str) -> None:
-        """Close a run: FINISHED, FAILED or KILLED."""
+    def finish(self, run_id: str, status: str, *, begun: float = 0.0) -> None:
+        """Close a run: FINISHED, FAILED or KILLED.
+
+        One that another host began (`begun`, seconds since the epoch by its clock) does not end before that, late
+        as this host's clock may be.
+        """
+        end = max(time.time(), begun)
         with self._reached():
-            self._client.set_terminated(run_id, status)
+            self._client.set_terminated(run_id, status, int(end * 1000))
 
     def runs(self, experiment: str, sweep: str | None = None) -> list[Run]:
         """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""

@@ -31,7 +31,8 @@ READ = """
 import json, sys
 from workbench.tracking import Tracker
 runs = Tracker(sys.argv[1]).runs(sys.argv[2])
-print(json.dumps([{"run_id": run.run_id, "status": run.status, **run.tags} for run in runs]))
+facts = lambda run: {"run_id": run.run_id, "status": run.status, "start": run.start, "end": run.end}
+print(json.dumps([{**facts(run), **run.tags} for run in runs]))
 """
 
 
@@ -175,6 +176,47 @@ def test_a_store_that_stays_away_ends_the_sweep_which_resume_completes(three: Ho
     assert {one["status"] for one in found} <= {"FINISHED", "KILLED", "FAILED"}
     done = [one for one in found if one["status"] == "FINISHED"]
     assert len(done) == len({one["workbench.identity"] for one in done}) == 6
+
+
+CLOCK = """
+import time
+_time, _time_ns = time.time, time.time_ns
+time.time = lambda: _time() + {seconds}
+time.time_ns = lambda: _time_ns() + {seconds} * 10**9
+"""
+
+
+@pytest.mark.parametrize("seconds", [-60, 60])
+def test_a_sweep_goes_on_at_a_host_whose_clock_is_a_minute_off(three: Hosts, uri: str, seconds: int) -> None:
+    """Each job once, nothing ends before it began, and the verdict is that of clocks that agree.
+
+    The clock is that which Python reads (MLflow's times come from it); the system's is one for all hosts here.
+    """
+    clock = three.folder / "clock"
+    clock.mkdir()
+    (clock / "sitecustomize.py").write_text(CLOCK.format(seconds=seconds))
+    words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=clocks", "measure=off"]
+    words += ["padding=global,batch", "seed=1,2,3", "workbench.resume=true"]
+    sweep = typed(three, "one", *words, log="clocks.log")
+    begun(three, uri, "clocks")
+    for process in three.processes("one"):
+        process.kill()
+    sweep.wait(30)
+    other = {"PYTHONPATH": f"{clock}{os.pathsep}{ROOT}"}
+    alone = typed(three, "two", *words, log="refused.log", **other)
+    assert alone.wait(60) == 2, three.said("refused.log")
+    assert "belongs to a process on one" in three.said("refused.log")
+    again = typed(three, "two", *words, "workbench.take_over=true", log="again.log", **other)
+    assert again.wait(300) == 0, three.said("again.log")
+    found = recorded(three, uri, "clocks")
+    assert all(one["end"] >= one["start"] for one in found)
+    of_jobs = [one for one in found if one.get("workbench.kind") == "run"]
+    assert sorted(one["status"] for one in of_jobs) == ["FINISHED"] * 6 + ["KILLED"]
+    done = [one for one in of_jobs if one["status"] == "FINISHED"]
+    assert len({one["workbench.identity"] for one in done}) == 6
+    first = min(one["start"] for one in of_jobs if one["workbench.owner"].startswith("two/"))
+    (killed,) = (one for one in of_jobs if one["status"] == "KILLED")
+    assert (first < killed["start"]) == (seconds < 0), "the clocks did differ"
 
 
 RAY_PORT = 6379

@@ -168,6 +168,7 @@ def test_opposite_verdicts_fail_a_replication_and_other_claims_are_not_compared(
     assert main(["padding_ablation", "--against", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.slow  # quick: opposite verdicts, above
 def test_two_folders_are_held_against_each_other(tmp_path: Path, capsys):
     committed = results_folder("padding_ablation")
     assert main([str(committed), "--against", str(committed)]) == 0

@@ -163,6 +163,7 @@ def classifier():
     return model
 
 
+@pytest.mark.slow  # quick: what was compiled stays so; a packed model learns in tests/rnn/test_packed_layer.py
 def test_training_goes_on_where_it_was():
     """Two epochs, of which the second is packed: the weights, and the optimizer's slots, of two of Keras'."""
     found = []
@@ -176,7 +177,7 @@ def test_training_goes_on_where_it_was():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.slow  # quick: training that goes on where it was, below
+@pytest.mark.slow  # quick: what was compiled stays so
 def test_what_is_saved_is_plain_keras_and_is_accelerated_again(tmp_path):
     model = accelerate(classifier())
     model.fit(BEHIND, np.array([0, 1, 1, 0]), verbose=0)
@@ -332,8 +333,14 @@ def over_units(z):
     return tf.nn.softmax(z) + 0.1 * z
 
 
-@pytest.mark.parametrize("function", [over_the_batch, by_place, dropped, over_the_first])
-@pytest.mark.parametrize("name", ["activation", "recurrent_activation"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        over_the_batch,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (by_place, dropped, over_the_first)),
+    ],
+)
+@pytest.mark.parametrize("name", ["activation", pytest.param("recurrent_activation", marks=pytest.mark.slow)])
 def test_an_activation_that_looks_beyond_its_row_has_its_layer_left(function, name):
     given = keras.Input([None, 2])
     plain, odd = layers.GRU(3, return_sequences=True), layers.LSTM(3, **{name: function})

@@ -67,9 +67,8 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "custom" else pytest.param(name, marks=pytest.mark.slow) for name in LOOPS]
-)
+@pytest.mark.slow  # quick: a packed model that learns, in tests/rnn/test_packed_layer.py
+@pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_comes_to_the_weights_of_keras_layers(name):
     expected, found = LOOPS[name](lambda one: one), LOOPS[name](accelerate)
     for one, other in zip(found, expected, strict=True):

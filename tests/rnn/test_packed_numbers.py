@@ -70,7 +70,8 @@ def cell():
 KERNELS = {"xla": {}, "tiles": {"unroll_steps": 1}}  # more steps a turn take XLA longer, and give the same
 
 
-@pytest.fixture(scope="module", params=KERNELS)
+# quick for a GPU's: tests/rnn/test_tiles.py
+@pytest.fixture(scope="module", params=["xla", pytest.param("tiles", marks=pytest.mark.slow)])
 def packed(cell, request):
     options = {"kernel": request.param, "batch_size": MOST, **KERNELS[request.param]}
     return Runner(lambda *a, **k: packed_rnn(*a, **options, **k), cell)

@@ -69,6 +69,7 @@ def test_models_and_shapes_share_what_is_traced(traced: list[Any]) -> None:
     assert len(traced) == 2  # there and back
 
 
+@pytest.mark.slow  # quick: what models and shapes share
 def test_another_direction_or_size_is_traced_for_itself(traced: list[Any]) -> None:
     cell = cell_of(U + 1)
     for options in ({}, {"go_backwards": True}, {"batch_size": 48}, {"chains": 1}):
@@ -88,6 +89,7 @@ def test_equal_layers_whose_inputs_are_unlike_are_told_apart(traced: list[Any]) 
     assert len(traced) == 2
 
 
+@pytest.mark.slow  # quick: a step with functions of its own
 def test_a_step_with_a_gradient_of_its_own_leaves_nothing_for_the_process(traced: list[Any]) -> None:
     """TensorFlow gives such a gradient another name each time, by which no other cell would find what is kept."""
     for _ in range(2):
@@ -145,7 +147,7 @@ def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
     assert set(saved_step._ALIKE) == known
 
 
-@pytest.mark.parametrize("kernel", ["xla", "tiles"])
+@pytest.mark.parametrize("kernel", ["xla", pytest.param("tiles", marks=pytest.mark.slow)])
 def test_what_is_set_at_a_cell_counts_at_the_next_trace(kernel: str) -> None:
     slope = 1.0
 

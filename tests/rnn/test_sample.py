@@ -21,6 +21,7 @@ def of_ids(layer):
     return keras.Model(ids, layer(layers.Embedding(9, 4, mask_zero=True)(ids)))
 
 
+@pytest.mark.slow  # quick: a sample of other numbers, a cell whose numbers stay
 def test_a_sample_is_compared_and_timed():
     model = of_ids(layers.LSTM(3, dropout=0.5))
     accelerate(model, sample=IDS)

@@ -205,13 +205,12 @@ def results(cell, inputs, lengths, **options):
     return [np.asarray(tf.cast(x, tf.float32)) for x in run(inputs)]
 
 
-@pytest.mark.slow  # quick: tests/rnn/test_packed_numbers.py, in float64
 @pytest.mark.parametrize(
     ("name", "dtype", "near"),
     [
         ("coupled_lstm", "float32", 1e-6),
-        ("gru", "mixed_float16", 2e-3),
-        ("basic_rnn", "mixed_bfloat16", 2e-2),
+        pytest.param("gru", "mixed_float16", 2e-3, marks=pytest.mark.slow),
+        pytest.param("basic_rnn", "mixed_bfloat16", 2e-2, marks=pytest.mark.slow),
     ],
 )
 def test_the_numbers_are_those_of_the_kernel_for_a_cpu(name, dtype, near):

@@ -71,7 +71,7 @@ def test_without_updates_chunks_have_the_loss_of_one_long_run(cell: str, rnn: st
     assert done[1:] == whole[1:]  # what counted, examples, padded and valid tokens
 
 
-@pytest.mark.slow  # quick: the losses above, the gradient below
+@pytest.mark.slow  # quick: the losses above, the update below
 def test_a_chunk_as_long_as_the_batch_is_no_truncation() -> None:
     """Loss and weights are those of a plain step, bit for bit."""
     ends = []
@@ -106,6 +106,7 @@ def test_each_chunk_is_an_update_by_the_gradient_within_it() -> None:
         np.testing.assert_allclose(one, right, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow  # quick: each chunk is an update by the gradient within it
 def test_the_gradient_of_the_first_chunks_inputs_stops_at_its_end() -> None:
     """What the second chunk would say of the first chunk's inputs is cut; in one long run it is not."""
     labels = BATCH["labels"].copy()

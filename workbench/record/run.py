@@ -111,8 +111,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """From its start to its end; 0 where it has none yet."""
-        return 0.0 if self.end is None else self.end - self.start
+        """From its start to its end, by the clocks of who began and closed it; 0 where it has no end yet."""
+        return 0.0 if self.end is None else max(0.0, self.end - self.start)
 
     @property
     def identity(self) -> str:

@@ -239,7 +239,7 @@ def _close_ended(conductor: Conductor, token: str, said: Mapping[int, str]) -> N
         if words and run.status in ("RUNNING", "KILLED") and words not in run.error:
             conductor.tracker.tag(run.run_id, {ERROR: f"{run.error}; {words}" if run.error else words})
             if run.status == "RUNNING":
-                conductor.tracker.finish(run.run_id, "KILLED")
+                conductor.tracker.finish(run.run_id, "KILLED", begun=run.start)
 
 
 @contextmanager

@@ -244,7 +244,7 @@ def _close(tracker: Tracker, run_id: str, own: OwnRun, take_over: bool) -> None:
             )
         raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
     tracker.tag(run_id, {ERROR: "taken over when the sweep was resumed"})
-    tracker.finish(run_id, "KILLED")
+    tracker.finish(run_id, "KILLED", begun=run.start)
 
 
 @contextmanager

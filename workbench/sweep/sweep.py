@@ -285,7 +285,9 @@ def _finish(conductor: Conductor, status: str) -> None:
     """Close the sweep's own run; a server that is gone by now does not hide how the jobs ended."""
     assert conductor.parent is not None
     try:
-        conductor.tracker.finish(conductor.parent, status)
+        conductor.tracker.finish(
+            conductor.parent, status, begun=conductor.tracker.get(conductor.parent).start
+        )
     except TrackingError as error:
         conductor.watcher.say(f"the sweep's own run could not be closed: {error}")
 
