@@ -333,27 +333,34 @@ def over_units(z):
     return tf.nn.softmax(z) + 0.1 * z
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        over_the_batch,
-        *(pytest.param(one, marks=pytest.mark.slow) for one in (by_place, dropped, over_the_first)),
-    ],
-)
-@pytest.mark.parametrize("name", ["activation", pytest.param("recurrent_activation", marks=pytest.mark.slow)])
-def test_an_activation_that_looks_beyond_its_row_has_its_layer_left(function, name):
+LOOKS_BEYOND = [over_the_batch, by_place, dropped, over_the_first]
+
+
+def of_two_layers(name, function):
+    """A GRU, and an LSTM with an activation of one's own."""
     given = keras.Input([None, 2])
     plain, odd = layers.GRU(3, return_sequences=True), layers.LSTM(3, **{name: function})
-    model = keras.Model(given, odd(plain(layers.Masking()(given))))
-    accelerate(model)
+    return keras.Model(given, odd(plain(layers.Masking()(given))))
+
+
+@pytest.mark.parametrize("function", LOOKS_BEYOND)
+@pytest.mark.parametrize("name", ["activation", "recurrent_activation"])
+def test_an_activation_that_looks_beyond_its_row_has_its_layer_left(function, name):
+    model = accelerate(of_two_layers(name, function))
     assert [one.packed for one in acceleration_of(model).layers] == [True, False]
     assert acceleration_of(model).layers[1].reason == (
         f"its {name} looks at the whole batch or draws; accelerate(model, sample=inputs) packs it where the "
         "numbers stay"
     )
+
+
+@pytest.mark.slow  # quick: the one above, and samples of other numbers
+@pytest.mark.parametrize("function", LOOKS_BEYOND)
+@pytest.mark.parametrize("name", ["activation", "recurrent_activation"])
+def test_a_sample_shows_that_its_numbers_would_not_stay(function, name):
     ragged = RANDOM.normal(size=(5, 4, 2)) * (np.arange(4) < np.array([4, 1, 2, 3, 1])[:, None])[..., None]
     with pytest.raises(ValueError, match="other numbers than Keras'"):
-        accelerate(model, sample=ragged.astype("float32"))
+        accelerate(of_two_layers(name, function), sample=ragged.astype("float32"))
 
 
 def test_an_activation_of_ones_own_that_looks_at_its_row_is_packed():

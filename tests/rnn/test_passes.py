@@ -79,6 +79,7 @@ def test_another_direction_or_size_is_traced_for_itself(traced: list[Any]) -> No
     assert len(traced) == 4
 
 
+@pytest.mark.slow  # quick: what models and shapes share
 def test_equal_layers_whose_inputs_are_unlike_are_told_apart(traced: list[Any]) -> None:
     step_of(cell_of(U))(*batch(32, 4))
     other = CELLS["gru"](U)
@@ -121,6 +122,7 @@ def test_both_directions_of_an_accelerated_model_take_a_chain_each(monkeypatch: 
     assert sorted(asked, key=str) == [(2, None), (4, 1), (4, 1)]
 
 
+@pytest.mark.slow  # quick: the cells of tests/conformance, whose weights are lists
 def test_a_cell_may_give_its_weights_as_tuples() -> None:
     class Tupled(CELLS["gru"]):  # type: ignore[misc, name-defined]
         def step_weights(self) -> Any:
@@ -147,7 +149,8 @@ def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
     assert set(saved_step._ALIKE) == known
 
 
-@pytest.mark.parametrize("kernel", ["xla", pytest.param("tiles", marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: tests/cells/test_closed_over.py
+@pytest.mark.parametrize("kernel", ["xla", "tiles"])
 def test_what_is_set_at_a_cell_counts_at_the_next_trace(kernel: str) -> None:
     slope = 1.0
 

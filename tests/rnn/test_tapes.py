@@ -19,13 +19,9 @@ def two_losses(outputs):
     return tf.reduce_sum(tf.sin(outputs)), tf.reduce_sum(tf.cos(outputs) * outputs)
 
 
-@pytest.mark.parametrize(
-    "inside", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["after", "inside"]
-)
-@pytest.mark.parametrize(
-    "kernel",
-    ["plain", pytest.param("xla", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # quick: the jacobian below, which asks a packed layer for more than one gradient too
+@pytest.mark.parametrize("inside", [False, True], ids=["after", "inside"])
+@pytest.mark.parametrize("kernel", ["xla", "plain"])
 def test_a_persistent_tape_in_a_graph_gives_two_losses_their_gradients(kernel, inside):
     """As one tape for each gives them; `inside`: asked for while the tape still records."""
     cell = LSTMCell(4)
