@@ -254,7 +254,7 @@ class Tracker:
         """
         end = max(time.time(), begun)
         with self._reached():
-            self._client.set_terminated(run_id, status, int(end * 1000))
+            self._client.set_terminated(run_id, status, round(end * 1000))
 
     def runs(self, experiment: str, sweep: str | None = None) -> list[Run]:
         """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""

@@ -194,9 +194,8 @@ def test_a_sweep_goes_on_at_a_host_whose_clock_is_a_minute_off(three: Hosts, uri
     """
     clock = three.folder / "clock"
     clock.mkdir()
-    (clock / "sitecustomize.py").write_text(
-        CLOCK
-    )  # on both hosts: a file that one lacks would be another program
+    # on both hosts: a file that one of them lacks would be another program
+    (clock / "sitecustomize.py").write_text(CLOCK)
     path = {"PYTHONPATH": f"{clock}{os.pathsep}{ROOT}"}
     words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=clocks", "measure=off"]
     words += ["padding=global,batch", "seed=1,2,3", "workbench.resume=true"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from workbench.cells.closed_over import closed_over
+from workbench.seeds import initialisation
 
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
@@ -34,11 +38,25 @@ def is_pure(function: Any, width: int, dtype: Any) -> bool:
 def is_of_each_row(function: Any, width: int, dtype: Any) -> bool:
     """Whether a function of [B, width] gives each row what it gives that row alone, as far as five rows show.
 
-    Not where it looks at other rows or at the shape, nor where it draws. One that reads a tensor of another graph
-    cannot be tried.
+    Not where it looks at other rows or at the shape, nor where it draws; a Keras layer in training and out of it.
+    One that reads a tensor of another graph cannot be tried.
     """
     if is_known(function):
         return True
+    with initialisation(0, "a copy"):
+        return all(_gives_each_row(way, width, dtype) for way in _ways_to_call(function))
+
+
+def _ways_to_call(function: Any) -> list[Any]:
+    """A Keras layer by a copy, whose variables and statistics are its own, out of training and in it."""
+    if isinstance(function, keras.layers.Layer):
+        with suppress(TypeError, ValueError, NotImplementedError):  # of a class whose options are not told
+            copy = type(function).from_config(function.get_config())
+            return [partial(copy, training=training) for training in (False, True)]
+    return [function]
+
+
+def _gives_each_row(function: Any, width: int, dtype: Any) -> bool:
     rows = np.random.default_rng(0).normal(size=(5, width))
     try:
         with tf.init_scope():

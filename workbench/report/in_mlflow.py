@@ -30,8 +30,7 @@ def show(
     found = tables.headline(verdicts) if verdicts else counted(len(arms.counted(runs)), "run")
     tracker.describe(own, f"{found} · {own.sweep}", description(verdicts, runs, facts))
     if effects := claim_metrics(verdicts):
-        # a step for each number of runs: what was found last stands, be the clock of whoever found it late
-        tracker.log(own.run_id, [(len(runs), effects)])
+        tracker.log(own.run_id, [(0, effects)])
     note = [str(facts.get("question") or ""), f"Last sweep ({own.sweep}): {found}.", _metrics_of(runs)]
     tags = {
         "mlflow.note.content": "\n\n".join(text for text in note if text),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -189,7 +188,7 @@ def _foreign(layer: Any) -> str | None:
             )
         for name in ("activation", "recurrent_activation") if type(cell) in _CELLS else ():
             one = getattr(cell, name, None)
-            if inspect.isroutine(one) and not is_of_each_row(one, cell.units, cell.compute_dtype):
+            if callable(one) and not is_of_each_row(one, cell.units, cell.compute_dtype):
                 return f"its {name} looks at the whole batch or draws; {_BY_SAMPLE}"
     return None
 
