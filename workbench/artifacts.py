@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Artifacts:
         client: MlflowClient,
         configured: Configured,
         *,
-        runs: Callable[[str], list[Any]],
+        runs: Callable[[str], Iterable[Any]],
         lock: Lock,
         may_move: bool,
     ) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from workbench.store_errors import explained, mlflow_command
 _LONGEST_TAG = 8000
 _LONGEST_PARAM = 6000
 _BATCH = 900
-_PAGE = 1000
+_PAGE = 250  # of a page MLflow holds some hundred objects a run while it reads it
 
 
 class Tracker:
@@ -256,17 +257,21 @@ class Tracker:
         with self._reached():
             self._client.set_terminated(run_id, status, round(end * 1000))
 
-    def runs(self, experiment: str, sweep: str | None = None) -> list[Run]:
-        """The runs of an experiment, by its name, or of one of its sweeps; the oldest first."""
-        return self._search(self._experiments(experiment), f"tags.`{SWEEP}` = '{sweep}'" if sweep else "")
+    def runs(self, experiment: str, sweep: str | None = None, most: int | None = None) -> list[Run]:
+        """The runs of an experiment, by its name, or of one of its sweeps; the oldest first, `most` of them."""
+        clause = f"tags.`{SWEEP}` = '{sweep}'" if sweep else ""
+        return self._search(self._experiments(experiment), clause, most=most)
 
     def matching(self, clause: str, experiment: str | None = None) -> list[Run]:
         """The runs that a filter of MLflow's takes, of an experiment or of all; the oldest first."""
         return self._search(self._experiments(experiment), clause)
 
-    def jobs(self, experiment: str, sweep: str) -> list[Run]:
-        """The runs of a sweep's jobs: all but its own run and reruns of them; the oldest first."""
-        return [run for run in self.runs(experiment, sweep) if run.is_job]
+    def jobs(self, experiment: str, sweep: str, most: int | None = None) -> list[Run]:
+        """The runs of a sweep's jobs: all but its own run and reruns of them; the oldest first.
+
+        `most`: only those among its first so many runs.
+        """
+        return [run for run in self.runs(experiment, sweep, most) if run.is_job]
 
     def running(self) -> list[Run]:
         """The runs of all experiments that nobody has closed."""
@@ -348,10 +353,10 @@ class Tracker:
         view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         with self._reached():
             if name is None:
-                found = _all_pages(lambda **page: self._client.search_experiments(view_type=view, **page))
-            else:
-                found = [one for one in [self._client.get_experiment_by_name(name)] if one]
-        return [str(one.experiment_id) for one in found]
+                pages = _all_pages(lambda **page: self._client.search_experiments(view_type=view, **page))
+                return [str(one.experiment_id) for one in pages]
+            found = self._client.get_experiment_by_name(name)
+            return [str(found.experiment_id)] if found else []
 
     def _search(
         self,
@@ -359,18 +364,24 @@ class Tracker:
         clause: str,
         order: str = "ASC",
         view: int = ViewType.ACTIVE_ONLY,
+        most: int | None = None,
     ) -> list[Run]:
-        """All runs of these experiments that the clause takes, by their start."""
-        return [_run_of(run) for run in self._found(experiments, clause, order, view)]
+        """All runs of these experiments that the clause takes, or the first of them at `most`, by their start.
+
+        What runs have in common, as most of their params and tags, is one string for all of them.
+        """
+        texts: dict[str, str] = {}
+        found = islice(self._found(experiments, clause, order, view), most)
+        return [_run_of(run, lambda text: texts.setdefault(text, text)) for run in found]
 
     def _found(
         self, experiments: Sequence[str], clause: str, order: str = "ASC", view: int = ViewType.ACTIVE_ONLY
-    ) -> list[MlflowRun]:
+    ) -> Iterator[MlflowRun]:
         by = [f"attributes.start_time {order}"]
         if not experiments:
-            return []
+            return
         with self._reached():
-            return _all_pages(
+            yield from _all_pages(
                 lambda **page: self._client.search_runs(
                     list(experiments), clause, run_view_type=view, order_by=by, **page
                 )
@@ -393,26 +404,26 @@ class Tracker:
             yield
 
 
-def _all_pages(search: Callable[..., Any]) -> list[Any]:
-    """Everything that one of MLflow's searches finds, which it gives in pages."""
-    found, token = [], None
+def _all_pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that one of MLflow's searches finds, which it gives in pages; one page is held at a time."""
+    token = None
     while True:
         page = search(max_results=_PAGE, page_token=token)
-        found += page
         token = page.token
+        yield from page
         if not token:
-            return found
+            return
 
 
-def _run_of(run: MlflowRun) -> Run:
-    """A run as MLflow gives it, as everything else takes it."""
+def _run_of(run: MlflowRun, one: Callable[[str], str] = str) -> Run:
+    """A run as MLflow gives it, as everything else takes it; `one` gives the string that is held of equal ones."""
     end = run.info.end_time
     return Run(
         run_id=str(run.info.run_id),
-        status=str(run.info.status),
-        params=dict(run.data.params),
-        metrics={name: value for name, value in run.data.metrics.items() if not math.isnan(value)},
-        tags=unfolded(run.data.tags),
+        status=one(str(run.info.status)),
+        params={one(name): one(value) for name, value in run.data.params.items()},
+        metrics={one(name): value for name, value in run.data.metrics.items() if not math.isnan(value)},
+        tags={one(name): one(value) for name, value in unfolded(run.data.tags).items()},
         start=(run.info.start_time or 0) / 1000,
         end=None if end is None else end / 1000,
         experiment=str(run.info.experiment_id),

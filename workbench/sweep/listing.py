@@ -152,10 +152,10 @@ def _last_runs(config: Config) -> tuple[list[Run], str]:
         return [], "nothing is tracked yet"
 
 
-def last_finished(tracker: Tracker, experiment: str) -> list[Run]:
-    """The jobs that finished of an experiment's last sweep that has any."""
+def last_finished(tracker: Tracker, experiment: str, most: int | None = None) -> list[Run]:
+    """The jobs that finished of an experiment's last sweep that has any; of its first so many at `most`."""
     for sweep in tracker.sweeps(experiment=experiment)[:5]:
-        if jobs := [run for run in tracker.jobs(experiment, sweep.sweep) if run.finished]:
+        if jobs := [run for run in tracker.jobs(experiment, sweep.sweep, most) if run.finished]:
             return jobs
     return []
 

@@ -142,14 +142,9 @@ def reconcile(
 
 
 def take_stock(
-    own: OwnRun,
-    jobs: Sequence[Job],
-    tracker: Tracker | None,
-    origin: Origin,
-    conductor: Conductor | None = None,
+    runs: Sequence[Run], jobs: Sequence[Job], origin: Origin, conductor: Conductor | None = None
 ) -> Ledger:
-    """What is done and what is to do; without a conductor the data is taken to be what it was."""
-    runs = tracker.jobs(own.experiment, own.sweep) if tracker and own.is_begun else []
+    """What is done and what is to do by a sweep's runs; without a conductor the data is taken to be what it was."""
     known = {run.job: run.fingerprint for run in runs}
     fingerprints = {
         job.number: conductor.fingerprint(job) if conductor else known.get(job.key, "") for job in jobs

@@ -42,6 +42,9 @@ from workbench.sweep.typed import as_typed, is_how
 from workbench.tracking import Tracker, TrackingError
 from workbench.wording import counted
 
+_TO_TELL_THE_TIME = 100
+"""Runs of the sweep before, from which it is told how long this one has still to go."""
+
 
 @dataclass
 class Asked:
@@ -88,11 +91,13 @@ class Asked:
         Raises:
             ConfigError: what has finished would be something else now, and nobody said what is to be done.
         """
-        found = resume.take_stock(self.own, self.planned.jobs, self.tracker, self.origin, conductor)
+        runs = []
+        if self.tracker and self.own.is_begun:
+            runs = self.tracker.jobs(self.own.experiment, self.own.sweep)
+        found = resume.take_stock(runs, self.planned.jobs, self.origin, conductor)
         changed, pairs = self.config.workbench.changed, bool(self.declared)
         said = resume.decide(found, self.own, changed, pairs=pairs)
-        if self.tracker and self.declared and self.own.is_begun and len(self.looks) > 1:
-            runs = self.tracker.jobs(self.own.experiment, self.own.sweep)
+        if runs and self.declared and len(self.looks) > 1:
             kept = claims_room.still_planned(self.planned.jobs, self.declared, self.looks, runs)
             numbers = {job.number for job in kept}
             found.todo = [job for job in found.todo if job.number in numbers]
@@ -163,12 +168,12 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
         conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
         conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
         conductor.titles = watcher.titles = titles(planned.jobs)
-        if earlier := last_finished(asked.tracker, config.name):
+        if earlier := last_finished(asked.tracker, config.name, most=_TO_TELL_THE_TIME):
             watcher.seconds_each = fmean(run.seconds for run in earlier)
         close_dead_runs(conductor)
         with closing(conductor):
             if not launch or launch.is_here:
-                require_devices(asked.stock()[0].todo, conductor)
+                _require_devices(asked, conductor)
             conductor.prepare(planned.jobs)
             known, said = asked.stock(conductor)
             resume.settle(
@@ -198,6 +203,14 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
             finally:
                 _finish(conductor, status)
     return ended
+
+
+def _require_devices(asked: Asked, conductor: Conductor) -> None:
+    """Of the jobs that are to do; which those are need not be read where this machine has what all of them need."""
+    try:
+        require_devices(asked.planned.jobs, conductor)
+    except ConfigError:
+        require_devices(asked.stock()[0].todo, conductor)
 
 
 def _judge(asked: Asked, folder: Path, console: Console) -> bool:
