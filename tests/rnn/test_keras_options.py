@@ -238,8 +238,8 @@ def test_a_gate_may_be_no_elementwise_function(reset_after):
 
 @pytest.mark.parametrize("part", ["outputs", pytest.param("states", marks=pytest.mark.slow)])
 def test_what_is_gathered_from_has_gradients_in_a_graph(part):
-    layer = layers.LSTM(3, return_sequences=True, return_state=True)
-    inputs = keras.Input([None, 2])
+    layer = layers.LSTM(3, return_sequences=True, return_state=True, dtype="float64")
+    inputs = keras.Input([None, 2], dtype="float64")
     model = keras.Model(inputs, layer(inputs, mask=keras.ops.any(inputs != 0, -1)))
 
     def gradients():
@@ -251,12 +251,12 @@ def test_what_is_gathered_from_has_gradients_in_a_graph(part):
                 total = tf.reduce_sum(tf.sin(some))
             return tape.gradient(total, [one.value for one in layer.trainable_variables])
 
-        return step(tf.constant(INPUTS * MASK[..., None], tf.float32))
+        return step(tf.constant(INPUTS * MASK[..., None], tf.float64))
 
     expected = gradients()
     accelerate(model)
     for mine, keras_own in zip(gradients(), expected, strict=True):
-        np.testing.assert_allclose(mine, keras_own, atol=1e-6)
+        np.testing.assert_allclose(mine, keras_own, atol=1e-9)
 
 
 def test_an_activation_that_draws_has_no_one_step_form():

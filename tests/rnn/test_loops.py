@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS
-from workbench.rnn import PackedRNN, accelerate
+from workbench.rnn import PackedRNN, accelerate, acceleration_of, restore
 
 layers = keras.layers
 DRAW = np.random.default_rng(0)
@@ -86,6 +86,32 @@ def test_two_replicas_of_which_one_may_have_no_example():
     assert done.returncode == 0, done.stderr[-3000:]
     theirs, ours = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+class InTheMiddle(keras.callbacks.Callback):
+    """Another loop for the rest of a `fit`: between its epochs, and within one."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            accelerate(self.model)
+        if epoch == 3:
+            restore(self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0 and not acceleration_of(self.model).layers[0].packed:
+            accelerate(self.model, sample=IDS)
+
+
+def test_a_callback_may_change_the_loop_of_a_fit():
+    histories = []
+    for callbacks in ([], [InTheMiddle()]):
+        one = model()
+        one.compile("adam", "mse")
+        again = {"batch_size": 2, "epochs": 4, "shuffle": False, "verbose": 0, "callbacks": callbacks}
+        histories.append(one.fit(IDS, TARGETS, validation_data=(IDS, TARGETS), **again).history)
+    assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], rel=1e-9)
+    assert histories[0]["val_loss"] == pytest.approx(histories[1]["val_loss"], rel=1e-9)
+    assert acceleration_of(one).layers[0].packed
 
 
 REPLICAS = """

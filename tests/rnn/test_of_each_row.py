@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.rnn import accelerate, acceleration_of
+from workbench.cells import CELLS
+from workbench.rnn import PackedRNN, accelerate, acceleration_of
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -111,3 +112,32 @@ def test_an_activation_of_ones_own_that_looks_at_its_row_is_packed():
     model = keras.Model(given, layers.LSTM(3, activation=over_units, recurrent_activation=over_units)(given))
     accelerate(model)
     assert acceleration_of(model).layers[0].packed
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda: layers.LSTMCell(3, activation=over_the_batch),
+        lambda: [layers.GRUCell(3), layers.GRUCell(3, recurrent_activation=by_place)],
+        lambda: CELLS["lstm"](3, activation=over_the_first),
+    ],
+)
+def test_a_packed_layer_refuses_what_looks_beyond_its_row(cell):
+    with pytest.raises(ValueError, match=r'activation of .* looks at the whole batch, .*kernel="masked"'):
+        PackedRNN(cell())
+    assert PackedRNN(cell(), kernel="masked")(np.ones([2, 4, 2], "float32")).shape == (2, 3)
+
+
+@pytest.mark.parametrize("function", [dropped, over_units, layers.Dropout(0.5)])
+def test_a_packed_layer_takes_what_draws_or_looks_at_its_row(function):
+    assert PackedRNN(layers.LSTMCell(3, activation=function))(np.ones([2, 4, 2], "float32")).shape == (2, 3)
+
+
+def test_from_keras_refuses_what_looks_beyond_its_row_and_masked_gives_its_numbers():
+    layer = layers.LSTM(3, activation=over_the_batch)
+    layer.build((None, None, 2))
+    with pytest.raises(ValueError, match="the activation of LSTMCell looks at the whole batch"):
+        PackedRNN.from_keras(layer)
+    inputs = RANDOM.normal(size=(5, 4, 2)).astype("float32")
+    packed = PackedRNN.from_keras(layer, kernel="masked")
+    np.testing.assert_allclose(packed(inputs), layer(inputs), atol=1e-6)

@@ -69,6 +69,22 @@ def test_models_and_shapes_share_what_is_traced(traced: list[Any]) -> None:
     assert len(traced) == 2  # there and back
 
 
+def test_more_sizes_than_a_few_share_what_is_traced_for_any(
+    traced: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a function that is traced anew for each size: XLA would compile for each, and never forget it."""
+    monkeypatch.setattr(compiled, "_SIZES", 1)
+    step = step_of(cell := cell_of(U))
+    for examples in (20, 24, 28, 26):
+        inputs, lengths = batch(examples, 4)
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(tf.sin(packed_rnn(cell, inputs, lengths, kernel="plain")[0]))
+        expected = tape.gradient(total, cell.trainable_variables)
+        for one, other in zip(step(inputs, lengths), expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    assert len(traced) == 4  # there and back: for 20, and for any
+
+
 @pytest.mark.slow  # quick: what models and shapes share
 def test_another_direction_or_size_is_traced_for_itself(traced: list[Any]) -> None:
     cell = cell_of(U + 1)

@@ -3,12 +3,13 @@
 import itertools
 import logging
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from workbench.cells import CELLS, WRAPPERS, StepCell
-from workbench.rnn import RNNS
+from workbench.rnn import RNNS, PackedRNN
 from workbench.rnn.table import EVERYWHERE
 
 LENGTHS = [1, 0, 2]
@@ -76,3 +77,22 @@ def test_a_plain_tf_function_converts_every_runner_without_a_word(rnn):
         tf.get_logger().removeHandler(handler)
     assert not words
     np.testing.assert_allclose(outputs, RNNS["dynamic"](cell, inputs, lengths)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda: keras.layers.LSTMCell(3),
+        lambda: [CELLS["lstm"](3), CELLS["gru"](2)],
+        lambda: keras.layers.StackedRNNCells([keras.layers.GRUCell(3), keras.layers.GRUCell(2)]),
+    ],
+)
+def test_features_need_not_be_known_while_tracing_by_a_layer_that_is_built(cell):
+    """As of what comes from tf.numpy_function; Keras' own layers take it."""
+    layer = PackedRNN(cell(), kernel="xla")
+    inputs = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
+    expected = layer(inputs, sequence_length=[4, 1, 0])
+    run = tf.function(layer, input_signature=[tf.TensorSpec([None] * 3), tf.TensorSpec([None], tf.int32)])
+    np.testing.assert_allclose(run(inputs, [4, 1, 0]), expected, atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[3,4,5\] is not compatible .*\[\?,\?,2\]"):
+        run(np.ones([3, 4, 5], "float32"), [4, 1, 0])

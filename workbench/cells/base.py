@@ -300,6 +300,13 @@ def check_dtype_of(what: Any, cell: Any) -> None:
         )
 
 
+def with_those_inside(cell: Any) -> Iterator[Any]:
+    """A cell, and each that it wraps (`cell`) or stacks (`cells`), and so on."""
+    yield cell
+    for inner in [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]:
+        yield from with_those_inside(inner)
+
+
 def innermost(cell: Any) -> Iterator[Any]:
     """The cells that a cell is made of: itself, or those that it wraps (`cell`) or stacks (`cells`)."""
     inside = getattr(cell, "cells", None) or ([cell.cell] if hasattr(cell, "cell") else None)

@@ -35,16 +35,25 @@ def is_pure(function: Any, width: int, dtype: Any) -> bool:
     return known[key]
 
 
-def is_of_each_row(function: Any, width: int, dtype: Any) -> bool:
+def is_of_each_row(function: Any, width: int, dtype: Any, *, may_draw: bool = False) -> bool:
     """Whether a function of [B, width] gives each row what it gives that row alone, as far as five rows show.
 
-    Not where it looks at other rows or at the shape, nor where it draws; a Keras layer in training and out of it.
-    One that reads a tensor of another graph cannot be tried.
+    Not where it looks at other rows or at the shape, nor where it draws, if it may not; a Keras layer in training
+    and out of it. One that reads a tensor of another graph cannot be tried.
     """
     if is_known(function):
         return True
     with initialisation(0, "a copy"):
-        return all(_gives_each_row(way, width, dtype) for way in _ways_to_call(function))
+        return all(_gives_each_row(way, width, dtype, may_draw) for way in _ways_to_call(function))
+
+
+def beyond_its_row(cell: Any, *, may_draw: bool = False) -> str | None:
+    """The option of a cell whose activation does not give each row what it gives that row alone, or None."""
+    for name in ("activation", "recurrent_activation"):
+        one = getattr(cell, name, None)
+        if callable(one) and not is_of_each_row(one, cell.units, cell.compute_dtype, may_draw=may_draw):
+            return name
+    return None
 
 
 def _ways_to_call(function: Any) -> list[Any]:
@@ -56,15 +65,24 @@ def _ways_to_call(function: Any) -> list[Any]:
     return [function]
 
 
-def _gives_each_row(function: Any, width: int, dtype: Any) -> bool:
+def _gives_each_row(function: Any, width: int, dtype: Any, may_draw: bool) -> bool:
     rows = np.random.default_rng(0).normal(size=(5, width))
     try:
         with tf.init_scope():
-            together, *alone = (function(tf.cast(some, dtype)) for some in (rows, *rows[:, np.newaxis]))
-            error = tf.reduce_max(tf.abs(tf.cast(together - tf.concat(alone, 0), tf.float32)))
+            together, again = (function(tf.cast(rows, dtype)) for _ in range(2))
+            if may_draw and not _alike(together, again):
+                return True
+            return _alike(
+                together, tf.concat([function(tf.cast(row, dtype)) for row in rows[:, np.newaxis]], 0)
+            )
     except (TypeError, ValueError, tf.errors.OpError):
         return True
-    return bool(error < 0.02)  # what half precision rounds is less
+
+
+def _alike(some: Any, others: Any) -> bool:
+    return bool(
+        tf.reduce_max(tf.abs(tf.cast(some - others, tf.float32))) < 0.02
+    )  # half precision rounds less
 
 
 def is_known(function: Any) -> bool:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import innermost
-from workbench.cells.pure import is_of_each_row
+from workbench.cells.base import innermost, with_those_inside
+from workbench.cells.pure import beyond_its_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
@@ -180,23 +180,15 @@ def _ran(layer: Any) -> str:
 
 def _foreign(layer: Any) -> str | None:
     """Why a layer is packed with a sample alone: what cells of one's own look at is not known."""
-    for cell in _with_those_inside(layer.cell):
+    for cell in with_those_inside(layer.cell):
         if type(cell) not in _CELLS and not type(cell).__module__.startswith("workbench."):
             return (
                 f"{type(cell).__name__} is a cell of your own, which may look at the whole batch or draw; "
                 + _BY_SAMPLE
             )
-        for name in ("activation", "recurrent_activation") if type(cell) in _CELLS else ():
-            one = getattr(cell, name, None)
-            if callable(one) and not is_of_each_row(one, cell.units, cell.compute_dtype):
-                return f"its {name} looks at the whole batch or draws; {_BY_SAMPLE}"
+        if name := beyond_its_row(cell):
+            return f"its {name} looks at the whole batch or draws; {_BY_SAMPLE}"
     return None
-
-
-def _with_those_inside(cell: Any) -> Iterator[Any]:
-    yield cell
-    for inner in [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]:
-        yield from _with_those_inside(inner)
 
 
 def _pack_all(model: Any, layers: Iterable[Any]) -> None:
@@ -231,17 +223,23 @@ def _unpack(layers: Any) -> None:
 
 
 def _trace_anew(model: Any) -> None:
-    """Drops what `fit`, `evaluate` and `predict` have traced of it, and of the models in it."""
+    """Drops what `fit`, `evaluate` and `predict` have traced of it, and of the models in it.
+
+    Each has a new function at once, as a `fit` whose callback asked for this goes on with it.
+    """
     for one in model._flatten_layers():
         if not isinstance(one, keras.Model):
             continue
-        one.train_function = one.test_function = one.predict_function = None
         packed = any(layer in _LAYERS for layer in _recurrent(one))
         if packed and one.compiled and one.jit_compile:
             _JIT[one] = weakref.ref(one._compile_config)
             one.jit_compile = False
         elif not packed and one in _JIT and _JIT.pop(one)() is one._compile_config:
             one.jit_compile = True
+        for what in ("train", "test", "predict"):
+            if getattr(one, f"{what}_function", None) is not None:
+                setattr(one, f"{what}_function", None)
+                getattr(one, f"make_{what}_function")()
 
 
 def _held_to(before: Measured, after: Measured) -> Comparison:

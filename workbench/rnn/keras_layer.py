@@ -18,7 +18,9 @@ from workbench.cells.base import (
     output_size,
     register,
     state_sizes,
+    with_those_inside,
 )
+from workbench.cells.pure import beyond_its_row
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.xla import inside_jit
 from workbench.masking import last_valid
@@ -84,6 +86,8 @@ class PackedRNN(keras.layers.Layer):
     ) -> None:
         cell = MultiRNNCell(cell) if isinstance(cell, (list, tuple)) else cell
         check_is_cell("PackedRNN", cell)
+        if kernel != "masked":
+            _check_each_row(cell)
         kwargs = _of_a_layer(kwargs)
         if output_order not in ("inputs", "steps"):
             raise ValueError(f"output_order={output_order!r}: must be 'inputs' or 'steps'.")
@@ -266,6 +270,17 @@ class PackedRNN(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> PackedRNN:
         """Makes the cell first."""
         return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
+
+
+def _check_each_row(cell: Any) -> None:
+    """Refuses a cell whose activation looks at other examples, of which a packed step sees those that still run."""
+    for inner in with_those_inside(cell):
+        if name := beyond_its_row(inner, may_draw=True):
+            raise ValueError(
+                f"the {name} of {type(inner).__name__} looks at the whole batch, and a packed step "
+                'computes only the examples that still run: give PackedRNN kernel="masked", which computes all, or '
+                "take keras.layers.RNN(cell)."
+            )
 
 
 def _each_shape(shapes: Any, make: Callable[[Any], Any]) -> Any:

@@ -21,6 +21,9 @@ Tensors = list[tf.Tensor]
 _LEAST_CAPACITY = 32  # where the batch is not known: so that a smaller last one of 32 is not compiled for
 _LEAST_OF_A_CHAIN = 8
 _LEAST_EXAMPLES = 4  # of a chain; with fewer, two chains on two cores are slower than one
+_SIZES = (
+    4  # of batches, known while tracing, that are compiled for as they are; more take the next power of two
+)
 
 
 class _Cuts(NamedTuple):
@@ -53,10 +56,14 @@ def run_compiled(received: Received, *, batch_size: int | None, chains: int) -> 
     given = Operands(received.inputs, tf.nest.flatten(received.states), weights)
     operands = tf.nest.map_structure(wide, given)
     most = received.batch if batch_size is None else batch_size
-    chains = chains_for(most, chains)
+    some = chains_for(most, chains)
     # the passes for any batch do the same for one of the least capacity
-    same = not isinstance(most, int) or most == _least(chains)
-    passes = _passes_of(received, operands, None if same else max(most, 1), chains)
+    if not isinstance(most, int) or most == _least(some):
+        passes = _passes_of(received, operands, None, some)
+    else:
+        passes = _passes_of(
+            received, operands, max(most, 1), some, of_any=chains if batch_size is None else None
+        )
     # of what all is made, as the ops of a function would not all wait
     with tf.control_dependencies(check_fits(received.batch, batch_size)):
         lengths, operands = tf.nest.map_structure(tf.identity, (received.lengths, operands))
@@ -117,19 +124,24 @@ def _multiple(number: Any, of: int) -> Any:
     return (number + of - 1) // of * of
 
 
-def _passes_of(received: Received, operands: Operands, most: int | None, chains: int) -> _Passes:
+def _passes_of(
+    received: Received, operands: Operands, most: int | None, chains: int, of_any: int | None = None
+) -> _Passes:
     """The passes for such a batch, traced once for all cells that compute the same, and for all models.
 
-    A model traces its step several times (Keras' `fit` three times where batches are of unlike shape).
+    A model traces its step several times (Keras' `fit` three times where batches are of unlike shape). With
+    `of_any` chains, past a few sizes of batch those for any are taken: a function may be traced for each anew.
     """
     least = _multiple(_least(chains) if most is None else most, chains) // chains
     windows = windows_of(received.cell, operands.weights, loop_count(least))
     # both, lest unlike ones fail in TensorFlow's words
     shapes = (operands.inputs.shape[-1], operands.weights.kernel.shape[0])
-    key = (*shapes, most, chains, received.backwards)
-    if key not in windows.passes:
-        windows.passes[key] = _Passes(windows, operands, most, chains, received.backwards)
-    return windows.passes[key]
+    of_sizes = windows.passes.setdefault((*shapes, received.backwards), {})
+    if (most, chains) not in of_sizes:
+        if of_any is not None and len(of_sizes) >= _SIZES:
+            return _passes_of(received, operands, None, of_any)
+        of_sizes[most, chains] = _Passes(windows, operands, most, chains, received.backwards)
+    return of_sizes[most, chains]
 
 
 class _Passes:

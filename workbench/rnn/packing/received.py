@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from workbench.cells.base import build, output_size
@@ -80,8 +81,18 @@ def receive(
     else:
         lengths, inputs = nan_where_wrong(lengths, inputs, _size(first, 1))
     build(cell, tf.nest.map_structure(lambda x: (x.shape[0], *x.shape[2:]), inputs))
+    inputs = _as_built(cell, inputs)
     states = given_states(cell, initial_state, _size(first, 0))
     return Received(cell, inputs, lengths, states, training, backwards)
+
+
+def _as_built(cell: Any, inputs: Any) -> Any:
+    """Inputs [B, T, D] whose D is not known while tracing have that for which the cell was built."""
+    if tf.nest.is_nested(inputs) or inputs.shape.rank != 3 or inputs.shape[-1] is not None:
+        return inputs
+    built = cell.get_build_config() if isinstance(cell, keras.layers.Layer) else None
+    shape = (built or {}).get("input_shape")
+    return tf.ensure_shape(inputs, [None, None, shape[-1]]) if shape and len(shape) == 2 else inputs
 
 
 def _size(tensor: tf.Tensor, axis: int) -> Any:
