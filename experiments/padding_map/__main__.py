@@ -24,6 +24,7 @@ from experiments.padding_map.measure import (
     PADDINGS,
     RUNNERS,
     Point,
+    alike,
     foretold_of,
     from_json,
     point,
@@ -83,7 +84,7 @@ def markdown(found: Mapping[str, Any], points: Sequence[Point]) -> str:
         "# A map for padding\n",
         f"{made_by('experiments.padding_map', found)}.\n",
         "Valid tokens/s over those of global padding [95% interval over the passes]; in brackets what the costs "
-        "seen at the other sets foretell.\n",
+        "seen at the other sets, with batches of the same size, foretell.\n",
     ]
     off: list[float] = []
     for runner in dict.fromkeys(one.runner for one in points):
@@ -94,7 +95,7 @@ def markdown(found: Mapping[str, Any], points: Sequence[Point]) -> str:
             "| --- | ---: | ---: | ---: |" + " --- |" * len(PADDINGS),
         ]
         for one in (each for each in points if each.runner == runner):
-            others = any(two.lengths != one.lengths for two in points if two.runner == runner)
+            others = any(two.lengths != one.lengths for two in alike(one, points))
             said = foretold_of(one, points) if others else {}
             cells = []
             for padding in PADDINGS:

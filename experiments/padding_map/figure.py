@@ -22,8 +22,10 @@ def draw(points: Sequence[Point], runner: str, path: Path) -> Path:
     """A panel a padding: lines are foretold for log-normal lengths, points were measured."""
     own = [one for one in points if one.runner == runner]
     sizes = sorted({one.batch_size for one in own})
-    model = cost(own)
-    curves = {(sigma, size): foretold(_histogram(sigma), size, model) for sigma in STEPS for size in sizes}
+    costs = {size: cost([one for one in own if one.batch_size == size]) for size in sizes}
+    curves = {
+        (sigma, size): foretold(_histogram(sigma), size, costs[size]) for sigma in STEPS for size in sizes
+    }
     with matplotlib.rc_context(SIZES):
         figure = new_figure(9.0, 3.6)
         axes = figure.subplots(1, len(PADDINGS), sharey=True)

@@ -111,9 +111,14 @@ def foretold(histogram: Mapping[int, int], size: int, model: step_cost.StepCost)
     return {padding: speeds[padding] / speeds["global"] for padding in PADDINGS}
 
 
+def alike(point: Point, points: Sequence[Point]) -> list[Point]:
+    """Those of its runner and batch size: a step's cost is fitted for one of each."""
+    return [one for one in points if (one.runner, one.batch_size) == (point.runner, point.batch_size)]
+
+
 def foretold_of(point: Point, points: Sequence[Point]) -> dict[str, float]:
-    """The gains of a point, by the costs seen at the other sets' points alone."""
-    others = [one for one in points if one.runner == point.runner and one.lengths != point.lengths]
+    """The gains of a point, by the costs seen at the other sets' points of its batch size alone."""
+    others = [one for one in alike(point, points) if one.lengths != point.lengths]
     return foretold(sets.histogram(sets.lengths(point.lengths)), point.batch_size, cost(others))
 
 
