@@ -47,11 +47,11 @@ def draw(points: Sequence[Point], runner: str, path: Path) -> Path:
                             fmt="o" if one.lengths.startswith("log-normal") else "D", ms=3.5, color=colour, lw=0.9,
                         )  # fmt: skip
             axis.axhline(1, color=INK, lw=0.8)
-            axis.set(title=padding, xlabel="spread of lengths (standard deviation / mean)")
+            axis.set(title=padding, xlabel="spread (deviation / mean)")
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
             axis.yaxis.set_minor_formatter(NullFormatter())
-            axis.set_yticks([1, 1.5, 2, 3, 5, 8])
+            axis.set_yticks([0.75, 1, 1.5, 2, 3, 5, 8])
             grid(axis, "y")
         axes[0].set_ylabel("valid tokens/s over global padding")
         axes[0].legend(frameon=False, fontsize=8)
