@@ -34,7 +34,8 @@ def resolved(uri: str) -> tuple[str, Path | None]:
         return uri, None
     raise TrackingError(
         f"tracking.uri={without_passwords(uri)}: must be sqlite:///FILE, an http(s) address of a server, or the "
-        "URI of a PostgreSQL, MySQL or SQL Server database"
+        "URI of a PostgreSQL, MySQL or SQL Server database (a folder of MLflow's file store is reached through "
+        "a server: mlflow server --backend-store-uri FOLDER)"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from workbench.claims import ClaimError, PairingError, judge_table, load
 from workbench.record import METRICS
+from workbench.report import said
 from workbench.report.__main__ import main
 
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "scikit_learn"
@@ -143,3 +144,171 @@ def test_the_example_of_scikit_learn(tmp_path, capsys, monkeypatch, file):
     assert "compares by =" in said
     assert main([*asked[:-1], str(file("runs:", "# runs:")), "--runs", ""]) == 2
     capsys.readouterr()
+
+
+def _plain_runs(metric="score", of=lambda seed, arm: 0.6 + 0.3 * (arm == "b") + 0.01 * (seed % 3), **params):
+    """Eight seeds of two arms of a param `model`, as rows of a table."""
+    return [
+        {
+            "run_id": f"{seed}-{arm}",
+            "status": "FINISHED",
+            "start_time": pd.Timestamp(seed, unit="s", tz="UTC"),
+            "params.seed": str(seed),
+            "params.model": arm,
+            f"metrics.{metric}": of(seed, arm),
+            **{f"params.{name}": value(seed, arm) for name, value in params.items()},
+        }
+        for seed in range(1, 9)
+        for arm in ("a", "b")
+    ]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of one claim, b against a, with these lines, as what judges it."""
+
+    def make(
+        claim: str = "", runs: str = "", pairs: str = "8", metric: str = "score", unit: str = "1"
+    ) -> list:
+        path = tmp_path / "table.yaml"
+        path.write_text(
+            f"pairs: {pairs}\nblock: seed\ncontrol_again: false\nequal: []\n"
+            f"runs: {{metrics: {{{metric}: {{unit: '{unit}'}}, speed/x: {{unit: s}}}}{runs}}}\nclaims:\n"
+            f"- name: better\n  statement: b beats a\n  source: us\n  metric: {metric}\n"
+            "  treatment: {model: b}\n  control: {model: a}\n  why_smallest: a test\n"
+            + (claim or "  scale: difference\n  direction: higher\n  smallest: 0.1\n")
+        )
+        return load(path)
+
+    return make
+
+
+def judged(claims, rows):
+    return judge_table(claims, pd.DataFrame(rows))[0]
+
+
+HIGHER = "  scale: difference\n  direction: higher\n  smallest: 0.1\n"
+
+
+def test_where_is_of_a_param_or_a_metric_of_any_name_and_never_passed_over(table):
+    rows = [{**row, "metrics.n_train": 500.0, "metrics.speed/x": 2.0} for row in _plain_runs()]
+    for where in ("n_train > 100", "speed/x < 3"):
+        assert judged(table(f"{HIGHER}  where: ['{where}']\n"), rows).verdict == "reproduced"
+    for where in ("n_train > 1000", "speed/x > 3"):
+        found = judged(table(f"{HIGHER}  where: ['{where}']\n"), rows)
+        assert (found.verdict, found.pairs) == ("inconclusive", 0)
+        assert "no runs on this side of `where`" in found.reasons[0]
+    with pytest.raises(PairingError, match=r"where: no run records n_tran; did you mean n_train"):
+        judged(table(f"{HIGHER}  where: ['n_tran > 100']\n"), rows)
+
+
+def test_a_param_of_like_name_is_not_free_with_the_one_that_tells_the_arms_apart(table):
+    """But those of its group, which a name with a dot is of: they are chosen as a whole."""
+    rows = _plain_runs(**{"model.epochs": lambda seed, arm: "10" if arm == "a" else "100"})
+    with pytest.raises(PairingError, match=r"differ in more than they name: model.epochs \(100 against 10\)"):
+        judged(table(), rows)
+
+
+def test_a_run_that_is_made_later_moves_no_look(table):
+    """Seeds are in any order: a look's pairs are those that were run first."""
+    claims = table(pairs="[6, 8]")
+    rows = _plain_runs(of=lambda seed, arm: 0.5 + (0.3 + 0.01 * (seed % 3)) * (arm == "b"))
+    first = judged(claims, rows[:12])
+    later = [{**row, "params.seed": str(-(number // 2))} for number, row in enumerate(rows[12:], 2)]
+    for row in later:
+        row["metrics.score"] = 0.5
+    second = judged(claims, rows[:12] + later)
+    assert (first.verdict, first.look) == (second.verdict, second.look) == ("reproduced", 1)
+    assert first.effect == second.effect
+
+
+@pytest.mark.parametrize(
+    ("claim", "b", "a"),
+    [
+        ("  kind: exact\n  scale: difference\n  direction: higher\n  smallest: 0.1\n", 0.9, 0.8),
+        (
+            "  kind: exact\n  scale: difference\n  direction: same\n  smallest: 0\n  tolerance: 0.01\n",
+            0.36,
+            0.35,
+        ),
+        ("  kind: exact\n  scale: ratio\n  direction: higher\n  smallest: 1.2\n", 12.0, 10.0),
+    ],
+)
+def test_decimals_that_lie_on_the_bound_hold(table, claim, b, a):
+    """0.9 - 0.8 is 0.09999999999999998."""
+    found = judged(table(claim), _plain_runs(of=lambda seed, arm: b if arm == "b" else a))
+    assert found.verdict == "reproduced", found.reasons
+    other = judged(
+        table(claim), _plain_runs(of=lambda seed, arm: b * 0.99999 - 2e-5 if arm == "b" else a - 2e-5)
+    )
+    assert other.verdict == "contradicted" or "same" in claim
+
+
+def test_exactly_none_means_none(table):
+    claim = "  kind: exact\n  scale: difference\n  direction: same\n  smallest: 0\n"
+    found = judged(table(claim), _plain_runs(of=lambda seed, arm: 1e-17 * (arm == "b")))
+    assert found.verdict == "contradicted"
+
+
+def test_a_block_may_be_a_tag(table):
+    rows = _plain_runs()
+    for row in rows:
+        row["tags.seed"] = row.pop("params.seed")
+    exact = "  kind: exact\n  scale: difference\n  direction: higher\n  smallest: 0.1\n"
+    assert judged(table(exact), rows).verdict == "reproduced"
+    assert judged(table(), rows).pairs == 8
+
+
+def test_a_run_that_died_before_all_was_recorded_is_a_failed_pair_till_it_is_run_again(table):
+    rows = _plain_runs(depth=lambda seed, arm: "3")
+    (died,) = [row for row in rows if row["run_id"] == "4-b"]
+    again = {**died, "run_id": "again", "start_time": pd.Timestamp(100, unit="s", tz="UTC")}
+    died |= {"status": "FAILED", "params.depth": None, "metrics.score": None}
+    found = judged(table(pairs="9"), rows)
+    assert found.pairs == 7
+    assert judged(table(), [*rows, again]).pairs == 8
+
+
+def test_runs_of_no_arm_and_parents_take_no_block(table):
+    rows = _plain_runs()
+    others = [{**row, "run_id": f"{row['run_id']}c", "params.model": "c"} for row in rows[::2]]
+    for row in others:
+        row |= {"params.seed": f"-{row['params.seed']}", "start_time": pd.Timestamp(0, unit="s", tz="UTC")}
+    assert judged(table(), [*rows, *others]).pairs == 8
+    for row in rows:
+        row["tags.mlflow.parentRunId"] = "search"
+        row["params.model"] = None if row["params.model"] == "a" else "b"
+    search = {"run_id": "search", "status": "FINISHED", "params.best": "3"}
+    claims = load(_with(table, "control: {model: a}", "control: {model: null}"))
+    assert judged(claims, [*rows, search]).pairs == 8
+
+
+def _with(table, old: str, new: str) -> Path:
+    path = Path(table()[0].file)
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "treatment: {model: b}",
+            "treatment: {model: 2024-06-01}",
+            "2024-06-01 is a date to YAML; put it in quotes",
+        ),
+        ("metric: score", "metric: [score, loss]", "is no name of a metric"),
+    ],
+)
+def test_what_yaml_makes_of_a_value_is_said(table, old, new, words):
+    with pytest.raises(ClaimError, match=words):
+        load(_with(table, old, new))
+
+
+def test_a_percentage_of_somebody_elses_is_no_share(table):
+    claims = table(
+        "  scale: difference\n  direction: higher\n  smallest: 2\n", metric="accuracy/top5", unit="%"
+    )
+    rows = _plain_runs("accuracy/top5", of=lambda seed, arm: 60 + 3 * (arm == "b") + 0.1 * (seed % 3))
+    found = judged(claims, rows)
+    assert (found.unit, said.claimed(found)) == ("%", "at least 2 %")

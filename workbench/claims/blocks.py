@@ -12,8 +12,13 @@ from workbench.record.tags import BLOCK, PLANNED_PAIRS
 
 
 def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The first `planned` blocks in order, and the ones beyond; by the tag workbench.block, else by value."""
+    """The first `planned` blocks in order, and the ones beyond.
+
+    In the order of the tag workbench.block; else of their values; of runs that the workbench did not make in that
+    of their first runs, so that one which is made later moves no block that was judged before (a look's).
+    """
     numbers: dict[str, float] = {}
+    starts: dict[str, float] = {}
     tagged: dict[float, str] = {}
     for run in runs:
         value, tag = run.value(block), run.tags.get(BLOCK)
@@ -30,7 +35,11 @@ def blocks_of(block: str, runs: Sequence[Run], planned: int) -> tuple[tuple[str,
             numbers[value] = min(numbers.get(value, math.inf), float(tag))
         else:
             numbers.setdefault(value, math.inf)
-    order = sorted(numbers, key=lambda value: (numbers[value], as_number(value), value))
+            if run.key_without is not None:  # it was made by nobody's plan
+                starts[value] = min(starts.get(value, math.inf), run.start)
+    order = sorted(
+        numbers, key=lambda value: (numbers[value], starts.get(value, 0.0), as_number(value), value)
+    )
     kept = [value for value in order if numbers[value] == math.inf or numbers[value] <= planned][:planned]
     return tuple(kept), frozenset(order) - set(kept)
 

@@ -58,7 +58,7 @@ def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
             same = run.repeated == first.repeated and run.run_id not in used
             if same and not run.lacking(metric) and not first.lacking(metric):
                 apart = effect(row.claim.scale, run.metrics[metric], first.metrics[metric])
-                if not abs(apart) <= tolerance:
+                if not abs(apart) <= _with_rounding(tolerance):
                     yield (
                         f"a repeat differs: {metric} is {run.metrics[metric]!r} in run {run.run_id} and "
                         f"{first.metrics[metric]!r} in run {first.run_id}"
@@ -68,7 +68,17 @@ def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
 def _holds(row: Row, y: float) -> bool:
     low, high = row.region
     tolerance = _tolerance(row)
-    return bool(low - tolerance <= y <= high + tolerance) and not np.isnan(y)
+    low, high = low - tolerance, high + tolerance
+    return bool(low - _rounding(low) <= y <= high + _rounding(high)) and not np.isnan(y)
+
+
+def _with_rounding(bound: float) -> float:
+    return bound + _rounding(bound)
+
+
+def _rounding(bound: float) -> float:
+    """What a difference or a logarithm of decimals may be off at a bound: 0.9 - 0.8 is below 0.1; nothing at 0."""
+    return 1e-9 * abs(bound) if math.isfinite(bound) else 0.0
 
 
 def _tolerance(row: Row) -> float:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import has
 from workbench.claims.runs import PairingError, read_runs
+from workbench.claims.schema import parse_where
 from workbench.record import Run
+from workbench.record.tags import PARENT
 from workbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -21,25 +23,36 @@ if TYPE_CHECKING:
 
 
 def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -> list[Run]:
-    """The runs with keys of their own; what is of no arm and has no block (the parent of a search) is left out.
+    """The runs with keys of their own.
+
+    Of what has no block is left out what can be no pair's: what is of no arm, the parent of other runs, as of a
+    search, and what died before it had one. A block that is a tag stands among the params, and so in the key.
 
     Raises:
-        PairingError: there are none, none records the block or a claim's metric, or two experiments have the same.
+        PairingError: there are none, none records the block, a claim's metric or what its `where` names, or two
+            experiments have the same.
     """
     table = claims[0]
     ignored = tuple(table.runs.get("ignore", ()))
-    data = [replace(run, key_without=ignored) for run in read_runs(runs)]
-    kept = [run for run in data if run.value(table.block) is not None or _is_of_an_arm(run, claims)]
-    if all(run.value(table.block) is None for run in kept):
+    data = [_with_block(replace(run, key_without=ignored), table.block) for run in read_runs(runs)]
+    parents = {run.tags[PARENT] for run in data if PARENT in run.tags}
+    kept = [
+        run
+        for run in data
+        if run.param(table.block) is not None
+        or (_is_of_an_arm(run, claims) and run.run_id not in parents and run.finished)
+    ]
+    if all(run.param(table.block) is None for run in kept):
         names = sorted({name for run in data for name in run.params})
         raise PairingError(
-            f"block={table.block}: none of {len(data)} runs has this param; name the one that tells repeats apart "
-            f"(a seed, a fold){did_you_mean(table.block, names)}"
+            f"block={table.block}: none of {len(data)} runs has this param or tag; name the one that tells repeats "
+            f"apart (a seed, a fold){did_you_mean(table.block, names)}"
             + (f"; they have {', '.join(names[:20])}" if names else "")
         )
     _refuse_twice(kept, table.block)
     recorded = {name for run in kept for name in run.metrics}
     for claim in claims:
+        _refuse_unknown(claim, kept)
         if claim.metric not in recorded:
             raise PairingError(
                 f"{claim.at('metric')}: metric={claim.metric}: no run has it; "
@@ -57,6 +70,24 @@ def _refuse_twice(runs: Sequence[Run], block: str) -> None:
             raise PairingError(
                 f"runs {one.run_id} and {run.run_id} have the same params, and are of two experiments (ids "
                 f"{one.experiment} and {run.experiment}): name one, or narrow the filter of runs"
+            )
+
+
+def _with_block(run: Run, block: str) -> Run:
+    value = run.value(block)
+    missing = value is not None and run.param(block) is None
+    return replace(run, params={**run.params, block: value}) if missing else run  # type: ignore[dict-item]
+
+
+def _refuse_unknown(claim: Claim, runs: Sequence[Run]) -> None:
+    """Raise where `where` names what no run records: it would hold of nothing, and be passed over."""
+    for text in claim.where:
+        name, *_ = parse_where(text)
+        if all(run.value(name) is None for run in runs):
+            known = sorted({one for run in runs for one in (*run.params, *run.metrics)})
+            raise PairingError(
+                f"{claim.at('where')}: where: no run records {name}{did_you_mean(name, known)}"
+                + f"; they have {', '.join(known[:20])}"
             )
 
 

@@ -55,9 +55,11 @@ def known_metrics(runs: Any) -> Iterator[None]:
             str(name): Metric(**{"unit": "1", "meaning": "of other runs", **(one or {})})
             for name, one in runs["metrics"].items()
         }
+    before = {name: METRICS[name] for name in own if name in METRICS}  # where it is known outside, too
     METRICS.update(own)
     try:
         yield
     finally:
         for name in own:
             del METRICS[name]
+        METRICS.update(before)

@@ -87,10 +87,10 @@ class Pairs:
 
 def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs | None]:
     """The claim's pairs, and those outside its `where` if it has an `elsewhere`; `runs` as read_runs gives them."""
-    blocks, surplus = blocks_of(claim.block, runs, planned)
     arms: dict[str, Mapping[str, Any]] = {"treatment": claim.treatment}
     if "value" not in claim.control:
         arms["control"] = claim.control
+    blocks, surplus = blocks_of(claim.block, _of_blocks(claim, arms, runs), planned)
     unused = {"in blocks beyond the planned": 0, "other values of `over`": 0, "later attempts": 0}
     cells: dict[tuple[str, Condition, str], dict[Any, list[Run]]] = {}
     conditions = _conditions(claim)
@@ -127,6 +127,15 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
         missing="; ".join(_no_runs(claim, arm, arms[arm], runs) for arm in none),
     )
     return _divide(claim, whole) if claim.where else (whole, None)
+
+
+def _of_blocks(claim: Claim, arms: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> list[Run]:
+    """The runs whose blocks are the claim's: all of a sweep; of runs that nobody planned those of the arms."""
+    return [
+        run
+        for run in runs
+        if run.key_without is None or any(belongs(claim, values, run) for values in arms.values())
+    ]
 
 
 def concerns(claim: Claim, run: Run) -> bool:
@@ -177,7 +186,7 @@ def has(run: Run, values: Mapping[str, Any]) -> bool:
 
 def _only(claim: Claim, arm: str, block: str, condition: Condition, cells: Mapping[Any, Any]) -> Run | None:
     """The attempt that counts of the one key that the arm has in this block and condition."""
-    keys = cells.get((block, condition, arm), {})
+    keys = _with_the_dead(cells.get((block, condition, arm), {}))
     if len(keys) > 1:
         varying = _differences(*map(dict, keys))
         raise PairingError(
@@ -186,6 +195,20 @@ def _only(claim: Claim, arm: str, block: str, condition: Condition, cells: Mappi
             + "; name it in `over`, or fix it in both arms"
         )
     return counted(next(iter(keys.values())), claim.metric) if keys else None
+
+
+def _with_the_dead(keys: Mapping[Any, list[Run]]) -> Mapping[Any, list[Run]]:
+    """Runs by key, what died before all of its params were recorded by the one key that it can have been of."""
+    if len(keys) < 2:
+        return keys
+    whole = {key: runs for key, runs in keys.items() if any(run.has_result for run in runs)}
+    for key, runs in keys.items():
+        if key not in whole:
+            of = [one for one in whole if set(key) <= set(one)]
+            if len(of) != 1:
+                return keys
+            whole[of[0]] = sorted([*whole[of[0]], *runs], key=lambda run: run.order)
+    return whole
 
 
 def _pair(
@@ -217,21 +240,30 @@ def _pair(
 def _refuse_other_differences(claim: Claim, block: str, treatment: Run, control: Run) -> None:
     named = {*claim.treatment, *claim.control}
     free = {
-        name.split(".")[0]
+        _group(name)
         for name in named
         if normalise(claim.treatment.get(name)) != normalise(claim.control.get(name))
     }
-    other = {
-        name: values
-        for name, values in _differences(dict(treatment.key), dict(control.key)).items()
-        if name.split(".")[0] not in free
-    }
+    keys = [dict(treatment.key), dict(control.key)]
+    if not (treatment.has_result and control.has_result):  # of what died not all was recorded
+        keys = [{name: key[name] for name in key if name in keys[0].keys() & keys[1].keys()} for key in keys]
+    other = {name: values for name, values in _differences(*keys).items() if _group(name) not in free}
     if other:
         raise PairingError(
             f"claim {claim.name}: in block {block} the arms differ in more than they name: "
             + "; ".join(f"{name} ({values[0]} against {values[1]})" for name, values in other.items())
             + f" (runs {treatment.run_id}, {control.run_id}); name it in both arms, or run them alike"
         )
+
+
+def _group(name: str) -> str:
+    """What is free with a param that tells the arms apart: the others of its group, which a name with a dot is of.
+
+    >>> _group("padding.name"), _group("model")
+    ('padding.', 'model')
+    """
+    group, dot, _ = name.partition(".")
+    return group + dot
 
 
 def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, notes: dict[str, None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,8 +48,6 @@ def parse_where(text: str) -> tuple[str, str, str]:
     if not match:
         raise ValueError(f"{text!r} is not `name operator value`, such as data/padding_share > 0.5")
     name, operator, value = match.groups()
-    if "/" in name and name not in METRICS:
-        raise ValueError(f"no metric {name}{nearest_or_all(name, METRICS)}")
     if operator not in ("==", "!=") and not _is_number(normalise(value)):
         raise ValueError(f"{text!r} compares with {value!r}, which is no number")
     return name, operator, value
@@ -190,7 +189,9 @@ def _name(value: Any) -> str | None:
 
 
 def _metric(value: Any) -> str | None:
-    return None if value in METRICS else f"no metric {value}{nearest_or_all(str(value), METRICS)}"
+    if not isinstance(value, str):
+        return f"{value!r} is no name of a metric; a claim is about one"
+    return None if value in METRICS else f"no metric {value}{nearest_or_all(value, METRICS)}"
 
 
 def _pairs(value: Any) -> str | None:
@@ -215,6 +216,8 @@ def _arm(value: Any) -> str | None:
             return f"{name} cannot tell arms apart; name a config value, such as padding.name"
         if isinstance(one, dict):
             return f"{name}: {one!r} is no plain value; write the dotted name out"
+        if isinstance(one, datetime.date):
+            return f"{name}: {one} is a date to YAML; put it in quotes, as it is recorded"
     return None
 
 
@@ -224,6 +227,8 @@ def _over(value: Any) -> str | None:
     for name, values in value.items():
         if not isinstance(values, list) or not values:
             return f"{name}: {values!r} is no list of values"
+        if any(isinstance(one, datetime.date) for one in values):
+            return f"{name}: a date is none to compare with; put it in quotes, as it is recorded"
         if len({normalise(one) for one in values}) < len(values):
             return f"{name}: a value stands twice in {values}"
     return None
@@ -241,7 +246,9 @@ def _where(value: Any) -> str | None:
         return f"{value!r} is no list of conditions"
     try:
         for text in value:
-            parse_where(text)
+            name, *_ = parse_where(text)
+            if "/" in name and name not in METRICS:
+                return f"no metric {name}{nearest_or_all(name, METRICS)}"
     except ValueError as error:
         return str(error)
     return None

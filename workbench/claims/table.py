@@ -13,6 +13,7 @@ from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
 from workbench.claims.foreign import with_own_keys
 from workbench.claims.instrument import Instrument, is_noisy, judge_instrument
+from workbench.claims.others import known_metrics
 from workbench.claims.pairing import Pairs, pair
 from workbench.claims.runs import read_runs
 from workbench.claims.statistics import holm_after
@@ -64,7 +65,8 @@ def judged_table(
     data = read_runs(runs) if not table.claims[0].runs else with_own_keys(table.claims, runs)
     if planned is None:
         planned = planned_pairs(table.claims, data)
-    found = _through_looks(table, data, looks_of(table.claims, data, planned))
+    with known_metrics(table.claims[0].runs):
+        found = _through_looks(table, data, looks_of(table.claims, data, planned))
     verdicts = [_voided(verdict, found) for verdict in found.verdicts.values()]
     verdicts += [found.instrument.row] if found.instrument.row else []
     return Judged(_mark_undeclared(verdicts, table, data, planned), found.pairs)

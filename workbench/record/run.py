@@ -43,6 +43,9 @@ class Run:
     experiment: str = ""
     """The id of its experiment."""
     is_deleted: bool = False
+    no_numbers: frozenset[str] = frozenset()
+    """The metrics that MLflow has as NaN: of a run that the workbench did not make a result, and none that a re-run
+    may replace. (Its own diverge. A table cannot tell NaN from nothing.)"""
     key_without: tuple[str, ...] | None = None
     """Of a run that the workbench did not make: the params that its key leaves out, of all; None: it made it."""
 
@@ -195,6 +198,8 @@ class Run:
             return "diverged"
         if not self.finished:
             return f"status {self.status}"
+        if self.is_nan(metric):
+            return f"{metric} is no number"
         if metric not in self.metrics:
             return f"no {metric}"
         is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
@@ -204,11 +209,21 @@ class Run:
             return f"not timed as a whole: resumed from step {self.tags[names.RESUMED_FROM]}"
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
 
+    def is_nan(self, metric: str) -> bool:
+        """Whether NaN was recorded of a run that the workbench did not make."""
+        return self.key_without is not None and metric in self.no_numbers
+
     # -- what it holds
 
     def value(self, name: str) -> str | None:
-        """A param, a metric (a name with a slash) or a tag, normalised; None where it is not recorded."""
-        if "/" in name:
+        """A param, a metric (a name with a slash) or a tag, normalised; None where it is not recorded.
+
+        Of a run that the workbench did not make any name may be any of them; a param goes first, then a metric.
+        """
+        of_others = self.key_without is not None
+        if of_others and name not in self._normal and name in self.metrics:
+            return normalise(self.metrics[name])
+        if "/" in name and not of_others:
             return normalise(self.metrics.get(name))
         if name in self._normal:
             return self._normal[name]
@@ -251,7 +266,8 @@ def counted(attempts: Sequence[Run], metric: str | None = None) -> Run | None:
     """
     kept = [run for run in attempts if not run.requeued]
     for run in kept:
-        if run.diverged or (run.finished and (metric is None or metric in run.metrics)):
+        has_it = metric is None or metric in run.metrics or run.is_nan(metric)
+        if run.diverged or (run.finished and has_it):
             return run
     return next(iter(kept or attempts), None)
 

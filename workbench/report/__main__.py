@@ -21,6 +21,8 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
+from workbench.claims.others import known_metrics
+from workbench.claims.schema import nearest_or_all
 from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
@@ -86,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.guide:
             return _guide(given.commit_results)
         if given.runs is not None:
-            return _others(given, console)
+            claims = claims_room.load(given.claims)
+            with known_metrics(claims[0].runs):
+                return _others(given, claims, console)
         if given.against:
             return _against(given, console)
         if Path(given.name).is_dir():
@@ -115,13 +119,16 @@ def _judge(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _others(given: argparse.Namespace, console: Console) -> int:
+def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console) -> int:
     """Verdicts on runs of any origin; MLflow is read and not written."""
-    claims = claims_room.load(given.claims)
     if not claims[0].runs:
         raise claims_room.ClaimError(f"{given.claims}: runs: is not there; --runs needs its metrics")
     try:
-        runs = Tracker(given.uri, create=False).matching(given.runs, given.name)
+        tracker = Tracker(given.uri, create=False)
+        if given.name and given.name not in (there := tracker.experiments()):
+            near = nearest_or_all(given.name, there)
+            raise recorded.ReportError(f"{given.uri} has no experiment {given.name!r}{near}")
+        runs = tracker.matching(given.runs, given.name)
     except TrackingError as error:
         if getattr(error.__cause__, "error_code", "") != "INVALID_PARAMETER_VALUE":
             raise
@@ -137,7 +144,7 @@ def _others(given: argparse.Namespace, console: Console) -> int:
     for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if given.out:
-        assemble.of_others(given.out, verdicts, claims, runs)
+        assemble.of_others(given.out, verdicts, claims, runs, given.name)
         print(f"report: {given.out / 'report.html'}")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
+from workbench.claims.blocks import as_number
 from workbench.claims.foreign import with_own_keys
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
@@ -182,19 +184,32 @@ def report(
 
 
 def of_others(
-    folder: Path, verdicts: Sequence[Verdict], claims: Sequence[Claim], runs: Sequence[Run]
+    folder: Path,
+    verdicts: Sequence[Verdict],
+    claims: Sequence[Claim],
+    runs: Sequence[Run],
+    experiment: str | None = None,
 ) -> None:
     """The page of runs that the workbench did not make, which is a report's as far as they tell.
 
-    Their block stands as the seed, by which a page tells repeats of an arm apart.
+    Their block stands as the seed, by which a page tells repeats of an arm apart: a number, or else its place.
     """
-    block = claims[0].block
+    block, ignored = claims[0].block, claims[0].runs.get("ignore", ())
+    kept = with_own_keys(claims, runs)
+    blocks = sorted({run.params[block] for run in kept})
+    if any(math.isinf(as_number(one)) for one in blocks):
+        numbered = {one: str(number) for number, one in enumerate(blocks, 1)}
+    else:
+        numbered = {one: one for one in blocks}
     shown = [
-        replace(run, params={"seed": run.params.get(block, ""), **_without(run.params, block, "seed")})
-        for run in with_own_keys(claims, runs)
+        replace(
+            run, params={"seed": numbered[run.params[block]], **_without(run.params, block, "seed", *ignored)}
+        )
+        for run in kept
     ]
     facts = {
-        "name": Path(claims[0].file).resolve().parent.name,
+        "name": experiment or Path(claims[0].file).resolve().parent.name,
+        "of_others": True,
         "failures": [
             (run.tags.get(names.NAME, ""), run.error or run.status, run.run_id)
             for run in shown

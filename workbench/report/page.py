@@ -28,8 +28,13 @@ METHOD = """\
    what is claimed is reproduced, wholly outside contradicted, else inconclusive.
 4. Holm's correction keeps the chance of any false verdict in the whole table at its level; failed pairs count
    against a claim, and nothing is dropped as an outlier.
+"""
+_IN_A_SWEEP = """\
 5. The number of pairs was fixed before; order inside a block is random and balanced; the control is run once more
    (A/A), and where it differs from itself no measured verdict stands."""
+_OF_OTHERS = """\
+5. The number of pairs is that of the claims file. The runs were made elsewhere: in which order, and what the
+   control run again gives (A/A), is not known."""
 
 
 def write_report(
@@ -108,7 +113,7 @@ def evidence(
         ("To be known beside the verdicts", _flags(verdicts)),
         ("Skipped combinations", tables.skipped_markdown(facts.get("skipped") or ())),
         ("Failures", tables.failures_markdown(facts.get("failures") or ())),
-        ("Method", _method(verdicts)),
+        ("Method", _method(verdicts, _OF_OTHERS if facts.get("of_others") else _IN_A_SWEEP)),
         ("Facts", _facts(runs, facts)),
     ]
 
@@ -285,13 +290,13 @@ def _adjusted(verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> str:
     return f"{words}\n\n{tables.markdown(head, rows)}"
 
 
-def _method(verdicts: Sequence[Verdict]) -> str:
+def _method(verdicts: Sequence[Verdict], how_run: str) -> str:
     looks = next((one.looks for one in verdicts if one.looks), ())
     if not looks:
-        return METHOD if verdicts else ""
+        return METHOD + how_run if verdicts else ""
     return (
-        f"{METHOD}\n6. The table was judged at {numbers.listed(looks)} pairs, as declared before, each time with a "
-        f"share of 1/{len(looks)} of the error;\n   "
+        f"{METHOD}{how_run}\n6. The table was judged at {numbers.listed(looks)} pairs, as declared before, each "
+        f"time with a share of 1/{len(looks)} of the error;\n   "
         "what was decided stayed so, and only the arms of open claims went on."
     )
 

@@ -259,7 +259,7 @@ def _in_unit(number: float | None, one: Verdict) -> str:
     if number is None:
         return numbers.NOTHING
     near = 0.0 if math.isclose(number, 0, abs_tol=1e-15) else number
-    if (
+    if one.unit in ("1", "", "times") and (
         one.metric.startswith("accuracy/")
         or one.metric.rpartition("_")[2] == "share"
         or "_share_" in one.metric
