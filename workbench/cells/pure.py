@@ -50,8 +50,10 @@ def is_of_each_row(function: Any, width: int, dtype: Any, *, may_draw: bool = Fa
 def beyond_its_row(cell: Any, *, may_draw: bool = False) -> str | None:
     """The option of a cell whose activation does not give each row what it gives that row alone, or None."""
     for name in ("activation", "recurrent_activation"):
-        one = getattr(cell, name, None)
-        if callable(one) and not is_of_each_row(one, cell.units, cell.compute_dtype, may_draw=may_draw):
+        one, units = getattr(cell, name, None), getattr(cell, "units", None)
+        if not callable(one) or not isinstance(units, int):  # of a class of one's own it may be anything
+            continue
+        if not is_of_each_row(one, units, cell.compute_dtype, may_draw=may_draw):
             return name
     return None
 
@@ -70,19 +72,21 @@ def _gives_each_row(function: Any, width: int, dtype: Any, may_draw: bool) -> bo
     try:
         with tf.init_scope():
             together, again = (function(tf.cast(rows, dtype)) for _ in range(2))
-            if may_draw and not _alike(together, again):
+            if may_draw and not alike(together, again):
                 return True
-            return _alike(
+            return alike(
                 together, tf.concat([function(tf.cast(row, dtype)) for row in rows[:, np.newaxis]], 0)
             )
     except (TypeError, ValueError, tf.errors.OpError):
         return True
 
 
-def _alike(some: Any, others: Any) -> bool:
-    return bool(
-        tf.reduce_max(tf.abs(tf.cast(some - others, tf.float32))) < 0.02
-    )  # half precision rounds less
+def alike(some: Any, others: Any) -> bool:
+    """Whether two tensors of normal numbers are finite in the same places, and equal but for half precision."""
+    some, others = tf.cast(some, tf.float32), tf.cast(others, tf.float32)
+    finite, both = tf.math.is_finite(some), tf.math.is_finite(others)
+    apart = tf.where(finite & both, tf.abs(some - others), tf.where(finite == both, 0.0, 1.0))
+    return bool(tf.reduce_max(apart) < 0.02)
 
 
 def is_known(function: Any) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from workbench.cells.base import innermost, with_those_inside
-from workbench.cells.pure import beyond_its_row
+from workbench.cells.base import initial_states, innermost, with_those_inside
+from workbench.cells.pure import alike, beyond_its_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure
@@ -112,6 +113,7 @@ def accelerate(model: Any, sample: Any = None) -> Any:
         _pack_all(model, _recurrent(model))
         _trace_anew(model)
         comparison = _held_to(before, measure(model, sample))
+        _refuse_what_looks_around(model)
     except BaseException:
         restore(model)
         _pack_all(model, packed)
@@ -167,6 +169,10 @@ def _left(layer: Any) -> str | None:
         return f"{kind} is a class of its own, whose loop may be another than Keras' for RNN"
     if getattr(layer, "use_cudnn", None) is True:
         return "use_cudnn=True asks for cuDNN"
+    if layer.unroll and layer.go_backwards and layer.zero_output_for_mask:
+        return (
+            "unrolled and backwards Keras zeroes outputs by the mask of the other end; unroll=False does not"
+        )
     sizes = tf.nest.flatten(layer.cell.state_size)
     if not all(isinstance(size, int) for size in sizes):
         return f"its cell has states that are no vectors: {sizes}"
@@ -189,6 +195,46 @@ def _foreign(layer: Any) -> str | None:
         if name := beyond_its_row(cell):
             return f"its {name} looks at the whole batch or draws; {_BY_SAMPLE}"
     return None
+
+
+def _refuse_what_looks_around(model: Any) -> None:
+    """A sample whose examples all run to the end shows nothing of a cell that looks at others: it is tried."""
+    for layer in _recurrent(model):
+        if layer in _LAYERS and _foreign(layer) and not _step_is_of_each_row(layer):
+            raise ValueError(
+                f"packed, layer {layer.name} gives other numbers than Keras' on batches of unlike lengths: a step "
+                f"of its {type(layer.cell).__name__} gives an example other numbers beside others than alone, or "
+                "draws. The model is as it was."
+            )
+
+
+def _step_is_of_each_row(layer: Any) -> bool:
+    """Whether a step of a built layer's cell gives each example what it gives it alone, as five examples show.
+
+    Of a cell that takes other than a tensor [B, ...] nothing is shown: True.
+    """
+    shape = layer.get_build_config().get("input_shape")
+    if not shape or not all(isinstance(size, int) for size in shape[2:]):
+        return True
+    cell, random = layer.cell, np.random.default_rng(0)
+    with tf.init_scope():
+        inputs = tf.cast(random.normal(size=(5, *shape[2:])), layer.compute_dtype)
+        nest = initial_states(cell, 5)
+        states = [
+            one + tf.cast(random.normal(size=one.shape), one.dtype) if one.dtype.is_floating else one
+            for one in map(tf.convert_to_tensor, tf.nest.flatten(nest))
+        ]
+
+        def step(rows: slice) -> list[Any]:
+            given = tf.nest.pack_sequence_as(nest, [one[rows] for one in states])
+            return [tf.convert_to_tensor(one) for one in tf.nest.flatten(cell(inputs[rows], given))]
+
+        try:
+            together, *alone = (step(rows) for rows in [slice(5), *(slice(n, n + 1) for n in range(5))])
+        except (TypeError, ValueError, tf.errors.OpError):
+            return True
+    parts = (tf.concat(rows, 0) for rows in zip(*alone, strict=True))
+    return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
 
 def _pack_all(model: Any, layers: Iterable[Any]) -> None:
@@ -273,12 +319,15 @@ def packed_loop(
         sequences, lengths = gather_valid(sequences, mask)
     if isinstance(next(innermost(layer.cell)), OF_FLOATS):  # as Keras multiplies what is whole
         sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)
+    # Keras makes all states floating, whatever the cell's own are
+    given, own = tf.nest.flatten(initial_state), tf.nest.flatten(initial_states(layer.cell, 1))
+    begin = [tf.cast(one, its.dtype) for one, its in zip(given, own, strict=True)]
     with masks_of_the_layer(layer.cell):
         outputs, states = packed_rnn(
             layer.cell,
             sequences,
             lengths,
-            initial_state=nested_as(layer.cell, tf.nest.flatten(initial_state)),
+            initial_state=nested_as(layer.cell, begin),
             training=bool(training),
             go_backwards=backwards,
             **options,
@@ -290,7 +339,8 @@ def packed_loop(
         if layer.return_sequences:
             outputs = spread(outputs, mask, backwards=backwards, repeat=not layer.zero_output_for_mask)
     initial_state = initial_state if tf.nest.is_nested(initial_state) else [initial_state]
-    states = tf.nest.pack_sequence_as(initial_state, tf.nest.flatten(states))  # nested as Keras gave them
+    states = [tf.cast(one, its.dtype) for one, its in zip(tf.nest.flatten(states), given, strict=True)]
+    states = tf.nest.pack_sequence_as(initial_state, states)  # nested as Keras gave them
     return last, tf.reverse(outputs, [1]) if backwards else outputs, states
 
 

@@ -21,6 +21,7 @@ class Measured(NamedTuple):
     """Numbers with their names, and the seconds of one forward and backward pass."""
 
     outputs: Named
+    whole: list[np.ndarray]  # outputs of whole numbers, as of an argmax
     gradients: Named
     seconds: float
     near: float  # the relative difference that is rounding in the model's dtype
@@ -106,35 +107,52 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
     weights = [variable.value for variable in model.trainable_variables]
     names = [*(f"input {n}" for n in range(len(floats))), *(v.path for v in model.trainable_variables)]
 
-    def run() -> tuple[list[tf.Tensor], list[Any]]:
+    def run() -> tuple[list[tf.Tensor], list[Any], list[Any]]:
         kept.put_back()
         with tf.GradientTape() as tape:
             tape.watch(floats)
-            outputs = [one for one in tf.nest.flatten(model(sample)) if one.dtype.is_floating]
+            made = [tf.convert_to_tensor(one) for one in tf.nest.flatten(model(sample))]
+            outputs = [one for one in made if one.dtype.is_floating]
             total = sum(map(_weighted, outputs), tf.zeros([], tf.float64))
         gradients = tape.gradient(total, [*floats, *weights], unconnected_gradients="zero")
-        return outputs, [tf.convert_to_tensor(one) for one in gradients]
+        whole = [one for one in made if one.dtype.is_integer or one.dtype.is_bool]
+        return outputs, [tf.convert_to_tensor(one) for one in gradients], whole
 
     compiled = tf.function(run, autograph=False)
     seconds = []
     for _ in range(_RUNS + 1):
         begin = time.perf_counter()
-        outputs, gradients = compiled()
+        outputs, gradients, whole = compiled()
         made = [[np.asarray(tf.cast(one, tf.float64)) for one in some] for some in (outputs, gradients)]
         seconds.append(time.perf_counter() - begin)
     return Measured(
         [(f"output {n}", one) for n, one in enumerate(made[0])],
+        [np.asarray(one) for one in whole],
         list(zip(names, made[1], strict=True)),
         min(seconds[1:]),
-        _NEAR.get(model.compute_dtype, _OF_HALVES),
+        max(_NEAR.get(dtype, _OF_HALVES) for dtype in _dtypes(model)),
     )
 
 
+def _dtypes(model: Any) -> set[str]:
+    """What the layers that have weights compute in."""
+    layers = model._flatten_layers(include_self=False)
+    found = {one.compute_dtype for one in layers if one.weights and "float" in str(one.compute_dtype)}
+    return found or {model.compute_dtype}
+
+
 def compare(before: Measured, after: Measured) -> Comparison:
-    """Both runs, tensor by tensor; one that is small beside the others is held to a thousandth of the largest."""
+    """Both runs, tensor by tensor; one that is small beside the others is held to a thousandth of the largest.
+
+    Whole numbers must be equal where nothing else is put out: rounding may decide between two that are near.
+    """
     found = [_furthest(before.outputs, after.outputs), _furthest(before.gradients, after.gradients)]
     words = ", ".join(f"{name} by {by:.1e}" for name, by in found)
     alike = all(by <= before.near for _, by in found)
+    if not before.outputs:
+        differ = sum(np.sum(one != other) for one, other in zip(before.whole, after.whole, strict=True))
+        words += f", {differ} whole numbers put out"
+        alike = alike and not differ
     return Comparison(words, alike, found[0][1], found[1][1], before.seconds, after.seconds)
 
 

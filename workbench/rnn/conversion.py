@@ -9,6 +9,7 @@ import keras
 
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell, keras_layer
 from workbench.cells.base import Cell, freeze_inside
+from workbench.cells.wrappers import MultiRNNCell
 from workbench.rnn.packed import BESIDE_ANOTHER
 
 _LAYERS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
@@ -86,6 +87,8 @@ def _same_cell(theirs: Any) -> Any:
     else:
         cell = type(theirs).from_config(config | _objects(theirs, config))
         cell.build_from_config(theirs.get_build_config())
+        if hasattr(theirs, "implementation"):  # by which dropout draws a mask a gate, and no config tells it
+            cell.implementation = theirs.implementation
     cell.set_weights(theirs.get_weights())
     for ours, its in zip(cell.weights, theirs.weights, strict=True):
         ours.trainable = its.trainable
@@ -115,7 +118,8 @@ def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
     )
     names = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
     both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **names)
-    both.build(layer.get_build_config()["input_shape"])
+    built = layer.get_build_config()
+    both.build(built["input_shape"] if "input_shape" in built else built["shapes_dict"]["sequences_shape"])
     both.forward_layer.cell.set_weights(forward.cell.get_weights())  # Keras made that layer anew
     _frozen_alike(both.forward_layer.cell, forward.cell)
     freeze_inside(both)
@@ -139,15 +143,31 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     options = {**{name: getattr(packed, name) for name in names}, **options}
     options.setdefault("zero_output_for_mask", options["return_sequences"])  # as keras_layer's
     stateful = options.pop("stateful", packed.stateful)
-    if isinstance(cell, Cell):
+    if isinstance(cell, MultiRNNCell) and all(type(one) in _LAYER_OF for one in cell.cells):
+        stack = _stacked(cell)
+        layer = _frozen_alike(keras.layers.RNN(stack, **{"dtype": packed.dtype_policy, **options}), cell)
+    elif isinstance(cell, Cell):
         layer = _frozen_alike(keras_layer(cell, **options), cell)
     elif type(cell) not in _LAYER_OF:
-        layer = keras.layers.RNN(_same_cell(cell), dtype=packed.dtype_policy, **options)
+        layer = keras.layers.RNN(_same_cell(cell), **{"dtype": packed.dtype_policy, **options})
     else:
         own = {name: value for name, value in cell.get_config().items() if name not in ("name", "trainable")}
         own |= _objects(cell, own)
-        layer = _filled(_LAYER_OF[type(cell)](**own, **options), cell, cell.get_weights())
+        layer = _filled(_LAYER_OF[type(cell)](**{**own, **options}), cell, cell.get_weights())
     return _keeping_states(layer, packed) if stateful else layer
+
+
+def _stacked(cell: MultiRNNCell) -> Any:
+    """Keras' stack of copies of Keras' cells."""
+    copies = []
+    for one in cell.cells:
+        config = one.get_config()
+        copies.append(type(one).from_config(config | _objects(one, config)))
+        copies[-1].implementation = getattr(one, "implementation", 2)
+    stack = keras.layers.StackedRNNCells(copies, dtype=cell.dtype_policy)
+    stack.build(cell.get_build_config()["input_shape"])
+    stack.set_weights(cell.get_weights())
+    return stack
 
 
 def _keeping_states(layer: Any, packed: Any) -> Any:

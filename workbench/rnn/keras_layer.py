@@ -23,7 +23,7 @@ from workbench.cells.base import (
 from workbench.cells.pure import beyond_its_row
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.cells.xla import inside_jit
-from workbench.masking import last_valid
+from workbench.masking import last_valid, sequence_mask
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import as_tensors, check_inputs, nested_as
 from workbench.rnn.conversion import from_keras, to_keras
@@ -41,7 +41,8 @@ class PackedRNN(keras.layers.Layer):
 
     Call it on inputs [B, T, D]. Where an example ends is told by `sequence_length` [B]; or else a Keras mask
     [B, T], the same for all of nested inputs, says which steps count: padding may stand behind or in front, and
-    there may be holes. Without either all T steps count.
+    there may be holes. Without either all T steps count. Outputs [B, T, O] carry it on as their mask to the layers
+    and the loss behind, as those of Keras' layers do.
     Returns outputs [B, T, O], zero at steps that do not count, with `return_sequences`; else the last valid ones
     [B, O], zero for an empty example. With `return_state`, the final states follow, one after another.
     `initial_state` is nested as the cell's states, or flat as `return_state` gives them.
@@ -174,9 +175,17 @@ class PackedRNN(keras.layers.Layer):
                 f"PackedRNN {self.name} is stateful, so the size of its batch must be known while building: "
                 "keras.Input(batch_shape=[B, None, D])."
             )
-        return [
-            self.add_weight(shape=(batch, n), initializer="zeros", trainable=False, name=f"state_{i}")
-            for i, n in enumerate(self._state_sizes())
+        with tf.init_scope():
+            begin = [tf.convert_to_tensor(one) for one in tf.nest.flatten(initial_states(self.cell, batch))]
+        return [  # which begin as the cell does, as those of Keras' layers
+            self.add_weight(
+                shape=(batch, n),
+                initializer=lambda shape, dtype, one=one: tf.cast(one, dtype),
+                trainable=False,
+                name=f"state_{i}",
+                dtype=None if one.dtype.is_floating else one.dtype.name,
+            )
+            for i, (n, one) in enumerate(zip(self._state_sizes(), begin, strict=True))
         ]
 
     def _post_build(self) -> None:
@@ -215,6 +224,9 @@ class PackedRNN(keras.layers.Layer):
             outputs = outputs if counts is None else spread(outputs, counts)
             turned = self.options["go_backwards"] and self.output_order == "steps"
             outputs = tf.reverse(outputs, [1]) if turned else outputs
+            if sequence_length is not None:  # `compute_mask` is not told of it
+                valid = sequence_mask(lengths, tf.shape(outputs)[1])
+                outputs._keras_mask = tf.reverse(valid, [1]) if turned else valid
         return (outputs, *tf.nest.flatten(states)) if self.return_state else outputs
 
     def _last(self, outputs: tf.Tensor, lengths: Any) -> tf.Tensor:
@@ -230,7 +242,7 @@ class PackedRNN(keras.layers.Layer):
         masks = _given(inputs, previous_mask)
         mask = masks[0] if masks and self.return_sequences else None
         if mask is not None and self.options["go_backwards"] and self.output_order == "steps":
-            mask = tf.reverse(mask, [1])
+            mask = keras.ops.flip(mask, 1)  # also of what stands for it while a model is made
         return (mask, *(None for _ in self._state_sizes())) if self.return_state else mask
 
     def compute_output_shape(self, input_shape: Any, initial_state_shape: Any = None) -> Any:

@@ -21,9 +21,7 @@ Tensors = list[tf.Tensor]
 _LEAST_CAPACITY = 32  # where the batch is not known: so that a smaller last one of 32 is not compiled for
 _LEAST_OF_A_CHAIN = 8
 _LEAST_EXAMPLES = 4  # of a chain; with fewer, two chains on two cores are slower than one
-_SIZES = (
-    4  # of batches, known while tracing, that are compiled for as they are; more take the next power of two
-)
+_SIZES = 4  # of batch, known while tracing, that are compiled for as they are; more take a power of two
 
 
 class _Cuts(NamedTuple):

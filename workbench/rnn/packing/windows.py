@@ -110,9 +110,8 @@ class Windows:
         self.saved: Saved = saved_of(cell, weights)
         self.kept_widths = self.saved.widths + [cell.projection_width] * self.saved.projected
         self.output_size = cell.output_size
-        self.passes: dict[
-            Any, dict[Any, Any]
-        ] = {}  # what is traced around these windows, by what for, by size
+        # what is traced around these windows, by what it is traced for and by size
+        self.passes: dict[Any, dict[Any, Any]] = {}
         rows = self._rows
         span = Span(*(tf.TensorSpec(shape, tf.int32) for shape in ([None], [], [])))
         states = [rows(n) for n in state_sizes(cell)]

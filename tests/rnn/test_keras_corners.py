@@ -1,0 +1,189 @@
+"""What Keras' layers take and seldom get: the same of packed ones, or a refusal in words."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from workbench.cells import CELLS
+from workbench.rnn import PackedRNN, accelerate, acceleration_of
+
+layers = keras.layers
+RANDOM = np.random.default_rng(0)
+INPUTS = RANDOM.normal(size=(4, 5, 2)).astype("float32")
+MASK = np.arange(5) < np.array([5, 2, 0, 3])[:, np.newaxis]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+
+class Own(layers.Layer):
+    """h' = tanh(x W + h), less the batch's mean where asked; `activation` is no function of its units."""
+
+    def __init__(self, size, *, around=False, begin=0.0, counts=False, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.around, self.begin, self.counts = size, around, begin, counts
+        self.state_size = [size, 1] if counts else [size]
+        self.output_size = size
+        self.activation = self.squashed
+
+    def squashed(self, z, scale=1.0):
+        return scale * tf.tanh(z)
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.size), name="kernel")
+
+    def get_initial_state(self, batch_size=None):
+        begin = [tf.fill([batch_size, self.size], tf.constant(self.begin, self.compute_dtype))]
+        return [*begin, tf.zeros([batch_size, 1], tf.int32)] if self.counts else begin
+
+    def call(self, inputs, states):
+        z = tf.matmul(inputs, self.kernel) + states[0]
+        if self.around:
+            z -= tf.reduce_mean(z, 0, keepdims=True)
+        h = self.activation(z)
+        return h, [h, *(one + 1 for one in states[1:])]
+
+
+def test_a_cell_of_ones_own_need_have_no_units():
+    layer = layers.RNN(Own(3))
+    layer.build((None, None, 2))
+    packed = PackedRNN.from_keras(layer)
+    np.testing.assert_allclose(packed(INPUTS), layer(INPUTS), atol=1e-6)
+
+
+def test_a_sample_without_padding_does_not_let_a_cell_pass_that_looks_around():
+    model = keras.Sequential([keras.Input([None, 2]), layers.Masking(), layers.RNN(Own(3, around=True))])
+    with pytest.raises(
+        ValueError, match="gives other numbers than Keras' on batches of unlike lengths: a step of"
+    ):
+        accelerate(model, sample=INPUTS)
+    assert not acceleration_of(model).layers[0].packed
+    same = keras.Sequential([keras.Input([None, 2]), layers.Masking(), layers.RNN(Own(3))])
+    assert acceleration_of(accelerate(same, sample=INPUTS)).layers[0].packed
+
+
+def test_whole_numbers_are_compared_where_there_are_no_others(monkeypatch):
+    monkeypatch.setattr("workbench.rnn.acceleration._step_is_of_each_row", lambda cell: True)
+    given = keras.Input([None, 2])
+    hidden = layers.RNN(Own(3, around=True))(layers.Masking()(given))
+    model = keras.Model(given, keras.ops.argmax(hidden, -1))
+    sample = INPUTS * MASK[..., None]
+    kernel = np.array([[1.0, -1.0, 2.0], [-2.0, 1.0, 1.0]])
+    # packed, the longest example is alone in the end, less its own mean 0, so that its argmax is 0: Keras' is not
+    model.set_weights([kernel])
+    model.set_weights([kernel if int(model(sample)[0]) else -kernel])
+    assert int(model(sample)[0])
+    with pytest.raises(ValueError, match=r"whole numbers put out"):
+        accelerate(model, sample=sample)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
+def test_a_layer_in_halves_in_a_model_that_is_not(dtype):
+    model = keras.Sequential([keras.Input([None, 2]), layers.LSTM(3, dtype=dtype), layers.Dense(1)])
+    accelerate(model, sample=INPUTS)
+    assert acceleration_of(model).layers[0].packed
+
+
+def test_backwards_in_keras_order_in_a_functional_model():
+    """Its mask is turned over, too: Keras gives it none at all."""
+    ids = keras.Input([None], dtype="int32")
+    vectors = layers.Embedding(9, 2, mask_zero=True)(ids)
+    layer = PackedRNN(layers.LSTMCell(3), go_backwards=True, return_sequences=True, output_order="steps")
+    both = keras.Model(ids, [layer(vectors), layers.GlobalAveragePooling1D()(layer(vectors))])
+    outputs, mean = both(np.where(MASK, 3, 0))
+    valid = MASK[:, ::-1]
+    expected = (np.asarray(outputs) * valid[..., None]).sum(1) / np.maximum(valid.sum(1), 1)[:, None]
+    np.testing.assert_allclose(np.asarray(mean)[[0, 1, 3]], expected[[0, 1, 3]], atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_stateful_begins_from_what_the_cell_begins_from(counts):
+    packed = PackedRNN(Own(3, begin=0.5, counts=counts), stateful=True)
+    plain = PackedRNN(packed.cell)
+    first = plain(INPUTS)
+    np.testing.assert_allclose(packed(INPUTS), first, atol=1e-6)
+    assert np.abs(np.asarray(packed(INPUTS)) - first).max() > 1e-3, "it goes on"
+    if counts:
+        assert packed.states[1].numpy().tolist() == [[10]] * 4
+
+
+def test_a_state_of_whole_numbers_in_an_accelerated_model():
+    model = keras.Sequential([keras.Input([5, 2]), layers.RNN(Own(3, counts=True))])
+    expected = model(INPUTS)
+    accelerate(model, sample=INPUTS)
+    np.testing.assert_allclose(model(INPUTS), expected, atol=1e-6)
+
+
+def test_to_keras_takes_options_that_the_cell_has_too():
+    packed = PackedRNN(layers.LSTMCell(3, dropout=0.5, kernel_regularizer="l2"))
+    expected = packed(INPUTS)
+    layer = packed.to_keras(dropout=0.0, kernel_regularizer=None, dtype="float32")
+    assert (layer.dropout, layer.kernel_regularizer) == (0.0, None)
+    np.testing.assert_allclose(layer(INPUTS), expected, atol=1e-6)
+
+
+def test_a_list_of_keras_cells_becomes_a_stack_of_keras():
+    options = {"dtype": "float64"}
+    packed = PackedRNN([layers.LSTMCell(3, activation=tf.nn.relu, **options), layers.GRUCell(2, **options)])
+    expected = packed(INPUTS)
+    layer = packed.to_keras()
+    assert isinstance(layer.cell, layers.StackedRNNCells)
+    np.testing.assert_allclose(layer(INPUTS), expected, atol=1e-12)
+    assert {type(one) for one in layer.cell.cells} == {layers.LSTMCell, layers.GRUCell}
+
+
+def test_both_ways_that_were_built_by_a_call_with_states():
+    both = layers.Bidirectional(layers.LSTM(3))
+    states = [tf.ones([4, 3])] * 4
+    expected = both(INPUTS, initial_state=states)
+    packed = PackedRNN.from_keras(both)
+    np.testing.assert_allclose(packed(INPUTS, initial_state=states), expected, atol=1e-6)
+
+
+def test_a_copy_draws_masks_as_its_layer_does():
+    """By `implementation`, which no configuration of Keras' tells."""
+    layer = layers.LSTM(3, dropout=0.5, implementation=1)
+    layer.build((None, None, 2))
+    assert PackedRNN.from_keras(layer).cell.implementation == 1
+
+
+def test_unrolled_and_backwards_is_left_as_it_is():
+    """Keras zeroes its outputs by the mask of the other end, which accelerate would not."""
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True, unroll=True))
+    model = keras.Sequential([keras.Input([5, 2]), layers.Masking(), both])
+    before = model(INPUTS * MASK[..., None])
+    accelerate(model)
+    reasons = {one.packed: one.reason for one in acceleration_of(model).layers}
+    assert "unroll=False does not" in reasons[False]
+    assert set(reasons) == {True, False}
+    np.testing.assert_allclose(model(INPUTS * MASK[..., None]), before, atol=1e-6)
+
+
+def test_cells_of_here_with_an_activation_that_looks_around_are_left():
+    model = keras.Sequential(
+        [keras.Input([None, 2]), layers.RNN(CELLS["gru"](3, activation=lambda z: z - tf.reduce_mean(z, 0)))]
+    )
+    accelerate(model)
+    assert "its activation looks at the whole batch" in acceleration_of(model).layers[0].reason
+
+
+def test_lengths_are_carried_on_as_a_mask_is():
+    """What pools, and Keras' own loss, would count padding."""
+    inputs, length = keras.Input([None, 2]), keras.Input([], dtype="int32")
+    layer = PackedRNN(layers.GRUCell(3), return_sequences=True)
+    by_length = keras.Model(
+        [inputs, length], layers.GlobalAveragePooling1D()(layer(inputs, sequence_length=length))
+    )
+    by_mask = keras.Model(inputs, layers.GlobalAveragePooling1D()(layer(layers.Masking()(inputs))))
+    padded, lengths = INPUTS * MASK[..., None], MASK.sum(1)
+    rows = [0, 1, 3]  # the mean of no step is no number
+    np.testing.assert_allclose(
+        np.asarray(by_length([padded, lengths]))[rows], np.asarray(by_mask(padded))[rows], atol=1e-6
+    )
+    tagger = keras.Model([inputs, length], layers.Dense(1)(layer(inputs, sequence_length=length)))
+    tagger.compile(loss="mse")
+    targets = np.where(MASK[..., None], 1.0, 100.0)
+    loss = tagger.evaluate([padded, lengths], targets, verbose=0)
+    right = np.asarray(tagger([padded, lengths]))
+    assert loss == pytest.approx(((right - 1) ** 2)[MASK].mean(), rel=1e-4)
