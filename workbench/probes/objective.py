@@ -87,8 +87,16 @@ class Objective:
     def _step(self, batch: Padded, labels: Any, weights: Any) -> Any:
         """The loss that a training step of the person's own says it has; the weights stay as they are."""
         model = self.subject.model
-        optimizer = getattr(model, "optimizer", None)
-        variables = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+        compiled = getattr(model, "optimizer", None)
+        held = [
+            one for one in (*vars(model).values(), compiled) if isinstance(one, keras.optimizers.Optimizer)
+        ]
+        optimizers = list({id(one): one for one in held}.values())
+        if (
+            compiled is not None and not compiled.built
+        ):  # lest what it makes in the step stays as the step left it
+            compiled.build(model.trainable_variables)
+        variables = [*model.variables, *(v for one in optimizers for v in one.variables)]
         kept = [(v, array(v)) for v in variables]
         data = (tensors(batch.nest()), labels)
         model.reset_metrics()

@@ -78,17 +78,17 @@ def check(
     _known("loss", loss, keras.losses.get)
     _known("metrics", metrics, keras.metrics.get)
     subject = Subject(model, training=training)
-    batch = padded_batch(
-        inputs, lengths, labels=labels, sample_weight=sample_weight, pad_value=pad_value, label_pad=label_pad,
-        declared=_declared(subject.model), told=subject.is_told,
-    )  # fmt: skip
-    found = Findings()
-    for name in batch.apart:
-        found.note(
-            f"The steps of input {name} were left as they are: its examples end elsewhere than lengths says. Give "
-            "the lengths of that input, in a call of its own, to try them."
-        )
     try:
+        batch = padded_batch(
+            inputs, lengths, labels=labels, sample_weight=sample_weight, pad_value=pad_value, label_pad=label_pad,
+            declared=_declared(subject.model), told=subject.is_told,
+        )  # fmt: skip
+        found = Findings()
+        for name in batch.apart:
+            found.note(
+                f"The steps of input {name} were left as they are: its examples end elsewhere than lengths says. "
+                "Give the lengths of that input, in a call of its own, to try them."
+            )
         return _checked(subject, batch, loss, metrics, found, np.random.default_rng(seed))
     finally:
         subject.close()
@@ -113,9 +113,12 @@ def assert_padding_invariant(model: Any, inputs: Any, lengths: Any, **options: A
     """As `check`, for test suites: raises where there are findings.
 
     Raises:
-        AssertionError: the findings, a line each.
+        AssertionError: the findings, a line each; or that nothing could be compared.
     """
     found = check(model, inputs, lengths, **options)
+    not_tried = getattr(found, "not_tried", ())
+    if nothing := next((one for one in not_tried if one.startswith("Nothing was compared")), ""):
+        raise AssertionError(f"{nothing} training=False, or a model that draws nothing, can be checked.")
     if found:
         lines = "\n".join(f"  {finding}" for finding in found)
         raise AssertionError(f"{len(found)} faults in how the model treats padding:\n{lines}")

@@ -34,6 +34,7 @@ class Subject:
         self.model, self.training = model, training
         self.is_keras = isinstance(model, keras.layers.Layer)
         self._switched_off = ExitStack()
+        self._switched_off.enter_context(_generators_kept())
         self._options = _options(model)
         self._original: list[tuple[Any, np.ndarray]] = []
         self._kept: list[tuple[Any, np.ndarray]] = []
@@ -52,7 +53,7 @@ class Subject:
         """Make the variables, and remember their values as they are at first."""
         if not (self.is_keras and self.model.built):
             # also of a function or a module, whose layers may not be built yet
-            kept = [(variable, array(variable)) for variable in self.variables()]
+            kept = [(one, array(one)) for one in (*self.variables(), *self._held_by_layers())]
             self.seed()
             self.call(tensors(batch.nest()), batch.lengths, batch.steps)
             for variable, value in kept:
@@ -210,6 +211,9 @@ class Subject:
             if getattr(variable, "trainable", False) and is_bias:
                 value = np.where(still, 0.2 * random.normal(size=value.shape), value).astype(value.dtype)
             self._kept.append((variable, value))
+        for variable in self._held_by_layers():
+            self._original.append((variable, array(variable)))
+            self._kept.append(self._original[-1])
         self.restore()
 
     def restore(self) -> None:
@@ -228,6 +232,11 @@ class Subject:
                 if isinstance(v, keras.Variable)
             ]
         return [v for v in found if not isinstance(v, tf.Tensor)]
+
+    def _held_by_layers(self) -> list[tf.Variable]:
+        """TensorFlow's own variables that layers hold, of which Keras does not know."""
+        layers = self.model._flatten_layers() if self.is_keras else ()
+        return [one for layer in layers for one in vars(layer).values() if isinstance(one, tf.Variable)]
 
     def trainable(self) -> list[Any]:
         """TensorFlow's variables that are trained."""
@@ -260,6 +269,24 @@ def loaded(path: Path) -> Any:
             f"{path} cannot be loaded: {said} Classes of your own are made known by importing their module "
             "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
         ) from error
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """After it NumPy's and TensorFlow's generators go on as if nothing had drawn or seeded them."""
+    from tensorflow.python.eager import context
+
+    of_numpy, of_tf = np.random.get_state(), context.context()
+    seed, generator = getattr(of_tf, "_seed", None), getattr(of_tf, "_rng", None)
+    state = generator.getstate() if generator is not None else None
+    try:
+        yield
+    finally:
+        np.random.set_state(of_numpy)
+        if hasattr(of_tf, "_seed") and hasattr(of_tf, "_rng"):
+            of_tf._seed, of_tf._rng = seed, generator
+            if generator is not None:
+                generator.setstate(state)
 
 
 def seed_all() -> None:
@@ -296,7 +323,8 @@ def without_chance(model: Any) -> Iterator[None]:
         for layer in model._flatten_layers():
             for name in _RANDOM_RATES:
                 value = getattr(layer, name, None)
-                if isinstance(value, float) and value:
+                shown = isinstance(getattr(type(layer), name, None), property)  # an LSTM shows its cell's
+                if isinstance(value, float) and value and not shown:
                     given_back.callback(setattr, layer, name, value)
                     setattr(layer, name, 0.0)
         yield
