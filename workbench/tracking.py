@@ -36,6 +36,8 @@ from workbench.store_errors import explained, mlflow_command
 _LONGEST_TAG = 8000
 _LONGEST_PARAM = 6000
 _BATCH = 900
+_AT_ONCE = 100
+_ALL = 2**31 - 1
 _PAGE = 250  # of a page MLflow holds some hundred objects a run while it reads it
 
 
@@ -302,6 +304,11 @@ class Tracker:
         """A command of MLflow's for this store, to be typed."""
         return mlflow_command(self.uri, words)
 
+    def experiments(self) -> list[str]:
+        """The names of all experiments, but those that were deleted."""
+        with self._reached():
+            return [str(one.name) for one in _all_pages(self._client.search_experiments)]
+
     def experiment_name(self, run: Run) -> str:
         """The name of a run's experiment."""
         with self._reached():
@@ -330,6 +337,22 @@ class Tracker:
         with self._reached():
             found = self._client.get_metric_history(run_id, metric)
         return sorted((one.step, one.value) for one in found)
+
+    def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
+        """`history` of many runs, without those that never logged the metric.
+
+        A database is asked for a hundred at once: MLflow's question for one takes SQLite 50 ms where 55,000 are.
+        """
+        bulk = getattr(self._client._tracking_client.store, "get_metric_history_bulk", None)
+        if bulk is None:
+            each = {run_id: self.history(run_id, metric) for run_id in run_ids}
+            return {run_id: points for run_id, points in each.items() if points}
+        found: dict[str, list[tuple[int, float]]] = {}
+        with self._reached():
+            for at in range(0, len(run_ids), _AT_ONCE):
+                for one in bulk(run_ids[at : at + _AT_ONCE], metric, _ALL):
+                    found.setdefault(one.run_id, []).append((one.step, one.value))
+        return {run_id: sorted(points) for run_id, points in found.items()}
 
     def runs_at(self, run: Run) -> str:
         """Where a browser finds the runs of a run's experiment; empty where no server is known."""
@@ -423,6 +446,7 @@ def _run_of(run: MlflowRun, one: Callable[[str], str] = str) -> Run:
         status=one(str(run.info.status)),
         params={one(name): one(value) for name, value in run.data.params.items()},
         metrics={one(name): value for name, value in run.data.metrics.items() if not math.isnan(value)},
+        no_numbers=frozenset(one(name) for name, value in run.data.metrics.items() if math.isnan(value)),
         tags={one(name): one(value) for name, value in unfolded(run.data.tags).items()},
         start=(run.info.start_time or 0) / 1000,
         end=None if end is None else end / 1000,

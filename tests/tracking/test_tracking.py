@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 
 from workbench import tracking
@@ -127,8 +128,45 @@ def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.M
     assert {run.run_id for run in tracker.running()} == set(opened)
     assert {run.run_id for run in tracker.sweeps(sweep="s")} == set(opened)
     assert [run.run_id for run in tracker.find(tracker.experiment("b"), tags)] == opened[2:]
+    assert [run.run_id for run in tracker.runs("b", "s", most=1)] == opened[2:3]
     monkeypatch.setattr(tracking, "_PAGE", 1)  # experiments come in pages too
     assert {run.run_id for run in tracker.running()} == set(opened)
+
+
+@pytest.mark.parametrize("of_database", [True, False])
+def test_the_histories_of_many_runs_are_those_of_each(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, of_database: bool
+) -> None:
+    monkeypatch.setattr(tracking, "_AT_ONCE", 2)
+    store = tracker._client._tracking_client.store
+    if not of_database:  # a server has no such question
+        monkeypatch.setattr(type(store), "get_metric_history_bulk", None)
+    experiment = tracker.experiment("x")
+    runs = [tracker.start(experiment, f"run {n}", params={}, tags={}) for n in range(4)]
+    for number, run in enumerate(runs[:3], 1):
+        tracker.log(
+            run, [(step, {"loss/step": number / step, "other": 1.0}) for step in range(number, 0, -1)]
+        )
+    tracker.log(runs[0], [(9, {"loss/step": float("nan")})])
+    found = tracker.histories(runs, "loss/step")
+    assert set(found) == set(runs[:3])
+    for run in runs[:3]:
+        np.testing.assert_array_equal(found[run], tracker.history(run, "loss/step"))
+    assert tracker.histories([], "loss/step") == tracker.histories(runs, "nothing") == {}
+
+
+def test_what_runs_have_in_common_is_held_once(tracker: Tracker) -> None:
+    """Of thousands of runs most params and tags are the same."""
+    experiment = tracker.experiment("x")
+    for name in ("one", "two"):
+        tags = {"workbench.sweep": "s", "version.keras": "3.15.1", "git.commit": "abcdef"}
+        tracker.start(experiment, name, params={"a.b": "value", "own": name}, tags=tags)
+    one, two = tracker.runs("x")
+    for mine, its in ((one.params, two.params), (one.tags, two.tags)):
+        its_names = {name: name for name in its}
+        assert all(name is its_names[name] for name in mine)
+        assert all(value is its[name] for name, value in mine.items() if value == its[name])
+    assert (one.params["own"], two.params["own"]) == ("one", "two")
 
 
 def test_an_experiment_that_is_not_there_has_no_runs(tracker: Tracker) -> None:

@@ -29,12 +29,14 @@ class Curve:
 
 def recorded_curves(tracker: Tracker, runs: Sequence[Run]) -> list[Curve]:
     """The curves of the runs that count, at most 100 points each."""
-    found = []
-    for run in arms.counted(runs):
+    found, counted = [], arms.counted(runs)
+    of_runs = {
+        metric: tracker.histories([run.run_id for run in counted if metric in run.metrics], metric)
+        for metric in METRICS_SHOWN
+    }
+    for run in counted:
         for metric in METRICS_SHOWN:
-            if metric not in run.metrics:
-                continue
-            points = thinned(tracker.history(run.run_id, metric))
+            points = thinned(of_runs[metric].get(run.run_id, []))
             if len(points) > 1:
                 steps, values = zip(*points, strict=True)
                 found.append(Curve(run.run_id, metric, steps, values))
