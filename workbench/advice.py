@@ -70,9 +70,15 @@ def planned(histogram: Histogram, padding: Padding, batch_size: int, epochs: int
 
 
 def advise(
-    histogram: Histogram, batch_sizes: Sequence[int], budgets: Sequence[int] = (), pool: int = 200
+    histogram: Histogram,
+    batch_sizes: Sequence[int],
+    budgets: Sequence[int] = (),
+    pool: int = 200,
+    longest: int | None = None,
 ) -> list[Advice]:
     """Every padding at every batch size, and at every token budget.
+
+    `longest`: of all splits, to which global padding pads and which a budget must hold; None: the histogram's.
 
     Raises:
         ValueError: no example has a step, or the longest does not fit into a budget.
@@ -80,15 +86,21 @@ def advise(
     >>> advise({2: 96, 50: 4}, [32])[0].override
     'padding=global data.batch_size=32'
     """
-    longest = max(length for length, count in histogram.items() if count)
-    if not longest:
+    own = max(length for length, count in histogram.items() if count)
+    longest = max(own, longest or 0)
+    if not own:
         raise ValueError("all lengths are 0: there is nothing to pad")
     if small := [one for one in budgets if one < longest]:
         raise ValueError(f"--budget {small[0]}: is less than the longest example has, {longest} steps")
     rows = [
         _advice(histogram, padding, size, f"{size:,}", f"data.batch_size={size}")
         for size in batch_sizes
-        for padding in (Global(), Padding("batch"), Bucket(), Pooled(pool=pool))
+        for padding in (
+            Global(length=longest if longest > own else None),
+            Padding("batch"),
+            Bucket(),
+            Pooled(pool=pool),
+        )
     ]
     for budget in budgets:
         of_tokens: tuple[Padding, ...] = (
@@ -107,13 +119,15 @@ def best(rows: Sequence[Advice]) -> Advice:
     return min((row for row in rows if row.share <= least + 0.01), key=lambda row: (row.shapes, row.share))
 
 
-def largest_budget(histogram: Histogram, megabytes: float, per_position: int) -> int:
-    """The largest token budget whose batches take so much memory at most.
+def largest_budget(
+    histogram: Histogram, megabytes: float, per_position: int, longest: int | None = None
+) -> int:
+    """The largest token budget whose batches take so much memory at most; `longest` as `advise` has it.
 
     Raises:
         ValueError: not even the longest example alone does.
     """
-    longest = max(length for length, count in histogram.items() if count)
+    longest = max(longest or 0, *(length for length, count in histogram.items() if count))
     budget = int(megabytes * 1e6 // per_position)
     if budget < longest:
         least = longest * per_position / 1e6

@@ -33,6 +33,7 @@ from workbench.data.given import whole_numbers
 from workbench.data.manifest import load_manifest
 from workbench.foretell import TimedModel, foretold
 from workbench.lengths import Histogram, profile
+from workbench.wording import typed
 
 _BARS = 20
 
@@ -49,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         histogram = read_lengths(given.data, given.column, sys.stdin)
         per_position = advice.bytes_per_position(given.embedding, given.units)
         budgets = list(given.budget)
+        whole = load_manifest(Path(given.data)).longest if Path(given.data).is_dir() else None
         if given.max_memory is not None:
-            budgets.append(advice.largest_budget(histogram, given.max_memory, per_position))
-        rows = advice.advise(histogram, given.batch_size, budgets)
+            budgets.append(advice.largest_budget(histogram, given.max_memory, per_position, whole))
+        rows = advice.advise(histogram, given.batch_size, budgets, longest=whole)
     except (LengthsError, DataError, ValueError, OSError) as error:
         errors.print(_why(given.data, error), style="red", highlight=False, markup=False)
         return 2
@@ -68,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if speeds:
         fastest = rows[max(range(len(rows)), key=speeds.__getitem__)]
         data = (
-            ["data=tfrecord", f"data.path={Path(given.data).absolute()}"] if Path(given.data).is_dir() else []
+            ["data=tfrecord", typed("data.path", str(Path(given.data).absolute()))]
+            if Path(given.data).is_dir()
+            else []
         )
         words = shlex.join(["python", "-m", "workbench", *data, *fastest.override.split(), *given.measure])
         console.print(f"fastest here: {words}", style="bold", highlight=False, markup=False, soft_wrap=True)

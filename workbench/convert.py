@@ -35,6 +35,7 @@ from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest
+from workbench.wording import typed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,7 +152,10 @@ def _print(console: Console, manifest: Manifest, folder: Path) -> None:
         console.print(f"  cut: {manifest.cut['examples']:,} examples into {manifest.cut['pieces']:,} pieces")
     console.print("Train on it:")
     console.print(
-        f"python -m workbench data=tfrecord {shlex.quote(f'data.path={folder}')}", style="bold", markup=False
+        f"python -m workbench data=tfrecord {shlex.quote(typed('data.path', str(folder)))}",
+        style="bold",
+        markup=False,
+        soft_wrap=True,
     )
 
 

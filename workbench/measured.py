@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -70,7 +71,8 @@ def _trained(result: Any, data: Feed, distribution: Distribution) -> dict[str, f
         "speed/train_s": result.seconds,
         "speed/train_input_wait_share": result.input_wait_s / result.seconds,
         "speed/input_open_s": data.open_s,
-        "speed/first_step_s": result.first_step_s,
+        # of a run that was resumed when all of its steps were known there was none
+        "speed/first_step_s": None if math.isnan(result.first_step_s) else result.first_step_s,
         "memory/largest_batch_bytes": result.largest_batch_bytes,
         "data/padding_share": padding_share,
         "data/predicted_padding_error": padding_share - predicted["data/predicted_padding_share"],
@@ -92,10 +94,12 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
 
     evaluator = Evaluator(model, config.loss)
     found: dict[str, float | None] = {}
+    validation = None
     for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
         if split in data.manifest.splits:
             evaluation = evaluator(data.evaluation(split))
             found |= evaluation.metrics(split)
+            validation = evaluation if split == "validation" else validation
             if folder and evaluation.classes and split != "train":
                 evaluation.classes.write(folder / f"classes_{split}.csv", data.manifest.labels)
     for split in ("train", "test"):
@@ -109,7 +113,7 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
         found["loss/validation_objective_error"] = abs(said / true - 1)
     if data.manifest.task == "classify":  # an example has one label: there is no mean over tokens
         found = {name: value for name, value in found.items() if not name.endswith("_per_token")}
-    return found | _over_commonest(data, found)
+    return found | _over_commonest(data, validation, found)
 
 
 def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
@@ -182,10 +186,13 @@ def read(config: Config, data: Feed, channel: Channel, record: Findings) -> dict
     return found
 
 
-def _over_commonest(data: Feed, found: Mapping[str, float | None]) -> dict[str, float | None]:
-    """What a model knows more than the commonest label; nothing where the labels are not counted."""
+def _over_commonest(data: Feed, evaluated: Any, found: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What a model knows more than the commonest label of what was evaluated; nothing where none were counted."""
     split = data.manifest.splits.get("validation")
     commonest = split.label_share() if split else None
+    if split and evaluated and evaluated.examples < split.examples:  # measure.evaluated_examples
+        counts = evaluated.classes.actual if evaluated.classes else []
+        commonest = max(counts) / sum(counts) if sum(counts) else None
     per = "token" if data.manifest.labels_steps else "example"
     right = found.get(f"accuracy/validation_per_{per}")
     if commonest is None or right is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -34,3 +35,21 @@ def lasting(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def typed(key: str, text: str) -> str:
+    """An override that gives a text as it is, in Hydra's quotes where it has what Hydra reads as its own.
+
+    >>> typed("data.path", "/data/reviews"), typed("data.path", "reviews (1)"), typed("data.path", "2024")
+    ('data.path=/data/reviews', "data.path='reviews (1)'", "data.path='2024'")
+    """
+    words = ("null", "true", "false", "nan", "inf")
+    if re.fullmatch(r"[A-Za-z_./]([\w./ -]*[\w./-])?", text, re.ASCII) and text.lower() not in words:
+        return f"{key}={text}"
+    text = text.replace("${", "\\${")  # else an interpolation
+    # within Hydra's quotes a backslash is one but before a quote, or the end
+    return (
+        f"{key}='"
+        + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+        + "'"
+    )

@@ -7,7 +7,7 @@ there are any, are floats: of the steps, or one in the context.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -67,20 +67,22 @@ def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any
     """Context and sequence features as TensorFlow's parsers want them declared.
 
     The length is not among them: an example is as long as its inputs, and a length that is written says the same.
+    An empty example may have no list at all.
     """
     names = manifest.feature_names
     scalar = tf.io.FixedLenFeature([], tf.int64)
+    steps = partial(tf.io.FixedLenSequenceFeature, allow_missing=True)
     context: dict[str, Any] = {}
     if manifest.inputs == "ids":
-        sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([], tf.int64)}
+        sequence = {names["inputs"]: steps([], tf.int64)}
     else:
-        sequence = {names["inputs"]: tf.io.FixedLenSequenceFeature([manifest.feature_size], tf.float32)}
+        sequence = {names["inputs"]: steps([manifest.feature_size], tf.float32)}
     if manifest.labels_steps:
-        sequence[names["labels"]] = tf.io.FixedLenSequenceFeature([], tf.int64)
+        sequence[names["labels"]] = steps([], tf.int64)
     else:
         context[names["labels"]] = scalar
     if manifest.weights == "step":
-        sequence[names["weights"]] = tf.io.FixedLenSequenceFeature([], tf.float32)
+        sequence[names["weights"]] = steps([], tf.float32)
     elif manifest.weights:
         context[names["weights"]] = tf.io.FixedLenFeature([], tf.float32)
     return context, sequence

@@ -125,7 +125,7 @@ def prepare(data: Data, task: str | None = None) -> Path:
 def _in_place(data: Any, task: str | None) -> Path:
     if not data.path:
         raise DataError("data=tfrecord", "path", data.path, "give path: the folder of the manifest")
-    folder = Path(data.path)
+    folder = Path(data.path).expanduser()
     manifest = load_manifest(folder)
     if task not in (None, manifest.task):
         raise DataError(

@@ -72,6 +72,15 @@ def _validation(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     return [Problem(f"training.{key}", training[key], remedy) for key in asked]
 
 
+def _best_by(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
+    """Is that measured by which a run is to tell its best epoch?"""
+    training = tree["training"]
+    if training["best_by"] != "f1" or manifest.task != "next":
+        return []
+    remedy = f'is not measured of the task "next" (of the data set in {folder}): take loss or accuracy'
+    return [Problem("training.best_by", "f1", remedy)]
+
+
 def _task(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """What cannot be with the task of shards, which their manifest says and no option."""
     if "task" in tree["data"]:
@@ -120,5 +129,5 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
 
 
 _CHECKS: tuple[Callable[[Tree, Manifest, Path], list[Problem]], ...] = (
-    _shards, _validation, _task, _class_zero, _lengths, _class_weights,
+    _shards, _validation, _best_by, _task, _class_zero, _lengths, _class_weights,
 )  # fmt: skip

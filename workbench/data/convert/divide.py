@@ -18,7 +18,8 @@ def divide(packed: Packed, block: Block, layout: Layout) -> tuple[dict[str, Pack
     schema, left = layout.schema, Left({}, {"examples": 0, "pieces": 0})
     tag, most = schema.labels_steps, schema.max_length
     keep = np.ones(len(packed.lengths), bool)
-    empty = packed.lengths == 0
+    # with the task "next" an empty sequence still has one step, its end
+    empty = packed.lengths == (1 if schema.task == "next" else 0)
     if empty.any() and schema.empty == "drop":
         left.dropped["empty"] = int(empty.sum())
         keep &= ~empty

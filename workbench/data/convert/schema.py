@@ -156,12 +156,12 @@ def read_schema(path: str | Path) -> dict[str, Any]:
 
 
 def lines(path: Path, field: str) -> list[str]:
-    """The names in a file, one a line."""
+    """The names in a file, one a line; a line of blanks is a name, as of a space among characters."""
     try:
         found = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(path, field, str(error), "must be a text in UTF-8, one a line") from None
-    return check_names([line.rstrip("\r") for line in found if line.strip()], field, str(path))
+    return check_names([name for line in found if (name := line.rstrip("\r"))], field, str(path))
 
 
 def _shown(value: object) -> object:

@@ -32,7 +32,7 @@ def find_files(path: str | None) -> dict[str, list[Path]]:
     """The files at `path` by split; "all" where a name says nothing."""
     if not path:
         raise DataError("data=text", "path", path, _WHERE)
-    place = Path(path)
+    place = Path(path).expanduser()
     if place.is_file():
         return {"all": [place]}
     if not place.is_dir():

@@ -65,7 +65,7 @@ def find_files(path: object) -> dict[str, list[Path]]:
         raise DataError("data=ud_english_ewt", "path", repr(path), WHERE)
     given = [path] if isinstance(path, (str, Path)) else list(path)  # type: ignore[call-overload]
     files: dict[str, Path] = {}
-    for one in map(Path, given):
+    for one in (Path(place).expanduser() for place in given):
         if one.is_dir():
             found = [file for file in sorted(one.iterdir()) if file.name.endswith((".conllu", ".conllu.gz"))]
         elif one.is_file():
@@ -201,7 +201,7 @@ def _check_lines(block: _Block) -> None:
 def _blocks(file: Path) -> list[_Block]:
     """The file's sentences as text."""
     try:
-        text = _content(file).decode("utf-8")
+        text = _content(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(file, "encoding", str(error), "CoNLL-U is UTF-8: convert the file") from None
     blocks, line, end = [], 1, 0
