@@ -1,7 +1,7 @@
 """What sweeps of 10 to 5,000 jobs cost beside their jobs, what 1 to 16 writers get into a store, and what follows.
 
-python -m experiments.scale                                     # SQLite; README.md says how long
-python -m experiments.scale --postgresql postgresql://...       # the same on PostgreSQL, beside it
+python -m experiments.scale                                     # SQLite; some 20 minutes
+python -m experiments.scale --postgresql postgresql+psycopg2://...       # the same on PostgreSQL, beside it
 python -m experiments.scale --filled 50000                     # its largest sweep again, in a store of so many runs
 python -m experiments.scale --jobs 10 50 --writers 1 2 --out /tmp/tried
 """
