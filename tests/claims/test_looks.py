@@ -154,6 +154,23 @@ def test_a_look_at_which_the_control_differs_from_itself_decides_nothing(claim, 
     assert (void.verdict, failed.verdict) == ("inconclusive", "instrument failed"), "judged once, as ever"
 
 
+def test_a_control_that_differs_from_itself_after_a_look_voids_nothing_decided_at_it(claim, sweep):
+    again = {**GLOBAL, "tags.workbench.repeat": "1"}
+    blocks = 24
+    shaken = [1.0, 1.01, 0.99, 1.0, 1.02, 0.98, *[1.5, 1.51, 1.49] * 6]
+    bucket = [1.25 * factor for factor in (1.05, 1 / 1.05) * 12]
+    runs = sweep(
+        (GLOBAL, [1.0] * blocks), (BATCH, around(2.0, 0.01, blocks)), (BUCKET, bucket), (again, shaken)
+    )
+    clear = claim(pairs=LOOKS, control_again=True)
+    near = claim(name="near", treatment=BUCKET, pairs=LOOKS, control_again=True)
+    found, open_one, instrument = judge_table([clear, near], runs)
+    assert instrument.verdict == "instrument failed"
+    assert (found.verdict, found.look) == ("reproduced", 1)
+    assert (open_one.verdict, open_one.look) == ("inconclusive", 0)
+    assert "the instrument failed" in open_one.reasons[0]
+
+
 def test_a_counter_example_after_its_look_still_contradicts_an_exact_claim(claim, sweep):
     exact = claim(
         kind="exact", metric="data/batches_at_longest", scale="difference", control={"value": 1},

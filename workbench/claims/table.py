@@ -95,6 +95,8 @@ class _Found:
     """Of a measured row that is decided: which of its hypotheses were."""
     claims: dict[str, Claim] = field(default_factory=dict)
     instrument: Instrument = field(default_factory=lambda: Instrument(None))
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    """Of each row as it was at the look that it was judged at."""
 
 
 def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...], at: int = 0) -> _Found:
@@ -116,6 +118,7 @@ def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...],
             verdict, rejected = measured.get(row.name) or (judge_exact(row, runs), ())
             verdict = assayed(row, verdict, runs, pairs)
             found.claims[row.name], found.pairs[row.name] = row.claim, row.pairs
+            found.instruments[row.name] = found.instrument
             stands = verdict.verdict in DECIDED and not (rejected and found.instrument.failed and not last)
             if len(looks) > 1:
                 verdict = replace(verdict, looks=looks, look=number if stands else 0)
@@ -142,9 +145,10 @@ def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], plann
 
 
 def _voided(verdict: Verdict, found: _Found) -> Verdict:
-    """The verdict, or none where the instrument takes it away."""
+    """The verdict, or none where the instrument takes it away: as it was at the look of a measured claim."""
     instrument, claim = found.instrument, found.claims[verdict.claim]
     if claim.kind == "measured":
+        instrument = replace(found.instruments[verdict.claim], note=instrument.note)
         if instrument.note:
             verdict = replace(verdict, flags=(*verdict.flags, instrument.note))
         if instrument.failed:
