@@ -56,7 +56,7 @@ class Stepped(keras.Model):
         return {"loss": loss}
 
 
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("masked", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_loss_of_a_step_with_dropout_inside_an_lstm(masked: bool) -> None:
     model = Stepped(masked)
     model.compile("adam")
@@ -65,6 +65,7 @@ def test_the_loss_of_a_step_with_dropout_inside_an_lstm(masked: bool) -> None:
     assert ("loss" in {one.kind for one in found}) != masked
 
 
+@pytest.mark.slow  # quick: the loss of such a step, and what is given back below
 def test_a_fit_after_a_check_goes_as_without_one() -> None:
     weights = []
     for checked in (False, True):

@@ -79,17 +79,18 @@ def test_a_plain_tf_function_converts_every_runner_without_a_word(rnn):
     np.testing.assert_allclose(outputs, RNNS["dynamic"](cell, inputs, lengths)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["plain", pytest.param("xla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "cell",
     [
         lambda: keras.layers.LSTMCell(3),
-        lambda: [CELLS["lstm"](3), CELLS["gru"](2)],
+        pytest.param(lambda: [CELLS["lstm"](3), CELLS["gru"](2)], marks=pytest.mark.slow),
         lambda: keras.layers.StackedRNNCells([keras.layers.GRUCell(3), keras.layers.GRUCell(2)]),
     ],
 )
-def test_features_need_not_be_known_while_tracing_by_a_layer_that_is_built(cell):
+def test_features_need_not_be_known_while_tracing_by_a_layer_that_is_built(cell, kernel):
     """As of what comes from tf.numpy_function; Keras' own layers take it."""
-    layer = PackedRNN(cell(), kernel="xla")
+    layer = PackedRNN(cell(), kernel=kernel)
     inputs = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
     expected = layer(inputs, sequence_length=[4, 1, 0])
     run = tf.function(layer, input_signature=[tf.TensorSpec([None] * 3), tf.TensorSpec([None], tf.int32)])
