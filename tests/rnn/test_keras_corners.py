@@ -64,7 +64,7 @@ def test_a_sample_without_padding_does_not_let_a_cell_pass_that_looks_around():
 
 
 def test_whole_numbers_are_compared_where_there_are_no_others(monkeypatch):
-    monkeypatch.setattr("workbench.rnn.acceleration._step_is_of_each_row", lambda cell: True)
+    monkeypatch.setattr("workbench.rnn.acceleration.step_is_of_each_row", lambda cell: True)
     given = keras.Input([None, 2])
     hidden = layers.RNN(Own(3, around=True))(layers.Masking()(given))
     model = keras.Model(given, keras.ops.argmax(hidden, -1))
@@ -187,3 +187,22 @@ def test_lengths_are_carried_on_as_a_mask_is():
     loss = tagger.evaluate([padded, lengths], targets, verbose=0)
     right = np.asarray(tagger([padded, lengths]))
     assert loss == pytest.approx(((right - 1) ** 2)[MASK].mean(), rel=1e-4)
+
+
+class Counted(Own):
+    """Counts its steps in a variable of its own, which is in none of its numbers."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+
+    def call(self, inputs, states):
+        self.steps.assign_add(1.0)
+        return super().call(inputs, states)
+
+
+def test_a_step_that_is_tried_leaves_no_trace_in_the_cell():
+    model = keras.Sequential([keras.Input([None, 2]), layers.RNN(Counted(3))])
+    before = float(model.layers[0].cell.steps)
+    accelerate(model, sample=INPUTS)
+    assert float(model.layers[0].cell.steps) == before

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from workbench.cells.base import initial_states, innermost, with_those_inside
-from workbench.cells.pure import alike, beyond_its_row
+from workbench.cells.pure import beyond_its_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
-from workbench.rnn.compared import Comparison, Measured, compare, measure
+from workbench.rnn.compared import Comparison, Measured, compare, measure, step_is_of_each_row
 from workbench.rnn.keras_dropout import masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
 from workbench.rnn.packed import BESIDE_ANOTHER, kernels_of, packed_rnn
@@ -200,41 +199,12 @@ def _foreign(layer: Any) -> str | None:
 def _refuse_what_looks_around(model: Any) -> None:
     """A sample whose examples all run to the end shows nothing of a cell that looks at others: it is tried."""
     for layer in _recurrent(model):
-        if layer in _LAYERS and _foreign(layer) and not _step_is_of_each_row(layer):
+        if layer in _LAYERS and _foreign(layer) and not step_is_of_each_row(layer):
             raise ValueError(
                 f"packed, layer {layer.name} gives other numbers than Keras' on batches of unlike lengths: a step "
                 f"of its {type(layer.cell).__name__} gives an example other numbers beside others than alone, or "
                 "draws. The model is as it was."
             )
-
-
-def _step_is_of_each_row(layer: Any) -> bool:
-    """Whether a step of a built layer's cell gives each example what it gives it alone, as five examples show.
-
-    Of a cell that takes other than a tensor [B, ...] nothing is shown: True.
-    """
-    shape = layer.get_build_config().get("input_shape")
-    if not shape or not all(isinstance(size, int) for size in shape[2:]):
-        return True
-    cell, random = layer.cell, np.random.default_rng(0)
-    with tf.init_scope():
-        inputs = tf.cast(random.normal(size=(5, *shape[2:])), layer.compute_dtype)
-        nest = initial_states(cell, 5)
-        states = [
-            one + tf.cast(random.normal(size=one.shape), one.dtype) if one.dtype.is_floating else one
-            for one in map(tf.convert_to_tensor, tf.nest.flatten(nest))
-        ]
-
-        def step(rows: slice) -> list[Any]:
-            given = tf.nest.pack_sequence_as(nest, [one[rows] for one in states])
-            return [tf.convert_to_tensor(one) for one in tf.nest.flatten(cell(inputs[rows], given))]
-
-        try:
-            together, *alone = (step(rows) for rows in [slice(5), *(slice(n, n + 1) for n in range(5))])
-        except (TypeError, ValueError, tf.errors.OpError):
-            return True
-    parts = (tf.concat(rows, 0) for rows in zip(*alone, strict=True))
-    return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
 
 def _pack_all(model: Any, layers: Iterable[Any]) -> None:

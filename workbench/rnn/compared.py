@@ -9,6 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.base import initial_states
+from workbench.cells.pure import alike
+
 _NEAR = {"float64": 1e-9, "float32": 1e-4}
 _OF_HALVES = 0.05
 _RUNS = 3
@@ -132,6 +135,38 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         min(seconds[1:]),
         max(_NEAR.get(dtype, _OF_HALVES) for dtype in _dtypes(model)),
     )
+
+
+def step_is_of_each_row(layer: Any) -> bool:
+    """Whether a step of a built layer's cell gives each example what it gives it alone, as five examples show.
+
+    Of a cell that takes other than a tensor [B, ...] nothing is shown: True. What the cell keeps is put back.
+    """
+    shape = layer.get_build_config().get("input_shape")
+    if not shape or not all(isinstance(size, int) for size in shape[2:]):
+        return True
+    cell, random, kept = layer.cell, np.random.default_rng(0), _Kept()
+    kept.add(layer)
+    with tf.init_scope():
+        inputs = tf.cast(random.normal(size=(5, *shape[2:])), layer.compute_dtype)
+        nest = initial_states(cell, 5)
+        states = [
+            one + tf.cast(random.normal(size=one.shape), one.dtype) if one.dtype.is_floating else one
+            for one in map(tf.convert_to_tensor, tf.nest.flatten(nest))
+        ]
+
+        def step(rows: slice) -> list[Any]:
+            given = tf.nest.pack_sequence_as(nest, [one[rows] for one in states])
+            return [tf.convert_to_tensor(one) for one in tf.nest.flatten(cell(inputs[rows], given))]
+
+        try:
+            together, *alone = (step(rows) for rows in [slice(5), *(slice(n, n + 1) for n in range(5))])
+        except (TypeError, ValueError, tf.errors.OpError):
+            return True
+        finally:
+            kept.put_back()
+    parts = (tf.concat(rows, 0) for rows in zip(*alone, strict=True))
+    return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
 
 def _dtypes(model: Any) -> set[str]:
