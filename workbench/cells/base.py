@@ -303,17 +303,17 @@ def check_dtype_of(what: Any, cell: Any) -> None:
 def with_those_inside(cell: Any) -> Iterator[Any]:
     """A cell, and each that it wraps (`cell`) or stacks (`cells`), and so on."""
     yield cell
-    for inner in [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]:
+    for inner in _inside(cell):
         yield from with_those_inside(inner)
 
 
 def innermost(cell: Any) -> Iterator[Any]:
     """The cells that a cell is made of: itself, or those that it wraps (`cell`) or stacks (`cells`)."""
-    inside = getattr(cell, "cells", None) or ([cell.cell] if hasattr(cell, "cell") else None)
-    if inside is None:
-        yield cell
-    for inner in inside or ():
-        yield from innermost(inner)
+    return (one for one in with_those_inside(cell) if not _inside(one))
+
+
+def _inside(cell: Any) -> list[Any]:
+    return [*(getattr(cell, "cells", None) or ()), *([cell.cell] if hasattr(cell, "cell") else ())]
 
 
 def share_a_cell(cells: Iterable[Any]) -> bool:

@@ -58,7 +58,7 @@ def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
             same = run.repeated == first.repeated and run.run_id not in used
             if same and not run.lacking(metric) and not first.lacking(metric):
                 apart = effect(row.claim.scale, run.metrics[metric], first.metrics[metric])
-                if not abs(apart) <= _with_rounding(tolerance):
+                if not abs(apart) <= tolerance + _rounding(tolerance):
                     yield (
                         f"a repeat differs: {metric} is {run.metrics[metric]!r} in run {run.run_id} and "
                         f"{first.metrics[metric]!r} in run {first.run_id}"
@@ -70,10 +70,6 @@ def _holds(row: Row, y: float) -> bool:
     tolerance = _tolerance(row)
     low, high = low - tolerance, high + tolerance
     return bool(low - _rounding(low) <= y <= high + _rounding(high)) and not np.isnan(y)
-
-
-def _with_rounding(bound: float) -> float:
-    return bound + _rounding(bound)
 
 
 def _rounding(bound: float) -> float:
