@@ -153,10 +153,13 @@ def belongs(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
 
 
 def is_set_apart(claim: Claim, values: Mapping[str, Any], run: Run) -> bool:
-    """Whether a run has a planted difference that the arm does not name: it is then none of it."""
+    """Whether a run has a planted difference that neither the arm nor `over` names: it is then none of it."""
     return any(
         has(run, planted)
-        and any(normalise(values.get(name)) != normalise(one) for name, one in planted.items())
+        and any(
+            name not in claim.over and normalise(values.get(name)) != normalise(one)
+            for name, one in planted.items()
+        )
         for planted in claim.planted
     )
 

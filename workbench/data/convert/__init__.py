@@ -22,7 +22,7 @@ import numpy as np
 from workbench.data.convert.divide import divide
 from workbench.data.convert.layout import Layout, Left, settle
 from workbench.data.convert.pack import pack
-from workbench.data.convert.readers import Source, arrow, find, reader_of
+from workbench.data.convert.readers import Source, arrow, csv_rows, find, reader_of
 from workbench.data.convert.rows import Block
 from workbench.data.convert.schema import Schema
 from workbench.data.convert.spool import Final, Saved, Spool, save
@@ -59,6 +59,7 @@ def convert(
     if schema.task == "next" and schema.vocabulary is not None:
         schema = _replaced(schema, vocabulary=with_end(schema.vocabulary)[0])
     found = find(map(str, sources), schema)
+    _check_used(schema, found)
     with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
         final = finished(spool, layout, str(folder), left, [one.split for one in found])
@@ -69,6 +70,15 @@ def convert(
 
 def _untold(what: str, done: int, total: int) -> None:
     pass
+
+
+def _check_used(schema: Schema, sources: Sequence[Source]) -> None:
+    """Raise DataError for an option that none of these files can use: it would be passed over."""
+    if schema.delimiter is not None and not any(one.reader is csv_rows.READER for one in sources):
+        remedy = "stands between the columns of a .csv or .tsv, and none of these files is one: leave it out"
+        raise DataError(sources[0].path, "delimiter", repr(schema.delimiter), remedy)
+    if schema.over_length == "split" and schema.max_length is None:
+        raise DataError("schema", "over_length", "split", "says nothing without a max_length: give it too")
 
 
 # -- the first pass
