@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from workbench import database, file_lock
+from workbench import file_lock
 from workbench.config import ConfigError
-from workbench.database import TrackingError
 from workbench.sweep.resume import sole
 from workbench.sweep.turns import Turns
+from workbench.tracking import database
+from workbench.tracking.database import TrackingError
 
 
 def in_the_database(folder: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench import database
-from workbench.database import is_wal
-from workbench.tracking import Tracker, TrackingError
+from workbench.tracking import Tracker, TrackingError, database
+from workbench.tracking.database import is_wal
 
 
 def set_mode(path: Path, mode: str) -> None:

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from workbench.artifact_places import FILES, PLACE, Configured, as_tag, files_in, way
 from workbench.tracking import Tracker, TrackingError
+from workbench.tracking.places import FILES, PLACE, Configured, as_tag, files_in, way
 
 
 @cache

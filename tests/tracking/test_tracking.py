@@ -13,9 +13,8 @@ import mlflow
 import numpy as np
 import pytest
 
-from workbench import tracking
 from workbench.record.frames import frame_of, runs_of
-from workbench.tracking import Tracker, TrackingError
+from workbench.tracking import Tracker, TrackingError, reading
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,12 +123,12 @@ def test_a_run_that_could_not_be_opened_whole_is_closed_as_failed(
 def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = {"workbench.kind": "sweep", "workbench.sweep": "s"}
     opened = [tracker.start(tracker.experiment(name), name, params={}, tags=tags) for name in "aabbb"]
-    monkeypatch.setattr(tracking, "_PAGE", 2)
+    monkeypatch.setattr(reading, "_PAGE", 2)
     assert {run.run_id for run in tracker.running()} == set(opened)
     assert {run.run_id for run in tracker.sweeps(sweep="s")} == set(opened)
     assert [run.run_id for run in tracker.find(tracker.experiment("b"), tags)] == opened[2:]
     assert [run.run_id for run in tracker.runs("b", "s", most=1)] == opened[2:3]
-    monkeypatch.setattr(tracking, "_PAGE", 1)  # experiments come in pages too
+    monkeypatch.setattr(reading, "_PAGE", 1)  # experiments come in pages too
     assert {run.run_id for run in tracker.running()} == set(opened)
 
 
@@ -137,7 +136,7 @@ def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.M
 def test_the_histories_of_many_runs_are_those_of_each(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch, of_database: bool
 ) -> None:
-    monkeypatch.setattr(tracking, "_AT_ONCE", 2)
+    monkeypatch.setattr(reading, "_AT_ONCE", 2)
     store = tracker._client._tracking_client.store
     if not of_database:  # a server has no such question
         monkeypatch.setattr(type(store), "get_metric_history_bulk", None)

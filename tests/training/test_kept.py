@@ -64,7 +64,7 @@ def test_logits_are_of_the_dtype_that_the_signature_says(dtype: str, tmp_path: P
 _WRITES = """
 import sys
 from pathlib import Path
-from workbench import kept_model
+from workbench.tracking import kept_model
 folder = Path(sys.argv[1])
 kept_model.write(folder, folder / "mlflow", "r1", {"version.tensorflow": "2.20.0", "version.numpy": "2.0.0"})
 assert not {"tensorflow", "keras"} & set(sys.modules)

@@ -11,7 +11,7 @@ import pandas as pd
 from workbench.record import Run
 from workbench.record.thinning import thinned
 from workbench.report import arms
-from workbench.tracking import Tracker
+from workbench.tracking import Reader
 
 METRICS_SHOWN = ("loss/step", "loss/validation_epoch")
 NAME = "curves.csv"
@@ -27,7 +27,7 @@ class Curve:
     values: tuple[float, ...]
 
 
-def recorded_curves(tracker: Tracker, runs: Sequence[Run]) -> list[Curve]:
+def recorded_curves(tracker: Reader, runs: Sequence[Run]) -> list[Curve]:
     """The curves of the runs that count, at most 100 points each."""
     found, counted = [], arms.counted(runs)
     of_runs = {

@@ -14,7 +14,7 @@ from scipy import stats
 from workbench.claims import Verdict
 from workbench.record import METRICS
 from workbench.record.tags import CONTROL_AGAIN
-from workbench.tracking import Tracker
+from workbench.tracking import Reader, Tracker
 
 CHANCE = 0.05  # that a sound instrument's 95% interval leaves out "no difference"
 ALARM = 0.01  # chance of a false alarm
@@ -67,7 +67,7 @@ def remember(tracker: Tracker, sweep_run: str, rows: Sequence[Verdict]) -> None:
             tracker.tag(sweep_run, {CONTROL_AGAIN: WORDS[outside(row)]})
 
 
-def remembered(tracker: Tracker) -> list[bool]:
+def remembered(tracker: Reader) -> list[bool]:
     """What the A/A arms of all tracked sweeps say that were judged since this is tagged."""
     tags = (one.tags.get(CONTROL_AGAIN) for one in tracker.sweeps())
     return [tag == WORDS[True] for tag in tags if tag in (WORDS[True], WORDS[False])]

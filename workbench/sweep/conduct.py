@@ -15,7 +15,6 @@ from typing import Literal
 
 import yaml
 
-from workbench.addresses import require_answer
 from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
 from workbench.lengths import histogram_text, profile
@@ -34,6 +33,7 @@ from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker, TrackingError
+from workbench.tracking.addresses import require_answer
 
 CONFIG = "config.yaml"
 _TRIES = 3

@@ -69,7 +69,11 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
         elif width is None and _is_list(value) and len(value):
             kind = kind or _kind(value[0], block.where(row.number))
             width = len(value[0]) if _is_list(value[0]) else 1
-    if schema.tokens != "words" and width is not None and not any(isinstance(row.inputs, str) for row in rows):
+    if (
+        schema.tokens != "words"
+        and width is not None
+        and not any(isinstance(row.inputs, str) for row in rows)
+    ):
         remedy = "inputs are lists, whose items are the tokens: leave it out, or give strings"
         raise DataError(block.path, "tokens", schema.tokens, remedy)
     schema = dataclasses.replace(schema, task=task or "tag", kind=kind or "symbols")

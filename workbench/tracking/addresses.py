@@ -18,9 +18,9 @@ from urllib.parse import urlparse
 
 from mlflow.tracking import MlflowClient
 
-from workbench import database
-from workbench.database import TrackingError
 from workbench.provenance import without_passwords
+from workbench.tracking import database
+from workbench.tracking.database import TrackingError
 
 _SQLITE = "sqlite:///"
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from workbench.database import TrackingError
 from workbench.provenance import without_passwords
+from workbench.tracking.database import TrackingError
 
 _DELETED = re.compile(r"The run (\w+) must be in the 'active' state")
 _POINTER = re.compile(r"\(Background on this error at: \S+\)")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from workbench.database import TrackingError
 from workbench.record.tags import FILES, MADE_BY
-from workbench.store_errors import mlflow_command
+from workbench.tracking.database import TrackingError
+from workbench.tracking.errors import mlflow_command
 from workbench.wording import counted
 
 PLACE = "workbench.artifacts"

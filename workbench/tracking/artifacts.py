@@ -12,7 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
-from workbench.artifact_places import (
+from workbench.record.tags import FILES
+from workbench.tracking.database import TrackingError, rewrite_location
+from workbench.tracking.places import (
     PLACE,
     Configured,
     Place,
@@ -23,8 +25,6 @@ from workbench.artifact_places import (
     make,
     way,
 )
-from workbench.database import TrackingError, rewrite_location
-from workbench.record.tags import FILES
 
 Lock = Callable[[], AbstractContextManager[None]]
 
