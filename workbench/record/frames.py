@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def runs_of(frame: pd.DataFrame) -> list[Run]:
 
 def read_csv(path: Path) -> list[Run]:
     """The runs of a file that `frame_of` was written to, as its runs.csv is."""
-    return runs_of(pd.read_csv(path, low_memory=False))
+    return runs_of(pd.read_csv(path, low_memory=False, keep_default_na=False, na_values=[""]))  # null is a param
 
 
 def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
@@ -46,6 +47,7 @@ def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
             "start_time": _moment(run.start),
             "end_time": _moment(run.end),
             **{f"{part}.{name}": value for part in _PARTS for name, value in getattr(run, part).items()},
+            **{f"metrics.{name}": "NaN" for name in run.no_numbers if run.key_without is not None},
         }
         for run in runs
     ]
@@ -58,16 +60,21 @@ def _moment(seconds: float | None) -> Any:
 
 def _run(row: Mapping[Any, Any]) -> Run:
     parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    no_numbers = set()
     for column, value in row.items():
         part, _, name = str(column).partition(".")
         if part in parts and not is_missing(value):
-            parts[part][name] = float(value) if part == "metrics" else str(value)
+            if part == "metrics" and math.isnan(float(value)):  # a text that says so
+                no_numbers.add(name)
+            else:
+                parts[part][name] = float(value) if part == "metrics" else str(value)
     start, end = (_seconds(row.get(name)) for name in ("start_time", "end_time"))
     params, metrics, tags = parts.values()
     experiment = row.get("experiment_id")
     return Run(
         str(row["run_id"]), str(row["status"]), params, metrics, unfolded(tags), start=start or 0.0, end=end,
         experiment="" if experiment is None or pd.isna(experiment) else str(experiment),
+        no_numbers=frozenset(no_numbers),
     )  # fmt: skip
 
 

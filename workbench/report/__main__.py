@@ -266,7 +266,7 @@ def _against(given: argparse.Namespace, console: Console) -> int:
     if missing := [str(one) for one in runs if not one.is_file()]:
         lines.append(f"the runs were not compared: {' and '.join(missing)} is not there")
     else:
-        lines += compare_results(*map(read_csv, runs))
+        lines += compare_results(*map(assemble.read_results, (own, given.against)))
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if any(one.failed for one in results) else 0

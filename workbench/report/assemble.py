@@ -16,6 +16,7 @@ from workbench import claims as claims_room
 from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
 from workbench.claims.blocks import as_number
 from workbench.claims.foreign import with_own_keys
+from workbench.claims.others import known_metrics
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
@@ -189,7 +190,7 @@ def of_others(
     claims: Sequence[Claim],
     runs: Sequence[Run],
     experiment: str | None = None,
-) -> None:
+) -> list[Path]:
     """The page of runs that the workbench did not make, which is a report's as far as they tell.
 
     Their block stands as the seed, by which a page tells repeats of an arm apart: a number, or else its place.
@@ -209,15 +210,18 @@ def of_others(
     ]
     facts = {
         "name": experiment or Path(claims[0].file).resolve().parent.name,
-        "of_others": True,
+        "of_others": dict(claims[0].runs),
+        "claims_sha": claims_room.claims_sha(claims),
         "failures": [
             (run.tags.get(names.NAME, ""), run.error or run.status, run.run_id)
             for run in shown
             if not run.finished
         ],
     }
-    page.write_report(folder, verdicts, shown, facts)
-    (folder / "runs.csv").write_text(published(runs))
+    written = page.write_report(folder, verdicts, shown, facts)
+    (folder / "runs.csv").write_text(published(kept))
+    (folder / FACTS).write_text(published_facts(facts))
+    return written
 
 
 def _without(params: Mapping[str, str], *left_out: str) -> dict[str, str]:
@@ -246,9 +250,14 @@ def redraw(folder: Path, claims: Sequence[Claim] | None, stands: dict[str, bool]
         facts["stands"] = stands
         (folder / FACTS).write_text(published_facts(facts))
     runs = read_csv(folder / "runs.csv")
-    judged = claims_room.judged_table(claims, runs) if claims else Judged([], {})
+    of_runs = facts.get("of_others")
+    with known_metrics(of_runs):
+        judged = claims_room.judged_table(claims, runs) if claims else Judged([], {})
     if page.verdicts_json(judged.verdicts) != (folder / "verdicts.json").read_text():
         raise ReportError(f"{folder}: its runs.csv gives other verdicts than its verdicts.json holds")
+    if of_runs and claims:
+        with known_metrics(of_runs):
+            return of_others(folder, judged.verdicts, claims, runs, facts["name"])
     lines = curves.read_curves(folder)
     return page.write_report(folder, judged.verdicts, runs, {**facts, **_beside(claims, judged)}, lines)
 
@@ -259,6 +268,15 @@ def _beside(claims: Sequence[Claim] | None, judged: Judged) -> dict[str, Any]:
         "foretold": foretold.foretold(claims or (), judged),
         "adjusted": sensitivity.adjusted(claims or (), judged),
     }
+
+
+def read_results(folder: Path) -> list[Run]:
+    """The runs that lie beside a report; those that the workbench did not make by all that they record."""
+    runs, path = read_csv(folder / "runs.csv"), folder / FACTS
+    of_runs = json.loads(path.read_text()).get("of_others") if path.is_file() else None
+    if not of_runs:
+        return runs
+    return [replace(run, key_without=tuple(of_runs.get("ignore", ()))) for run in runs]
 
 
 def published_facts(facts: dict[str, Any]) -> str:
