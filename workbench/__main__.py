@@ -4,7 +4,7 @@
     python -m workbench cell=gru data.batch_size=64      one run, changed
     python -m workbench -m padding=batch,bucket seed=1,2 a sweep
     python -m workbench +experiment=padding_ablation -m  an experiment, ending in verdicts
-    python -m workbench +experiment=guide -m             every experiment, ending in one table
+    python -m workbench +experiment=guide -m             the guide's ablations, ending in one table
 
 Exit code 0: all went well; 1: a run failed, or its record was lost; 2: the input is wrong and nothing was run;
 130: interrupted.

@@ -82,13 +82,13 @@ def in_words(error: Exception) -> str:
     """What went wrong, and where it is known what to do.
 
     >>> in_words(RuntimeError("INTERNAL: libdevice not found at ./libdevice.10.bc [[{{node Stateful..."))[:56]
-    'XLA finds no CUDA files (libdevice.10.bc): install the g'
+    'XLA finds no CUDA files (libdevice.10.bc): install them '
     """
     message = str(error) or type(error).__name__
     if "libdevice" not in message:
         return message
     return (
-        "XLA finds no CUDA files (libdevice.10.bc): install the gpu extra (pip install 'rnn-workbench[gpu]'), or "
+        "XLA finds no CUDA files (libdevice.10.bc): install them (pip install 'tensorflow[and-cuda]'), or "
         "say where they lie: XLA_FLAGS=--xla_gpu_cuda_data_dir=FOLDER, of which FOLDER/nvvm/libdevice is a folder"
     )
 

@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "name", nargs="?", help="an experiment's name; the one that ran last where it is not given"
+        "name",
+        nargs="?",
+        help="an experiment's name; without it that of the last sweep, else of the last run",
     )
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
     parser.add_argument("--port", type=int, default=5000, help="of the server that is started here")
@@ -57,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _last(tracker: Tracker, name: str | None) -> Run:
-    """The sweep, or the run, that was started last."""
-    found = tracker.sweeps(experiment=name) or (tracker.runs(name)[::-1] if name else [])
+    """The sweep, or where there is none the run, that was started last."""
+    found = tracker.sweeps(experiment=name) or tracker.latest(name)
     if not found:
-        where = f"experiment {name!r} has no run" if name else "there is no sweep"
+        where = f"experiment {name!r} has no run" if name else "there is no run"
         raise TrackingError(f"{where} at {tracker.uri}; run something first, or give the experiment's name")
     return found[0]
 

@@ -15,7 +15,7 @@ from experiments.peers.worker import Machine, Measured, Outcome, has_torch, run_
 from workbench.provenance import environment, machine, versions
 from workbench.repositories import git
 
-NO_TORCH = "PyTorch is not installed: pip install 'rnn-workbench[bench]'"
+NO_TORCH = "PyTorch is not installed: pip install torch"
 
 
 def select(jobs: Sequence[Job], only: str | None, arms: str | None) -> list[Job]:

@@ -138,7 +138,7 @@ def _configure(machine: Machine, tf32: bool) -> None:
 def _make(name: str, setting: Setting, longest: int, machine: Machine) -> Any:
     if name in TORCH:
         if not has_torch():
-            raise ModuleNotFoundError("PyTorch is not installed: pip install 'rnn-workbench[bench]'")
+            raise ModuleNotFoundError("PyTorch is not installed: pip install torch")
         from experiments.peers import torch_arms
 
         return torch_arms.make_arm(name, setting, gpu=machine.gpu)

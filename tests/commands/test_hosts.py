@@ -48,7 +48,7 @@ def three(tmp_path: Path) -> Iterator[Hosts]:
 @pytest.fixture
 def uri(three: Hosts) -> Iterator[str]:
     """The address of an MLflow server over PostgreSQL on the third host."""
-    pytest.importorskip("psycopg2", reason="pip install 'rnn-workbench[server]'")
+    pytest.importorskip("psycopg2", reason="make setup LOCK=requirements-extras.txt")
     where = programs()
     if where is None:
         pytest.skip("PostgreSQL's initdb is not here: apt-get install postgresql")
@@ -228,7 +228,7 @@ RAY_PORT = 6379
 def ray(three: Hosts) -> Iterator[list[str]]:
     """A Ray cluster of the first two hosts, a core each; the words by which a sweep takes it."""
     if not is_there("hydra_plugins.hydra_ray_launcher"):
-        pytest.skip("its plugin is not here: pip install 'rnn-workbench[ray]'")
+        pytest.skip("its plugin is not here: make setup LOCK=requirements-extras.txt")
     head = f"{three.address('one')}:{RAY_PORT}"
     of_all = ["-m", "ray.scripts.scripts", "start", "--num-cpus=1"]
     # a folder for each, since they share this machine's disk; and its name is short, for it is a socket's

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.command, pytest.mark.slow]
 def needs(extra: str) -> pytest.MarkDecorator:
     is_here = is_there(f"hydra_plugins.hydra_{extra}_launcher")
     return pytest.mark.skipif(
-        not is_here, reason=f"its plugin is not here: pip install 'rnn-workbench[{extra}]'"
+        not is_here, reason="its plugin is not here: make setup LOCK=requirements-extras.txt"
     )
 
 

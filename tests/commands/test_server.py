@@ -110,7 +110,7 @@ def running(words: list[str | Path], log: Path, ready, **options) -> Iterator[No
 def server() -> Iterator[Server]:
     for module in ("psycopg2", "flask_wtf"):
         pytest.importorskip(
-            module, reason="a server's packages are not here: pip install 'rnn-workbench[server]'"
+            module, reason="a server's packages are not here: make setup LOCK=requirements-extras.txt"
         )
     where = programs()
     if where is None:

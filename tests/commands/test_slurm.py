@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.slow,  # quick: tests/sweep/test_launch.py
     pytest.mark.skipif(
         not is_there("hydra_plugins.hydra_submitit_launcher"),
-        reason="its plugin is not here: pip install 'rnn-workbench[submitit]'",
+        reason="its plugin is not here: make setup LOCK=requirements-extras.txt",
     ),
 ]
 

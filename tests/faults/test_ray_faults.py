@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,  # quick: tests/sweep/test_launch.py
     pytest.mark.skipif(
         not is_there("hydra_plugins.hydra_ray_launcher"),
-        reason="its plugin is not here: pip install 'rnn-workbench[ray]'",
+        reason="its plugin is not here: make setup LOCK=requirements-extras.txt",
     ),
 ]
 JOBS = 8

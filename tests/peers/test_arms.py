@@ -47,9 +47,7 @@ def test_an_arm_computes_what_the_float64_loop_does(setting, name):
 @pytest.mark.parametrize("name", ["torch_packed", "torch_padded"])
 @pytest.mark.parametrize("setting", [LSTM, GRU, BOTH], ids=lambda setting: setting.name)
 def test_pytorch_computes_it_too(setting, name):
-    pytest.importorskip(
-        "torch", reason="PyTorch is an extra of the benchmark: pip install 'rnn-workbench[bench]'"
-    )
+    pytest.importorskip("torch", reason="PyTorch is an extra of the benchmark: pip install torch")
     from experiments.peers import torch_arms
 
     if setting.both and name == "torch_padded":

@@ -77,9 +77,9 @@ def test_tflite_runs_what_was_restored_for_a_batch_of_known_size(model, expected
 @pytest.mark.filterwarnings("ignore:In the future `np.object` will be defined:FutureWarning")
 def test_onnx_runs_what_was_restored_for_any_batch(model, expected, tmp_path):
     """Of the packed loop ONNX lacks ops (PreventGradient); of Keras' loops it has all, with free sizes."""
-    pytest.importorskip("tf2onnx", reason="no tf2onnx: pip install 'rnn-workbench[onnx]'")
+    pytest.importorskip("tf2onnx", reason="no tf2onnx: make setup LOCK=requirements-extras.txt")
     onnxruntime = pytest.importorskip(
-        "onnxruntime", reason="no onnxruntime: pip install 'rnn-workbench[onnx]'"
+        "onnxruntime", reason="no onnxruntime: make setup LOCK=requirements-extras.txt"
     )
     restore(accelerate(model)).export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))

@@ -32,8 +32,8 @@ def configure(
     gpus = config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise DeviceError(
-            "training.device=gpu: TensorFlow sees no GPU. Look at `nvidia-smi`, install the gpu extra "
-            "(pip install 'rnn-workbench[gpu]'), and see that CUDA_VISIBLE_DEVICES hides none "
+            "training.device=gpu: TensorFlow sees no GPU. Look at `nvidia-smi`, install CUDA's packages "
+            "(pip install 'tensorflow[and-cuda]'), and see that CUDA_VISIBLE_DEVICES hides none "
             f"(it is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); or take training.device=cpu"
         )
     chosen = gpus[:count] if device in ("auto", "gpu") else []

@@ -166,7 +166,7 @@ def write_page(
     reasons = sorted({one.experiment for one in found if one.verdict and one.verdict.reasons})
     if reasons:
         lines += [
-            "Verdicts that do not stand, or stand with a reason, in: "
+            "Verdicts with a reason beside them (counter-examples of exact claims, failures) in: "
             + ", ".join(f"[{name}]({links[name]})" for name in reasons)
             + ".",
             "",

@@ -77,7 +77,7 @@ class Launch:
         ours = re.fullmatch(r"hydra_plugins\.hydra_(joblib|submitit|ray)_launcher", plugin)
         for module in (plugin, *(ours.groups() if ours else ())):
             if not is_there(module):
-                remedy = f"pip install 'rnn-workbench[{ours[1]}]'" if ours else "install its plugin"
+                remedy = f"pip install hydra-{ours[1]}-launcher" if ours else "install its plugin"
                 raise ConfigError([Problem("hydra/launcher", name, f"{module} is not installed: {remedy}")])
         require_workers(name, hydra)
         return cls(name, hydra)

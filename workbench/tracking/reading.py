@@ -76,6 +76,10 @@ class Reader:
         clause = f"tags.`{SWEEP}` = '{sweep}'" if sweep else ""
         return self._search(self._experiments(experiment), clause, most=most)
 
+    def latest(self, experiment: str | None = None) -> list[Run]:
+        """The run that was started last, of an experiment or of all; none where there is none."""
+        return self._search(self._experiments(experiment), "", "DESC", most=1)
+
     def matching(self, clause: str, experiment: str | None = None) -> list[Run]:
         """The runs that a filter of MLflow's takes, of an experiment or of all; the oldest first."""
         return self._search(self._experiments(experiment), clause)
