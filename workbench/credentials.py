@@ -44,13 +44,14 @@ _CONTENT = re.compile(
     |\bpypi-[\w-]{30}|\bsk-[\w-]{20}|\b[sr]k_live_\w{20}|\bxox[abeoprs]-[\w-]{10}|\bdapi[0-9a-f]{32}
     |\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10}
     |\w://[^\s/:@'"{}$<>]+:(?!(?:password|passwd|pass|secret|pw|x+|\*+)@)[^\s/@'"{}$<>]{3,}@
-    |%b["']?\s*[:=]\s*["'][^\s"'{}$<>]{8,}["']
+    |%b["']?\s*[:=]\s*["'](?!\$)(?:[^\s"'{}$<>]|\$(?![{(])){8,}["']
+    |\bAccountKey=[\w+/]{20}
     """
     % _SECRET,
     re.VERBOSE | re.IGNORECASE,
 )
 _SETTING = re.compile(
-    rb"^[ +-]?\s*(?:export\s+)?[\w.-]*%b\s*[:=]\s*[^\s\"'{}()\[\]$<>]{8,}\s*$" % _SECRET,
+    rb"^[ +-]?\s*(?:export\s+)?[\w.-]*%b\s*[:=]\s*(?!\$)(?:[^\s\"'{}()\[\]$<>]|\$(?![{(])){8,}\s*$" % _SECRET,
     re.MULTILINE | re.IGNORECASE,
 )
 """As files of settings write it, without quotes; in a program that would be a name."""

@@ -72,7 +72,7 @@ def per_token(logits: Any, targets: Any, mask: Any, sample_weight: Any = None) -
     """Mean over all tokens that count: each weighs the same, so long examples weigh more."""
     if sample_weight is not None:
         mask = tf.convert_to_tensor(mask)
-        mask *= tf.cast(sample_weight, mask.dtype)[:, tf.newaxis]
+        mask *= _of_examples(sample_weight, mask.dtype)[:, tf.newaxis]
     losses, mask = _masked(logits, targets, mask)
     return LossParts(tf.reduce_sum(losses), _or_one(tf.reduce_sum(mask)), _count(mask))
 
@@ -83,7 +83,7 @@ def per_example(logits: Any, targets: Any, mask: Any, sample_weight: Any = None)
     weight = tf.reduce_sum(mask, 1)
     means, each = tf.reduce_sum(losses, 1) / _or_one(weight), _ones_where_counted(weight)
     if sample_weight is not None:
-        each *= tf.cast(sample_weight, each.dtype)
+        each *= _of_examples(sample_weight, each.dtype)
     counts = tf.where(each[:, tf.newaxis] != 0, mask, tf.zeros([], mask.dtype))
     return LossParts(tf.reduce_sum(means * each), _or_one(tf.reduce_sum(each)), _count(counts))
 
@@ -100,6 +100,13 @@ def _masked(logits: Any, targets: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]
     logits = tf.where(counts[..., tf.newaxis], logits, tf.zeros([], logits.dtype))
     targets = tf.where(counts, targets, tf.zeros([], targets.dtype))
     return cross_entropy(logits, targets) * mask, mask
+
+
+def _of_examples(weights: Any, dtype: Any) -> tf.Tensor:
+    weights = tf.cast(weights, dtype)
+    if weights.shape.rank not in (None, 1):
+        raise ValueError(f"sample_weight is of shape {weights.shape}: must be [B], one for each example")
+    return weights
 
 
 def _or_one(denominator: tf.Tensor) -> tf.Tensor:

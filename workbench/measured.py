@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config
+from workbench.places import of_this_host
 from workbench.process.channel import Channel
 from workbench.record import Findings
 from workbench.record.tags import IS_EPOCH, NOT_ALONE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # at run time only where it is used: a fork server imports th
     from workbench.measure.timing import Window
     from workbench.training import Distribution
 
-_TIMING_LOCK = Path(tempfile.gettempdir()) / "workbench-timing.lock"
+_TIMING_LOCK = of_this_host() / "workbench-timing.lock"
 _TURN_S = 24 * 3600.0
 """So long the workers of a run wait while others are timed on the chief's machine."""
 
@@ -96,7 +96,7 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
     found: dict[str, float | None] = {}
     validation = None
     for split in ("train", "validation", *(["test"] if getattr(config.data, "test", False) else [])):
-        if split in data.manifest.splits:
+        if split in data.manifest.splits and data.manifest.splits[split].examples:
             evaluation = evaluator(data.evaluation(split))
             found |= evaluation.metrics(split)
             validation = evaluation if split == "validation" else validation
@@ -127,7 +127,8 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
     count = config.measure.correctness_batches
     if not count:
         return {}
-    split = "validation" if "validation" in data.manifest.splits else "train"
+    validation = data.manifest.splits.get("validation")
+    split = "validation" if validation and validation.examples else "train"
     batches = list(islice(data.evaluation(split), count))
     found = correctness(model, batches, config.loss, seed=seed_for(config.seed, "probes"))
     found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])

@@ -331,8 +331,10 @@ class PaddingFreeDropout(keras.layers.Layer):
         if not training or not self.rate:
             return inputs
         shape = tf.shape(inputs)
+        # not in a half, whose few values would round the rate
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
         noise = tf.random.stateless_uniform(
-            (shape[1], shape[0], shape[2]), seed_of_replica(self.generator.next()), dtype=self.compute_dtype
+            (shape[1], shape[0], shape[2]), seed_of_replica(self.generator.next()), dtype=dtype
         )
         keep = tf.cast(tf.transpose(noise, [1, 0, 2]) >= self.rate, inputs.dtype)
         return inputs * keep / (1.0 - self.rate)

@@ -81,7 +81,7 @@ def source_name(module: str, origin: str, *, is_package: bool) -> str:
     package, _, last = (module, "", "__init__") if is_package else module.rpartition(".")
     file = Path(origin).name
     if file.partition(".")[0] != last:
-        return re.sub(r"[^\w./ :-]", "_", origin)
+        return re.sub(r"[^\w./ :-]", "_", os.path.normpath(origin))[-200:]  # it becomes the name of a tag
     return "/".join([*package.split("."), file] if package else [file])
 
 

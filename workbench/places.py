@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -15,6 +17,12 @@ CONF = ROOT / "conf"
 
 KEPT_MODEL, KEPT_SIGNATURE = "model.keras", "model_signature.json"
 """What a run's process leaves in the run's folder where its model is to be kept."""
+
+
+def of_this_host() -> Path:
+    """Where this host's locks lie: one place for all its processes, also where each job has a TMPDIR of its own."""
+    shared = Path("/dev/shm")
+    return shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
 def claims_file(name: str) -> Path | None:

@@ -138,6 +138,11 @@ def without_passwords(text: str) -> str:
     'tracking.uri=postgresql://***@host/db'
     >>> without_passwords("postgresql://host/db?user=me&password=p@ss&sslmode=require")
     'postgresql://host/db?user=me&password=***&sslmode=require'
+    >>> without_passwords("mysql+pymysql://me:se/cret@host/db is away")
+    'mysql+pymysql://***@host/db is away'
     """
-    in_front = re.sub(r"(\w://)[^/\s]+@", r"\1***@", text)
-    return re.sub(r"([?&]password=)[^&\s'\"]+", r"\1***", in_front)
+    text = re.sub(
+        r"(?i)([?&;]|%3B)((?:password|passwd|pwd)(?:=|%3D))[^&;\s'\"]+?(?=%3B|[&;\s'\"]|$)", r"\1\2***", text
+    )
+    text = re.sub(r"((?:postgresql|mysql|mssql|oracle)[\w+]*://)[^\s?'\"]*@", r"\1***@", text)
+    return re.sub(r"(\w://)[^/\s]+@", r"\1***@", text)

@@ -19,7 +19,7 @@ from workbench.identity import identity, makers
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
 from workbench.process.channel import Channel
-from workbench.process.replicas import meet, number_in_cluster
+from workbench.process.replicas import meet, number_in_cluster, number_on_this_host
 from workbench.provenance import code_version, environment, machine, versions
 from workbench.record import Findings
 from workbench.record.tags import DIVERGED, RESUMED_FROM
@@ -77,7 +77,11 @@ def _run(
 
     record = Findings()
     training = config.training
-    device = set_devices(config, training.workers if training.strategy == "mirrored" else 1)
+    device = set_devices(
+        config,
+        training.workers if training.strategy == "mirrored" else 1,
+        first=number_on_this_host(training),
+    )
     distribution = _distribution(config, device["device"], channel)
     set_determinism(config.seed, training.deterministic)
     data = _feed(config, folder or prepare(config))
@@ -142,8 +146,6 @@ def _run(
         "task": data.manifest.task,
         "data.fingerprint": data.manifest.fingerprint,
     }
-    if saved:
-        saved.remove()
     return record
 
 
@@ -262,12 +264,15 @@ def _how_it_ended(config: Config, result: TrainResult, channel: Channel) -> dict
     return tags
 
 
-def set_devices(config: Config, count: int) -> dict[str, Any]:
-    """Set `count` devices up as the configuration says; refuses what this machine has not, before anything runs."""
+def set_devices(config: Config, count: int, *, first: int = 0) -> dict[str, Any]:
+    """Set `count` devices up as the configuration says; refuses what this machine has not, before anything runs.
+
+    `first`: of its GPUs, the number from which on this process takes them.
+    """
     from workbench.measure.device import configure
     from workbench.rnn.cudnn import check_machine
 
-    device = configure(config.training, count=count)
+    device = configure(config.training, count=count, first=first)
     if config.rnn.unroll == "cudnn":
         check_machine(lengths=config.rnn.pass_lengths)
     return device

@@ -29,7 +29,7 @@ def tree(**training: object) -> dict:
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs, and locks of this test alone."""
     monkeypatch.setenv(VISIBLE, "GPU-a,GPU-b")
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(gpus, "of_this_host", lambda: tmp_path)
 
 
 def quiet(words: str) -> None:
@@ -102,7 +102,8 @@ def test_two_that_need_both_do_not_hold_one_each() -> None:
 
 def test_the_gpu_of_a_process_that_is_killed_is_given_back(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from workbench.sweep import gpus; gpus.tempfile.gettempdir = lambda: sys.argv[1]; "
+        "import pathlib, sys, time; from workbench.sweep import gpus; "
+        "gpus.of_this_host = lambda: pathlib.Path(sys.argv[1]); "
         f"mine = gpus.held({TREE!r}, {{}}, print); mine.__enter__(); print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -135,14 +136,16 @@ def test_where_nothing_hides_them_nvidia_smi_lists_them(
 ) -> None:
     monkeypatch.delenv(VISIBLE)
     program = tmp_path / "nvidia-smi"
-    for text, found in (("echo GPU-1; echo GPU-2", ("GPU-1", "GPU-2")), ("exit 9", ()), (None, ())):
-        gpus._of_machine.cache_clear()
+    for text, found in (("echo 0, GPU-1; echo 1, GPU-2", ("GPU-1", "GPU-2")), ("exit 9", ()), (None, ())):
+        gpus._listed.cache_clear()
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin" if text else str(tmp_path / "nowhere"))
         if text:
             program.write_text(f"#!/bin/sh\n{text}\n")
             program.chmod(0o755)
         assert gpus.gpus() == found
-    gpus._of_machine.cache_clear()
+        if found:
+            assert gpus._lock_of("1") == gpus._lock_of("GPU-2") != gpus._lock_of("0")
+    gpus._listed.cache_clear()
 
 
 def test_what_a_job_had_is_recorded_and_given_to_its_child(

@@ -22,7 +22,8 @@ from workbench.claims.declaration import Claim
 from workbench.claims.runs import PairingError
 from workbench.claims.schema import parse_where
 from workbench.identity import unlike
-from workbench.record import Run, counted, normalise
+from workbench.record import METRICS, Run, counted, normalise
+from workbench.record.run import ARM
 from workbench.wording import did_you_mean
 
 Condition = tuple[tuple[str, str], ...]
@@ -105,7 +106,9 @@ def pair(claim: Claim, runs: Sequence[Run], planned: int) -> tuple[Pairs, Pairs 
             elif condition not in conditions:
                 unused["other values of `over`"] += 1
             else:
-                cells.setdefault((str(block), condition, arm), {}).setdefault(run.key, []).append(run)
+                cells.setdefault((str(block), condition, arm), {}).setdefault(run.key_in_sweep, []).append(
+                    run
+                )
     unused["later attempts"] = sum(
         max(0, sum(not run.lacking(claim.metric) for run in attempts) - 1)  # one that died has nothing to use
         for keys in cells.values()
@@ -192,6 +195,8 @@ def _only(claim: Claim, arm: str, block: str, condition: Condition, cells: Mappi
     keys = _with_the_dead(cells.get((block, condition, arm), {}))
     if len(keys) > 1:
         varying = _differences(*map(dict, keys))
+        if len(varying) > 1:  # an arm is called by what varies, unless a key leaves that out (data.path)
+            varying.pop(ARM, None)
         raise PairingError(
             f"claim {claim.name}: the {arm} has {len(keys)} runs in block {block}{_words(condition)}, because "
             + "; ".join(f"{name} varies ({', '.join(values)})" for name, values in varying.items())
@@ -220,6 +225,8 @@ def _pair(
     treatment, control = found["treatment"], found.get("control")
     if treatment and control:
         _refuse_other_differences(claim, block, treatment, control)
+        if why := _made_on_two_machines(claim, treatment, control):
+            return Pair(block, condition, treatment, control, math.nan, failure=why, failed_arm="both")
         if not treatment.failure(claim.metric) and not control.failure(claim.metric):
             _refuse_unequal(claim, block, treatment, control, notes)
             _refuse_unlike(claim, block, treatment, control)
@@ -279,6 +286,18 @@ def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, note
                 f"claim {claim.name}: in block {block} {name} must be equal in both arms and is {values[0]} in the "
                 f"treatment (run {treatment.run_id}) and {values[1]} in the control (run {control.run_id})"
             )
+
+
+def _made_on_two_machines(claim: Claim, treatment: Run, control: Run) -> str:
+    """Why runs of two machines are no pair, be it that a block went on elsewhere; empty where they are one."""
+    timed = claim.metric in METRICS and METRICS[claim.metric].noisy
+    if not timed and treatment.value("threads") == control.value("threads"):
+        return ""
+    for name in ("machine.cpu", "machine.cores"):
+        one, other = (run.tags.get(name) for run in (treatment, control))
+        if one and other and one != other:
+            return f"made on two machines: {name} is {one} and {other}"
+    return ""
 
 
 def _refuse_unlike(claim: Claim, block: str, treatment: Run, control: Run) -> None:

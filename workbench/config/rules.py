@@ -66,6 +66,8 @@ def _truncate(tree: Mapping[str, Any]) -> list[Problem]:
         )
     elif tree["training"]["strategy"] != "none":
         remedy = f"is for one replica, and training.strategy={tree['training']['strategy']} has several"
+    elif tree["cell"].get("variational"):
+        remedy = "draws a mask for each chunk, and cell.variational=true has one for all steps of a sequence"
     else:
         return []
     return [Problem("training.truncate", steps, remedy, skip=True)]
@@ -282,6 +284,12 @@ def _strategy(tree: Mapping[str, Any]) -> list[Problem]:
     if tree[group][key] % workers:
         remedy = f"is that of all training.workers={workers} together: must be a multiple of their number"
         problems.append(Problem(divided, tree[group][key], remedy, skip=True))
+    for key in ("window_examples", "evaluated_examples"):
+        if (value := tree["measure"][key]) is not None and value < workers:
+            remedy = (
+                f"each of training.workers={workers} has a share of them: give {workers} or more, or null"
+            )
+            problems.append(Problem(f"measure.{key}", value, remedy))
     if tree["data"].get("shards", workers) < workers:
         remedy = f"each of training.workers={workers} reads files of its own; give {workers} or more"
         problems.append(Problem("data.shards", tree["data"]["shards"], remedy))

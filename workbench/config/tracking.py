@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workbench.options.schema import option
 
@@ -36,11 +37,20 @@ def password_in(uri: str) -> str:
 
     >>> password_in("http://me:secret@host")[:45]
     "a server's user and password come from MLFLOW"
+    >>> password_in("postgresql://me:se/cret@host/db") != "", password_in("postgresql://me@host/db")
+    (True, '')
     """
     address = urlsplit(uri)
-    if address.password is None and "password=" not in address.query:
-        return ""
     kind = address.scheme.partition("+")[0].removesuffix("s")
+    # of a database's address all up to the @ is the password, a slash too
+    in_front = address.password is not None or (
+        kind not in ("http", "sqlite") and re.match(r"[\w+.-]+://[^:/@\s]*:[^@]+@", uri)
+    )
+    in_query = re.search(
+        r"(^|[&;{])\s*(password|passwd|pwd)\s*=", unquote(address.query).replace("odbc_connect=", "&"), re.I
+    )
+    if not in_front and not in_query:
+        return ""
     return _REMEDIES.get(kind, "put an MLflow server before this database (tracking=server)")
 
 

@@ -15,13 +15,13 @@ class DeviceError(RuntimeError):
 
 
 def configure(
-    training: Training, *, count: int = 1, memory_growth: bool = True, tensorflow: Any = tf
+    training: Training, *, count: int = 1, first: int = 0, memory_growth: bool = True, tensorflow: Any = tf
 ) -> dict[str, Any]:
     """Set device, TF32 and threads; return what was set and what was found.
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU; the record says which. `gpu` with none there
     raises DeviceError and never runs on the CPU instead. `count` devices are used, other GPUs are hidden: as
-    many GPUs, DeviceError where there are fewer, or as many logical devices of the CPU. `threads` sets
+    many GPUs from number `first` on, DeviceError where there are fewer, or as many logical devices of the CPU. `threads` sets
     both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. Without `tf32`
     float32 products on a GPU are full float32; TensorFlow's own default is TF32. Must be called before
     TensorFlow runs its first operation, after which threads and devices are fixed. (`tensorflow` is there for
@@ -36,10 +36,10 @@ def configure(
             "(pip install 'tensorflow[and-cuda]'), and see that CUDA_VISIBLE_DEVICES hides none "
             f"(it is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); or take training.device=cpu"
         )
-    chosen = gpus[:count] if device in ("auto", "gpu") else []
-    if chosen and len(chosen) < count:
+    chosen = gpus[first : first + count] if device in ("auto", "gpu") else []
+    if gpus and device != "cpu" and len(chosen) < count:
         raise DeviceError(
-            f"training.workers={count}: each replica needs a GPU of its own, and TensorFlow sees {len(gpus)}; take "
+            f"training.workers={training.workers}: each replica needs a GPU of its own, and TensorFlow sees {len(gpus)}; take "
             "fewer, or training.device=cpu"
         )
     try:

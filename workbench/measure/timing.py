@@ -178,7 +178,12 @@ def host_lock(path: Path | str) -> Iterator[float]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except (
+        FileNotFoundError
+    ):  # asked to make it, Linux refuses one that another user made (fs.protected_regular)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     with suppress(PermissionError):  # made by another user, who opened it to all
         os.fchmod(descriptor, 0o666)
     try:
@@ -227,7 +232,7 @@ def _warm_up(
             known = now
             if done >= steps and still >= quiet:
                 break
-            if done >= WARMUP_LIMIT:
+            if done >= max(WARMUP_LIMIT, steps + quiet):
                 raise TimingError(
                     f"after {done} warm-up steps the step still makes new graphs ({known} so far): pad to a "
                     "few lengths (padding bucket or global), or use a runner that takes any length"

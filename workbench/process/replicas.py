@@ -65,6 +65,11 @@ def number_in_cluster(training: Training) -> int | None:
     return number
 
 
+def number_on_this_host(training: Training) -> int:
+    """Which of the workers on this machine this process is: its number where `Replicas` started them, else 0."""
+    return (number_in_cluster(training) or 0) if _MEETING in os.environ else 0
+
+
 def meet(workers: int, number: int, timeout_s: float) -> None:
     """Wait until all workers that `Replicas` started are about to join; returns at once where it started none.
 

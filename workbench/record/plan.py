@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,17 @@ class Job:
     def params(self) -> dict[str, Any]:
         """What of its configuration its run has as parameters."""
         described = {key: value for key, value in self.tree.items() if f"{key}." not in _NOT_PARAMS}
-        return {key: value for key, value in flatten(described).items() if key != "data.cache_dir"}
+        found = {key: value for key, value in flatten(described).items() if key != "data.cache_dir"}
+        return {_recordable(key): value for key, value in found.items()}
+
+
+def _recordable(name: str) -> str:
+    """A param's name as MLflow takes it: other signs, as labels in `loss.class_weights` have them, by their number.
+
+    >>> _recordable("loss.class_weights.PRP$")
+    'loss.class_weights.PRP:24'
+    """
+    return re.sub(r"[^\w.\- :]", lambda sign: f":{ord(sign[0]):x}", name)[:250]
 
 
 @dataclass(frozen=True)

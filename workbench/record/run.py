@@ -21,6 +21,8 @@ NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", 
 data was is held equal by `equal`, which names it in its refusal."""
 FACTS = ("device", "threads", "task", "data.fingerprint")
 """Params that a run finds out for itself: no arm is told from another by them, and one that failed lacks them."""
+ARM = "(arm)"
+"""What stands in a run's key for the name of its arm."""
 NOT_RUN = "NOT RUN"
 """The status of a job that no run was ever begun of, where a table shows it among runs."""
 
@@ -101,6 +103,11 @@ class Run:
             for name, value in sorted(self._normal.items())
             if name in ("seed", "label") or (name.split(".")[0] in GROUPS and name not in NEVER_KEY)
         )
+
+    @property
+    def key_in_sweep(self) -> tuple[tuple[str, str], ...]:
+        """The key, and the arm where there is one: arms may differ in what a key leaves out, as where data lies."""
+        return (*self.key, (ARM, self.arm)) if self.arm else self.key
 
     @property
     def repeated(self) -> tuple[object, ...]:
@@ -276,7 +283,7 @@ def one_of_each_job(runs: Sequence[Run]) -> list[Run]:
     """Of every job the attempt that counts, be it one that failed; `runs` as data_of gives them."""
     jobs: dict[object, list[Run]] = {}
     for run in runs:
-        jobs.setdefault((run.tags.get(names.SWEEP), run.repeat, run.key), []).append(run)
+        jobs.setdefault((run.tags.get(names.SWEEP), run.repeat, run.key_in_sweep), []).append(run)
     return [one for attempts in jobs.values() if (one := counted(attempts))]
 
 

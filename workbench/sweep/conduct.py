@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import secrets
@@ -236,7 +237,7 @@ class Conductor:
         made_by = self.origin.write(job.tree, folder)
         with Journal(folder, self.tracker, run_id, self.watcher, job) as journal:
             # beside the run's folder: a run of the same job after a kill has another one
-            own = folder.with_name(f"checkpoint-{folder.name.partition('.')[0]}.npz")
+            own = folder.with_name(f"checkpoint-{_place_of(job)}.npz")
             place = ["--data", prepared.folder, "--made-by", str(made_by), "--checkpoint", str(own)]
             try:
                 outcome = run_child(
@@ -260,7 +261,11 @@ class Conductor:
             if outcome.status == "timed_out":
                 outcome.error += "; workbench.time_limit_s gives more"
             self.origin.meet(job.tree, outcome.result.get("tags", {}))
-            return journal.close_with(outcome)
+            ended = journal.close_with(outcome)
+        if ended.status == "finished":  # and is recorded: until then it is what a resume goes on from
+            for file in (own, own.with_suffix(".part")):
+                file.unlink(missing_ok=True)
+        return ended
 
     def _say_inputs(self, run_id: str, manifest: Manifest) -> None:
         """Which data a run reads, as MLflow shows it, and the lengths that it trains on, as reports draw them."""
@@ -384,6 +389,11 @@ def _hung(tree: Tree, folder: Path) -> str:
 def variables(job: Job) -> dict[str, str]:
     """What `hydra.job.env_set` gives a job's process."""
     return dict(job.tree.get("environment") or {})
+
+
+def _place_of(job: Job) -> str:
+    """What stands for a job in a file's name, whatever its number in a plan that has grown."""
+    return hashlib.sha256(repr(job.key).encode()).hexdigest()[:12]
 
 
 def data_key(tree: Tree) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import file_lock
+from workbench.places import of_this_host
 from workbench.wording import counted
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -77,15 +77,20 @@ def _wanted(training: Mapping[str, Any]) -> int:
     return int(training["workers"]) if training["strategy"] == "mirrored" else 1
 
 
-@functools.cache
 def _of_machine() -> tuple[str, ...]:
-    """As nvidia-smi lists them; none where there is no such program, or it fails."""
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    return tuple(uuid for _, uuid in _listed())
+
+
+@functools.cache
+def _listed() -> tuple[tuple[str, str], ...]:
+    """Number and UUID of each as nvidia-smi lists them; none where there is no such program, or it fails."""
+    command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(line.strip() for line in listed.splitlines() if line.strip())
+    pairs = (tuple(part.strip() for part in line.split(",")) for line in listed.splitlines())
+    return tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
 
 
 def _take(stack: ExitStack, there: tuple[str, ...], wanted: int) -> list[str]:
@@ -105,5 +110,9 @@ def _take(stack: ExitStack, there: tuple[str, ...], wanted: int) -> list[str]:
 
 
 def _lock_of(gpu: str) -> Path:
-    name = "".join(letter if letter.isalnum() else "-" for letter in gpu)
-    return Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}-gpu-{name}.lock"
+    """Of one GPU there is one, whether it is called by its number or its UUID.
+
+    A number is one of those that this process may see: under Slurm each task's first GPU is 0.
+    """
+    name = "".join(letter if letter.isalnum() else "-" for letter in dict(_listed()).get(gpu, gpu))
+    return of_this_host() / f"workbench-{os.getuid()}-gpu-{name}.lock"

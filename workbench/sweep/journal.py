@@ -112,7 +112,8 @@ class Journal:
             )
         )
         if outcome.status != "finished":
-            (self._folder / "traceback.txt").write_text(outcome.trace or outcome.error)
+            trace = outcome.trace or outcome.error
+            (self._folder / "traceback.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         try:
             self._record(outcome)
         except (TrackingError, OSError) as error:
@@ -166,11 +167,13 @@ def owner() -> dict[str, str]:
 def close_dead(tracker: Tracker) -> list[str]:
     """Close as KILLED the runs of this host, of any experiment, whose process is gone; their ids."""
     owners = {run.run_id: run.tags.get(OWNER) for run in tracker.running()}
-    dead = [run_id for run_id, tag in owners.items() if tag and is_dead(tag)]
-    for run_id in dead:
-        tracker.tag(run_id, {ERROR: "its process was gone"})
-        tracker.finish(run_id, "KILLED")
-    return dead
+    closed = []
+    for run_id in [run_id for run_id, tag in owners.items() if tag and is_dead(tag)]:
+        with suppress(TrackingError):  # another person's, on a server that lets nobody else close it
+            tracker.tag(run_id, {ERROR: "its process was gone"})
+            tracker.finish(run_id, "KILLED")
+            closed.append(run_id)
+    return closed
 
 
 def close_failed(tracker: Tracker, run_id: str, error: str) -> None:
@@ -187,7 +190,8 @@ def is_dead(tag: str) -> bool:
         return False
     if boot != _boot():
         return True
-    return _born(int(pid)) != born
+    found = _born(int(pid))
+    return found is not None and found != born
 
 
 def is_of_another_host(tag: str) -> bool:
@@ -195,19 +199,33 @@ def is_of_another_host(tag: str) -> bool:
     return tag.split("/")[0] != _boot().split("/")[0]
 
 
-def _born(pid: int) -> str:
-    """When a process of this host began, in what no setting of the clock changes; empty where it is gone."""
+def _born(pid: int) -> str | None:
+    """When a process of this host began, in what no setting of the clock changes.
+
+    Empty where it is gone; None where it is there and hidden, as of another user where /proc is mounted so.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()  # its name, in brackets, may have anything in it
         state, *rest = text.rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         if Path("/proc/self/stat").exists():
-            return ""
+            return None if _is_there(pid) else ""
     try:
         return f"{psutil.Process(pid).create_time():.0f}"
     except psutil.NoSuchProcess:
         return ""
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process of this number lives, whoever's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _boot() -> str:

@@ -260,14 +260,20 @@ def sole(folder: Path) -> Iterator[None]:
         yield
 
 
+_HOW = ("workbench", "tracking")
+
+
 def _as_frozen(planned: Plan, now: Plan) -> Plan:
-    """The frozen jobs; those that are the same today with today's paths, which do not bear on a result."""
+    """The frozen jobs; those that are the same today with today's paths, which do not bear on a result.
+
+    How they are run and recorded is as it is asked for today, of every job.
+    """
     trees: dict[Any, Any] = {job.key: job.tree for job in now.jobs}
 
     def tree(job: Job) -> Any:
         new = trees.get(job.key)
         same = new is not None and new["seed"] == job.tree["seed"] and not config_differences(job.tree, new)
-        return new if same else job.tree
+        return new if same else job.tree | {name: new[name] for name in _HOW if new is not None}
 
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])
 

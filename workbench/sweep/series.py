@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,17 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     others = [one for one in overrides if not one.startswith(_CHOICE)]
     given = {name: [f"+experiment={name}", *others] for name in series.experiments}
     planned = {name: plan_sweep(compose, of_one) for name, of_one in given.items()}
+    called = {name: config.name for name, (config, _, _) in planned.items()}
+    if len(set(called.values())) < len(called):
+        alike = " and ".join(name for name in called if list(called.values()).count(called[name]) > 1)
+        raise ConfigError(
+            [
+                Problem("name", config_name, f"{alike} would be recorded under one name: leave it out")
+                for config_name in sorted(
+                    {one for one in called.values() if list(called.values()).count(one) > 1}
+                )
+            ]
+        )
     claimed = [(name, one) for name, (_, declared, _) in planned.items() for one in declared or ()]
     guide.entries(
         [guide.Finding(name, claim, None) for name, claim in claimed]
@@ -90,7 +101,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
             _say(console, ended[-1])
     if codes:
         try:
-            _show_table(config, series, codes.keys(), console)
+            _show_table(config, series, {name: called[name] for name in codes}, console)
         except (ValueError, OSError, PrepareError, TrackingError) as error:
             ended.append(f"{series.name} has no table: {without_passwords(str(error))}")
     for words in ended:
@@ -102,16 +113,19 @@ def _say(console: Console, words: str) -> None:
     console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def _show_table(config: Config, series: Series, ran: Collection[str], console: Console) -> None:
-    """All verdicts in one table, also as a page beside the reports; what was not run now stands as not run."""
+def _show_table(config: Config, series: Series, ran: Mapping[str, str], console: Console) -> None:
+    """All verdicts in one table, also as a page beside the reports; what was not run now stands as not run.
+
+    `ran`: the experiments that were, each with the name that its sweep is recorded under.
+    """
     tracker = tracker_of(config)
     found, links, folders = [], {}, {}
     page = sweep_folder(config.tracking.folder, series.name, new_sweep_id()) / "guide.md"
     for name in series.experiments:
         folder, link = page.with_name(f"{name} was not run"), str(claims_file(name) or name)
         if name in ran:
-            sweep = recorded.latest_sweep(tracker, name)
-            folder = sweep_folder(config.tracking.folder, name, sweep) / "report"
+            sweep = recorded.latest_sweep(tracker, ran[name])
+            folder = sweep_folder(config.tracking.folder, ran[name], sweep) / "report"
             link = str(folder / "report.md")
         found += guide.findings(name, folder)
         links[name], folders[name] = link, folder

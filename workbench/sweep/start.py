@@ -46,7 +46,7 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     if wrong := wrong or lacking(composed.asked, tree, "the run"):
         raise ConfigError(wrong)
     config = Config.of(tree)
-    _refuse_what_makes_a_sweep(config, composed.params)
+    _refuse_what_makes_a_sweep(config, composed.params, composed.typed)
     job = Job(0, _title(config), block=1, repeat=0, tree=tree)
     origin = Origin.of([tree], compose.own_places)
     if config.workbench.dry_run:
@@ -77,7 +77,9 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
     return 0
 
 
-def _refuse_what_makes_a_sweep(config: Config, params: Mapping[str, object]) -> None:
+def _refuse_what_makes_a_sweep(
+    config: Config, params: Mapping[str, object], typed: Mapping[str, object]
+) -> None:
     """Raise ConfigError where a single run would pass over what was asked for."""
     if config.workbench.resume is not False:
         remedy = "it is a sweep that goes on: add -m"
@@ -87,6 +89,20 @@ def _refuse_what_makes_a_sweep(config: Config, params: Mapping[str, object]) -> 
     if params:
         values = " ".join(f"{key}={value}" for key, value in params.items())
         raise ConfigError([Problem(PARAMS, values, "axes make a sweep: add -m")])
+    for name in (
+        "sweep.blocks",
+        "sweep.claims",
+        "sweep.throw_away",
+        "sweep.control_again",
+        "training.checkpoint_every",
+    ):
+        if typed.get(name) not in (None, False, 1):
+            remedy = (
+                "only a sweep goes on after a kill"
+                if name.startswith("training")
+                else "a single run has none"
+            )
+            raise ConfigError([Problem(name, typed[name], f"{remedy}: add -m")])
     if grids := config.sweep.grids:
         remedy = (
             f"experiment {config.name!r} is a sweep: add -m, or take sweep.grids=[] for one run of its base"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from workbench.config import Config
+from workbench.places import of_this_host
 from workbench.process.child import Message, Outcome
 from workbench.provenance import code_version, settings
 from workbench.record import Run
@@ -225,7 +225,7 @@ def ended_as_recorded(job: Job, run: Run) -> Ended:
 
 def turns_file(token: str) -> Path:
     """What the jobs of a launch that run on this host take turns by."""
-    return Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}-{token}.lock"
+    return of_this_host() / f"workbench-{os.getuid()}-{token}.lock"
 
 
 def _frozen(token: str) -> str:

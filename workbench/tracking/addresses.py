@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow.tracking import MlflowClient
+from requests.utils import get_environ_proxies
 
 from workbench.provenance import without_passwords
 from workbench.tracking import database
@@ -118,6 +119,8 @@ def require_answer(uri: str) -> None:
     """Raise TrackingError where no server answers at an http(s) address."""
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
+        return
+    if get_environ_proxies(uri):  # it is reached through another host, which is not asked here
         return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:

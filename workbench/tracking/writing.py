@@ -177,7 +177,7 @@ class Tracker(Reader):
         """Keep a text as an artifact."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
             self.artifact(run_id, path)
 
     def model(self, run_id: str, folder: Path) -> None:

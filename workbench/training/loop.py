@@ -112,7 +112,7 @@ def train(
     if checkpoints:
         take = checkpoints.begin(take, watch)
     begin, apart = clock(), 0.0
-    total, weight = 0.0, 0.0
+    total, weight, at = 0.0, 0.0, 0
     for epoch in range(training.epochs):
         if result.diverged or result.batches == max_steps or watch.ended_early:
             break
@@ -125,6 +125,7 @@ def train(
             done = take.run(batch)
             if not done.examples:  # no replica had any
                 break
+            at = epoch
             if math.isnan(result.first_step_s) and not (checkpoints and checkpoints.is_known):
                 result.first_step_s = clock() - start
             _count(result, done, take.parts(batch), orders)
@@ -145,7 +146,7 @@ def train(
             if checkpoints:
                 apart += checkpoints.after_epoch(epoch)
     if log is not None and result.batches not in result.logged:
-        apart += _log(log, result, epoch, clock)
+        apart += _log(log, result, at, clock)
     if not result.batches:
         raise ValueError("training got no batches: the training split is empty, or max_steps is 0")
     result.seconds = clock() - begin - apart

@@ -43,7 +43,12 @@ def batch_loss(model: SequenceModel, batch: Batch, logits: tf.Tensor, loss: Loss
                 f"loss.class_weights={loss.class_weights}: no list of a weight a class yet; make it one by "
                 "workbench.class_weights.resolved"
             )
-        mask = class_weighted(mask, targets, loss.class_weights)
+        weighed = class_weighted(mask, targets, loss.class_weights)
+        if model.task == "classify" and loss.average == "example":
+            # one label an example: within it the weight would be divided out again, so it is the example's
+            weights = weighed[:, 0] * (1.0 if weights is None else tf.cast(weights, weighed.dtype))
+        else:
+            mask = weighed
     if weights is not None and len(weights.shape) == 2:
         mask, weights = mask * tf.cast(weights, mask.dtype), None
     return LOSSES[loss.average](logits, targets, mask, weights)

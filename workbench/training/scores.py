@@ -110,7 +110,7 @@ class F1(keras.metrics.Metric):
     the scores, which its own F1Score does not look at, and by `sample_weight`, [B], [B, T] or [B, T, 1], which
     `weighted_metrics` hands on. `average="macro"` is the mean over the classes that occur, as scikit-learn has
     it; None gives all, [C]. Counts go on over batches until `reset_state()`, so the batch size has no say. Scores
-    that are not numbers predict no class.
+    that are not numbers predict no class; a step whose label is below 0 does not count.
     """
 
     def __init__(self, classes: int, average: str | None = "macro", name: str = "f1", **others: Any):
@@ -141,9 +141,11 @@ class F1(keras.metrics.Metric):
             elif given.shape.rank < labels.shape.rank:
                 given = given[:, tf.newaxis]
             weights *= given
-        numbers = tf.reduce_all(tf.math.is_finite(scores), -1)
+        # one score of -inf is a class that is ruled out
+        numbers = ~tf.reduce_any(tf.math.is_nan(scores), -1) & tf.reduce_any(scores > float("-inf"), -1)
         guesses = tf.where(numbers, tf.argmax(scores, -1, output_type=tf.int32), -1)
-        counted = weights != 0  # the label of a step that does not count may be anything
+        # the label of a step that does not count may be anything; one below 0 is none (Keras' ignore_class)
+        counted = (weights != 0) & (labels >= 0)
         rows = [
             tf.math.unsorted_segment_sum(
                 weights, tf.where(counted & where, labels_or_guesses, -1), self.classes
