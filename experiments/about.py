@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,18 @@ def about(packages: Sequence[str]) -> dict[str, str]:
         "commit": git()["git.commit"],
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def typed() -> list[str]:
+    """The words behind the command, without this machine's folders: `--treebank FOLDER`, no `--out`."""
+    words = iter(sys.argv[1:])
+    found = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        value = value if equals else next(words, "")
+        if name != "--out":
+            found += [name, "FOLDER" if name == "--treebank" else value]
+    return found
 
 
 def made_by(module: str, found: Mapping[str, Any]) -> str:

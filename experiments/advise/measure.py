@@ -113,6 +113,9 @@ def main() -> int:
     if given.treebank:
         path = f"data.path={Path(given.treebank).absolute()}"
         sets["UD EWT"] = ["data=ud_english_ewt", path, "data.max_examples=2000"]
+    if unknown := [name for name in given.sets or [] if name not in sets]:
+        needs = " (UD EWT needs --treebank FOLDER)" if "UD EWT" not in sets else ""
+        parser.error(f"--sets {unknown[0]!r}: there are {', '.join(sets)}{needs}")
     rows, made_by = [], facts(given)
     with tempfile.TemporaryDirectory() as scratch:
         for name in given.sets or sets:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tensorflow as tf
 
+from experiments.about import typed
 from experiments.timing import quartiles, rounds, step_seconds
 from workbench.cells import CELLS
 from workbench.cells.composition import compose_cell
@@ -86,7 +87,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     rows = measure(given.rounds, given.steps)
-    facts = {**machine(), **versions(), **git(), "command": "python experiments/cell_cost/measure.py"}
+    facts = {
+        **machine(),
+        **versions(),
+        **git(),
+        "command": " ".join(["python experiments/cell_cost/measure.py", *typed()]),
+    }
     facts["setting"] = (
         f"B {B}, T {T}, {D} inputs, {H} units, float32, {given.rounds} rounds of {given.steps} steps"
     )

@@ -70,7 +70,7 @@ def work(setting: Setting, told: Connection) -> None:
         longest = model.train(given)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         faults, accuracy = _used().ru_majflt - faults, _accuracy(model, validation)
-        told.send(Epoch(seconds, cpu, faults, longest, accuracy, _used().ru_maxrss / 1000))
+        told.send(Epoch(seconds, cpu, faults, longest, accuracy, _used().ru_maxrss * 1024 / 1e6))
 
 
 def _used() -> resource.struct_rusage:
@@ -102,6 +102,7 @@ def _keras_model(setting: Setting, task: Task, data: Data, weights: Weights) -> 
     import keras
     import tensorflow as tf
 
+    tf.config.set_visible_devices([], "GPU")  # PyTorch's arm has none either: it is a comparison of CPUs
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
     layers: list[Any] = [keras.Input([None], dtype="int32")]
     layers += [keras.layers.Embedding(data.vocabulary, weights.embedding.shape[1], mask_zero=True)]

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ WHOLE_LOOPS = (
     "--xla_disable_hlo_passes=fusion-dynamic-memcpy-rewriter"
 )
 """XLA's flags that put a whole loop into one graph of the GPU; one that it does not know ends the process."""
+_LAST_WORDS_S = 5.0
 RUNNERS = ("dynamic", "packed", "keras", "cudnn")
 _MEASURE = ("-m", "experiments.gpu.measure")
 _TINY = (
@@ -52,23 +54,35 @@ def parts(size: str, state_in: Path) -> list[Part]:
     state = [f"tracking.folder={state_in}", f"tracking.uri=sqlite:///{state_in}/mlflow.db"]
     state += [f"tracking.artifacts={state_in}/artifacts"]
     less = _TINY.split() if size == "tiny" else []
-    tests = ["-m", "pytest", "-q", "--gpu", "-m", "gpu", "-p", "no:cacheprovider", "tests/rnn"]
+    # a line a test as it ends, its failure with it: time may end them
+    tests = [
+        "-m",
+        "pytest",
+        "-v",
+        "--gpu",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "experiments.gpu.at_once",
+    ]
+    tests += ["-n", "8", "tests/rnn"] if size != "tiny" else ["tests/rnn"]
     flags = f"{os.environ.get('XLA_FLAGS', '')} {WHOLE_LOOPS}".strip()
     runs = [
-        Part(f"run {name}", ["-m", "workbench", f"rnn={name}", *less, *state], 60)
+        Part(f"run {name}", ["-m", "workbench", f"rnn={name}", *less, *state], 30)
         for name in RUNNERS
         if size != "tiny" or name != "cudnn"
     ]
     sweep = ["-m", "padding=global,batch"] if size == "tiny" else ["-m", "+experiment=padding_ablation"]
     slow = 6 if size == "tiny" else 1  # anyone's CPU, and others on it
     found = [
-        Part("devices", [*_MEASURE, "devices", size], 90),
+        Part("devices", [*_MEASURE, "devices", size], 60),
         Part("tests", tests, 120),
-        *runs[:2],
-        Part("steps", [*_MEASURE, "steps", size], 150),
-        Part("peers", [*_MEASURE, "peers", size], 240),
-        Part("whole loops", [*_MEASURE, "whole_loops", size], 60, {"XLA_FLAGS": flags}),
-        *runs[2:],
+        *runs,
+        Part("steps", [*_MEASURE, "steps", size], 100),
+        Part("peers", [*_MEASURE, "peers", size], 120),
+        Part("whole loops", [*_MEASURE, "whole_loops", size], 40, {"XLA_FLAGS": flags}),
         Part("ablation", ["-m", "workbench", *sweep, *less, *state], 600),
     ]
     return [part._replace(limit_s=slow * part.limit_s) for part in found]
@@ -98,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = time.monotonic() + 60 * given.minutes
     ended = [_run(part, given.out, end - time.monotonic()) for part in chosen]
     print((given.out / TABLE).read_text())
-    return 0 if all(status in ("ended", "left out") for status in ended) else 1
+    return 0 if all(status in ("ended", "left out", "found nothing to run") for status in ended) else 1
 
 
 def _run(part: Part, out: Path, left_s: float) -> str:
@@ -121,9 +135,13 @@ def _run(part: Part, out: Path, left_s: float) -> str:
             )
             try:
                 code = process.wait(limit)
-                status = "ended" if code in (0, 5) else f"failed ({code})"  # 5: pytest found no test to run
+                status = {0: "ended", 5: "found nothing to run"}.get(code, f"failed ({code})")
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGINT)  # which says what was there
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_LAST_WORDS_S)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 status = "out of time"
     row(out / ROWS, part=part.name, status=status, seconds=round(time.monotonic() - began, 1))

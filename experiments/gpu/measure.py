@@ -32,8 +32,9 @@ def devices(size: str) -> None:
     import tensorflow as tf
 
     from workbench.measure.device import configure
+    from workbench.options.training import Training
 
-    _tell("devices", **{"what": "setup", **configure("auto", tf32=False)})
+    _tell("devices", **{"what": "setup", **configure(Training(tf32=False))})
     draw = np.random.default_rng(0)
     a = draw.normal(size=(512, 512)).astype("float32")
     exact = a.astype("float64") @ a.astype("float64")
@@ -79,7 +80,15 @@ def _by_rows(
     from workbench.cells import CELLS
     from workbench.rnn import packed_rnn
 
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus and units >= 64:
+        raise SystemExit(
+            "TensorFlow sees no GPU: nothing is measured at full size (--size tiny tries the script)"
+        )
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    device = "gpu" if gpus else "cpu"
     cell = CELLS["lstm"](units, dtype=dtype)
     cell.build((None, FEATURES))
     layer = keras.layers.LSTM(units, return_sequences=True, dtype=dtype)
@@ -89,9 +98,14 @@ def _by_rows(
         x = tf.random.normal([rows, time_steps, FEATURES], dtype=cell.compute_dtype)
         lengths = tf.fill([rows], time_steps)
         run = lambda x, n=lengths, u=together: packed_rnn(cell, x, n, kernel="tiles", unroll_steps=u)[0]  # noqa: E731
-        ours = {name: _microseconds(one, x, time_steps) for name, one in _ways(run, cell, "tiles")}
-        theirs = {name: _microseconds(one, x, time_steps) for name, one in _ways(layer, layer, "keras")}
         facts = {"rows": rows, "unroll_steps": together, "units": units, "dtype": dtype, "tf32": tf32}
+        facts["device"] = device
+        try:
+            ours = {name: _microseconds(one, x, time_steps) for name, one in _ways(run, cell, "tiles")}
+            theirs = {name: _microseconds(one, x, time_steps) for name, one in _ways(layer, layer, "keras")}
+        except Exception as error:  # one case that fails costs no other
+            _tell(part, **facts, refused=f"{type(error).__name__}: {error}"[:300])
+            continue
         _tell(part, **facts, **ours, **theirs)
 
 
@@ -132,6 +146,11 @@ def peers(size: str) -> None:
 
     processes = Processes()
     machine = Machine(os.cpu_count() or 1, processes.run(sees_gpu), 60 * PAUSE if size == "tiny" else 1.5)
+    if not machine.gpu and size != "tiny":
+        raise SystemExit(
+            "TensorFlow sees no GPU: nothing is measured at full size (--size tiny tries the script)"
+        )
+    device = "gpu" if machine.gpu else "cpu"
     for setting in _settings(size):
         arms = {PACKED, KERAS, *TORCH} if setting.cell in ("lstm", "gru") else {PACKED, "dynamic", "keras"}
         arms |= {"cudnn"} if machine.gpu and setting.cell in ("lstm", "gru") else set()
@@ -144,7 +163,7 @@ def peers(size: str) -> None:
         for name, one in outcome.arms.items():
             values = {"refused": one.refused[:300]} if one.refused else {"ms": _milliseconds(one.taken)}
             more = {"first_call_s": one.first_call_s, "error": one.error}
-            _tell("peers", setting=setting.name, arm=name, **values, **more)
+            _tell("peers", setting=setting.name, arm=name, device=device, **values, **more)
 
 
 def _milliseconds(taken: Any) -> float:

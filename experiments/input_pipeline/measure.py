@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import tensorflow as tf
 
+from experiments.about import typed
 from experiments.timing import quartiles, rounds, step_seconds
 from workbench.data.held import hold_parsed
 from workbench.data.manifest import Manifest
@@ -208,8 +209,12 @@ def main() -> None:
         found[name]["waiting"] = [
             row for rnn in ("dynamic", "packed") for row in waiting(folder, manifest, rnn)
         ]
-    facts = {**machine(), **versions(), **git(), "command": "python experiments/input_pipeline/measure.py"}
-    facts["command"] += " --treebank FOLDER" if given.treebank else ""
+    facts = {
+        **machine(),
+        **versions(),
+        **git(),
+        "command": " ".join(["python experiments/input_pipeline/measure.py", *typed()]),
+    }
     facts["setting"] = f"batches of {BATCH}, {given.rounds} rounds, files in the page cache"
     facts["minutes"] = str(round((time.perf_counter() - begin) / 60, 1))
     given.out.mkdir(parents=True, exist_ok=True)

@@ -114,11 +114,30 @@ def run_memory(name: str, setting: Setting, machine: Machine) -> Measured:
     arm.step(arm.prepare(short))
     given = arm.prepare(batch_of(setting, lengths, arm.outputs))
     _trim()
+    if machine.gpu and name in TORCH:  # TensorFlow's allocator knows nothing of it
+        import torch
+
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        done = arm.step(given)
+        torch.cuda.synchronize()
+        del done
+        return Measured(name, memory_mb=(torch.cuda.max_memory_allocated() - held) / 1e6)
+    held_mb = _held_on_gpu_mb() if machine.gpu else 0.0
     with peak_memory() as memory:
         done = arm.step(given)
     del done
-    measured = memory.peak_device_mb if machine.gpu else memory.rss_growth_mb
+    measured = memory.rss_growth_mb
+    if machine.gpu:
+        measured = None if memory.peak_device_mb is None else memory.peak_device_mb - held_mb
     return Measured(name, memory_mb=measured)
+
+
+def _held_on_gpu_mb() -> float:
+    import tensorflow as tf
+
+    return float(tf.config.experimental.get_memory_info("GPU:0")["current"]) / 1e6
 
 
 def _configure(machine: Machine, tf32: bool) -> None:

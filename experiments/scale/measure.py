@@ -88,7 +88,8 @@ def writers(count: int, each: int, uri: str | None) -> dict[str, float]:
         context = multiprocessing.get_context("spawn")
         ready, go = context.Semaphore(0), context.Event()
         processes = [
-            context.Process(target=_write, args=(where, experiment, each, ready, go)) for _ in range(count)
+            context.Process(target=_write, args=(where, experiment, each, ready, go), daemon=True)
+            for _ in range(count)
         ]
         for process in processes:
             process.start()
@@ -123,6 +124,8 @@ def fill(uri: str, runs: int) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         tracker = Tracker(uri, f"{scratch}/artifacts")
         experiment = tracker.experiment("before")
+        if tracker.runs("before"):
+            raise RuntimeError(f"{uri} was filled before: give an empty database")
         _record(tracker, experiment, 1)
         (one,) = tracker.runs("before")
         start = time.perf_counter()
@@ -227,7 +230,7 @@ def _cpu(who: int) -> float:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import tensorflow as tf
 
+from experiments.about import typed
 from experiments.timing import ratio, rounds, step_seconds
 from workbench.cells import CELLS
 from workbench.provenance import machine, versions
@@ -86,7 +87,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     rows = [row for batch in BATCHES for units in UNITS for row in measure(batch, units, given.rounds)]
-    facts = {**machine(), **versions(), **git(), "command": "python experiments/unroll_ablation/protocol.py"}
+    facts = {
+        **machine(),
+        **versions(),
+        **git(),
+        "command": " ".join(["python experiments/unroll_ablation/protocol.py", *typed()]),
+    }
     facts["setting"] = (
         f"LSTM with peepholes, T {TIME}, inputs as wide as units, lengths uniform on 0 to {TIME - 1}, float32, "
         f"{given.rounds} interleaved rounds"

@@ -401,7 +401,7 @@ def test_sweep_overrides_are_told_from_lists_and_quoted_commas() -> None:
         ),
         (
             ["rnn=cudnn", "training.deterministic=true"],
-            "(ops CudnnRNNV2, CudnnRNNV3) gives no equal bits",
+            "(its op CudnnRNNV3) gives no equal bits",
         ),
         (["rnn=cudnn", "cell=ugrnn"], "it has lstm and gru only"),
         (["rnn=cudnn", "cell.cell_clip=1"], "no peepholes, clipping or projection"),

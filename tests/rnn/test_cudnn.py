@@ -51,8 +51,8 @@ def one_step(mode, matrices, biases, x, h, c):
 
 
 def documented(inputs, h, c, params, lengths, *, mode, units, directions):
-    """CudnnRNNV3 as documented, and V2 without lengths, one example and one step at a time."""
-    CALLED.append("V2" if lengths is None else "V3")
+    """CudnnRNNV3 as documented, one example and one step at a time."""
+    CALLED.append("equal" if lengths is None else "others")
     lengths = np.full(inputs.shape[0], inputs.shape[1]) if lengths is None else lengths.numpy()
     assert lengths.min() >= 1, "cuDNN takes no empty example"
     assert lengths.max() <= inputs.shape[1]
@@ -129,11 +129,11 @@ class TestAgainstTheOpAsDocumented:
         one = cell("lstm")
         inputs = np.nan_to_num(INPUTS)
         check_same(lambda x: cudnn_rnn(one, x), lambda x: dynamic_rnn(one, x), [one], inputs)
-        assert CALLED == ["V2"]
+        assert CALLED == ["equal"]
 
     @pytest.mark.parametrize(
         ("lengths", "called", "steps"),
-        [([7] * 4, "V2", 7), ([4] * 4, "V2", 4), ([1, 0, 1, 0], "V3", 1), (LENGTHS, "V3", 5)],
+        [([7] * 4, "equal", 7), ([4] * 4, "equal", 4), ([1, 0, 1, 0], "others", 1), (LENGTHS, "others", 5)],
         ids=["full", "equal", "some empty", "other"],
     )
     def test_equal_lengths_take_the_call_without_lengths(self, lengths, called, steps):
@@ -166,7 +166,7 @@ class TestAgainstTheOpAsDocumented:
 
         np.testing.assert_allclose(run([5] * 4), np.full(12, 2 * 4 * 5 * 3))
         np.testing.assert_allclose(run([5, 4, 5, 5]), np.full(12, 3 * 19 * 3))
-        assert "V2 where lengths are equal" in kernels_of(one)[0].kernel
+        assert "lengths as they come" in kernels_of(one)[0].reason
 
     def test_more_than_cudnn_takes_is_refused_by_number(self, monkeypatch):
         monkeypatch.setattr(cudnn, "MOST", 3)
@@ -191,9 +191,7 @@ class TestAgainstTheOpAsDocumented:
 
     def test_ops_that_are_to_be_deterministic_are_refused_by_name(self, monkeypatch):
         monkeypatch.setattr(private, "is_op_determinism_enabled", lambda: True)
-        with pytest.raises(
-            ValueError, match="CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's gradient"
-        ):
+        with pytest.raises(ValueError, match="the gradient of CudnnRNNV3 is not deterministic"):
             cudnn_rnn(cell("lstm"), INPUTS, LENGTHS)
 
     @pytest.mark.parametrize("time", [0, 7])
@@ -278,6 +276,34 @@ class TestAgainstTheOpAsDocumented:
         stack = WRAPPERS["multi"]([CELLS["lstm"](3), CELLS["lstm"](4)])
         with pytest.raises(ValueError, match="not LSTM of 3, float32 and LSTM of 4, float32"):
             cudnn_rnn(stack, INPUTS, LENGTHS)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS, [4] * 4])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_op_gets_its_states_as_it_reads_them(monkeypatch, kind, lengths):
+    """TensorFlow hands the states' memory to cuDNN as it is, [layers * directions, B, units] whichever axis is time."""
+
+    def op(input, input_h, input_c, params, sequence_lengths, rnn_mode, direction, time_major, **_):
+        count, examples = input_h.shape[:2] if time_major else input_h.shape[1::-1]
+        as_read = lambda s: tf.transpose(tf.reshape(s, [count, examples, 3]), [1, 0, 2])  # noqa: E731
+        written = lambda s: tf.reshape(tf.transpose(s, [1, 0, 2]), input_h.shape)  # noqa: E731
+        c = input_c if rnn_mode == "gru" else as_read(input_c)
+        rows = tf.transpose(input, [1, 0, 2]) if time_major else input
+        ways = 2 if direction == "bidirectional" else 1
+        outputs, h, c = documented(
+            rows, as_read(input_h), c, params, sequence_lengths, mode=rnn_mode, units=3, directions=ways
+        )
+        return tf.transpose(outputs, [1, 0, 2]) if time_major else outputs, written(h), written(c), None, None
+
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", op)
+    monkeypatch.setattr(cudnn, "check_machine", lambda **_: None)
+    forward, backward = [cell(kind) for _ in range(2)], [cell(kind) for _ in range(2)]
+    draw = np.random.default_rng(3)
+    states = [[tf.constant(draw.normal(size=(4, 3))) for _ in range(1 + (kind == "lstm"))] for _ in range(4)]
+    given = {"initial_states_fw": states[:2], "initial_states_bw": states[2:]}
+    run = lambda rnn: lambda x: stacked_bidirectional_rnn(forward, backward, x, lengths, rnn=rnn, **given)  # noqa: E731
+    inputs = np.nan_to_num(INPUTS)
+    check_same(run("cudnn"), run("dynamic"), [*forward, *backward], inputs)
 
 
 class TestTheMachineIsChecked:

@@ -211,7 +211,7 @@ def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
         remedy = "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed or rnn=keras on the CPU"
         problems.append(Problem("rnn.unroll", "cudnn", remedy, skip=True))
     if tree["training"]["deterministic"]:
-        remedy = "rnn=cudnn (ops CudnnRNNV2, CudnnRNNV3) gives no equal bits twice; take false, or rnn=packed"
+        remedy = "rnn=cudnn (its op CudnnRNNV3) gives no equal bits twice; take false, or rnn=packed"
         problems.append(Problem("training.deterministic", True, remedy, skip=True))
     what = None
     if cell["name"] not in ("lstm", "gru"):

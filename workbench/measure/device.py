@@ -21,8 +21,8 @@ def configure(
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU; the record says which. `gpu` with none there
     raises DeviceError and never runs on the CPU instead. `count` devices are used, other GPUs are hidden: as
-    many GPUs from number `first` on, DeviceError where there are fewer, or as many logical devices of the CPU. `threads` sets
-    both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. Without `tf32`
+    many GPUs from number `first` on, DeviceError where there are fewer, or as many logical devices of the CPU.
+    `threads` sets both of TensorFlow's pools (intra-op and inter-op); None leaves one thread a core. Without `tf32`
     float32 products on a GPU are full float32; TensorFlow's own default is TF32. Must be called before
     TensorFlow runs its first operation, after which threads and devices are fixed. (`tensorflow` is there for
     tests.)
@@ -39,8 +39,8 @@ def configure(
     chosen = gpus[first : first + count] if device in ("auto", "gpu") else []
     if gpus and device != "cpu" and len(chosen) < count:
         raise DeviceError(
-            f"training.workers={training.workers}: each replica needs a GPU of its own, and TensorFlow sees {len(gpus)}; take "
-            "fewer, or training.device=cpu"
+            f"training.workers={training.workers}: each replica needs a GPU of its own, and TensorFlow sees "
+            f"{len(gpus)}; take fewer, or training.device=cpu"
         )
     try:
         config.set_visible_devices(chosen, "GPU")

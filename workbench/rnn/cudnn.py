@@ -1,11 +1,12 @@
 """cuDNN's own RNN: all layers and directions of a batch in one call, on a GPU only.
 
     params = every layer's and direction's matrices, one after another, then all their biases
-    outputs, h, c = CudnnRNNV3(inputs, h, c, params, sequence_lengths)       lengths that differ
-    outputs, h, c = CudnnRNNV2(inputs [T, B, D], h, c, params)               all equal, or none given
+    outputs, h, c = CudnnRNNV3(inputs [T, B, D], h, c, params, sequence_lengths)
 
-V2 tries which of cuDNN's algorithms is the fastest, and packs nothing; V3 always takes the standard one. V3 reads
-the lengths on the host, so to look at them there first waits for nothing more.
+The op reads the lengths on the host; where all are T it takes cuDNN's way without padding. What it prepares for
+lengths it keeps without regard to that, so equal lengths and others have an op each. (CudnnRNNV2, which takes no
+lengths, is refused by TensorFlow where it is built on cuDNN 9; and with time second V3 hands the states of several
+layers or directions to cuDNN as if they stood first.)
 
 What cuDNN wants and what the runners promise differ in three things, which are mended here: it takes no example
 of length 0 (such run one step, whose results are thrown away), no NaN in the padding, and gates in an order of
@@ -168,8 +169,8 @@ def _call(
         steps = tf.reduce_max(tf.concat([seen, [1]], 0))
         inputs = zero_past_end(inputs, lengths)
         inputs = tf.pad(inputs, [[0, 0], [0, tf.maximum(1 - time_steps, 0)], [0, 0]])[:, :steps]
-    told = {True: "CudnnRNNV2", False: "CudnnRNNV3", None: "CudnnRNNV3, or V2 where lengths are equal"}[full]
-    choice = Choice(told, f"{len(layers)} layers and {len(layers[0])} directions in one call")
+    how = {True: "all lengths equal", False: "lengths that differ", None: "lengths as they come"}[full]
+    choice = Choice("CudnnRNNV3", f"{how}, {len(layers)} layers and {len(layers[0])} directions in one call")
     for cell in (cell for layer in layers for cell in layer):
         keep_choice(cell, choice)
     flat = [state for row in states for state in row]  # layer by layer, forward before backward
@@ -199,7 +200,7 @@ def known_lengths(lengths: Any) -> set[int] | None:
 
 
 def _as_lengths_are(full: bool | None, lengths: Any, run: Callable[..., Any]) -> Any:
-    """Without lengths where all are equal; where that shows at run time only, the host looks, as V3 would."""
+    """Without lengths where all are equal; where that shows at run time only, the host looks, as the op would."""
     if full is None:
         with tf.device("CPU:0"):
             equal = tf.reduce_all(lengths == lengths[:1])
@@ -239,15 +240,17 @@ def run_op(
         "is_training": True,  # keeps what the gradient reads; there is no dropout in it
     }
     if lengths is None:
-        c = swap_time(c) if mode == "lstm" else c
-        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV2(
-            input=swap_time(inputs), input_h=swap_time(h), input_c=c, **options
-        )
-        outputs, h, c = swap_time(outputs), swap_time(h), swap_time(c) if mode == "lstm" else c
-    else:
-        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(
-            input=inputs, input_h=h, input_c=c, sequence_lengths=lengths, time_major=False, **options
-        )
+        lengths = tf.fill(tf.shape(inputs)[:1], tf.shape(inputs)[1])
+    of_lstm = swap_time if mode == "lstm" else tf.identity  # a GRU has no c
+    outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(
+        input=swap_time(inputs),
+        input_h=swap_time(h),
+        input_c=of_lstm(c),
+        sequence_lengths=lengths,
+        time_major=True,
+        **options,
+    )
+    outputs, h, c = swap_time(outputs), swap_time(h), of_lstm(c)
     return tf.ensure_shape(outputs, [*inputs.shape[:2], units * directions]), h, c
 
 
@@ -294,8 +297,8 @@ def _refuse_here() -> None:
         )
     if deterministic():
         raise ValueError(
-            "rnn=cudnn gives no equal bits twice: CudnnRNNV2 picks its algorithm by time, and CudnnRNNV3's "
-            "gradient is not deterministic (tensorflow #59281). Take rnn=packed, or training.deterministic=false."
+            "rnn=cudnn gives no equal bits twice: the gradient of CudnnRNNV3 is not deterministic (tensorflow "
+            "#59281). Take rnn=packed, or training.deterministic=false."
         )
 
 

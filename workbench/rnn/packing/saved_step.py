@@ -187,6 +187,8 @@ class Saved:
 
     def compiled(self, kind: Any, make: Callable[[], Any]) -> Any:
         """What is compiled of such steps, made once for all cells that compute the same, and each `kind`."""
+        # XLA fixes a product's precision as it compiles
+        kind = (kind, tf.config.experimental.tensor_float_32_execution_enabled())
         if kind not in self._compiled:
             self._compiled[kind] = _ALIKE.get((self.fingerprint, kind)) or make()
             if self.fingerprint is not None:
