@@ -24,16 +24,16 @@ def about(packages: Sequence[str]) -> dict[str, str]:
     }
 
 
-def typed() -> list[str]:
-    """The words behind the command, without this machine's folders: `--treebank FOLDER`, no `--out`."""
+def typed(program: str) -> str:
+    """The command that runs, without this machine's folders: `--treebank FOLDER`, no `--out`."""
     words = iter(sys.argv[1:])
-    found = []
+    found = ["python", program]
     for word in words:
         name, equals, value = word.partition("=")
         value = value if equals else next(words, "")
         if name != "--out":
             found += [name, "FOLDER" if name == "--treebank" else value]
-    return found
+    return " ".join(found)
 
 
 def made_by(module: str, found: Mapping[str, Any]) -> str:

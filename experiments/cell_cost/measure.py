@@ -91,7 +91,7 @@ def main() -> None:
         **machine(),
         **versions(),
         **git(),
-        "command": " ".join(["python experiments/cell_cost/measure.py", *typed()]),
+        "command": typed("experiments/cell_cost/measure.py"),
     }
     facts["setting"] = (
         f"B {B}, T {T}, {D} inputs, {H} units, float32, {given.rounds} rounds of {given.steps} steps"

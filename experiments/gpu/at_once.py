@@ -1,4 +1,4 @@
-"""A plugin of pytest: a failure is printed as it comes, since time may end the tests (`-p experiments.gpu.at_once`)."""
+"""A plugin of pytest: a failure is printed as it comes, since time may end the tests."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def main() -> None:
         **machine(),
         **versions(),
         **git(),
-        "command": " ".join(["python experiments/input_pipeline/measure.py", *typed()]),
+        "command": typed("experiments/input_pipeline/measure.py"),
     }
     facts["setting"] = f"batches of {BATCH}, {given.rounds} rounds, files in the page cache"
     facts["minutes"] = str(round((time.perf_counter() - begin) / 60, 1))

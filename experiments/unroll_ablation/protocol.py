@@ -91,7 +91,7 @@ def main() -> None:
         **machine(),
         **versions(),
         **git(),
-        "command": " ".join(["python experiments/unroll_ablation/protocol.py", *typed()]),
+        "command": typed("experiments/unroll_ablation/protocol.py"),
     }
     facts["setting"] = (
         f"LSTM with peepholes, T {TIME}, inputs as wide as units, lengths uniform on 0 to {TIME - 1}, float32, "
