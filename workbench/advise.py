@@ -197,7 +197,14 @@ def _of_rows(rows: Iterator[list[str]], column: str | None) -> Counter[int]:
     head = next(rows, [])
     if column is None and head and head[0].strip().isdigit():
         raise LengthsError("its first line is no head; give a text file for lengths without one")
-    name = column or (head[0] if head else "")
+    named = [
+        one for one in head if one.strip().lower() in ("length", "lengths", "sequence_length", "n_tokens")
+    ]
+    if column is None and len(head) > 1 and len(named) != 1:
+        raise LengthsError(
+            f"has several columns ({', '.join(map(repr, head[:10]))}): say by --column which is the length"
+        )
+    name = column or (named or head or [""])[0]
     if name not in head:
         raise LengthsError(f"has no column {name!r}; there are {', '.join(head) or 'none'}: give --column")
     at = head.index(name)

@@ -281,7 +281,7 @@ class TestAgainstTheOpAsDocumented:
 @pytest.mark.parametrize("lengths", [None, LENGTHS, [4] * 4])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_op_gets_its_states_as_it_reads_them(monkeypatch, kind, lengths):
-    """As the source has it: their memory goes to cuDNN as [layers * directions, B, units], whichever axis is time."""
+    """As the source has it: cuDNN reads their memory as [layers * directions, B, units], whichever axis is time."""
 
     def op(input, input_h, input_c, params, sequence_lengths, rnn_mode, direction, time_major, **_):
         count, examples = input_h.shape[:2] if time_major else input_h.shape[1::-1]

@@ -97,6 +97,7 @@ def encode(
             always=(END,) if task == "next" else (),
         )
         to_id = {symbol: i for i, symbol in enumerate(vocabulary)}
+        to_id[PAD] = to_id[UNKNOWN]
     else:
         to_id = None
     if task == "next":
@@ -144,6 +145,8 @@ def build_vocabulary(
     counts: Counter[object] = Counter()
     for sequence in sequences:
         counts.update(sequence)
+    for own in (PAD, UNKNOWN):  # in the data these are unknown symbols
+        counts.pop(own, None)
     frequent = [str(symbol) for symbol, count in counts.items() if count >= min_count or symbol in always]
     return [PAD, UNKNOWN, *sorted(frequent, key=lambda symbol: (-counts[symbol], symbol))]
 

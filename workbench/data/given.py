@@ -5,7 +5,7 @@ Every fault is a DataError that names the split and the example's number in it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import count
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from workbench.data.sources import Example
 from workbench.data.split_names import OTHER_NAMES
 
 Kind = Literal["symbols", "ids", "features"]
+_END = object()
 LARGEST_WEIGHT = 1e30
 """Of sums of larger ones, times a loss, float32 has no room."""
 _WEIGHTS = f"must be a number, 0 or more (0 leaves it out of the loss; {LARGEST_WEIGHT:g} is the most)"
@@ -52,6 +53,8 @@ def check_splits(splits: Iterable[str], where: str) -> None:
 
 def check_names(names: object, field: str, where: str) -> list[str]:
     """`names` as a list of different strings that can be written, or DataError."""
+    if isinstance(names, (Mapping, Set)):  # the order of which says nothing of ids
+        raise DataError(where, field, names, "must be a list of names in the order of their ids")
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         raise DataError(where, field, names, "must be a list of names")
     seen: dict[str, int] = {}
@@ -91,7 +94,7 @@ def each(
     for number in count():
         place = f"{where}[{number}]"
         try:
-            example = next(iterator, None)
+            example = next(iterator, _END)
         except DataError:
             raise
         except Exception as error:
@@ -101,7 +104,7 @@ def each(
                 f"{type(error).__name__}: {error}",
                 "the iterable itself failed here; nothing is written",
             ) from error
-        if example is None:
+        if example is _END:
             return
         if not isinstance(example, Example):
             raise DataError(place, "example", type(example).__name__, "must be an Example(inputs, labels)")
@@ -123,7 +126,7 @@ def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kin
     if all(isinstance(value, str) for value in values):
         for i, value in enumerate(values):
             check_unicode(value, f"inputs[{i}]", where)
-        return values, "symbols"
+        return [*map(str, values)], "symbols"
     return _whole(
         values,
         "inputs",
@@ -142,7 +145,7 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     if task == "classify":
         if isinstance(labels, str):
             check_unicode(labels, "labels", where)
-            return labels
+            return str(labels)
         if isinstance(labels, np.ndarray) and not labels.ndim:
             labels = labels[()]
         if not isinstance(labels, (int, np.integer)) or isinstance(labels, bool):
@@ -159,7 +162,7 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     if all(isinstance(label, str) for label in labels):
         for i, label in enumerate(labels):
             check_unicode(label, f"labels[{i}]", where)
-        return labels
+        return [*map(str, labels)]
     return _whole(labels, "labels", where, "labels are names or class ids (whole numbers), not both")
 
 
@@ -221,7 +224,7 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:
     try:
-        found = np.asarray(inputs, np.float32)
+        found = np.array(inputs, np.float32)  # a copy: who gives it may fill it anew for the next example
     except (TypeError, ValueError):
         rows = list(inputs) if isinstance(inputs, Iterable) else []
         odd = next((i for i, row in enumerate(rows) if np.ndim(row) != 1 or len(row) != size), None)

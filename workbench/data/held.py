@@ -71,7 +71,7 @@ def hold_parsed(folder: str, split: str, fingerprint: str, memory_mb: int, reade
     info, tag = manifest.splits[split], manifest.labels_steps
     width = manifest.feature_size if manifest.inputs == "features" else None
     weighed = manifest.weights
-    needed = 4 * (info.tokens + 1) * ((width or 1) + tag + (weighed == "step")) + 24 * info.examples
+    needed = manifest.parsed_bytes(split)
     if needed > memory_mb * 1e6:
         raise DataError(
             Path(folder) / MANIFEST,
@@ -169,6 +169,10 @@ def _reader(files: list[Path], places: np.ndarray) -> Callable[[tf.Tensor], tf.T
                 for i in np.flatnonzero(places[indices, 0] == shard).tolist():
                     _, start, size = places[indices[i]].tolist()
                     found[i] = os.pread(descriptor, size, start)
+                    if len(found[i]) < size:
+                        raise OSError(
+                            f"{files[shard]}: was cut since it was opened: its record at {start} is not there"
+                        )
             finally:
                 os.close(descriptor)
         return found

@@ -130,6 +130,12 @@ class Manifest:
             return any(count[0] > 0 for count in counts)
         return self.first_class == 0
 
+    def parsed_bytes(self, split: str) -> int:
+        """What a split takes in memory when it is parsed as a whole."""
+        info, width = self.splits[split], self.feature_size if self.inputs == "features" else None
+        each = (width or 1) + self.labels_steps + (self.weights == "step")
+        return 4 * (info.tokens + 1) * each + 24 * info.examples
+
     def computed_fingerprint(self) -> str:
         """What `fingerprint` must be."""
         content = self.to_json()

@@ -22,7 +22,8 @@ from workbench.data.record_faults import check_record, decoded
 from workbench.data.whose import restore
 
 FRAME = 16  # bytes around a record in a TFRecord file: its length and two checksums
-_CHUNK = 4096  # examples parsed at once
+_CHUNK, _AT_MOST = 4096, 1 << 26  # examples, and bytes of them, parsed at once
+_READ = 64  # records read at once
 
 
 class Chunk(NamedTuple):
@@ -47,16 +48,22 @@ def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[
     """
     check_tfrecord(path, manifest.compression)
     records = tf.data.TFRecordDataset(str(path), manifest.compression or None)
-    blocks = iter(records.batch(_CHUNK))
+    blocks = iter(records.batch(_READ))
     first = held = 0
     while True:
+        serialized: list[bytes] = []
+        taken = 0
         try:
-            block = next(blocks, None)
+            while len(serialized) < _CHUNK and taken < _AT_MOST:
+                block = next(blocks, None)
+                if block is None:
+                    break
+                serialized += block.numpy().tolist()
+                taken += sum(map(len, serialized[-_READ:]))
         except tf.errors.OpError as error:
             raise _unreadable(path, records, error) from None
-        if block is None:
+        if not serialized:
             break
-        serialized = block.numpy().tolist()
         yield checked(path, first, serialized, manifest, whole)
         first += len(serialized)
         held += sum(map(len, serialized)) + FRAME * len(serialized)

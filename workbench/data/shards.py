@@ -49,7 +49,7 @@ __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "veri
 
 _UNFINISHED = ".building-"
 _OF_CONTENT = {field.name for field in fields(Built)} - {field.name for field in fields(Data)}
-_RECIPE = 2  # raised when the same arguments give other bytes: no older data set in the cache is then taken
+_RECIPE = 3  # raised when the same arguments give other bytes: no older data set in the cache is then taken
 _STORED = 0x73746F726564  # "stored": the purpose for which the seed is used here
 _MESSAGE_NO_SPACE = (
     "the disk is full: free that much, or give another folder (data.cache_dir, for what the workbench keeps); "
@@ -85,7 +85,7 @@ def prepare(data: Data, task: str | None = None) -> Path:
     source_fingerprint = its.fingerprint(data)
     building = {name: getattr(data, name) for name in _OF_CONTENT}
     key = digest(VERSION, _RECIPE, data.name, source_fingerprint, task, building)
-    cache = Path(data.cache_dir) if data.cache_dir is not None else default_cache_dir()
+    cache = Path(data.cache_dir).expanduser() if data.cache_dir is not None else default_cache_dir()
     target = cache / f"{data.name}-{key[:16]}"
     if target.exists():
         load_manifest(target)

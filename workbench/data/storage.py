@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.data.manifest import PAD, UNKNOWN, Manifest, load_manifest
+from workbench.data.next_token import END
 from workbench.data.verify import Chunk, read_split
 
 
@@ -80,7 +81,10 @@ def _text_bytes(chunk: Chunk, manifest: Manifest) -> int:
         total += 4 * chunk.weights.size
     if manifest.inputs == "features":
         return total + 4 * chunk.inputs.size
-    written = [symbol for symbol in manifest.vocabulary if symbol not in (PAD, UNKNOWN)]
+    ends = [END] if manifest.task == "next" else []  # no part of the text: its line ends there
+    written = [symbol for symbol in manifest.vocabulary if symbol not in (PAD, UNKNOWN, *ends)]
     between = int(any(len(symbol) > 1 for symbol in written))
-    sizes = np.array([len(symbol.encode()) + between for symbol in manifest.vocabulary])
+    sizes = np.array(
+        [0 if symbol in ends else len(symbol.encode()) + between for symbol in manifest.vocabulary]
+    )
     return total + int(sizes[chunk.inputs].sum())

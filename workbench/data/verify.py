@@ -237,6 +237,8 @@ def index_shards(
 def _listed(folder: Path, splits: Mapping[str, Sequence[str]], name: str) -> list[Shard]:
     """The files of all splits with size and SHA-256, their examples uncounted; DataError for one that is none."""
     shards: list[Shard] = []
+    if not splits:
+        raise DataError(name, "splits", "none", 'must name files, as {"train": ["train.tfrecord"]}')
     for split, files in splits.items():
         if isinstance(files, (str, bytes)) or not isinstance(files, Sequence) or not files:
             raise DataError(name, f"splits.{split}", files, "must be a list of file names, at least one")

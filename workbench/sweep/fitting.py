@@ -111,6 +111,13 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     if length is not None and length < longest:
         wrong.append(Problem("padding.length", length, f"{has} that or more"))
     trained = max(manifest.splits["train"].histogram, default=0)
+    limits = [*(padding.get("boundaries") or [])] if padding.get("pad_to_boundary") else []
+    filled = max(length or 0, *limits, 0) if longest <= max(length or 0, *limits, 0) else 0
+    if budget is not None and longest <= budget < filled:
+        remedy = (
+            f"batches are padded to {filled} steps, so that one example alone is over it: give that or more"
+        )
+        wrong.append(Problem("padding.token_budget", budget, remedy))
     if budget is not None and (budget < longest or budget // workers < trained):
         wrong.append(
             Problem("padding.token_budget", budget, f"{has} {max(longest, trained * workers)} or more")
@@ -128,6 +135,25 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
     return []
 
 
+def _memory(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
+    """Does each split that is read go into memory, where it is to be parsed once?"""
+    data = tree["data"]
+    if data["parse"] != "cached" or tree["measure"]["evaluated_examples"] is not None:
+        return []
+    read = [
+        split for split in ("validation", *(["test"] if data.get("test") else [])) if split in manifest.splits
+    ]
+    needed = {split: manifest.parsed_bytes(split) / 1e6 for split in read}
+    wrong = [split for split in read if needed[split] > data["memory_mb"]]
+    return [
+        Problem(
+            "data.memory_mb", data["memory_mb"], f"splits.{split} takes {needed[split]:.0f} MB when parsed: raise it, "
+            "or take data.parse=vectorised, which reads the shards batch by batch",
+        )
+        for split in wrong[:1]
+    ]  # fmt: skip
+
+
 _CHECKS: tuple[Callable[[Tree, Manifest, Path], list[Problem]], ...] = (
-    _shards, _validation, _best_by, _task, _class_zero, _lengths, _class_weights,
+    _shards, _validation, _best_by, _task, _class_zero, _lengths, _class_weights, _memory,
 )  # fmt: skip

@@ -75,6 +75,8 @@ def check(options: Synthetic, task: str) -> None:
         refuse("longest", f"is below the mean, {options.mean:g}, which lengths would not have: give more")
     if options.lengths == "one_outlier" and options.longest < 2 * options.mean:
         refuse("longest", f"is no outlier among sequences of {options.mean}: twice that or more")
+    if options.lengths == "one_outlier" and options.minimum > (options.longest - 1) // 2:
+        refuse("minimum", f"leaves no length below half of longest={options.longest}: give less")
     if task == "classify" and options.minimum < 1:
         refuse("minimum", 'an empty sequence cannot be classified: 1 or more, or the task "tag"')
 

@@ -26,6 +26,7 @@ import conllu
 from workbench.data.errors import DataError
 from workbench.data.file_kind import GZIP, kind_of, remedy_of
 from workbench.data.sources import Corpus, Example, Limits, Source, digest, own_options
+from workbench.data.split_names import split_of_name
 from workbench.options.data import UniversalDependencies
 
 UPOS = [
@@ -44,7 +45,6 @@ WHERE = (
 )
 FIELDS = ("id", "form", "lemma", "upos")  # the columns that are read
 _ID = re.compile(r"[0-9]+([-.][0-9]+)?")
-_SPLIT_OF_WORD = {"train": "train", "dev": "validation", "test": "test"}
 
 
 class _Block(NamedTuple):
@@ -83,9 +83,13 @@ def find_files(path: object) -> dict[str, list[Path]]:
         raise DataError("data=ud_english_ewt", "path", str(path), f"no CoNLL-U file there: {WHERE}")
     by_split: dict[str, list[Path]] = {}
     for name, file in sorted(files.items()):
-        words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in _SPLIT_OF_WORD]
-        by_split.setdefault(_SPLIT_OF_WORD[words[-1]] if words else "all", []).append(file)
-    if len(files) == 1 or not {"train", "all"} & set(by_split):
+        by_split.setdefault(split_of_name(name) or "all", []).append(file)
+    if len(files) > 1 and not {"train", "all"} & set(by_split):
+        names = ", ".join(sorted(files))
+        raise DataError(
+            "data=ud_english_ewt", "path", names, "none is for training: name it so, as in en-ud-train.conllu"
+        )
+    if len(files) == 1:
         by_split = {"all": [file for files_ in by_split.values() for file in files_]}
     return by_split
 
@@ -204,6 +208,13 @@ def _blocks(file: Path) -> list[_Block]:
         text = _content(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(file, "encoding", str(error), "CoNLL-U is UTF-8: convert the file") from None
+    if "\r" in text and "\n" not in text:
+        raise DataError(
+            file,
+            "line ends",
+            "carriage returns",
+            "are those of old Macs: convert them, e.g. by `tr '\\r' '\\n'`",
+        )
     blocks, line, end = [], 1, 0
     for gap in [*re.finditer(r"\r?\n[ \t]*\r?\n", text), None]:
         block = text[end : gap.start() if gap else len(text)]
