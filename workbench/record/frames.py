@@ -35,8 +35,8 @@ def runs_of(frame: pd.DataFrame) -> list[Run]:
 
 def read_csv(path: Path) -> list[Run]:
     """The runs of a file that `frame_of` was written to, as its runs.csv is."""
-    # null and None are values of params
-    return runs_of(pd.read_csv(path, low_memory=False, keep_default_na=False, na_values=[""]))
+    # as text: null and None are values of params, and a column with gaps would make 12.0 of 12
+    return runs_of(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
 
 
 def frame_of(runs: Sequence[Run]) -> pd.DataFrame:

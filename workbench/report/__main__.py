@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,10 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _others(given, claims, console)
         if given.against:
             return _against(given, console)
-        if Path(given.name).is_dir():
-            return _redraw(given)
         if given.plan:
             return _plan(given, console)
+        if any((Path(given.name) / one).is_file() for one in ("facts.json", "verdicts.json")):
+            return _redraw(given)
         return _judge(given, console)
     except _BAD_INPUT as error:
         errors = Console(stderr=True, soft_wrap=True, emoji=False)
@@ -151,7 +152,16 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
 
 def _redraw(given: argparse.Namespace) -> int:
     folder = Path(given.name).resolve()
-    path = given.claims or claims_file(folder.parent.name)
+    for option in ("sweep", "commit_results"):
+        if getattr(given, option):
+            word = option.replace("_", "-")
+            raise recorded.ReportError(
+                f"--{word}: {folder} is a folder, whose pages are drawn again: leave it out"
+            )
+    if given.out and given.out.resolve() != folder:
+        shutil.copytree(folder, given.out, dirs_exist_ok=True)
+        folder = given.out.resolve()
+    path = given.claims or claims_file(Path(given.name).resolve().parent.name)
     written = assemble.redraw(folder, claims_room.load(path) if path else None)
     print(f"written: {len(written)} files in {folder}")
     return 0

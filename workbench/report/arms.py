@@ -14,8 +14,8 @@ VARIANTS = ("name", "unroll")
 """Options that say which variant of their group is chosen."""
 WORDS = {("rnn.pass_lengths", "true"): "lengths", ("rnn.pass_lengths", "false"): "no lengths"}
 """Values that have words of their own."""
-_OWN = ("seed", "repeat", "data.longest", *FACTS)
-"""Parameters that tell no arm from another."""
+_OWN = ("seed", "repeat", "data.longest")
+"""Parameters that tell no arm from another; nor do FACTS, of runs that the workbench made."""
 
 
 def counted(runs: Sequence[Run]) -> list[Run]:
@@ -87,9 +87,18 @@ def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
     """The runs of each arm, by its label, labels sorted."""
     runs = list(runs)
     ways = usual(runs, names)
-    found: dict[str, list[Run]] = {}
+    arms: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        found.setdefault(label(run, names, ways), []).append(run)
+        told = (normalise(run.params.get(name)) for name in names)
+        arms.setdefault(tuple("" if one in (None, "null") else one for one in told), []).append(run)
+    labels = {values: label(of_arm[0], names, ways) for values, of_arm in arms.items()}
+    counts = Counter(labels.values())
+    found: dict[str, list[Run]] = {}
+    for values, of_arm in arms.items():
+        name = labels[values]
+        if counts[name] > 1:  # two options of one name, of other groups: by their whole names
+            name = ", ".join(f"{key}={one or 'none'}" for key, one in zip(names, values, strict=True))
+        found[name] = of_arm
     return dict(sorted(found.items()))
 
 
@@ -116,7 +125,8 @@ def by_block(runs: Iterable[Run]) -> dict[float, list[Run]]:
 
 def varying_parameters(runs: Sequence[Run]) -> list[str]:
     """Parameters that differ between runs, apart from seeds, repeats and what a run finds out for itself."""
-    names = sorted({name for run in runs for name in run.params} - set(_OWN))
+    ours = any(run.key_without is None for run in runs)
+    names = sorted({name for run in runs for name in run.params} - {*_OWN, *(FACTS if ours else ())})
     return [name for name in names if len({run.params.get(name, "") for run in runs}) > 1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.run import NOT_RUN
 from workbench.report import (
     curves,
+    figures,
     foretold,
     history,
     in_mlflow,
@@ -168,7 +170,7 @@ def report(
     (folder / "runs.csv").write_text(published(children))
     (folder / curves.NAME).write_text(curves.to_csv(lines))
     (folder / FACTS).write_text(published_facts(facts))
-    tracker.artifact(own.run_id, folder, beside)
+    _keep(tracker, own.run_id, folder, beside)
     if not beside:
         history.remember(tracker, own.run_id, verdicts)
         in_mlflow.show(tracker, own, verdicts, children, facts)
@@ -182,6 +184,24 @@ def report(
         history.history_line(told, "tracked here"),
         in_mlflow.where(tracker, own),
     )
+
+
+def _keep(tracker: Tracker, run_id: str, folder: Path, beside: str | None) -> None:
+    """Keep a report with its sweep's run: its own files, whatever else lies in the folder."""
+    if {path.name for path in folder.iterdir()} <= {*_OWN}:
+        tracker.artifact(run_id, folder, beside)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in _OWN:
+            path = folder / name
+            if path.is_dir():
+                drawn = [one for one in path.iterdir() if figures.is_ours(one.stem)]
+                (Path(scratch) / name).mkdir()
+                for one in drawn:
+                    shutil.copy(one, Path(scratch) / name)
+            elif path.exists():
+                shutil.copy(path, scratch)
+        tracker.artifact(run_id, Path(scratch), beside)
 
 
 def of_others(
@@ -296,7 +316,7 @@ def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
         Run(
             run_id=f"(job {job.number})",
             status=NOT_RUN,
-            params={name: as_text(value) for name, value in job.params.items()},
+            params={name: as_text(value) for name, value in job.params.items() if value is not None},
             tags={
                 names.KIND: "run",
                 names.ARM: job.arm,

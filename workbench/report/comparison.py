@@ -135,7 +135,8 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
         if not run.finished or run.requeued or RESUMED_FROM in run.tags:
             continue
         if of := run.tags.get(RERUN_OF):
-            groups.setdefault((of,), []).append(run.metrics)
+            machine = (run.tags.get("machine.cpu"), run.tags.get("machine.cores"))
+            groups.setdefault((of, *machine, *map(run.params.get, _WHY_PARAMS)), []).append(run.metrics)
         elif run.is_job and run.block:
             groups.setdefault((run.block, run.arm, run.attempt), []).append(run.metrics)
             if run.run_id in wanted:

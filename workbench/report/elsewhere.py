@@ -113,9 +113,10 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
         (a, row) for a, row in found if not _is_measured(row.name) and None not in (row.recorded, row.again)
     ]
     numbers = [(a, row) for a, row in known if not row.name.startswith("correctness/")]
-    counts = [(a, row) for a, row in numbers if all(float(value).is_integer() for value in _pair(row))]
+    counts, rest = [], []
+    for a, row in numbers:
+        (counts if all(float(value).is_integer() for value in _pair(row)) else rest).append((a, row))
     lines.append(_counts([row for _, row in counts]))
-    rest = [(a, row) for a, row in numbers if (a, row) not in counts]
     lines += [_distance("losses", [each for each in rest if each[1].name.startswith("loss/")])]
     lines += [_distance("other numbers", [each for each in rest if not each[1].name.startswith("loss/")])]
     busy = [sum(bool(run.disturbance) for run in side) for side in zip(*both, strict=True)]
@@ -127,9 +128,13 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
 
 def _by_job(runs: Sequence[Run]) -> dict[object, Run]:
     """The run that counts of each job that has one with numbers, by what it is a run of."""
+    data, arms = data_of(runs), {}
+    for run in data:
+        arms.setdefault(run.key, set()).add(run.arm)
     jobs: dict[object, list[Run]] = {}
-    for run in data_of(runs):
-        jobs.setdefault((run.key, run.repeat), []).append(run)
+    for run in data:  # arms may differ in what a key leaves out, as in where data lies
+        key = run.key if len(arms[run.key]) == 1 else run.key_in_sweep
+        jobs.setdefault((key, run.repeat), []).append(run)
     kept = {job: counted(tries) for job, tries in jobs.items()}
     return {job: run for job, run in kept.items() if run and run.has_numbers}
 

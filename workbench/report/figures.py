@@ -6,6 +6,7 @@ Drawn without pyplot and without a clock, so equal input gives equal bytes, as S
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,11 @@ def all_figures(
     for name, draw in (("block_by_block", block_by_block), ("padding", padding)):
         if (figure := draw(verdicts, runs)) is not None:
             yield name, figure
+
+
+def is_ours(name: str) -> bool:
+    """Whether a figure of this name is one that is drawn here, where there is data for it."""
+    return re.sub(r"^effects_\d+$", "effects", name) in {*CAPTIONS, *CHARTS}
 
 
 def caption(name: str) -> str:

@@ -19,6 +19,9 @@ from workbench.wording import counted
 _NOT_IN_A_NAME = re.compile(r"[^\w. -]")  # MLflow refuses it; a claim's row `elsewhere` has brackets
 _ELSEWHERE = ("memory/rss_growth_mb", "speed/graph_build_s")
 """MLflow sorts its columns by name: with these, speed would stand where few screens reach."""
+NOTE = "mlflow.note.content"
+_BEGIN, _END = "<!-- workbench -->", "<!-- end of workbench -->"
+"""Around what is ours in an experiment's description."""
 VIEW = "workbench"
 """The key of the saved view, as an address gives it."""
 
@@ -32,11 +35,21 @@ def show(
     if effects := claim_metrics(verdicts):
         tracker.log(own.run_id, [(0, effects)])
     note = [str(facts.get("question") or ""), f"Last sweep ({own.sweep}): {found}.", _metrics_of(runs)]
+    before = tracker.tags_of_experiment(own.experiment).get(NOTE, "")
     tags = {
-        "mlflow.note.content": "\n\n".join(text for text in note if text),
+        NOTE: _with(before, "\n\n".join(text for text in note if text)),
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view(own.sweep, runs)),
     }
     tracker.experiment_tags(own.experiment, tags)
+
+
+def _with(before: str, ours: str) -> str:
+    """A description with our part in it; what a person wrote beside it stays."""
+    ours = f"{_BEGIN}\n{ours}\n{_END}"
+    if _BEGIN in before and _END in before:
+        return before.partition(_BEGIN)[0] + ours + before.rpartition(_END)[2]
+    whole = "Last sweep (" in before  # as it was written before there were marks
+    return f"{before}\n\n{ours}" if before.strip() and not whole else ours
 
 
 def description(verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]) -> str:

@@ -69,7 +69,8 @@ def write_report(
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     for stale in {*(folder / "figures").glob("*.svg"), *(folder / "figures").glob("*.png")} - {*drawn}:
-        stale.unlink()
+        if figures.is_ours(stale.stem):
+            stale.unlink()
     return [*(folder / name for name in texts), *drawn]
 
 

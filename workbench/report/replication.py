@@ -57,7 +57,8 @@ def replicated(
         predicted = prediction(one, len(other.by_block), confidence)
         within = None
         if predicted and other.effect is not None:
-            within = predicted[0] <= other.effect <= predicted[1]
+            room = 1e-9 * max(map(abs, predicted))  # what logarithm and exponential round away
+            within = predicted[0] - room <= other.effect <= predicted[1] + room
         found.append(Replicate(one.claim, _answer(one, other), one.verdict, other.verdict, predicted, within))
     return found
 

@@ -147,8 +147,8 @@ def _memory(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     wrong = [split for split in read if needed[split] > data["memory_mb"]]
     return [
         Problem(
-            "data.memory_mb", data["memory_mb"], f"splits.{split} takes {needed[split]:.0f} MB when parsed: raise it, "
-            "or take data.parse=vectorised, which reads the shards batch by batch",
+            "data.memory_mb", data["memory_mb"], f"splits.{split} takes {needed[split]:.0f} MB when parsed: raise "
+            "it, or take data.parse=vectorised, which reads the shards batch by batch",
         )
         for split in wrong[:1]
     ]  # fmt: skip

@@ -130,6 +130,11 @@ class Reader:
         with self._reached():
             return str(self._client.get_experiment(run.experiment).name)
 
+    def tags_of_experiment(self, experiment: str) -> dict[str, str]:
+        """The tags of an experiment, by its id."""
+        with self._reached():
+            return dict(self._client.get_experiment(experiment).tags)
+
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
         """The runs of an experiment, by its id, that carry all these tags; the oldest first."""
         clause = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import IO, Any, NamedTuple
 from workbench.data.convert.schema import FILE, FOLDER, Schema
 from workbench.data.errors import DataError
 from workbench.data.file_kind import kind_of, remedy_of
+from workbench.data.split_names import split_of_name
 from workbench.data.whose import unopened
 from workbench.wording import did_you_mean
 
@@ -154,8 +156,12 @@ def label_of_name(schema: Schema, path: str) -> str | None:
     if schema.task == "next":
         return ""
     if schema.labels == FOLDER:
-        return Path(path).resolve().parent.name
-    return Path(path).name.split(".")[0] if schema.labels == FILE else None
+        return Path(os.path.abspath(path)).parent.name  # as it is called here, wherever a link leads
+    if schema.labels != FILE:
+        return None
+    name = Path(Path(path).name.removesuffix(".gz")).stem
+    rest, _, last = name.rpartition(".")
+    return rest if rest and split_of_name(last) else name
 
 
 def refuse(path: Path, schema: Schema, *options: str) -> None:

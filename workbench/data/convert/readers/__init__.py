@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +157,18 @@ def _of_one_kind(folder: Path, files: list[Path]) -> list[Path]:
     return [one for one, kind in kinds.items() if kind != TEXT or not others]
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and those in it, linked ones too; each folder once, so that links make no circle."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place) / name for name in (*folders, *files))
+
+
 def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
     if (folder / MANIFEST).exists():
         raise DataError(folder / MANIFEST, "file", "there", "is a data set already: data=tfrecord reads it")
@@ -167,7 +180,7 @@ def _in_folder(folder: Path, split: str | None, schema: Schema) -> list[Source]:
         return [Source(folder, OF_ARROW, own)]
     if any(folder.glob(f"*{OF_ARRAYS}")):
         return [Source(folder, OF_ARRAYS, own)]
-    inside = sorted(folder.rglob("*") if schema.labels == FOLDER else folder.iterdir())
+    inside = sorted(_below(folder) if schema.labels == FOLDER else folder.iterdir())
     files = _of_one_kind(folder, [one for one in inside if one.is_file()])
     if not files:
         arrays_in = [one.name for one in inside if one.is_dir() and any(one.glob(f"*{OF_ARRAYS}"))]
