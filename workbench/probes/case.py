@@ -165,8 +165,8 @@ def _epsilon(subject: Subject, batch: Padded, base: Ran) -> float:
 def _came_from(values: np.ndarray) -> set[str]:
     """The coarser type that all these numbers could have been computed in and cast from."""
     finite = values[np.isfinite(values) & (values != np.round(values))]
-    if finite.size < 4:
-        return set()
+    if finite.size < 4 or np.array_equal(64 * finite, np.round(64 * finite)):
+        return set()  # too few to tell, or round ones: halves, eighths
     for name in ("bfloat16", "float16", "float32"):
         dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
         with np.errstate(over="ignore"):

@@ -9,7 +9,7 @@ import numpy as np
 from workbench.probes.case import Case, difference, is_training_norm, matters
 from workbench.probes.causes import Cause
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Ran, Subject
+from workbench.probes.subject import Ran, Subject, largest
 
 _MOST_ALONE = 6
 
@@ -83,9 +83,7 @@ def draws(subject: Subject, batch: Padded) -> bool:
 def near(one: Ran, two: Ran) -> bool:
     """Are two runs over the same arrays equal, but for what kernels may do in another order?"""
     return all(
-        not matters(
-            difference(a, b)[0], 1e-6 * float(np.abs(np.nan_to_num(a.astype(float))).max(initial=0.0))
-        )
+        not matters(difference(a, b)[0], 1e-6 * largest(a))
         for a, b in zip(one.arrays, two.arrays, strict=False)
     )
 
@@ -98,7 +96,7 @@ def twice(case: Case, locate: Callable[..., Cause]) -> bool:
     second = case.subject.run(case.batch, keep_state=True)
     for i, (a, b) in enumerate(zip(first.arrays, second.arrays, strict=False)):
         size, _ = difference(a, b)
-        if matters(size, 1e-6 * float(np.abs(np.nan_to_num(a.astype(float))).max(initial=0.0))):
+        if matters(size, 1e-6 * largest(a)):
             case.found.add("state", size, f"{case.layouts[i].name}, called again", cause.cause, cause.remedy)
     if "state" not in case.found.kinds:  # it was seen before: what is kept may have come to rest since
         case.found.add("state", float("nan"), "the outputs, called again", cause.cause, cause.remedy)

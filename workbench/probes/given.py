@@ -50,9 +50,12 @@ def padded_batch(
             )
     valid = np.arange(steps) < lengths[:, None]
     parts = [
-        _part(name, array, lengths, valid, shape, pad_value)
+        _part(name, array, lengths, valid, shape, pad_value, any(_has_steps(x, steps) for x in flat))
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
+    for name, array, part in zip(names, flat, parts, strict=True):
+        if part.role == "sequence" and array.ndim == 2 and is_ids(array):
+            _refuse_padding_in_front(name, array, lengths)
     parts, apart = _with_ends_of_their_own(flat, parts, lengths)
     batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))), told=told)
     if not batch.knows_length:
@@ -66,13 +69,16 @@ def padded_batch(
             )
     if len(label_arrays) > 1 and isinstance(label_pad, dict):
         pads = [label_pad.get(name) for name in label_names]
+    elif isinstance(label_pad, dict):
+        pads = [next(iter(label_pad.values()), None)] * len(label_arrays)
     else:
         pads = [label_pad] * len(label_arrays)
     return Padded(
         batch.lengths, steps, batch.inputs, parts, inputs,
         labels=label_arrays,
         label_parts=[
-            _beside(n, a, valid, p) for n, a, p in zip(label_names, label_arrays, pads, strict=True)
+            _beside(n, a, valid, p, ends_elsewhere=bool(apart))
+            for n, a, p in zip(label_names, label_arrays, pads, strict=True)
         ],
         label_structure=labels,
         weights=weight_arrays,
@@ -132,13 +138,16 @@ def _steps(
     ]
     if declared:
         free = [
-            array.shape[1]
+            array
             for array, shape in zip(flat, declared, strict=True)
             if array.ndim >= 2 and len(shape) >= 2 and shape[1] is None
         ]
-        if free:
-            return int(free[0])
+        if free:  # of several the one that ends with the lengths, or is as long as the longest
+            best = max(free, key=lambda x: (_ends_with(x, lengths), x.shape[1] == lengths.max()))
+            return int(best.shape[1])
     longest = lengths.max()
+    if not candidates and longest <= 1:  # [B, 1]: one step each
+        candidates = [(is_ids(array), 1) for array in flat if array.ndim == 2 and array.shape[1] == 1]
     good = [steps for likely, steps in candidates if likely and steps >= longest]
     good += [steps for likely, steps in candidates if not likely and steps >= longest]
     if not good:
@@ -150,6 +159,25 @@ def _steps(
     return int(good[0])
 
 
+def _ends_with(array: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether each example's last step that is not 0 is its last by the lengths."""
+    there = (array != 0).reshape(*array.shape[:2], -1).any(-1)
+    ends = np.where(there.any(1), there.shape[1] - np.argmax(there[:, ::-1], 1), 0)
+    return len(ends) == len(lengths) and bool((ends == lengths).all())
+
+
+def _refuse_padding_in_front(name: str, array: np.ndarray, lengths: np.ndarray) -> None:
+    """Raise ValueError where in every example that is padded the steps of 0 stand in front, and none behind."""
+    steps = array.shape[1]
+    rows = np.flatnonzero((lengths > 0) & (lengths < steps))
+    in_front = np.arange(steps) < (steps - lengths[rows, None])
+    if len(rows) and ((array[rows] == 0) == in_front).all():
+        raise ValueError(
+            f"{name} has its padding in front: put it behind (keras.utils.pad_sequences(..., padding='post')), as "
+            "lengths say where an example ends."
+        )
+
+
 def _part(
     name: str,
     array: np.ndarray,
@@ -157,26 +185,35 @@ def _part(
     valid: np.ndarray,
     shape: tuple[int | None, ...],
     pad: Any,
+    beside: bool,
 ) -> Part:
+    """What an input is; `beside`: another one surely has the steps, so that numbers [B, T] may be features."""
     steps = valid.shape[1]
     if array.size == len(lengths) and array.ndim <= 2 and not (array.ndim == 2 and steps == 1):
-        same = array.dtype.kind in "iuf" and np.array_equal(array.reshape(-1), lengths)
-        if same or name.lower() in LENGTH_NAMES:
+        if array.dtype.kind in "iuf" and np.array_equal(array.reshape(-1), lengths):
             return Part(name, "length", axes=())
+        if name.lower() in LENGTH_NAMES:  # it says something else, as of another sequence, or in another unit
+            return Part(name, "fixed", axes=())
     axes = tuple(i for i in range(1, array.ndim) if array.shape[i] == steps)
     if array.ndim >= 2 and axes and (array.dtype.kind == "b" or set(np.unique(array)) <= {0, 1}):
         mask = _mask_part(name, array, valid, axes)
         if mask:
             return mask
+    is_static = beside and not shape and array.ndim == 2 and not is_ids(array)
     if 1 not in axes or (len(shape) >= 2 and shape[1] is not None and array.ndim == 2 and not is_ids(array)):
         return Part(name, "fixed", axes=())
     value = pad.get(name, 0) if isinstance(pad, dict) else pad
     there = array[~valid]
-    if np.isscalar(value) and value == 0 and there.size and there.ravel()[0] == there.ravel()[0]:
-        first = there.reshape(-1)[0]
-        if np.all(there == first):
-            value = first  # what the data are padded with
+    if is_static and len(there) and not np.all(there == there[0]):
+        return Part(name, "fixed", axes=())
+    if np.isscalar(value) and value == 0 and len(there) and np.all(there == there[0]):
+        first = there[0]  # what the data are padded with
+        value = first.reshape(-1)[0] if np.all(first == first.reshape(-1)[0]) else first
     return Part(name, "sequence", value)
+
+
+def _has_steps(array: np.ndarray, steps: int) -> bool:
+    return array.ndim >= 2 and array.shape[1] == steps and (array.ndim >= 3 or is_ids(array))
 
 
 def _with_ends_of_their_own(
@@ -197,7 +234,9 @@ def _with_ends_of_their_own(
             before[i], past[i] = bool((ends < lengths).any()), bool((ends > lengths).any())
             only_behind[i] = bool((there.sum(1) == ends).all() and (ends[lengths > 0] > 0).all())
     exact = any(not (before[i] or past[i]) for i in before)
-    apart = [i for i in before if before[i] and (past[i] or (exact and only_behind[i]))]
+    apart = [
+        i for i in before if (before[i] and past[i]) or ((before[i] or past[i]) and exact and only_behind[i])
+    ]
     if not apart or all(before[i] or past[i] for i in before):
         return parts, ()
     names = tuple(parts[i].name for i in apart)
@@ -221,11 +260,19 @@ def _mask_part(name: str, array: np.ndarray, valid: np.ndarray, axes: tuple[int,
     return None
 
 
-def _beside(name: str, array: np.ndarray, valid: np.ndarray, pad: Any) -> Part:
-    """A label or a weight: by step where its second axis is as long; padded as the data are."""
+def _beside(
+    name: str, array: np.ndarray, valid: np.ndarray, pad: Any, *, ends_elsewhere: bool = False
+) -> Part:
+    """A label or a weight: by step where its second axis is as long; padded as the data are.
+
+    `ends_elsewhere`: there is a sequence whose ends are not those of the lengths: labels with unlike values past
+    the lengths are that one's.
+    """
     if array.ndim < 2 or array.shape[1] != valid.shape[1]:
         return Part(name, "fixed", axes=())
     if pad is None:
         there = array[:, : valid.shape[1]][~valid]
+        if ends_elsewhere and len(there) and not np.all(there == there[0]):
+            return Part(name, "fixed", axes=())
         pad = there[0] if there.size else 0
     return Part(name, "sequence", pad)

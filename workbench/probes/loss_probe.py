@@ -124,7 +124,7 @@ def slopes(case: Case, objective: Objective) -> None:
             _padding_has_slope(case, layout.name, by_step)
             own = [(y, p) for y, p in labels if p.role == "sequence"]
             if own:
-                _class_without_slope(case, layout.name, by_step, own[0][0], batch.valid, objective)
+                _class_without_slope(case, layout.name, by_step, own[0][0], batch.counts, objective)
                 _last_without_slope(case, layout.name, by_step, objective)
         elif not layout.time_axes:
             own = [(y, p) for y, p in labels if p.role == "fixed"]
@@ -134,7 +134,7 @@ def slopes(case: Case, objective: Objective) -> None:
                     layout.name,
                     size.reshape(len(size), -1).sum(-1),
                     own[0][0],
-                    batch.lengths > 0,
+                    batch.counts.any(1),
                     objective,
                 )
 
@@ -229,6 +229,7 @@ def _scalar(fill: Any) -> Any:
 
 def _last_without_slope(case: Case, name: str, slope: np.ndarray, objective: Objective) -> None:
     rows = np.flatnonzero(case.batch.lengths >= 2)
+    rows = rows[case.batch.counts[rows, case.batch.lengths[rows] - 1]]
     last = case.batch.lengths[rows] - 1
     if len(rows) < 2 or slope[rows, last].max() > 0 or not (slope[rows, last - 1] > 0).all():
         return

@@ -128,7 +128,7 @@ def _class_left_out(case: Case, by_hand: _ByHand, base: dict[str, float]) -> Non
     """Does a metric see predictions at real steps of class 0, as it does at those of every other class?"""
     if 0 not in by_hand.real or len(by_hand.real) < 2:
         return
-    kinds, valid, real = by_hand.kinds, case.batch.valid, by_hand.real[:_MOST_CLASSES]
+    kinds, valid, real = by_hand.kinds, case.batch.counts, by_hand.real[:_MOST_CLASSES]
     none = by_hand.over(case.batch, kinds)
 
     def blind(names: list[str], kind: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -80,18 +80,29 @@ class Objective:
             predicted = matched(batch, nest)
             if self._holder is not None:
                 return self._holder.compute_loss(x=None, y=labels, y_pred=predicted, sample_weight=weights)
-            return reduced(
-                call_by_names(self.loss, labels, predicted, batch, weights), predicted, batch, weights
-            )
+            return reduced(self._plain(labels, predicted, batch, weights), predicted, batch, weights)
+
+    def _plain(self, labels: Any, predicted: Any, batch: Padded, weights: Any) -> Any:
+        """What the function gives; as `compile` has it labels go in with the predictions' axes, and in their type."""
+        if isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor):
+            if labels.shape.rank == predicted.shape.rank - 1 and predicted.shape[-1] == 1:
+                labels = labels[..., tf.newaxis]
+        try:
+            return call_by_names(self.loss, labels, predicted, batch, weights)
+        except (TypeError, tf.errors.InvalidArgumentError):
+            if not (isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor)):
+                raise
+            if labels.dtype == predicted.dtype:
+                raise
+            return call_by_names(self.loss, tf.cast(labels, predicted.dtype), predicted, batch, weights)
 
     def _step(self, batch: Padded, labels: Any, weights: Any) -> Any:
         """The loss that a training step of the person's own says it has; the weights stay as they are."""
         model = self.subject.model
         compiled = getattr(model, "optimizer", None)
-        held = [
-            one for one in (*vars(model).values(), compiled) if isinstance(one, keras.optimizers.Optimizer)
-        ]
-        optimizers = list({id(one): one for one in held}.values())
+        optimizers = list(
+            {id(one): one for one in (*_optimizers(model), compiled) if one is not None}.values()
+        )
         if (
             compiled is not None and not compiled.built
         ):  # lest what it makes in the step stays as the step left it
@@ -114,12 +125,27 @@ class Objective:
         return tf.convert_to_tensor(value)
 
 
+def _optimizers(model: Any) -> Iterator[Any]:
+    """Those that a model, or one inside it, holds: as attributes, or in lists and mappings of such."""
+    for owner in model._flatten_layers():
+        held = [*vars(owner).values()]
+        held += [one for value in held if isinstance(value, dict) for one in value.values()]
+        held += [one for value in held if isinstance(value, list | tuple) for one in value]
+        yield from (one for one in held if isinstance(one, keras.optimizers.Optimizer))
+
+
 def call_by_names(
     function: Callable[..., Any], labels: Any, predicted: Any, batch: Padded, weights: Any
 ) -> Any:
     """A loss or metric by what its arguments are called."""
     names = extra_names(function)
     extra = {}
+    ends = [name for name in names if "len" in name.lower()]
+    for name in ends if len(ends) > 1 else ():
+        if any(word in name.lower() for word in ("label", "target", "tgt", "true")):
+            raise ValueError(
+                f"{name} is asked for beside other lengths, and is not known: hand it in by a closure"
+            )
     for name in names:
         if "mask" in name.lower():
             extra[name] = sequence_mask(tf.constant(batch.lengths, tf.int32), batch.steps)
@@ -137,9 +163,9 @@ def extra_names(function: Callable[..., Any]) -> list[str]:
     found = []
     for p in _parameters(function)[2:]:
         lower = p.name.lower()
-        if any(word in lower for word in ("mask", "len", "weight")) or (
-            p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL
-        ):
+        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) or p.default not in (p.empty, None):
+            continue  # what has a value of its own keeps it
+        if p.default is p.empty or any(word in lower for word in ("mask", "len", "weight")):
             found.append(p.name)
     return found
 

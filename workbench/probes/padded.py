@@ -63,6 +63,17 @@ class Padded:
         """Is the model told where padding begins?"""
         return self.told or any(part.role in ("length", "mask") for part in self.parts)
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Bool [B, T]: which real steps have a weight; all have, where no weights go with them."""
+        counts = self.valid
+        for array, part in zip(self.weights, self.weight_parts, strict=True):
+            if array.shape[:1] == (self.size,) and array[0].size == 1:
+                counts &= array.reshape(-1, 1) != 0
+            elif part.role == "sequence" and array.shape[:2] == counts.shape:
+                counts &= (array != 0).reshape(*counts.shape, -1).any(-1)
+        return counts
+
     def nest(self) -> Any:
         """The inputs as the model takes them."""
         return tf.nest.pack_sequence_as(self.structure, self.inputs)

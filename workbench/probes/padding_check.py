@@ -22,7 +22,7 @@ from workbench.probes.metric_probe import metric
 from workbench.probes.objective import Metrics, Objective
 from workbench.probes.padded import Padded
 from workbench.probes.raised import said
-from workbench.probes.subject import Ran, Subject
+from workbench.probes.subject import Ran, Subject, array
 
 _EMPTY = (
     "An example of length 0 makes the model fail: a step at length - 1, or a shape of 0.",
@@ -78,10 +78,13 @@ def check(
     _known("loss", loss, keras.losses.get)
     _known("metrics", metrics, keras.metrics.get)
     subject = Subject(model, training=training)
+    measured = [one for one in tf.nest.flatten(metrics) if isinstance(one, keras.metrics.Metric)]
+    counts = [v for one in (subject.model, *measured) for v in _counts_of(one)]
+    running = [(v, array(v)) for v in counts]  # an epoch may be going on
     try:
         batch = padded_batch(
             inputs, lengths, labels=labels, sample_weight=sample_weight, pad_value=pad_value, label_pad=label_pad,
-            declared=_declared(subject.model), told=subject.is_told,
+            declared=_declared(subject.model, inputs), told=subject.is_told,
         )  # fmt: skip
         found = Findings()
         for name in batch.apart:
@@ -92,6 +95,15 @@ def check(
         return _checked(subject, batch, loss, metrics, found, np.random.default_rng(seed))
     finally:
         subject.close()
+        for variable, value in running:
+            variable.assign(value)
+
+
+def _counts_of(thing: Any) -> list[Any]:
+    """What a metric, or a model's metrics, have counted so far."""
+    if isinstance(thing, keras.Model):
+        return list(thing.metrics_variables)
+    return list(thing.variables) if isinstance(thing, keras.metrics.Metric) else []
 
 
 def _known(option: str, given: Any, get: Callable[[str], Any]) -> None:
@@ -210,7 +222,7 @@ def _finite(case: Case) -> bool:
             if case.batch.lengths[row] == 0:
                 continue
             bad = np.argwhere(
-                ~np.isfinite(layout.valid(values, row, int(case.batch.lengths[row])).astype(float))
+                _is_fault(layout.valid(values, row, int(case.batch.lengths[row])).astype(float))
             )
             if bad.size:
                 half = case.epsilon > 1e-5
@@ -238,6 +250,11 @@ def _finite(case: Case) -> bool:
                 good = False
                 break
     return good
+
+
+def _is_fault(values: np.ndarray) -> np.ndarray:
+    """Where numbers are none, or endless; a score of -inf rules a class out."""
+    return np.isnan(values) | np.isposinf(values)
 
 
 def _objective(case: Case, loss_given: Any) -> Objective | None:
@@ -298,8 +315,11 @@ def _masked_real_steps(case: Case, locate: Locator) -> None:
                 return
 
 
-def _declared(model: Any) -> list[tuple[int | None, ...]] | None:
-    """The shapes of a functional model's inputs, in the order of tf.nest, where its inputs are arrays or a dict."""
+def _declared(model: Any, inputs: Any) -> list[tuple[int | None, ...]] | None:
+    """The shapes of a functional model's inputs, in the order in which tf.nest has the arrays that are given.
+
+    Keras takes arrays by name for inputs that it has as a list.
+    """
     if not isinstance(model, keras.Model) or not getattr(model, "built", False):
         return None
     try:
@@ -307,6 +327,9 @@ def _declared(model: Any) -> list[tuple[int | None, ...]] | None:
         if isinstance(structure, dict):
             return [tuple(structure[key].shape) for key in sorted(structure)]
         listed = structure if isinstance(structure, list | tuple) else [structure]
+        if isinstance(inputs, dict):
+            named = {x.name: tuple(x.shape) for x in listed}
+            return [named[key] for key in sorted(inputs)]
         return [tuple(x.shape) for x in listed]
     except Exception:
         return None

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.masking import sequence_mask
-from workbench.probes.found_variables import is_seed, variables_of
+from workbench.probes.found_variables import is_seed, layers_of, states_of, variables_of
 from workbench.probes.padded import LENGTH_NAMES, Padded
 from workbench.probes.traced import Graph, Ran, array, quiet, ran_of, tensors
 
@@ -56,9 +56,17 @@ class Subject:
             kept = [(one, array(one)) for one in (*self.variables(), *self._held_by_layers())]
             self.seed()
             self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+            self._begin_states([variable for variable, _ in kept])
             for variable, value in kept:
                 variable.assign(value)
         self.keep()
+
+    def _begin_states(self, known: list[Any]) -> None:
+        """Put states that the first call has made, and moved on, back to their start."""
+        there = {id(one) for one in known}
+        for layer in layers_of(self.model):
+            if any(id(one) not in there for one in states_of(layer)) and hasattr(layer, "reset_state"):
+                layer.reset_state()
 
     @property
     def is_told(self) -> bool:
@@ -168,7 +176,7 @@ class Subject:
             if self.is_keras:
                 self.model._clear_losses()
         for one, two in zip(base.arrays, other.arrays, strict=False):
-            scale = float(np.abs(np.nan_to_num(one.astype(float))).max(initial=0.0))
+            scale = largest(one)
             if one.shape != two.shape or not np.allclose(
                 one.astype(float), two.astype(float), rtol=0, atol=1e-3 * scale + 1e-30, equal_nan=True
             ):
@@ -226,11 +234,7 @@ class Subject:
         found = list(self.model.variables) if self.is_keras else list(variables_of(self.model))
         layers = self.model._flatten_layers() if self.is_keras else ()
         for layer in layers:  # what a stateful layer keeps is not among its variables
-            found += [
-                v
-                for v in tf.nest.flatten(getattr(layer, "states", None) or [])
-                if isinstance(v, keras.Variable)
-            ]
+            found += states_of(layer)
         return [v for v in found if not isinstance(v, tf.Tensor)]
 
     def _held_by_layers(self) -> list[tf.Variable]:
@@ -279,9 +283,13 @@ def _generators_kept() -> Iterator[None]:
     of_numpy, of_tf = np.random.get_state(), context.context()
     seed, generator = getattr(of_tf, "_seed", None), getattr(of_tf, "_rng", None)
     state = generator.getstate() if generator is not None else None
+    of_keras = _generator_of_keras()
+    drawn = array(of_keras.state) if of_keras is not None else None
     try:
         yield
     finally:
+        if of_keras is not None:
+            of_keras.state.assign(drawn)
         np.random.set_state(of_numpy)
         if hasattr(of_tf, "_seed") and hasattr(of_tf, "_rng"):
             of_tf._seed, of_tf._rng = seed, generator
@@ -289,10 +297,27 @@ def _generators_kept() -> Iterator[None]:
                 generator.setstate(state)
 
 
+def _generator_of_keras() -> Any:
+    """The generator of `keras.random` without a seed; None where nothing has drawn from it yet, or it is gone."""
+    try:
+        from keras.src.backend.common.global_state import get_global_attribute
+    except ImportError:
+        return None
+    return get_global_attribute("global_seed_generator")
+
+
 def seed_all() -> None:
     """The same numbers from every generator."""
     tf.random.set_seed(0)
     np.random.seed(0)
+    if (generator := _generator_of_keras()) is not None:
+        generator.state.assign(np.zeros(2, "uint32"))
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest magnitude of those numbers that are finite."""
+    finite = values[np.isfinite(values.astype(float))].astype(float)
+    return float(np.abs(finite).max(initial=0.0))
 
 
 def _is_functional(model: Any) -> bool:

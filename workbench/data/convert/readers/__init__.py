@@ -158,7 +158,7 @@ def _of_one_kind(folder: Path, files: list[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All that lies in a folder and those in it, linked ones too; each folder once, so that links make no circle."""
+    """All that lies in a folder and those in it, linked ones too; each once, so that links make no circle."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
