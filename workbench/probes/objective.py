@@ -83,16 +83,14 @@ class Objective:
             return reduced(self._plain(labels, predicted, batch, weights), predicted, batch, weights)
 
     def _plain(self, labels: Any, predicted: Any, batch: Padded, weights: Any) -> Any:
-        """What the function gives; as `compile` has it labels go in with the predictions' axes, and in their type."""
-        if isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor):
-            if labels.shape.rank == predicted.shape.rank - 1 and predicted.shape[-1] == 1:
-                labels = labels[..., tf.newaxis]
+        """What the function gives; as `compile` has it labels have the predictions' axes, and their type."""
+        each = isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor)
+        if each and labels.shape.rank == predicted.shape.rank - 1 and predicted.shape[-1] == 1:
+            labels = labels[..., tf.newaxis]
         try:
             return call_by_names(self.loss, labels, predicted, batch, weights)
         except (TypeError, tf.errors.InvalidArgumentError):
-            if not (isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor)):
-                raise
-            if labels.dtype == predicted.dtype:
+            if not each or labels.dtype == predicted.dtype:
                 raise
             return call_by_names(self.loss, tf.cast(labels, predicted.dtype), predicted, batch, weights)
 
