@@ -12,6 +12,7 @@ import pytest
 from workbench.claims import PairingError, judge, normalise
 from workbench.identity import packed
 
+SPEED = "speed/valid_tokens_per_s"
 BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
 FAST, SLOW = [150.0, 151.0, 149.0, 152.0, 148.0, 153.0], [100.0, 101.0, 99.0, 101.5, 99.5, 100.5]
 
@@ -427,3 +428,28 @@ def test_blocks_named_by_words_are_in_the_order_of_the_words(claim, sweep):
 def test_a_negative_value_has_no_ratio(claim, sweep):
     found = judge(claim(), sweep((BATCH, [*FAST[:5], -1.0]), (GLOBAL, SLOW)))
     assert [one["why"] for one in found.failed] == ["no ratio of -1 to 100.5; `scale: difference` needs none"]
+
+
+def test_arms_that_differ_in_where_their_data_lay_alone_are_no_attempts_of_one(claim, sweep):
+    """A key leaves the path out, and what the data was: the first of two arms stood for both."""
+    arms = [
+        ({**arm, "data.path": path, "tags.workbench.arm": f"{arm['padding.name']}, {path}"}, values)
+        for arm, values in ((BATCH, FAST), (GLOBAL, SLOW))
+        for path in ("/en", "/de")
+    ]
+    refused(
+        "the treatment has 2 runs in block 101, because (arm) varies (batch, /en, batch, /de)",
+        claim(),
+        sweep(*arms),
+    )
+
+
+def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep):
+    runs = sweep(({**BATCH, "tags.machine.cpu": "A"}, FAST), ({**GLOBAL, "tags.machine.cpu": "A"}, SLOW))
+    runs.loc[runs.index[-1], "tags.machine.cpu"] = "B"
+    verdict = judge(claim(), runs)
+    assert (verdict.pairs, verdict.verdict) == (5, "inconclusive")
+    assert "made on two machines: machine.cpu is A and B" in str(verdict.failed)
+    of_loss = claim(metric="loss/validation_per_token", direction="lower")
+    losses = runs.rename(columns={f"metrics.{SPEED}": "metrics.loss/validation_per_token"})
+    assert judge(of_loss, losses).pairs == 6, "what no clock measures is the same number there"

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.data.errors import DataError
+from workbench.data.held import hold_parsed
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
 from workbench.data.pipeline import batches
 from workbench.data.read_shard import checked
@@ -461,3 +462,37 @@ def test_a_shard_that_changes_while_it_is_read(tmp_path):
     says(lambda: list(made), "d: shards = ", "changed or went missing while it was read", "from a backup")
     (folder / "a.tfrecord").unlink()
     says(lambda: list(made), "No such file", "changed or went missing while it was read")
+
+
+FINE = Example(["a", "b"], ["X", "Y"])
+
+
+@pytest.mark.parametrize(
+    ("examples", "labels", "words"),
+    [
+        ([FINE, None, FINE], None, "train[1]: example = NoneType: must be an Example"),
+        ([FINE], {"X": 1, "Y": 0}, "must be a list of names in the order of their ids"),
+        ([FINE], {"X", "Y"}, "must be a list of names in the order of their ids"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused(tmp_path, examples, labels, words):
+    with pytest.raises(DataError) as error:
+        write_dataset({"train": examples}, tmp_path / "out", name="x", labels=labels)
+    assert words in str(error.value)
+
+
+def test_a_buffer_that_is_filled_anew_and_strings_of_an_array(tmp_path):
+    buffer = np.zeros((2, 3), np.float32)
+
+    def read():
+        for number in range(5):
+            buffer[:] = number
+            yield Example(buffer, np.array(["p", "q"])[[0, 1]])
+
+    write_dataset({"train": read()}, tmp_path / "out", name="x", feature_size=3)
+    found = hold_parsed(str(tmp_path / "out"), "train", load_manifest(tmp_path / "out").fingerprint, 100)
+    assert sorted(found.inputs[:-1, 0].tolist()) == [float(n) for n in range(5) for _ in range(2)]
+    assert load_manifest(tmp_path / "out").labels == ["p", "q"]
+    one = Example(["a"], np.array(["pos"])[0])
+    write_dataset({"train": [one, one]}, tmp_path / "whole", name="x", task="classify")
+    assert load_manifest(tmp_path / "whole").labels == ["pos"]

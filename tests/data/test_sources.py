@@ -461,3 +461,26 @@ def test_the_vocabulary_is_the_training_splits():
     corpus.splits["validation"] = [Example("a", "Z")]
     with pytest.raises(DataError, match=r"validation\[0\]: labels = Z: outside the classes X, Y"):
         encode(corpus, name="x")
+
+
+def test_a_corpus_with_marks_of_its_own_has_each_once():
+    """Penn Treebank and WikiText write <unk>: it is the unknown symbol, as rare ones are."""
+    corpus = Corpus(
+        splits={"train": iter([Example(["a", "<unk>", "a", "<pad>", "<unk>"], ["X"] * 5)])},
+        labels=["X"],
+        min_count=2,
+    )
+    found = encode(corpus, name="x")
+    assert found.vocabulary == ["<pad>", "<unk>", "a"]
+    assert found.splits["train"][0].inputs.tolist() == [2, 1, 2, 1, 1]
+
+
+def test_a_treebanks_files_are_split_by_any_usual_name(tmp_path):
+    for name, count in (("train", 3), ("valid", 2)):
+        treebank(tmp_path, **{name: count})
+    _, splits = read("ud_english_ewt", path=tmp_path)
+    assert {split: len(of) for split, of in splits.items()} == {"train": 3, "validation": 2}
+    (next(tmp_path.glob("*train*"))).unlink()
+    treebank(tmp_path, test=1)
+    with pytest.raises(DataError, match="none is for training"):
+        read("ud_english_ewt", path=tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -263,3 +264,26 @@ def test_a_lock_that_cannot_be_had_is_said_and_the_window_goes_on(tmp_path) -> N
         assert "cannot be had" in why
     with pytest.raises(OSError, match="of the body"), turn(tmp_path / "lock"):
         raise OSError("of the body")
+
+
+def test_more_warmup_than_the_limit_may_be_asked_for(clock: Any, source: Any) -> None:
+    window = window_of(steps_of(clock, [0.001]), source, clock, warmup_steps=2100)
+    assert window.warmup_steps >= 2100
+
+
+def test_a_lock_that_another_user_made_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fs.protected_regular Linux refuses O_CREAT of a file of another user in a folder like /tmp."""
+    path = tmp_path / "lock"
+    path.touch()
+    opened = os.open
+
+    def refusing(file: Any, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return opened(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with turn(path) as (_, why):
+        assert why == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 
 from workbench.config import flatten, load
 from workbench.identity import GROUPS, identity, packed, unpacked
-from workbench.record import METRICS, Findings, compare
+from workbench.record import METRICS, Findings, Run, compare
+from workbench.record.frames import frame_of, read_csv
+from workbench.record.plan import Job
 from workbench.sweep.compose import Composer
 
 
@@ -120,3 +124,28 @@ def test_many_sources_are_read_back_from_their_few_tags(files: dict[str, str]) -
     tags = packed(made_by)
     assert unpacked(tags) == made_by
     assert max(map(len, tags.values())) < 5000
+
+
+def test_labels_of_any_signs_are_recorded_as_params(tree: dict) -> None:
+    """MLflow takes few signs in a name: a run whose class weights had others could not be opened."""
+    tree = changed(tree, "loss.class_weights", {"PRP$": 2.0, ",": 0.5, "/": 1.0, "X": 3.0})
+    params = Job(1, "a", 1, 0, tree).params
+    assert {name: value for name, value in params.items() if "class_weights" in name} == {
+        "loss.class_weights.PRP:24": 2.0,
+        "loss.class_weights.:2c": 0.5,
+        "loss.class_weights.:2f": 1.0,
+        "loss.class_weights.X": 3.0,
+    }
+    assert all(re.fullmatch(r"[\w.\- :]+", name) for name in params)
+
+
+def test_a_table_gives_back_what_it_was_made_of(tmp_path: Path) -> None:
+    """As text: a column with gaps had made 12.0 of 12, and nothing of null."""
+    one = Run(
+        "a", "FINISHED", {"x": "null", "threads": "2"}, {"m": 0.1}, {"training.resumed_from_step": "12"}
+    )
+    two = Run("b", "FAILED", {"x": "None"}, {}, {}, no_numbers=frozenset({"m"}), key_without=())
+    (tmp_path / "runs.csv").write_text(frame_of([one, two]).to_csv(index=False))
+    first, second = read_csv(tmp_path / "runs.csv")
+    assert (dict(first.params), dict(first.metrics), dict(first.tags)) == (one.params, one.metrics, one.tags)
+    assert (dict(second.params), second.no_numbers) == (two.params, two.no_numbers)

@@ -76,3 +76,16 @@ def test_nothing_judged_is_named_by_its_runs(tmp_path: Path, sweep_runs) -> None
     run_id = tracker.start(tracker.experiment("x"), "s", params={}, tags={"workbench.sweep": "s2"})
     in_mlflow.show(tracker, tracker.get(run_id), [], runs_of(sweep_runs), {})
     assert tracker.get(run_id).tags["mlflow.runName"] == "48 runs · s2"
+
+
+def test_what_a_person_wrote_of_the_experiment_stays(tmp_path: Path, verdicts, sweep_runs) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", f"{tmp_path}/artifacts")
+    experiment = tracker.experiment("x")
+    own = tracker.get(tracker.start(experiment, "sweep", params={}, tags={"workbench.sweep": "s"}))
+    note = "mlflow.note.content"
+    tracker.experiment_tags(experiment, {note: "Read the wiki first."})
+    for _ in range(2):
+        in_mlflow.show(tracker, own, verdicts, runs_of(sweep_runs), {"question": "Does it pay?"})
+    found = tracker.tags_of_experiment(experiment)[note]
+    assert found.startswith("Read the wiki first.")
+    assert found.count("Does it pay?") == 1

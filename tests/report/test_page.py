@@ -286,3 +286,25 @@ def test_a_block_that_is_no_number_is_no_block() -> None:
     assert [run.run_id for run in arms.counted([*runs, Run("4", "FINISHED")])]
     assert {block: len(of) for block, of in arms.by_block(runs).items()} == {1.0: 2}
     assert Run("r", "FINISHED", tags={"workbench.block": "x"}).block == 0
+
+
+def test_pictures_of_ones_own_in_the_folder_stay(tmp_path, verdicts, sweep_runs, facts):
+    (tmp_path / "figures").mkdir()
+    for name in ("mine.png", "effects_9.svg"):
+        (tmp_path / "figures" / name).write_text("x")
+    page.write_report(tmp_path, verdicts, runs_of(sweep_runs), facts)
+    assert (tmp_path / "figures" / "mine.png").read_text() == "x"
+    assert not (tmp_path / "figures" / "effects_9.svg").exists()
+
+
+def test_arms_that_would_be_called_alike_have_their_whole_names():
+    """Layers of the cell in one, of the model in the other."""
+    params = [("1", "1"), ("2", "1"), ("1", "2")]
+    runs = [
+        Run(str(i), "FINISHED", {"cell.layers": one, "model.layers": other, "seed": str(block)})
+        for block in range(2)
+        for i, (one, other) in enumerate(params, 10 * block)
+    ]
+    found = arms.by_arm(runs, ["cell.layers", "model.layers"])
+    assert [len(of_arm) for of_arm in found.values()] == [2, 2, 2]
+    assert {"cell.layers=2, model.layers=1", "cell.layers=1, model.layers=2"} <= {*found}

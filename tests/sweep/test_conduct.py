@@ -18,7 +18,7 @@ from workbench.record.plan import Job
 from workbench.report import arms
 from workbench.sweep import conduct
 from workbench.sweep.conduct import Conductor, PrepareError
-from workbench.sweep.journal import OWNER, close_dead, owner
+from workbench.sweep.journal import OWNER, close_dead, is_dead, owner
 from workbench.sweep.ledger import Ledger
 from workbench.tracking import TrackingError
 
@@ -270,3 +270,39 @@ def test_what_cannot_be_on_its_data_is_refused_once_that_is_there(conductor: Con
     tree = {**job.tree, "training": {**job.tree["training"], "workers": 3}}
     with pytest.raises(ConfigError, match=r"^training\.workers=3: .* has 1; take fewer"):
         conductor.prepare([job, replace(job, tree=tree)])
+
+
+def test_a_dead_run_that_another_person_may_not_close_is_left(
+    conductor: Conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = conductor.tracker
+    experiment = tracker.experiment("x")
+    boot = owner()[OWNER].rsplit(":", 2)[0]
+    theirs, mine = (
+        tracker.start(experiment, name, params={}, tags={OWNER: f"{boot}:{2**22 + 1}:1"})
+        for name in ("theirs", "mine")
+    )
+    tag = tracker.tag
+
+    def refused(run_id: str, tags: object) -> None:
+        if run_id == theirs:
+            raise TrackingError("403: permission denied")
+        tag(run_id, tags)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tracker, "tag", refused)
+    assert close_dead(tracker) == [mine]
+    assert tracker.get(theirs).status == "RUNNING"
+
+
+def test_a_process_that_is_hidden_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's where /proc is mounted with hidepid=2."""
+    mine, read = owner()[OWNER], Path.read_text
+
+    def hidden(path: Path, *given: object, **options: object) -> str:
+        if str(path) == f"/proc/{os.getpid()}/stat":
+            raise FileNotFoundError(path)
+        return read(path, *given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert not is_dead(mine)
+    assert is_dead(f"{mine.rsplit(':', 2)[0]}:{2**22 + 1}:1")

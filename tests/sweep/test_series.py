@@ -89,3 +89,13 @@ def test_a_table_that_cannot_be_made_is_said_once_all_were_run(
     found, ran = type_in(monkeypatch, tmp_path, set())
     assert (found, set(ran)) == (1, BOTH)
     assert f"runs has no table: {error}" in capsys.readouterr().out
+
+
+def test_a_name_for_all_of_them_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The table would then show an older sweep of each as this one."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]", "name=trial"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "name=trial: loss_masking_ablation and padding_ablation would be recorded under one name" in said

@@ -247,3 +247,29 @@ def test_a_model_of_the_next_token_has_a_perplexity_and_no_f1(toy):
     )
     assert found["tag"]["perplexity/validation"] is None
     assert found["tag"]["f1/validation_macro"] >= 0
+
+
+@pytest.mark.parametrize("average", ["token", "example"])
+def test_class_weights_weigh_examples_that_have_one_label(average):
+    """Within its example a weight is divided out again, so that of the mean over examples it weighs the example."""
+    draw = np.random.default_rng(0)
+    model = SequenceModel(
+        CELLS["lstm"]("lstm", 4), RNNS["dynamic"]("dynamic", True, "forward"), Model(embedding_size=4),
+        task="classify", classes=3, vocabulary_size=9, seed=0,
+    )  # fmt: skip
+    labels, weights = np.array([0, 1, 2, 1]), [1.0, 5.0, 0.0]
+    batch = {"inputs": draw.integers(1, 9, (4, 6)), "length": np.array([6, 3, 2, 1]), "labels": labels}
+    logits = model(batch["inputs"], batch["length"])
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
+    own = np.array(weights)[labels]
+    parts = batch_loss(model, batch, logits, Loss("length", average, class_weights=weights))
+    assert float(parts.sum / parts.denominator) == pytest.approx((own * each).sum() / own.sum(), rel=1e-6)
+
+
+def test_a_class_that_is_ruled_out_and_a_label_that_is_none():
+    scores = np.array(
+        [[[0.0, -np.inf, 1.0], [2.0, -np.inf, -np.inf], [0.0, 1.0, 0.0], [np.nan, 0.0, 0.0]]], "float32"
+    )
+    metric = F1(3, average=None)
+    metric.update_state([[2, 0, -1, 1]], scores)
+    np.testing.assert_allclose(metric.result(), [1.0, 0.0, 1.0])
