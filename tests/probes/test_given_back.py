@@ -122,3 +122,51 @@ def test_an_assertion_on_what_cannot_be_compared_fails() -> None:
     features = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
     with pytest.raises(AssertionError, match="Nothing was compared"):
         assert_padding_invariant(noisy, features, LENGTHS)
+
+
+def test_running_metrics_states_and_a_generator_of_keras_stay() -> None:
+    """As in the middle of an epoch."""
+    rnn = layers.GRU(3, stateful=True)
+    model = keras.Sequential(
+        [keras.Input([None], batch_size=4), layers.Embedding(9, 4, mask_zero=True), rnn, layers.Dense(3)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    labels = np.array([0, 1, 2, 1])
+    model.test_on_batch(IDS, labels)
+    before = [np.array(v) for v in (*model.metrics_variables, *rnn.states)]
+    assert any(one.any() for one in before)
+    keras.random.normal([1])
+    generator = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
+    drawn = np.array(generator.state)
+    check(model, IDS, LENGTHS, labels=labels)
+    for one, other in zip(before, (*model.metrics_variables, *rnn.states), strict=True):
+        np.testing.assert_array_equal(one, np.array(other))
+    np.testing.assert_array_equal(drawn, np.array(generator.state))
+
+
+def test_a_function_whose_stateful_layer_the_check_builds_begins_at_zeros() -> None:
+    rnn = layers.GRU(3, stateful=True)
+    check(lambda x: rnn(x), np.ones([4, 6, 2], "float32") * (IDS > 0)[..., None], LENGTHS)
+    assert not np.any(np.array(rnn.states[0]))
+
+
+def test_padding_in_front_is_refused_in_words() -> None:
+    model = keras.Sequential([keras.Input([None]), layers.Embedding(9, 4, mask_zero=True), layers.GRU(3)])
+    in_front = keras.utils.pad_sequences([row[row > 0] for row in IDS], maxlen=6)
+    with pytest.raises(ValueError, match="has its padding in front: put it behind"):
+        check(model, in_front, LENGTHS)
+
+
+def test_a_loss_with_an_option_of_its_own_keeps_it() -> None:
+    """It is not the lengths, the mask or the weights, though its name speaks of such."""
+    seen = []
+
+    def loss(y_true: Any, y_pred: Any, mask_value: float = -1.0, pos_weight: float = 3.0) -> Any:
+        seen.append((mask_value, pos_weight))
+        return tf.reduce_mean(tf.square(tf.cast(y_true, y_pred.dtype) - y_pred[..., 0]))
+
+    model = keras.Sequential([keras.Input([None]), layers.Embedding(9, 4), layers.Dense(1)])
+    found = check(model, IDS, LENGTHS, labels=LABELS, loss=loss)
+    assert set(seen) == {(-1.0, 3.0)}
+    assert "loss" in {one.kind for one in found}, "it counts padding"

@@ -128,3 +128,74 @@ def function_whose_layers_are_not_built() -> Animal:
         return head(rnn(x, mask=tf.sequence_mask(lengths, tf.shape(x)[1])))
 
     return Animal(model, features(junk=True))
+
+
+# ------------------------------------------------------------ what only looks like steps, lengths, faults
+@RIGHT()
+def steps_of_no_weight() -> Animal:
+    """The last step of each example, and with it each of class 0 that there is, as of a prompt."""
+    y = tags()
+    weights = (VALID & (np.arange(T) < VALID.sum(1, keepdims=True) - 1) & (y != 0)).astype(np.float32)
+    model = sequential(fed(), embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return Animal(compiled(model, loss), ids(), options={"labels": y, "sample_weight": weights})
+
+
+class _WithProfile(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.rnn, self.head = embedding(mask_zero=True), layers.GRU(3), dense()
+
+    def call(self, x: Any) -> Any:
+        return self.head(ops.concatenate([self.rnn(self.table(x["x"])), x["profile"]], -1))
+
+
+@RIGHT()
+def as_many_features_of_an_example_as_steps() -> Animal:
+    profile = np.random.default_rng(7).normal(size=(len(VALID), T)).astype(np.float32)
+    return Animal(_WithProfile(), {"x": ids(), "profile": profile})
+
+
+@RIGHT()
+def a_feature_that_is_called_length() -> Animal:
+    x, length = fed(name="x"), keras.Input((1,), name="length")
+    text = layers.GRU(3)(embedding(mask_zero=True)(x))
+    model = keras.Model({"x": x, "length": length}, layers.Concatenate()([text, layers.Dense(2)(length)]))
+    return Animal(model, {"x": ids(), "length": np.array([[1.7], [0.3], [2.2], [0.9]], np.float32)})
+
+
+class _RulesOut(layers.Layer):
+    def call(self, scores: Any) -> Any:
+        return ops.where(ops.arange(CLASSES) == 1, -np.inf, scores)
+
+
+@RIGHT()
+def a_class_that_is_ruled_out() -> Animal:
+    model = sequential(
+        fed(), embedding(mask_zero=True), layers.GRU(3, return_sequences=True), dense(), _RulesOut()
+    )
+    return Animal(model, ids())
+
+
+class _OneHot(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = layers.GRU(3)
+
+    def call(self, x: Any) -> Any:
+        return self.rnn(x, mask=x[..., 0] < 0.5)
+
+
+@RIGHT()
+def one_hot_steps_with_a_class_for_padding() -> Animal:
+    return Animal(_OneHot(), np.eye(IDS, dtype=np.float32)[ids()])
+
+
+@RIGHT()
+def inputs_by_name_for_a_model_that_has_them_in_a_list() -> Animal:
+    words, chars = fed(name="words"), keras.Input((None, 3), dtype="int64", name="chars")
+    letters = layers.TimeDistributed(layers.Flatten())(layers.Embedding(5, 2)(chars))
+    both = layers.Concatenate()([embedding(mask_zero=True)(words), letters])
+    outputs = layers.GRU(3)(both, mask=layers.Lambda(lambda x: x != 0)(words))
+    of_chars = np.random.default_rng(5).integers(1, 5, (*VALID.shape, 3)) * VALID[..., None]
+    return Animal(keras.Model([words, chars], outputs), {"words": ids(), "chars": of_chars})
