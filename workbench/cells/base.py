@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common.variables import AutocastScope as _as_it_is
 
 from workbench.cells.pure import is_pure
 
@@ -137,7 +138,9 @@ class Cell(keras.layers.Layer):
 
     def read(self, variable: Any, dtype: Any = None) -> tf.Tensor:
         """A variable as a tensor of the compute dtype, or of the one given, inside or outside `call`."""
-        return tf.cast(tf.convert_to_tensor(variable), dtype or self.compute_dtype)
+        with _as_it_is(None):  # in a layer of halves around it Keras would round it first
+            value = tf.convert_to_tensor(variable)
+        return tf.cast(value, dtype or self.compute_dtype)
 
 
 class StepCell(Cell):
@@ -313,7 +316,9 @@ def innermost(cell: Any) -> Iterator[Any]:
 
 
 def _inside(cell: Any) -> list[Any]:
-    return [*(getattr(cell, "cells", None) or ()), *([cell.cell] if hasattr(cell, "cell") else ())]
+    cells, one = getattr(cell, "cells", None), getattr(cell, "cell", None)
+    found = [*cells] if isinstance(cells, list | tuple) else []
+    return [each for each in [*found, one] if hasattr(each, "state_size")]
 
 
 def share_a_cell(cells: Iterable[Any]) -> bool:

@@ -106,6 +106,11 @@ def accelerate(model: Any, sample: Any = None) -> Any:
         _pack_all(model, (layer for layer in _recurrent(model) if not _foreign(layer)))
         _trace_anew(model)
         return model
+    if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():
+        raise ValueError(
+            "a sample cannot be tried inside strategy.scope(), where variables are of all replicas at once: call "
+            "accelerate(model, sample) outside of it, or without a sample."
+        )
     packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
     try:
         before = measure(restore(model), sample)
@@ -250,6 +255,8 @@ def _trace_anew(model: Any) -> None:
         if packed and one.compiled and one.jit_compile:
             _JIT[one] = weakref.ref(one._compile_config)
             one.jit_compile = False
+        elif packed and not one.compiled and getattr(one, "_jit_compile", None):
+            one._jit_compile = None  # found out before its layers were packed
         elif not packed and one in _JIT and _JIT.pop(one)() is one._compile_config:
             one.jit_compile = True
         for what in ("train", "test", "predict"):

@@ -77,6 +77,8 @@ def _check(layer: Any) -> None:
 
 def _same_cell(theirs: Any) -> Any:
     """A cell with copies of the weights: of ours where one computes the same, else one of the same class."""
+    if type(theirs) is keras.layers.StackedRNNCells:
+        return _stacked(theirs)
     config = theirs.get_config()
     make = _CELL_OF.get(type(theirs))
     if make and all(config.get(option, value) == value for option, value in _FIXED.items()):
@@ -157,13 +159,14 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     return _keeping_states(layer, packed) if stateful else layer
 
 
-def _stacked(cell: MultiRNNCell) -> Any:
-    """Keras' stack of copies of Keras' cells."""
+def _stacked(cell: Any) -> Any:
+    """Keras' stack of copies of the cells of a stack, ours or Keras'."""
     copies = []
     for one in cell.cells:
         config = one.get_config()
         copies.append(type(one).from_config(config | _objects(one, config)))
-        copies[-1].implementation = getattr(one, "implementation", 2)
+        if hasattr(one, "implementation"):  # which no config tells
+            copies[-1].implementation = one.implementation
     stack = keras.layers.StackedRNNCells(copies, dtype=cell.dtype_policy)
     stack.build(cell.get_build_config()["input_shape"])
     stack.set_weights(cell.get_weights())

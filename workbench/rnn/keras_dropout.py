@@ -63,6 +63,8 @@ def drop_inputs(cell: Any, inputs: tf.Tensor, training: bool) -> tf.Tensor:
     """Inputs [B, T, D] under the mask [B, D] of a Keras cell that drops the same of them at every step."""
     if not (training and cell.dropout):
         return inputs
+    if cell.dropout >= 1 and not isinstance(cell, keras.layers.SimpleRNNCell):
+        return inputs  # Keras' LSTM and GRU then drop nothing
     draw_masks(cell, tf.shape(inputs)[0], training)
     dropped = inputs * tf.cast(cell.get_dropout_mask(inputs[:, 0]), inputs.dtype)[:, tf.newaxis]
     forget_masks(cell)

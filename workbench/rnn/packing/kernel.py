@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from workbench.cells.base import StepCell
+from workbench.cells.base import StepCell, with_those_inside
 from workbench.cells.vectorized import inside_map
 from workbench.cells.xla import inside_jit, on_gpu
 
@@ -49,8 +49,8 @@ def kernels_of(cell: Any) -> tuple[Choice, ...]:
     Of a stack, what its layers ran with; of a wrapper, what its cell did.
     """
     own = list(_MADE.get(cell, ()))
-    inside = [*getattr(cell, "cells", ()), *([cell.cell] if hasattr(cell, "cell") else ())]
-    return tuple(dict.fromkeys(own + [choice for inner in inside for choice in kernels_of(inner)]))
+    inside = [one for one in with_those_inside(cell) if one is not cell]
+    return tuple(dict.fromkeys(own + [choice for inner in inside for choice in _MADE.get(inner, ())]))
 
 
 def keep_choice(cell: Any, choice: Choice) -> None:
