@@ -1,4 +1,4 @@
-"""What `accelerate` finds out by trying: cells and activations that look beyond an example, sizes of differences."""
+"""What `accelerate` finds out by trying: what looks beyond an example, and how far numbers may differ."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.variables import AutocastScope as _as_it_is
+from keras.src.backend.common.variables import AutocastScope
 
 from workbench.cells.pure import is_pure
 
@@ -138,7 +138,7 @@ class Cell(keras.layers.Layer):
 
     def read(self, variable: Any, dtype: Any = None) -> tf.Tensor:
         """A variable as a tensor of the compute dtype, or of the one given, inside or outside `call`."""
-        with _as_it_is(None):  # in a layer of halves around it Keras would round it first
+        with AutocastScope(None):  # in a layer of halves around it Keras would round it first
             value = tf.convert_to_tensor(variable)
         return tf.cast(value, dtype or self.compute_dtype)
 

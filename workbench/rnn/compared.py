@@ -209,7 +209,7 @@ def compare(before: Measured, after: Measured) -> Comparison:
 
 
 def _furthest(before: Named, after: Named, most: float = np.inf) -> tuple[str, float]:
-    """The tensor that differs most, and by how much; what is a number in one of the two alone differs more than all.
+    """The tensor that differs most, and by how much; what is a number in one alone differs more than all.
 
     Small ones are held to a thousandth of the largest, or of `most`: a large output says nothing of another.
     """
