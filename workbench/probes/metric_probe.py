@@ -129,6 +129,8 @@ def _class_left_out(case: Case, by_hand: _ByHand, base: dict[str, float]) -> Non
     if 0 not in by_hand.real or len(by_hand.real) < 2:
         return
     kinds, valid, real = by_hand.kinds, case.batch.counts, by_hand.real[:_MOST_CLASSES]
+    if not (valid & (kinds == 0)).any():
+        return
     none = by_hand.over(case.batch, kinds)
 
     def blind(names: list[str], kind: int) -> list[str]:
