@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
     try:
         histogram = read_lengths(given.data, given.column, sys.stdin)
-        per_position = advice.bytes_per_position(given.embedding, given.units)
-        budgets = list(given.budget)
-        whole = load_manifest(Path(given.data)).longest if Path(given.data).is_dir() else None
+        manifest = load_manifest(Path(given.data)) if Path(given.data).is_dir() else None
+        width = manifest.feature_size if manifest and manifest.inputs == "features" else None
+        per_position = advice.bytes_per_position(width or given.embedding, given.units)
+        budgets, whole = list(given.budget), manifest.longest if manifest else None
         if given.max_memory is not None:
             budgets.append(advice.largest_budget(histogram, given.max_memory, per_position, whole))
         rows = advice.advise(histogram, given.batch_size, budgets, longest=whole)

@@ -35,6 +35,11 @@ def length_mask(targets: Any, sequence_length: Any) -> tf.Tensor:
     >>> length_mask([[0, 3, 0]], [2]).numpy().tolist()
     [[1.0, 1.0, 0.0]]
     """
+    sequence_length = tf.convert_to_tensor(sequence_length)
+    if sequence_length.shape.rank not in (None, 1):
+        raise ValueError(
+            f"sequence_length is of shape {sequence_length.shape}: must be [B], one for each example"
+        )
     return tf.cast(sequence_mask(sequence_length, tf.shape(targets)[1]), tf.float32)
 
 

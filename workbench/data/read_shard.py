@@ -22,8 +22,7 @@ from workbench.data.record_faults import check_record, decoded
 from workbench.data.whose import restore
 
 FRAME = 16  # bytes around a record in a TFRecord file: its length and two checksums
-_CHUNK, _AT_MOST = 4096, 1 << 26  # examples, and bytes of them, parsed at once
-_READ = 64  # records read at once
+_CHUNK, _AT_MOST = 4096, 1 << 24  # examples, and bytes of them, parsed at once
 
 
 class Chunk(NamedTuple):
@@ -48,7 +47,8 @@ def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[
     """
     check_tfrecord(path, manifest.compression)
     records = tf.data.TFRecordDataset(str(path), manifest.compression or None)
-    blocks = iter(records.batch(_READ))
+    at_once = _at_once(path, manifest)
+    blocks = iter(records.batch(at_once))
     first = held = 0
     while True:
         serialized: list[bytes] = []
@@ -59,7 +59,7 @@ def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[
                 if block is None:
                     break
                 serialized += block.numpy().tolist()
-                taken += sum(map(len, serialized[-_READ:]))
+                taken += sum(map(len, serialized[-at_once:]))
         except tf.errors.OpError as error:
             raise _unreadable(path, records, error) from None
         if not serialized:
@@ -71,6 +71,15 @@ def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[
         raise _cut(
             path, first, f"{size - held} bytes"
         )  # too few for a record to begin: TensorFlow leaves them out
+
+
+def _at_once(path: Path, manifest: Manifest) -> int:
+    """How many records are read at a time: some MB of them, as far as the manifest knows."""
+    known = next((one.examples for one in manifest.shards if Path(one.file).name == path.name), 0)
+    if known < 2:
+        return 16
+    each = path.stat().st_size / known * (8 if manifest.compression else 1)
+    return max(1, min(512, int(_AT_MOST / 4 / each)))
 
 
 def _unreadable(path: Path, records: tf.data.Dataset, error: tf.errors.OpError) -> DataError:

@@ -89,12 +89,18 @@ def _same_cell(theirs: Any) -> Any:
     else:
         cell = type(theirs).from_config(config | _objects(theirs, config))
         cell.build_from_config(theirs.get_build_config())
-        if hasattr(theirs, "implementation"):  # by which dropout draws a mask a gate, and no config tells it
-            cell.implementation = theirs.implementation
+        _drawing_alike(cell, theirs)
     cell.set_weights(theirs.get_weights())
     for ours, its in zip(cell.weights, theirs.weights, strict=True):
         ours.trainable = its.trainable
     return cell
+
+
+def _drawing_alike(cell: Any, theirs: Any) -> None:
+    """Give a copy the masks that dropout draws, one or one a gate, which no config tells."""
+    for name in ("implementation", "dropout_mask_count"):
+        if hasattr(theirs, name):
+            setattr(cell, name, getattr(theirs, name))
 
 
 def _objects(theirs: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +171,7 @@ def _stacked(cell: Any) -> Any:
     for one in cell.cells:
         config = one.get_config()
         copies.append(type(one).from_config(config | _objects(one, config)))
-        if hasattr(one, "implementation"):  # which no config tells
-            copies[-1].implementation = one.implementation
+        _drawing_alike(copies[-1], one)
     stack = keras.layers.StackedRNNCells(copies, dtype=cell.dtype_policy)
     stack.build(cell.get_build_config()["input_shape"])
     stack.set_weights(cell.get_weights())
