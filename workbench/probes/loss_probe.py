@@ -134,7 +134,7 @@ def slopes(case: Case, objective: Objective) -> None:
                     layout.name,
                     size.reshape(len(size), -1).sum(-1),
                     own[0][0],
-                    batch.counts.any(1),
+                    np.asarray(batch.counts.any(1)),
                     objective,
                 )
 

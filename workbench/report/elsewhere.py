@@ -113,7 +113,8 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
         (a, row) for a, row in found if not _is_measured(row.name) and None not in (row.recorded, row.again)
     ]
     numbers = [(a, row) for a, row in known if not row.name.startswith("correctness/")]
-    counts, rest = [], []
+    counts: list[tuple[Run, Compared]] = []
+    rest: list[tuple[Run, Compared]] = []
     for a, row in numbers:
         (counts if all(float(value).is_integer() for value in _pair(row)) else rest).append((a, row))
     lines.append(_counts([row for _, row in counts]))
@@ -128,7 +129,8 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
 
 def _by_job(runs: Sequence[Run]) -> dict[object, Run]:
     """The run that counts of each job that has one with numbers, by what it is a run of."""
-    data, arms = data_of(runs), {}
+    data = data_of(runs)
+    arms: dict[object, set[str]] = {}
     for run in data:
         arms.setdefault(run.key, set()).add(run.arm)
     jobs: dict[object, list[Run]] = {}
