@@ -32,7 +32,7 @@ def test_nothing_to_see_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "there is no database" in capsys.readouterr().err
     uri = store(tmp_path, runs=False)
     assert ui.main(["--uri", uri]) == 2
-    assert "there is no sweep at" in capsys.readouterr().err
+    assert "there is no run at" in capsys.readouterr().err
     assert ui.main(["padding", "--uri", uri]) == 2
     assert "experiment 'padding' has no run" in capsys.readouterr().err
 

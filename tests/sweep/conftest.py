@@ -80,6 +80,7 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
         longest=3,
         class_zero_in_use=True,
         shards=[SimpleNamespace(split="train")],
+        parsed_bytes=lambda split: 0,
         splits={"train": one, "validation": one},
     )
     monkeypatch.setattr(fitting, "_manifest_in", lambda folder: manifest)

@@ -259,7 +259,7 @@ def test_class_weights_weigh_examples_that_have_one_label(average):
     )  # fmt: skip
     labels, weights = np.array([0, 1, 2, 1]), [1.0, 5.0, 0.0]
     batch = {"inputs": draw.integers(1, 9, (4, 6)), "length": np.array([6, 3, 2, 1]), "labels": labels}
-    logits = model(batch["inputs"], batch["length"])
+    logits = model(batch)
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
     own = np.array(weights)[labels]
     parts = batch_loss(model, batch, logits, Loss("length", average, class_weights=weights))

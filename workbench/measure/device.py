@@ -39,8 +39,8 @@ def configure(
     chosen = gpus[first : first + count] if device in ("auto", "gpu") else []
     if gpus and device != "cpu" and len(chosen) < count:
         raise DeviceError(
-            f"training.workers={training.workers}: each replica needs a GPU of its own, and TensorFlow sees "
-            f"{len(gpus)}; take fewer, or training.device=cpu"
+            f"training.workers={max(count, training.workers)}: each replica needs a GPU of its own, and TensorFlow "
+            f"sees {len(gpus)}; take fewer, or training.device=cpu"
         )
     try:
         config.set_visible_devices(chosen, "GPU")

@@ -83,9 +83,9 @@ class Objective:
             return reduced(self._plain(labels, predicted, batch, weights), predicted, batch, weights)
 
     def _plain(self, labels: Any, predicted: Any, batch: Padded, weights: Any) -> Any:
-        """What the function gives; as `compile` has it labels have the predictions' axes, and their type."""
+        """What the function gives; as `compile` has it labels [B] go with predictions [B, 1], in their type."""
         each = isinstance(labels, tf.Tensor) and isinstance(predicted, tf.Tensor)
-        if each and labels.shape.rank == predicted.shape.rank - 1 and predicted.shape[-1] == 1:
+        if each and labels.shape.rank == 1 and predicted.shape.rank == 2 and predicted.shape[-1] == 1:
             labels = labels[..., tf.newaxis]
         try:
             return call_by_names(self.loss, labels, predicted, batch, weights)

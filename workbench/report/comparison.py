@@ -135,13 +135,17 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
         if not run.finished or run.requeued or RESUMED_FROM in run.tags:
             continue
         if of := run.tags.get(RERUN_OF):
-            machine = (run.tags.get("machine.cpu"), run.tags.get("machine.cores"))
-            groups.setdefault((of, *machine, *map(run.params.get, _WHY_PARAMS)), []).append(run.metrics)
+            groups.setdefault((of, *_machine_of(run)), []).append(run.metrics)
         elif run.is_job and run.block:
             groups.setdefault((run.block, run.arm, run.attempt), []).append(run.metrics)
             if run.run_id in wanted:
-                groups.setdefault((run.run_id,), []).append(run.metrics)
+                groups.setdefault((run.run_id, *_machine_of(run)), []).append(run.metrics)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _machine_of(run: Run) -> tuple[str | None, ...]:
+    """What tells machines apart: of another one a rerun says nothing of this one's noise."""
+    return (*map(run.tags.get, ("machine.cpu", "machine.cores")), *map(run.params.get, _WHY_PARAMS))
 
 
 def reasons(recorded: Run, again: Run, differing: Sequence[Compared] = ()) -> list[str]:
