@@ -25,7 +25,7 @@ def about(packages: Sequence[str]) -> dict[str, str]:
 
 
 def typed(program: str) -> str:
-    """The command that runs, without this machine's folders: `--treebank FOLDER`, no `--out`."""
+    """The command that runs, of options with one value each, without this machine's folders: no `--out`."""
     words = iter(sys.argv[1:])
     found = ["python", program]
     for word in words:

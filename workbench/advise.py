@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         "--data", required=True, help="folder of shards, .conllu, .csv, text of lengths, or - for stdin"
     )
     parser.add_argument(
-        "--column", help="of a CSV: the column of the lengths; its only or first one where not given"
+        "--column",
+        help="of a CSV: the column of the lengths; else its only one, or the one called length or lengths",
     )
     parser.add_argument(
         "--batch-size", type=_whole, nargs="+", default=[16, 32, 64, 128], metavar="N", help="examples"

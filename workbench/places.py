@@ -21,8 +21,13 @@ KEPT_MODEL, KEPT_SIGNATURE = "model.keras", "model_signature.json"
 
 def of_this_host() -> Path:
     """Where this host's locks lie: one place for all its processes, also where each job has a TMPDIR of its own."""
-    shared = Path("/dev/shm")
+    shared = Path("/tmp")  # not /dev/shm, which logind empties when a user logs out
     return shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
+def parts_of_checkpoint(file: Path) -> tuple[Path, Path]:
+    """A job's checkpoint, and the one that is being written."""
+    return file, file.with_suffix(".part")
 
 
 def claims_file(name: str) -> Path | None:

@@ -53,7 +53,8 @@ def parts(size: str, state_in: Path) -> list[Part]:
     """All of them, in order; runs are recorded in a folder of their own."""
     state = [f"tracking.folder={state_in}", f"tracking.uri=sqlite:///{state_in}/mlflow.db"]
     state += [f"tracking.artifacts={state_in}/artifacts"]
-    less = _TINY.split() if size == "tiny" else []
+    # at full size a GPU or nothing: a CPU would be timed for it
+    less = _TINY.split() if size == "tiny" else ["training.device=gpu"]
     # a line a test as it ends, its failure with it: time may end them
     tests = [
         "-m",
@@ -78,7 +79,7 @@ def parts(size: str, state_in: Path) -> list[Part]:
     slow = 6 if size == "tiny" else 1  # anyone's CPU, and others on it
     found = [
         Part("devices", [*_MEASURE, "devices", size], 60),
-        Part("tests", tests, 120),
+        Part("tests", tests, 120, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
         *runs,
         Part("steps", [*_MEASURE, "steps", size], 100),
         Part("peers", [*_MEASURE, "peers", size], 120),

@@ -34,7 +34,10 @@ def devices(size: str) -> None:
     from workbench.measure.device import configure
     from workbench.options.training import Training
 
-    _tell("devices", **{"what": "setup", **configure(Training(tf32=False))})
+    _tell(
+        "devices",
+        **{"what": "setup", **configure(Training(device="auto" if size == "tiny" else "gpu", tf32=False))},
+    )
     draw = np.random.default_rng(0)
     a = draw.normal(size=(512, 512)).astype("float32")
     exact = a.astype("float64") @ a.astype("float64")

@@ -130,7 +130,9 @@ def test_the_example_of_scikit_learn(tmp_path, capsys, monkeypatch, file):
     assert main([*asked, "--runs", "", "--out", "kept"]) == 0
     assert "2 claims: 2 reproduced" in capsys.readouterr().out
     written = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert written == {"verdicts.json", "verdicts.csv", "runs.csv", "report.md", "report.html", "figures"}
+    assert written == {
+        "verdicts.json", "verdicts.csv", "runs.csv", "report.md", "report.html", "figures", "facts.json",
+    }  # fmt: skip
     said = (tmp_path / "kept" / "report.md").read_text()
     assert "An SVC gets more of the wines right" in said
     assert said.count("| 8 |") >= 4, "four arms of eight seeds each"

@@ -11,7 +11,14 @@ import pytest
 
 from workbench.config import ConfigError
 from workbench.options.training import Training
-from workbench.process.replicas import TF_CONFIG, Replicas, number_in_cluster, refuse_cluster, tf_config
+from workbench.process.replicas import (
+    TF_CONFIG,
+    Replicas,
+    number_in_cluster,
+    number_on_this_host,
+    refuse_cluster,
+    tf_config,
+)
 
 TWO = Training(strategy="multi_worker", workers=2)
 WORKER = """
@@ -26,8 +33,13 @@ if "fail" in sys.argv:
 
 def test_the_number_is_that_of_tf_config_with_the_chief_first(monkeypatch) -> None:
     assert number_in_cluster(TWO) is None
+    assert number_on_this_host(TWO) == 0
     monkeypatch.setenv(TF_CONFIG, tf_config(["a:1", "b:1"], 1))
     assert number_in_cluster(TWO) == 1
+    assert number_on_this_host(TWO) == 0, "another host's, whose own GPUs begin at 0"
+    monkeypatch.setenv("WORKBENCH_MEETING", "/nowhere")
+    assert number_on_this_host(TWO) == 1
+    monkeypatch.delenv("WORKBENCH_MEETING")
     assert number_in_cluster(Training()) is None
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
     for kind, number in (("chief", 0), ("worker", 1)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -275,6 +276,13 @@ def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
     text = assemble.published(runs_of(sweep_runs.assign(**places)))
     assert "here" not in text
     assert "params.padding.name" in text.splitlines()[0]
+    assert "params.data.path" not in text
+
+
+def test_which_data_an_arm_read_is_published_without_where_it_lay() -> None:
+    runs = [Run(str(i), "FINISHED", {"data.path": f"/here/{name}"}) for i, name in enumerate(("b", "a", "b"))]
+    rows = csv.DictReader(assemble.published(runs).splitlines())
+    assert [row["params.data.path"] for row in rows] == ["2", "1", "2"]
 
 
 def test_a_sweep_without_a_run_of_a_job_is_published_all_the_same() -> None:

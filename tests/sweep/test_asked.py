@@ -370,6 +370,12 @@ REFUSED = [
     ),
     (["cell=glob(*)"], "several values make a sweep: add -m"),
     (["cell.units=range(1,3)"], "add -m"),
+    (["sweep.blocks=5"], "sweep.blocks=5: is a sweep's: add -m"),
+    (["sweep.throw_away=true"], "sweep.throw_away=true: is a sweep's: add -m"),
+    (
+        ["training.checkpoint_every=1"],
+        "training.checkpoint_every=1: only a sweep goes on after a kill: add -m",
+    ),
     (
         ['+hydra.sweeper.params.cell="lstm,gru"'],
         "hydra.sweeper.params=cell=lstm,gru: axes make a sweep: add -m",

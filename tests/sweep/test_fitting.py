@@ -54,9 +54,30 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 WITHOUT = {"train": split_of({3: 4})}
 EMPTY = {**WITHOUT, "validation": split_of({0: 2})}
 FROM_ONE = {"train": replace(split_of({3: 4}), label_counts=(0, 12, 0))}
+TO_BOUNDARY = ["padding=bucket", "padding.pad_to_boundary=true"]
 CASES = {
     "all is well": ([], {}, ""),
     "the longest has 7": (["padding=global", "padding.length=7"], {}, ""),
+    "a boundary that no example is padded to": (
+        [*TO_BOUNDARY, "padding.boundaries=[4,8,500]", "padding.token_budget=8"],
+        {},
+        "",
+    ),
+    "one example alone over the budget as it is padded": (
+        [*TO_BOUNDARY, "padding.boundaries=[4,8]", "padding.token_budget=7"],
+        {},
+        "padding.token_budget=7: batches are padded to 8 steps, so that one example alone is over it",
+    ),
+    "more than the memory": (
+        ["data.memory_mb=1"],
+        {"splits": {"train": split_of({1000: 400}), "validation": split_of({5: 1})}},
+        "data.memory_mb=1: splits.train takes 3 MB when parsed: raise it, or take data.parse=vectorised",
+    ),
+    "more than the memory, read batch by batch": (
+        ["data.memory_mb=1", "data.parse=vectorised"],
+        {"splits": {"train": split_of({1000: 400}), "validation": split_of({5: 1})}},
+        "",
+    ),
     "longer than the padding": (
         ["padding=global", "padding.length=6"], {},
         "padding.length=6: the data set in FOLDER has an example of 7 tokens; give that or more",

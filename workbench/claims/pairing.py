@@ -225,9 +225,9 @@ def _pair(
     treatment, control = found["treatment"], found.get("control")
     if treatment and control:
         _refuse_other_differences(claim, block, treatment, control)
-        if why := _made_on_two_machines(claim, treatment, control):
-            return Pair(block, condition, treatment, control, math.nan, failure=why, failed_arm="both")
         if not treatment.failure(claim.metric) and not control.failure(claim.metric):
+            if why := _made_on_two_machines(claim, treatment, control):
+                return Pair(block, condition, treatment, control, math.nan, failure=why, failed_arm="both")
             _refuse_unequal(claim, block, treatment, control, notes)
             _refuse_unlike(claim, block, treatment, control)
     made = Pair(block, condition, treatment, control, math.nan)

@@ -44,7 +44,7 @@ def password_in(uri: str) -> str:
     kind = address.scheme.partition("+")[0].removesuffix("s")
     # of a database's address all up to the @ is the password, a slash too
     in_front = address.password is not None or (
-        kind not in ("http", "sqlite") and re.match(r"[\w+.-]+://[^:/@\s]*:[^@]+@", uri)
+        kind not in ("http", "sqlite") and re.match(r"[\w+.-]+://[^:/@\s]*:[^@?]+@", uri)
     )
     in_query = re.search(
         r"(^|[&;{])\s*(password|passwd|pwd)\s*=", unquote(address.query).replace("odbc_connect=", "&"), re.I

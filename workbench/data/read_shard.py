@@ -58,8 +58,9 @@ def read_shard(path: Path, manifest: Manifest, whole: bool = False) -> Iterator[
                 block = next(blocks, None)
                 if block is None:
                     break
-                serialized += block.numpy().tolist()
-                taken += sum(map(len, serialized[-at_once:]))
+                more = block.numpy().tolist()
+                serialized += more
+                taken += sum(map(len, more))
         except tf.errors.OpError as error:
             raise _unreadable(path, records, error) from None
         if not serialized:
@@ -78,7 +79,7 @@ def _at_once(path: Path, manifest: Manifest) -> int:
     known = next((one.examples for one in manifest.shards if Path(one.file).name == path.name), 0)
     if known < 2:
         return 16
-    each = path.stat().st_size / known * (8 if manifest.compression else 1)
+    each = max(1.0, path.stat().st_size / known * (8 if manifest.compression else 1))
     return max(1, min(512, int(_AT_MOST / 4 / each)))
 
 

@@ -178,12 +178,7 @@ def host_lock(path: Path | str) -> Iterator[float]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except (
-        FileNotFoundError
-    ):  # asked to make it, Linux refuses one that another user made (fs.protected_regular)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _opened(path)
     with suppress(PermissionError):  # made by another user, who opened it to all
         os.fchmod(descriptor, 0o666)
     try:
@@ -191,6 +186,22 @@ def host_lock(path: Path | str) -> Iterator[float]:
         yield time.perf_counter() - start
     finally:
         os.close(descriptor)  # closing gives the lock back
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of the file, made where it is not there.
+
+    Asked to make one Linux refuses a file that another user made (fs.protected_regular), so it is asked last.
+    """
+    try:
+        return os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        pass
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user has made it meanwhile, and opens it to all at once
+        time.sleep(0.1)
+        return os.open(path, os.O_RDWR)
 
 
 @contextmanager

@@ -190,7 +190,10 @@ def _part(
     """What an input is; `beside`: another one surely has the steps, so that numbers [B, T] may be features."""
     steps = valid.shape[1]
     if array.size == len(lengths) and array.ndim <= 2 and not (array.ndim == 2 and steps == 1):
-        if array.dtype.kind in "iuf" and np.array_equal(array.reshape(-1), lengths):
+        told = array.reshape(-1)
+        if array.dtype.kind in "iuf" and any(
+            np.array_equal(told, one) for one in (lengths, np.maximum(lengths, 1))
+        ):  # the second guards against empty examples
             return Part(name, "length", axes=())
         if name.lower() in LENGTH_NAMES:  # it says something else, as of another sequence, or in another unit
             return Part(name, "fixed", axes=())
@@ -231,7 +234,8 @@ def _with_ends_of_their_own(
         if part.role == "sequence" and array.ndim == 2 and is_ids(array):
             there = array != np.asarray(part.fill)
             ends = np.where(there.any(1), array.shape[1] - np.argmax(there[:, ::-1], 1), 0)
-            before[i], past[i] = bool((ends < lengths).any()), bool((ends > lengths).any())
+            before[i] = bool((ends < lengths).any())
+            past[i] = bool((ends > lengths).any() and (ends < array.shape[1]).any())
             only_behind[i] = bool((there.sum(1) == ends).all() and (ends[lengths > 0] > 0).all())
     exact = any(not (before[i] or past[i]) for i in before)
     apart = [

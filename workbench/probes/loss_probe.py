@@ -124,7 +124,9 @@ def slopes(case: Case, objective: Objective) -> None:
             _padding_has_slope(case, layout.name, by_step)
             own = [(y, p) for y, p in labels if p.role == "sequence"]
             if own:
-                _class_without_slope(case, layout.name, by_step, own[0][0], batch.counts, objective)
+                _class_without_slope(
+                    case, layout.name, by_step, own[0][0], (batch.valid, batch.counts), objective
+                )
                 _last_without_slope(case, layout.name, by_step, objective)
         elif not layout.time_axes:
             own = [(y, p) for y, p in labels if p.role == "fixed"]
@@ -134,7 +136,7 @@ def slopes(case: Case, objective: Objective) -> None:
                     layout.name,
                     size.reshape(len(size), -1).sum(-1),
                     own[0][0],
-                    np.asarray(batch.counts.any(1)),
+                    (batch.lengths > 0, np.asarray(batch.counts.any(1))),
                     objective,
                 )
 
@@ -162,8 +164,15 @@ def classes(labels: np.ndarray) -> np.ndarray:
 
 
 def _class_without_slope(
-    case: Case, name: str, slope: np.ndarray, labels: np.ndarray, valid: np.ndarray, objective: Objective
+    case: Case,
+    name: str,
+    slope: np.ndarray,
+    labels: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray],
+    objective: Objective,
 ) -> None:
+    """`places`: which are real, and which of them have a weight."""
+    valid, weighed = places
     kinds = classes(labels)
     if kinds.shape != slope.shape:
         kinds = classes(labels.reshape(*slope.shape, -1))
@@ -173,7 +182,13 @@ def _class_without_slope(
     pads = {0} | {_scalar(p.fill) for p in case.batch.label_parts}
     # a label below 0 is one to be ignored, and no class
     for one in [kind for kind in pads & set(np.unique(kinds[valid]).tolist()) if kind >= 0]:
-        here, others = valid & (kinds == one), valid & (kinds != one)
+        left = kinds[valid & ~weighed]
+        made_of_labels = left.size and (left == one).all() and not (kinds[weighed] == one).any()
+        made_of_labels &= not _are_ends(valid & ~weighed, valid)
+        seen = valid if made_of_labels else weighed
+        here, others = seen & (kinds == one), seen & (kinds != one)
+        if not here.any():
+            continue
         ignored = others.any() and slope[here].max() == 0 and (slope[others] > 0).mean() > 0.5
         if ignored and _is_blind(case, objective, here, others):
             case.found.add(
@@ -182,6 +197,13 @@ def _class_without_slope(
                 f"Class {one:g} is real here, and the loss masks it away: padding is told by the label.",
                 "Make the mask of the lengths, or begin classes at 1 and keep 0 for padding.",
             )  # fmt: skip
+
+
+def _are_ends(places: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether places [B, T] are the last real steps, as of a next word without an end sign."""
+    if valid.ndim != 2:
+        return False
+    return np.array_equal(places, valid & ~np.pad(valid[:, 1:], [(0, 0), (0, 1)]))
 
 
 def _is_blind(case: Case, objective: Objective, here: np.ndarray, others: np.ndarray) -> bool:

@@ -161,7 +161,8 @@ def extra_names(function: Callable[..., Any]) -> list[str]:
     found = []
     for p in _parameters(function)[2:]:
         lower = p.name.lower()
-        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) or p.default not in (p.empty, None):
+        has_own = p.default is not p.empty and p.default is not None
+        if has_own or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             continue  # what has a value of its own keeps it
         if p.default is p.empty or any(word in lower for word in ("mask", "len", "weight")):
             found.append(p.name)

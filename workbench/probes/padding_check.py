@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -193,6 +194,10 @@ def _first_run(subject: Subject, batch: Padded, found: Findings) -> tuple[Padded
         subject.build(batch)
         return batch, subject.run(batch)
     except Exception as error:
+        if subject.drop_optional_masks():
+            found.note("A mask that need not be given was left away: the model does not take one of [B, T].")
+            told = dataclasses.replace(batch, told=subject.is_told)
+            return _first_run(subject, told if told.knows_length else told.filled(), found)
         full = [int(i) for i in np.flatnonzero(batch.lengths > 0)]
         if full and len(full) < batch.size:
             try:

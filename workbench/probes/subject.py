@@ -68,6 +68,13 @@ class Subject:
             if any(id(one) not in there for one in states_of(layer)) and hasattr(layer, "reset_state"):
                 layer.reset_state()
 
+    def drop_optional_masks(self) -> bool:
+        """Give no mask any more that need not be given, as of one [B, T, S]; False where there is none."""
+        needed = {n: r for n, r in self._options.items() if r or not self._is_mask(n, r)}
+        dropped = len(needed) < len(self._options)
+        self._options = needed
+        return dropped
+
     @property
     def is_told(self) -> bool:
         """Does it get lengths or a mask as an argument of their own?"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,8 @@ def _recordable(name: str) -> str:
     >>> _recordable("loss.class_weights.PRP$")
     'loss.class_weights.PRP:24'
     """
-    return re.sub(r"[^\w.\- :]", lambda sign: f":{ord(sign[0]):x}", name)[:250]
+    found = re.sub(r"[^/\w.\- :]", lambda sign: f":{ord(sign[0]):x}", name)
+    return (found if posixpath.normpath(found) == found else found.replace("/", ":2f"))[:250]
 
 
 @dataclass(frozen=True)

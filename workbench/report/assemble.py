@@ -334,7 +334,11 @@ def published(runs: Sequence[Run]) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
     hidden = ("params.data.path", "tags.mlflow.", *(f"tags.{name}" for name in _OF_THIS_MACHINE))
     frame = frame_of(runs)
-    kept = frame[sorted(column for column in map(str, frame.columns) if not column.startswith(hidden))]
+    kept = frame[sorted(column for column in map(str, frame.columns) if not column.startswith(hidden))].copy()
+    paths = frame.get("params.data.path")
+    if paths is not None and paths.nunique() > 1:  # which of them, and not where
+        number = {path: str(n) for n, path in enumerate(sorted({*paths.dropna()}), 1)}
+        kept["params.data.path"] = paths.map(number)
     return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
 
 

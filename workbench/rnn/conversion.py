@@ -78,7 +78,7 @@ def _check(layer: Any) -> None:
 def _same_cell(theirs: Any) -> Any:
     """A cell with copies of the weights: of ours where one computes the same, else one of the same class."""
     if type(theirs) is keras.layers.StackedRNNCells:
-        return _stacked(theirs)
+        return _frozen_alike(_stacked(theirs), theirs)
     config = theirs.get_config()
     make = _CELL_OF.get(type(theirs))
     if make and all(config.get(option, value) == value for option, value in _FIXED.items()):

@@ -20,6 +20,7 @@ from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
 from workbench.lengths import histogram_text, profile
 from workbench.options.data import HOW_READ
+from workbench.places import parts_of_checkpoint
 from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child
 from workbench.process.spawner import ForkServer, Fresh, Spawner
 from workbench.record import Run, arm_tag
@@ -263,7 +264,7 @@ class Conductor:
             self.origin.meet(job.tree, outcome.result.get("tags", {}))
             ended = journal.close_with(outcome)
         if ended.status == "finished":  # and is recorded: until then it is what a resume goes on from
-            for file in (own, own.with_suffix(".part")):
+            for file in parts_of_checkpoint(own):
                 file.unlink(missing_ok=True)
         return ended
 

@@ -112,7 +112,7 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
         wrong.append(Problem("padding.length", length, f"{has} that or more"))
     trained = max(manifest.splits["train"].histogram, default=0)
     limits = [*(padding.get("boundaries") or [])] if padding.get("pad_to_boundary") else []
-    filled = max(length or 0, *limits, 0) if longest <= max(length or 0, *limits, 0) else 0
+    filled = min((one for one in (length or 0, *limits) if one >= longest), default=0)
     if budget is not None and longest <= budget < filled:
         remedy = (
             f"batches are padded to {filled} steps, so that one example alone is over it: give that or more"
@@ -138,10 +138,12 @@ def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem
 def _memory(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """Does each split that is read go into memory, where it is to be parsed once?"""
     data = tree["data"]
-    if data["parse"] != "cached" or tree["measure"]["evaluated_examples"] is not None:
+    if data["parse"] != "cached":
         return []
     read = [
-        split for split in ("validation", *(["test"] if data.get("test") else [])) if split in manifest.splits
+        split
+        for split in ("train", "validation", *(["test"] if data.get("test") else []))
+        if split in manifest.splits
     ]
     needed = {split: manifest.parsed_bytes(split) / 1e6 for split in read}
     wrong = [split for split in read if needed[split] > data["memory_mb"]]

@@ -112,7 +112,8 @@ def _take(stack: ExitStack, there: tuple[str, ...], wanted: int) -> list[str]:
 def _lock_of(gpu: str) -> Path:
     """Of one GPU there is one, whether it is called by its number or its UUID.
 
-    A number is one of those that this process may see: under Slurm each task's first GPU is 0.
+    A number is one of those that this process may see: under Slurm each task's first GPU is 0. (By the order of
+    the bus, which with cards of several kinds is CUDA's own under CUDA_DEVICE_ORDER=PCI_BUS_ID alone.)
     """
     name = "".join(letter if letter.isalnum() else "-" for letter in dict(_listed()).get(gpu, gpu))
     return of_this_host() / f"workbench-{os.getuid()}-gpu-{name}.lock"

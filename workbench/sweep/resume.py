@@ -269,11 +269,12 @@ def _as_frozen(planned: Plan, now: Plan) -> Plan:
     How they are run and recorded is as it is asked for today, of every job.
     """
     trees: dict[Any, Any] = {job.key: job.tree for job in now.jobs}
+    how: Any = next(iter(trees.values()), {})
 
     def tree(job: Job) -> Any:
         new = trees.get(job.key)
         same = new is not None and new["seed"] == job.tree["seed"] and not config_differences(job.tree, new)
-        return new if same else job.tree | {name: new[name] for name in _HOW if new is not None}
+        return new if same else job.tree | {name: (new or how).get(name, job.tree[name]) for name in _HOW}
 
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +65,13 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     given = {name: [f"+experiment={name}", *others] for name in series.experiments}
     planned = {name: plan_sweep(compose, of_one) for name, of_one in given.items()}
     called = {name: config.name for name, (config, _, _) in planned.items()}
-    if len(set(called.values())) < len(called):
-        alike = " and ".join(name for name in called if list(called.values()).count(called[name]) > 1)
-        raise ConfigError(
-            [
-                Problem("name", config_name, f"{alike} would be recorded under one name: leave it out")
-                for config_name in sorted(
-                    {one for one in called.values() if list(called.values()).count(one) > 1}
-                )
-            ]
-        )
+    wrong = []
+    for common, count in Counter(called.values()).items():
+        if count > 1:
+            alike = " and ".join(name for name in called if called[name] == common)
+            wrong.append(Problem("name", common, f"{alike} would be recorded under one name: leave it out"))
+    if wrong:
+        raise ConfigError(wrong)
     claimed = [(name, one) for name, (_, declared, _) in planned.items() for one in declared or ()]
     guide.entries(
         [guide.Finding(name, claim, None) for name, claim in claimed]

@@ -89,20 +89,16 @@ def _refuse_what_makes_a_sweep(
     if params:
         values = " ".join(f"{key}={value}" for key, value in params.items())
         raise ConfigError([Problem(PARAMS, values, "axes make a sweep: add -m")])
-    for name in (
-        "sweep.blocks",
-        "sweep.claims",
-        "sweep.throw_away",
-        "sweep.control_again",
-        "training.checkpoint_every",
-    ):
-        if typed.get(name) not in (None, False, 1):
-            remedy = (
-                "only a sweep goes on after a kill"
-                if name.startswith("training")
-                else "a single run has none"
-            )
-            raise ConfigError([Problem(name, typed[name], f"{remedy}: add -m")])
+    nothing = {
+        "sweep.blocks": 1,
+        "sweep.throw_away": False,
+        "sweep.claims": None,
+        "training.checkpoint_every": None,
+    }
+    for name, value in nothing.items():
+        if (given := typed.get(name)) is not None and given is not value:
+            words = "only a sweep goes on after a kill" if name.startswith("training") else "is a sweep's"
+            raise ConfigError([Problem(name, given, f"{words}: add -m")])
     if grids := config.sweep.grids:
         remedy = (
             f"experiment {config.name!r} is a sweep: add -m, or take sweep.grids=[] for one run of its base"

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow.tracking import MlflowClient
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
 from workbench.provenance import without_passwords
 from workbench.tracking import database
@@ -120,7 +120,9 @@ def require_answer(uri: str) -> None:
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
         return
-    if get_environ_proxies(uri):  # it is reached through another host, which is not asked here
+    if select_proxy(
+        uri, get_environ_proxies(uri)
+    ):  # it is reached through another host, which is not asked here
         return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:

@@ -116,11 +116,6 @@ class Checkpoints:
             return 0.0
         return self._write()
 
-    def remove(self) -> None:
-        """Once all that the training was for is known."""
-        for file in (self._file, self._file.with_suffix(".part")):
-            file.unlink(missing_ok=True)
-
     def _write(self) -> float:
         start = self._clock()
         facts = {"identity": self._identity, "found": self._found, "order": self._order.hexdigest()}
