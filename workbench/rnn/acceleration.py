@@ -91,8 +91,8 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     by how much, and the model is what it was: its variables, states and seeds are in any case.
 
     A cell of your own (any class but Keras' and those of workbench.cells) is packed with a sample alone: it sees
-    the examples that still run, longest first, so it must treat each by itself, and draw nothing at random in
-    training either, which no sample shows. `workbench.check_cell` looks at that.
+    the examples that still run, longest first, so it must treat each by itself, and draw nothing at random, in
+    training either: a step of it is tried on five examples. `workbench.check_cell` looks at more.
 
     What is saved, cloned or copied of the model holds Keras' plain layers: it loads where there is no workbench,
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
