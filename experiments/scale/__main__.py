@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", nargs="+", type=_tens, default=list(JOBS), metavar="N", help="whole tens")
     parser.add_argument("--writers", nargs="*", type=int, default=list(WRITERS), metavar="N")
     parser.add_argument("--postgresql", metavar="URI", help="of a database that may be written to")
+    parser.add_argument("--without-sqlite", action="store_true", help="measure the other store alone")
     parser.add_argument(
         "--filled", type=int, metavar="N", help="runs that a store holds before its last sweep"
     )
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parts(given: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, str, list[Any]]]:
     """What is measured: the part of the results, the store, and the kind, number and address that are asked for."""
-    stores = {"SQLite": None, **({"PostgreSQL": given.postgresql} if given.postgresql else {})}
+    stores = {"SQLite": None} if not given.without_sqlite else {}
+    stores |= {"PostgreSQL": given.postgresql} if given.postgresql else {}
     for store, uri in stores.items():
         yield from (("sweeps", store, ["sweep", count, uri]) for count in given.jobs)
         yield from (("writers", store, ["writers", count, uri]) for count in given.writers)
