@@ -69,6 +69,7 @@ def test_models_and_shapes_share_what_is_traced(traced: list[Any]) -> None:
     assert len(traced) == 2  # there and back
 
 
+@pytest.mark.slow  # quick: models and shapes share what is traced
 def test_more_sizes_than_a_few_share_what_is_traced_for_any(
     traced: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_cell_may_give_its_weights_as_tuples() -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow  # quick: models and shapes share what is traced
 def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
     """Their names are never the same again, so that what was kept for them would be found by none."""
     known = set(saved_step._ALIKE)
