@@ -17,6 +17,7 @@ from experiments.peers.settings import KERAS, PACKED, TORCH, Setting, can, in_or
 from experiments.peers.settings import Job as PeersJob
 
 FEATURES = 64
+NO_GPU = "TensorFlow sees no GPU: nothing is measured at full size (--size tiny tries the script)"
 WARM_UP, TIMED = 5, 9
 """XLA's first calls run kernel by kernel and record graphs; a later one is what a training step costs."""
 
@@ -85,9 +86,7 @@ def _by_rows(
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and units >= 64:
-        raise SystemExit(
-            "TensorFlow sees no GPU: nothing is measured at full size (--size tiny tries the script)"
-        )
+        raise SystemExit(NO_GPU)
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
@@ -150,9 +149,7 @@ def peers(size: str) -> None:
     processes = Processes()
     machine = Machine(os.cpu_count() or 1, processes.run(sees_gpu), 60 * PAUSE if size == "tiny" else 1.5)
     if not machine.gpu and size != "tiny":
-        raise SystemExit(
-            "TensorFlow sees no GPU: nothing is measured at full size (--size tiny tries the script)"
-        )
+        raise SystemExit(NO_GPU)
     device = "gpu" if machine.gpu else "cpu"
     for setting in _settings(size):
         arms = {PACKED, KERAS, *TORCH} if setting.cell in ("lstm", "gru") else {PACKED, "dynamic", "keras"}

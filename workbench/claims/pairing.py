@@ -293,10 +293,10 @@ def _made_on_two_machines(claim: Claim, treatment: Run, control: Run) -> str:
     timed = claim.metric in METRICS and METRICS[claim.metric].noisy
     if not timed and treatment.value("threads") == control.value("threads"):
         return ""
-    for name in ("machine.cpu", "machine.cores"):
-        one, other = (run.tags.get(name) for run in (treatment, control))
-        if one and other and one != other:
-            return f"made on two machines: {name} is {one} and {other}"
+    one, other = treatment.machine, control.machine
+    for name in one:
+        if name in other and one[name] != other[name]:
+            return f"made on two machines: {name} is {one[name]} and {other[name]}"
     return ""
 
 

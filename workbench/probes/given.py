@@ -50,7 +50,15 @@ def padded_batch(
             )
     valid = np.arange(steps) < lengths[:, None]
     parts = [
-        _part(name, array, lengths, valid, shape, pad_value, any(_has_steps(x, steps) for x in flat))
+        _part(
+            name,
+            array,
+            lengths,
+            valid,
+            shape,
+            pad_value,
+            any(x.shape[1:2] == (steps,) and _is_surely_by_step(x) for x in flat),
+        )
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
     for name, array, part in zip(names, flat, parts, strict=True):
@@ -132,7 +140,7 @@ def _steps(
 ) -> int:
     """T: the second axis of ids or of features."""
     candidates = [
-        (array.ndim >= 3 or is_ids(array), array.shape[1])
+        (_is_surely_by_step(array), array.shape[1])
         for array, name in zip(flat, names, strict=True)
         if array.ndim >= 2 and name.lower() not in LENGTH_NAMES and array.shape[1:] != (1,)
     ]
@@ -159,10 +167,14 @@ def _steps(
     return int(good[0])
 
 
+def _ends(there: np.ndarray) -> np.ndarray:
+    """[B]: behind which step of [B, T] nothing is there any more."""
+    return np.where(there.any(1), there.shape[1] - np.argmax(there[:, ::-1], 1), 0)
+
+
 def _ends_with(array: np.ndarray, lengths: np.ndarray) -> bool:
     """Whether each example's last step that is not 0 is its last by the lengths."""
-    there = (array != 0).reshape(*array.shape[:2], -1).any(-1)
-    ends = np.where(there.any(1), there.shape[1] - np.argmax(there[:, ::-1], 1), 0)
+    ends = _ends((array != 0).reshape(*array.shape[:2], -1).any(-1))
     return len(ends) == len(lengths) and bool((ends == lengths).all())
 
 
@@ -215,8 +227,9 @@ def _part(
     return Part(name, "sequence", value)
 
 
-def _has_steps(array: np.ndarray, steps: int) -> bool:
-    return array.ndim >= 2 and array.shape[1] == steps and (array.ndim >= 3 or is_ids(array))
+def _is_surely_by_step(array: np.ndarray) -> bool:
+    """Ids [B, T] or features [B, T, ...]; numbers [B, T] may have no steps."""
+    return array.ndim >= 3 or is_ids(array)
 
 
 def _with_ends_of_their_own(
@@ -233,7 +246,7 @@ def _with_ends_of_their_own(
     for i, (array, part) in enumerate(zip(flat, parts, strict=True)):
         if part.role == "sequence" and array.ndim == 2 and is_ids(array):
             there = array != np.asarray(part.fill)
-            ends = np.where(there.any(1), array.shape[1] - np.argmax(there[:, ::-1], 1), 0)
+            ends = _ends(there)
             before[i] = bool((ends < lengths).any())
             past[i] = bool((ends > lengths).any() and (ends < array.shape[1]).any())
             only_behind[i] = bool((there.sum(1) == ends).all() and (ends[lengths > 0] > 0).all())

@@ -135,6 +135,11 @@ class Run:
         return makers(self.tags)
 
     @property
+    def machine(self) -> dict[str, str]:
+        """What tells machines apart, as far as it is recorded: another one computes at another pace."""
+        return {name: self.tags[name] for name in ("machine.cpu", "machine.cores") if name in self.tags}
+
+    @property
     def fingerprint(self) -> str:
         """What its data was."""
         return self.params.get("data.fingerprint", "")

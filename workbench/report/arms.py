@@ -89,8 +89,7 @@ def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
     ways = usual(runs, names)
     arms: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        told = (normalise(run.params.get(name)) for name in names)
-        arms.setdefault(tuple("" if one in (None, "null") else one for one in told), []).append(run)
+        arms.setdefault(tuple(run.param(name) or "" for name in names), []).append(run)
     labels = {values: label(of_arm[0], names, ways) for values, of_arm in arms.items()}
     counts = Counter(labels.values())
     found: dict[str, list[Run]] = {}

@@ -145,7 +145,7 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
 
 def _machine_of(run: Run) -> tuple[str | None, ...]:
     """What tells machines apart: of another one a rerun says nothing of this one's noise."""
-    return (*map(run.tags.get, ("machine.cpu", "machine.cores")), *map(run.params.get, _WHY_PARAMS))
+    return (*run.machine.values(), *map(run.params.get, _WHY_PARAMS))
 
 
 def reasons(recorded: Run, again: Run, differing: Sequence[Compared] = ()) -> list[str]:
