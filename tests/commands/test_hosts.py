@@ -13,9 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.commands.conftest import ROOT, SMALL
@@ -133,6 +135,32 @@ def begun(three: Hosts, uri: str, name: str) -> None:
     wait_until(some, 300, lambda: three.said(f"{name}.log"))
 
 
+def ended_while_a_job_runs(three: Hosts, uri: str, name: str, host: str) -> None:
+    """End all that runs on a host, once a job has finished, at a moment when another runs as the store has it.
+
+    To ask the store takes seconds, in which a job may end: the host stands still meanwhile.
+    """
+    begun(three, uri, name)
+
+    def caught() -> bool:
+        everything = three.processes(host)
+        for one in everything:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+        if any(one["status"] == "RUNNING" for one in jobs(three, uri, name)):
+            return True
+        for one in everything:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+        time.sleep(2)
+        return False
+
+    wait_until(caught, 120, lambda: three.said(f"{name}.log"))
+    for one in three.processes(host):
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
 def only_in_the_long_form(request: pytest.FixtureRequest) -> None:
     """What takes minutes and shows little more than the short form."""
     if request.config.getoption("--kills") <= 100:
@@ -200,9 +228,7 @@ def test_a_sweep_goes_on_at_a_host_whose_clock_is_a_minute_off(three: Hosts, uri
     words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=clocks", "measure=off"]
     words += ["padding=global,batch", "seed=1,2,3", "workbench.resume=true"]
     sweep = typed(three, "one", *words, log="clocks.log", **path, CLOCK_AHEAD_S="0")
-    begun(three, uri, "clocks")
-    for process in three.processes("one"):
-        process.kill()
+    ended_while_a_job_runs(three, uri, "clocks", "one")
     sweep.wait(30)
     other = {**path, "CLOCK_AHEAD_S": str(seconds)}
     alone = typed(three, "two", *words, log="refused.log", **other)

@@ -49,6 +49,24 @@ def test_a_tracking_fault_loses_nothing_and_costs_no_other_job(
     assert conductor.run(job, attempt=2).outcome.status == "finished"
 
 
+def test_a_run_whose_data_the_store_does_not_take_is_closed_and_says_why(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object) -> None:
+        raise TrackingError("400: bad request")
+
+    monkeypatch.setattr(conductor, "_say_inputs", refused)
+    monkeypatch.setattr(conduct, "load_manifest", lambda folder: None)
+    Path(conductor.prepared[conduct.data_key(job.tree)].folder, "manifest.json").write_text("{}")
+    ended = conductor.run(job)
+    assert (ended.outcome.status, ended.outcome.error) == (
+        "failed",
+        "could not be recorded: 400: bad request",
+    )
+    run = conductor.tracker.get(ended.run_id)
+    assert (run.status, run.error) == ("FAILED", ended.outcome.error)
+
+
 def test_a_full_disk_and_a_lost_database_cost_a_job_each(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

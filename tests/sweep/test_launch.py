@@ -153,7 +153,8 @@ def launched(
         done = [
             task(OmegaConf.create({"share": [share.jobs, share.attempt, share.done]})) for share in shares
         ]
-        return {number: said for share, said in zip(shares, done, strict=True) for number in share.jobs}
+        said = [launch._Returned(words) for words in done]
+        return {number: words for share, words in zip(shares, said, strict=True) for number in share.jobs}
 
     def launch_it() -> Ended:
         known = ledger(jobs, conductor.tracker.runs("x", "s"), {0: "f"}, conductor.origin.made_by)
@@ -185,6 +186,30 @@ def test_a_launched_block_that_could_not_be_set_aside_has_not_finished_and_is_se
     assert (ended.run_id, again.run_id) == (first.run_id, second.run_id)
     assert again.outcome.status == "finished"
     assert first.tags["workbench.requeued"] == "true"
+
+
+@pytest.mark.parametrize("has_words", [True, False])
+def test_a_run_that_its_launched_worker_could_not_close_is_closed_with_its_words(
+    conductor: Conductor, launched, monkeypatch: pytest.MonkeyPatch, has_words: bool
+) -> None:
+    finish, lost = Tracker.finish, ["once"]
+
+    def finish_later(self: Tracker, run_id: str, status: str, **more: float) -> None:
+        if lost:
+            lost.clear()
+            raise TrackingError("the server is gone")
+        finish(self, run_id, status, **more)
+
+    monkeypatch.setattr(Tracker, "finish", finish_later)
+    if not has_words:
+        monkeypatch.setattr(task._Worker, "not_recorded", lambda self, one: "")
+    ended = launched()
+    words = "the server is gone" if has_words else "its worker ended without closing it"
+    assert ended.outcome.status == "failed"
+    assert words in ended.outcome.error
+    run = conductor.tracker.get(ended.run_id)
+    assert (run.status, run.error) == ("FAILED", ended.outcome.error)
+    assert launched().run_id != ended.run_id, "a resume runs it again"
 
 
 def test_a_database_that_is_gone_when_launched_jobs_have_run_is_told_with_what_is_safe(

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+from mlflow import MlflowClient
+from sqlalchemy.orm import Session
 
 from workbench.record.frames import frame_of, runs_of
 from workbench.tracking import Tracker, TrackingError, reading
@@ -118,6 +121,28 @@ def test_a_run_that_could_not_be_opened_whole_is_closed_as_failed(
     (run,) = tracker.find(experiment, {})
     assert run.status == "FAILED"
     assert run.tags["workbench.error"] == "could not be opened: the server took no more"
+
+
+def test_two_runs_that_read_the_same_data_may_say_so_in_the_same_moment(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's store looks whether the data set is known, and then adds it; here another adds it between."""
+    experiment = tracker.experiment("x")
+    first, second = (tracker.start(experiment, name, params={}, tags={}) for name in ("first", "second"))
+    said = ("treebank", "d" * 40, {"train": {"examples": 3}, "test": {"examples": 1}})
+    add, others = Session.add_all, [second]
+
+    def add_later(self: Session, rows: list[Any]) -> None:
+        if others:
+            tracker.inputs(others.pop(), *said)
+        add(self, rows)
+
+    monkeypatch.setattr(Session, "add_all", add_later)
+    tracker.inputs(first, *said)
+    assert others == []
+    for run_id in (first, second):
+        found = MlflowClient(tracker.uri).get_run(run_id).inputs.dataset_inputs
+        assert sorted(one.dataset.name for one in found) == ["treebank test", "treebank train"]
 
 
 def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,8 +223,10 @@ class Conductor:
         self.watcher.began(job)
         try:
             outcome = self._conduct(job, run_id, folder, spawner, environment)
-        except OSError as error:  # the disk is full, or its folder was taken away
-            outcome = Outcome("failed", error=f"its folder {folder} could not be written: {error}")
+        except (OSError, TrackingError) as error:
+            # the disk is full, or its folder was taken away; or the store did not take what the run reads
+            where = f"its folder {folder} could not be written: " if isinstance(error, OSError) else ""
+            outcome = Outcome("failed", error=f"{where or 'could not be recorded: '}{error}")
             close_failed(self.tracker, run_id, outcome.error)
         return Ended(job, run_id, outcome)
 

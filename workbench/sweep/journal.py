@@ -176,11 +176,11 @@ def close_dead(tracker: Tracker) -> list[str]:
     return closed
 
 
-def close_failed(tracker: Tracker, run_id: str, error: str) -> None:
+def close_failed(tracker: Tracker, run_id: str, error: str, *, begun: float = 0.0) -> None:
     """Close a run that could not be conducted, as far as the tracking server takes it."""
     with suppress(TrackingError):
         tracker.tag(run_id, {ERROR: error[:5000]})
-        tracker.finish(run_id, "FAILED")
+        tracker.finish(run_id, "FAILED", begun=begun)
 
 
 def is_dead(tag: str) -> bool:

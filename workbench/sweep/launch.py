@@ -39,7 +39,7 @@ from workbench.sweep import gpus
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
-from workbench.sweep.journal import close_dead, jobs_have_run
+from workbench.sweep.journal import close_dead, close_failed, jobs_have_run
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.slurm import CANCELLED, EndedTask, cancel, each_to_its_end
 from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file
@@ -49,6 +49,11 @@ from workbench.tracking import TrackingError
 _RESULTS = "[0-9]*/result.json"
 _SUBMITIT = "hydra_submitit_launcher"
 _UNTOLD = "its worker did not say why"
+_UNCLOSED = "its worker ended without closing it"
+
+
+class _Returned(str):
+    """What a task said that came to its end: nothing of it runs any more."""
 
 
 class Launch:
@@ -183,7 +188,7 @@ class Launch:
             said = [f"{type(error).__name__}: {' '.join(str(error).split())}"] * len(shares)
         else:
             said = [one._return_value for one in returned]
-            said = [one if isinstance(one, str) else str(one) for one in said]
+            said = [one if isinstance(one, EndedTask) else _Returned(one) for one in said]
         return {number: words for share, words in zip(shares, said, strict=True) for number in share.jobs}
 
 
@@ -233,13 +238,17 @@ def _ends(
 
 def _close_ended(conductor: Conductor, token: str, said: Mapping[int, str]) -> None:
     """Close runs of tasks that are known to have ended, on any host, and have those that died say what of."""
-    ended = {str(number): words for number, words in said.items() if isinstance(words, EndedTask)}
-    for run in conductor.tracker.find(conductor.experiment, {LAUNCH: token}) if ended else ():
+    tracker = conductor.tracker
+    ended = {str(number): words for number, words in said.items() if isinstance(words, EndedTask | _Returned)}
+    for run in tracker.find(conductor.experiment, {LAUNCH: token}) if ended else ():
         words = ended.get(run.tags.get(ORDER, ""))
-        if words and run.status in ("RUNNING", "KILLED") and words not in run.error:
-            conductor.tracker.tag(run.run_id, {ERROR: f"{run.error}; {words}" if run.error else words})
+        if isinstance(words, _Returned):
             if run.status == "RUNNING":
-                conductor.tracker.finish(run.run_id, "KILLED", begun=run.start)
+                close_failed(tracker, run.run_id, words or _UNCLOSED, begun=run.start)
+        elif words and run.status in ("RUNNING", "KILLED") and words not in run.error:
+            tracker.tag(run.run_id, {ERROR: f"{run.error}; {words}" if run.error else words})
+            if run.status == "RUNNING":
+                tracker.finish(run.run_id, "KILLED", begun=run.start)
 
 
 @contextmanager

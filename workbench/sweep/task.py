@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
 from workbench.sweep.slurm import ended_by_slurm
 from workbench.sweep.turns import Turns
-from workbench.tracking import Tracker
+from workbench.tracking import Tracker, TrackingError
 
 _OUTCOMES: dict[str, Literal["finished", "failed", "killed"]] = {"FINISHED": "finished", "KILLED": "killed"}
 _THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "VECLIB", "NUMEXPR")
@@ -103,7 +104,7 @@ class Task:
     def __call__(self, config: DictConfig) -> str:
         """Run the jobs of a share, one after another, each to its end; what of it the record does not say.
 
-        That is why a job has no run, and why its block was not set aside.
+        That is why a job has no run, why its run could not be closed, and why its block was not set aside.
         """
         for name in {*self.environment, *settings(os.environ)}:
             os.environ.pop(name, None)
@@ -123,7 +124,7 @@ class Task:
             ended = worker.run_blocks(
                 jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
             )
-        lost = [one.unsettled or ("" if one.run_id else one.outcome.error) for one in ended]
+        lost = [worker.not_recorded(one) for one in ended]
         return "; ".join(dict.fromkeys(why for why in lost if why))
 
 
@@ -142,6 +143,15 @@ class _Worker(Conductor):
         text = frozen.read_text() if here else self.tracker.read_text(self.parent or "", frozen.name)
         self.jobs = read_plan(text)[0].jobs
         self._turns = Turns(turns_file(self.token))
+
+    def not_recorded(self, one: Ended) -> str:
+        """What of a job's end its run does not say, as far as the store answers; empty where it says all."""
+        if one.unsettled or one.outcome.status == "finished":
+            return one.unsettled
+        with suppress(TrackingError):
+            if one.run_id and self.tracker.get(one.run_id).status != "RUNNING":
+                return ""
+        return one.outcome.error
 
     def _is_wanted(self) -> bool:
         """Whether the sweep still waits for this launch, and no job has failed where that ends it."""

@@ -135,7 +135,9 @@ class Tracker(Reader):
     def inputs(self, run_id: str, name: str, digest: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
         """Say which data set a run reads: one entry a split, its profile what is told of it.
 
-        `digest` is cut to the 36 characters that MLflow takes.
+        `digest` is cut to the 36 characters that MLflow takes. Its store looks whether it knows a data set, and
+        then adds it: of two runs that say the same one at once for the first time it refuses one, which says it
+        again.
         """
         entries = [
             DatasetInput(
@@ -151,7 +153,12 @@ class Tracker(Reader):
             for split, profile in splits.items()
         ]
         with self._reached():
-            self._client.log_inputs(run_id, entries)
+            try:
+                self._client.log_inputs(run_id, entries)
+            except MlflowException as error:
+                if error.error_code != "BAD_REQUEST":
+                    raise
+                self._client.log_inputs(run_id, entries)
 
     def describe(self, run: Run, name: str, note: str) -> None:
         """Name a run, and give it its description (Markdown), cut with a sign to what MLflow takes."""
