@@ -38,18 +38,30 @@ print(json.dumps([{**facts(run), **run.tags} for run in runs]))
 """
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[Hosts]:
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """Two hosts that compute and one that keeps the record."""
     if why := why_not():
         pytest.skip(why)
-    with hosts(["one", "two", "store"], tmp_path) as made:
+    with hosts(["one", "two", "store"], tmp_path_factory.mktemp("network")) as made:
         yield made
 
 
 @pytest.fixture
-def uri(three: Hosts) -> Iterator[str]:
+def three(network: Hosts, tmp_path: Path) -> Iterator[Hosts]:
+    """All three, of which the first two have nothing running and a folder of their own."""
+    network.folder = tmp_path
+    yield network
+    for host in ("one", "two"):
+        network.power_off(host)
+    for host in ("one", "two", "store"):
+        network.link(host, up=True)
+
+
+@pytest.fixture(scope="module")
+def uri(network: Hosts) -> Iterator[str]:
     """The address of an MLflow server over PostgreSQL on the third host."""
+    three = network
     pytest.importorskip("psycopg2", reason="make setup LOCK=requirements-extras.txt")
     where = programs()
     if where is None:
@@ -225,10 +237,11 @@ def test_a_sweep_goes_on_at_a_host_whose_clock_is_a_minute_off(three: Hosts, uri
     # on both hosts: a file that one of them lacks would be another program
     (clock / "sitecustomize.py").write_text(CLOCK)
     path = {"PYTHONPATH": f"{clock}{os.pathsep}{ROOT}"}
-    words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=clocks", "measure=off"]
+    name = f"clocks{seconds}"
+    words = ["-m", "tracking=server", f"tracking.uri={uri}", f"name={name}", "measure=off"]
     words += ["padding=global,batch", "seed=1,2,3", "workbench.resume=true"]
-    sweep = typed(three, "one", *words, log="clocks.log", **path, CLOCK_AHEAD_S="0")
-    ended_while_a_job_runs(three, uri, "clocks", "one")
+    sweep = typed(three, "one", *words, log=f"{name}.log", **path, CLOCK_AHEAD_S="0")
+    ended_while_a_job_runs(three, uri, name, "one")
     sweep.wait(30)
     other = {**path, "CLOCK_AHEAD_S": str(seconds)}
     alone = typed(three, "two", *words, log="refused.log", **other)
@@ -236,7 +249,7 @@ def test_a_sweep_goes_on_at_a_host_whose_clock_is_a_minute_off(three: Hosts, uri
     assert "belongs to a process on one" in three.said("refused.log")
     again = typed(three, "two", *words, "workbench.take_over=true", log="again.log", **other)
     assert again.wait(300) == 0, three.said("again.log")
-    found = recorded(three, uri, "clocks")
+    found = recorded(three, uri, name)
     assert all(one["end"] >= one["start"] for one in found)
     of_jobs = [one for one in found if one.get("workbench.kind") == "run"]
     assert sorted(one["status"] for one in of_jobs) == ["FINISHED"] * 6 + ["KILLED"]
@@ -281,30 +294,30 @@ def running_on(three: Hosts, uri: str, name: str, host: str) -> list[dict[str, A
     ]
 
 
-def ray_sweep(three: Hosts, uri: str, ray: list[str]) -> tuple[list[str], subprocess.Popen[bytes]]:
+def ray_sweep(three: Hosts, uri: str, ray: list[str], name: str) -> tuple[list[str], subprocess.Popen[bytes]]:
     """A sweep that has begun on the cluster: its words, its process."""
-    words = ["-m", "tracking=server", f"tracking.uri={uri}", "name=spread", "measure=off", *ray]
+    words = ["-m", "tracking=server", f"tracking.uri={uri}", f"name={name}", "measure=off", *ray]
     words += ["padding=global,batch", "seed=1,2,3", "training.epochs=300", "workbench.resume=true"]
-    sweep = typed(three, "one", *words, log="spread.log")
-    begun(three, uri, "spread")
+    sweep = typed(three, "one", *words, log=f"{name}.log")
+    begun(three, uri, name)
     return words, sweep
 
 
-def each_once(three: Hosts, uri: str) -> None:
+def each_once(three: Hosts, uri: str, name: str) -> None:
     """Of each job of that sweep one run counts."""
-    done = [one for one in jobs(three, uri, "spread") if one["status"] == "FINISHED"]
+    done = [one for one in jobs(three, uri, name) if one["status"] == "FINISHED"]
     assert len(done) == len({one["workbench.identity"] for one in done}) == 6
 
 
 def test_a_link_to_a_host_of_a_ray_cluster_is_cut_for_seconds(three: Hosts, uri: str, ray: list[str]) -> None:
     """It costs nothing."""
-    _, sweep = ray_sweep(three, uri, ray)
+    _, sweep = ray_sweep(three, uri, ray, "spread")
     three.link("two", up=False)
     time.sleep(5)
     three.link("two", up=True)
     assert sweep.wait(400) == 0, three.said("spread.log")
     assert len(jobs(three, uri, "spread")) == 6
-    each_once(three, uri)
+    each_once(three, uri, "spread")
 
 
 def test_a_host_of_a_ray_cluster_dies(
@@ -312,24 +325,24 @@ def test_a_host_of_a_ray_cluster_dies(
 ) -> None:
     """It costs its job, which is KILLED and resumed; Ray takes ten minutes to give the host up."""
     only_in_the_long_form(request)
-    words, sweep = ray_sweep(three, uri, ray)
-    wait_until(lambda: bool(running_on(three, uri, "spread", "two")), 180, lambda: three.said("spread.log"))
+    words, sweep = ray_sweep(three, uri, ray, "dying")
+    wait_until(lambda: bool(running_on(three, uri, "dying", "two")), 180, lambda: three.said("dying.log"))
     three.power_off("two")
-    (victim,) = running_on(three, uri, "spread", "two")
-    assert sweep.wait(1200) == 1, three.said("spread.log")
-    found = {one["run_id"]: one for one in jobs(three, uri, "spread")}
+    (victim,) = running_on(three, uri, "dying", "two")
+    assert sweep.wait(1200) == 1, three.said("dying.log")
+    found = {one["run_id"]: one for one in jobs(three, uri, "dying")}
     assert sorted(one["status"] for one in found.values()) == ["FINISHED"] * 5 + ["KILLED"]
     assert found[victim["run_id"]]["status"] == "KILLED"
     assert found[victim["run_id"]]["workbench.error"]
     again = typed(three, "one", *words, log="again.log")
     assert again.wait(300) == 0, three.said("again.log")
-    each_once(three, uri)
+    each_once(three, uri, "dying")
 
 
-def workers(three: Hosts, uri: str, *words: str) -> list[subprocess.Popen[bytes]]:
+def workers(three: Hosts, uri: str, name: str, *words: str) -> list[subprocess.Popen[bytes]]:
     """One run of two workers, a host each; the first is the chief."""
     cluster = {"worker": [f"{three.address(host)}:7000" for host in ("one", "two")]}
-    words = ("tracking=server", f"tracking.uri={uri}", "name=wide", *TRAINED, *words)
+    words = ("tracking=server", f"tracking.uri={uri}", f"name={name}", *TRAINED, *words)
     found = []
     for number, host in enumerate(("one", "two")):
         place = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": number}})
@@ -348,7 +361,7 @@ TRAINED = (
 
 
 def test_a_run_over_two_hosts_goes_on_after_a_short_cut(three: Hosts, uri: str) -> None:
-    chief, other = workers(three, uri, "training.max_steps=1500", "measure=off")
+    chief, other = workers(three, uri, "wide", "training.max_steps=1500", "measure=off")
     three.link("two", up=False)
     time.sleep(5)
     assert (chief.poll(), other.poll()) == (None, None), three.said("one.log")
@@ -365,7 +378,7 @@ def test_a_run_whose_other_host_is_gone_ends_and_says_so(
 ) -> None:
     if not dies:
         only_in_the_long_form(request)
-    chief, other = workers(three, uri, "training.epochs=1000000")
+    chief, other = workers(three, uri, f"gone{dies}", "training.epochs=1000000")
     begun_at = time.monotonic()
     if dies:
         three.power_off("two")
@@ -375,7 +388,7 @@ def test_a_run_whose_other_host_is_gone_ends_and_says_so(
         three.link("two", up=True)
     assert chief.wait(150) == 1, three.said("one.log")
     assert time.monotonic() - begun_at < 150
-    (run,) = recorded(three, uri, "wide")
+    (run,) = recorded(three, uri, f"gone{dies}")
     assert run["status"] == "FAILED"
     assert f"worker 1 ({three.address('two')}:7000)" in run["workbench.error"]
     assert other.wait(150) != 0, three.said("two.log")
