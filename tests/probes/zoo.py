@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from workbench.probes import Findings, check
-from workbench.probes.subject import quiet
+from workbench.probes.traced import quiet
 
 LENGTHS = np.array([6, 2, 4, 1])
 B, T, D, IDS, CLASSES = 4, 6, 3, 10, 3

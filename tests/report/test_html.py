@@ -12,7 +12,7 @@ import pytest
 from workbench import claims as claims_room
 from workbench.places import claims_file, experiments_folder
 from workbench.record.frames import runs_of
-from workbench.report import assemble, decisions, guide, page, said
+from workbench.report import decisions, guide, page, results, said
 from workbench.report.curves import Curve, read_curves, to_csv
 from workbench.report.html import page_html
 from workbench.report.recorded import ReportError
@@ -168,7 +168,7 @@ def test_committed_pages_are_those_of_their_runs(name: str, tmp_path: Path) -> N
     shutil.copytree(committed, folder)
     path = claims_file(name)
     assert path is not None
-    written = assemble.redraw(folder, claims_room.load(path))
+    written = results.redraw(folder, claims_room.load(path))
     assert {one.name for one in written} >= {"report.html", "report.md", "effects.svg"}
     for one in ("report.html", "report.md", "verdicts.json", "verdicts.csv", "figures/effects.svg"):
         assert (folder / one).read_bytes() == (committed / one).read_bytes(), one
@@ -176,7 +176,7 @@ def test_committed_pages_are_those_of_their_runs(name: str, tmp_path: Path) -> N
 
 def test_a_folder_that_is_no_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"holds no runs\.csv"):
-        assemble.redraw(tmp_path, None)
+        results.redraw(tmp_path, None)
     committed = experiments_folder() / NAMES[0] / "results"
     with pytest.raises(ReportError, match="was judged by other claims"):
-        assemble.redraw(committed, None)
+        results.redraw(committed, None)

@@ -17,7 +17,7 @@ from workbench.config import load
 from workbench.record import Run, unfinished
 from workbench.record.frames import runs_of
 from workbench.record.plan import Job, Plan
-from workbench.report import arms, assemble, figures, page, recorded, tables
+from workbench.report import arms, assemble, figures, page, recorded, results, tables
 from workbench.sweep.compose import Composer
 
 
@@ -273,7 +273,7 @@ def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
         "tags.workbench.owner": "here/boot:1:2",
         "artifact_uri": "/here/artifacts",
     }
-    text = assemble.published(runs_of(sweep_runs.assign(**places)))
+    text = results.published(runs_of(sweep_runs.assign(**places)))
     assert "here" not in text
     assert "params.padding.name" in text.splitlines()[0]
     assert "params.data.path" not in text
@@ -281,12 +281,12 @@ def test_published_runs_name_no_place_of_this_machine(sweep_runs) -> None:
 
 def test_which_data_an_arm_read_is_published_without_where_it_lay() -> None:
     runs = [Run(str(i), "FINISHED", {"data.path": f"/here/{name}"}) for i, name in enumerate(("b", "a", "b"))]
-    rows = csv.DictReader(assemble.published(runs).splitlines())
+    rows = csv.DictReader(results.published(runs).splitlines())
     assert [row["params.data.path"] for row in rows] == ["2", "1", "2"]
 
 
 def test_a_sweep_without_a_run_of_a_job_is_published_all_the_same() -> None:
-    assert assemble.published([]) == "end_time,run_id,start_time,status\n"
+    assert results.published([]) == "end_time,run_id,start_time,status\n"
 
 
 def test_a_block_that_is_no_number_is_no_block() -> None:

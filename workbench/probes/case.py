@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from workbench.probes.findings import Findings
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Ran, Subject, quiet
+from workbench.probes.subject import Subject
+from workbench.probes.traced import Ran, quiet
 
 ABOVE = 16  # a difference counts that is so many times what rounding may do
 _STATE_WORDS = ("state", "hidden", "carry", "memory", "final_h", "final_c")
@@ -152,7 +153,7 @@ def _is_state(i: int, name: str, axes: list[int], subject: Subject, base: Ran, b
 def _epsilon(subject: Subject, batch: Padded, base: Ran) -> float:
     """The rounding of the coarsest numbers that the model computes in, as far as one can see."""
     dtypes = {str(x.dtype) for x in [*base.arrays, *batch.inputs] if "float" in str(x.dtype)}
-    dtypes |= {str(getattr(v.dtype, "name", v.dtype)) for v in subject.floats()}
+    dtypes |= {str(getattr(v.dtype, "name", v.dtype)) for v in subject.variables.floats()}
     if subject.is_keras:
         dtypes |= {layer.compute_dtype for layer in subject.model._flatten_layers() if layer.weights}
     for values in base.arrays:
@@ -183,12 +184,12 @@ def _eps(dtype: str) -> float:
 
 
 def jittered(subject: Subject, batch: Padded, epsilon: float, random: np.random.Generator) -> Padded:
-    """The batch, and the model's weights, each number moved by about one rounding; `subject.restore` undoes it."""
+    """The batch, and the model's weights, each number moved by about one rounding; `restore` undoes it."""
 
     def moved(values: np.ndarray) -> np.ndarray:
         return (values * (1 + epsilon * random.choice([-1.0, 1.0], values.shape))).astype(values.dtype)
 
-    for variable, value in subject._kept:
+    for variable, value in subject.variables.tried:
         if "float" in str(value.dtype):
             variable.assign(moved(value))
     return batch.with_steps(lambda x, part: x if is_ids(x) else moved(x))
@@ -205,7 +206,7 @@ def _allowed(
     """For each output: some roundings of its largest number, or what moving every number by one does to it."""
     noise = np.zeros(len(layouts))
     for _ in range(2):
-        subject.restore()
+        subject.variables.restore()
         moved = jittered(subject, batch, epsilon, random)
         try:
             with quiet():
@@ -213,7 +214,7 @@ def _allowed(
         except Exception:
             break
         finally:
-            subject.restore()
+            subject.variables.restore()
         for i, layout in enumerate(layouts):
             if i < len(other.arrays) and other.arrays[i].shape == base.arrays[i].shape:
                 for row, length in enumerate(batch.lengths):

@@ -9,7 +9,8 @@ import numpy as np
 from workbench.probes.case import Case, difference, is_training_norm, matters
 from workbench.probes.causes import Cause
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Ran, Subject, largest
+from workbench.probes.subject import Subject, largest
+from workbench.probes.traced import Ran
 
 _MOST_ALONE = 6
 

@@ -8,7 +8,7 @@ from workbench.probes.case import Case
 from workbench.probes.gradient_probe import empty_gradient, slopes_of
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded, Part
-from workbench.probes.subject import array
+from workbench.probes.traced import array
 
 _WORDS = (
     "An example of length 0 is divided by its length, or has no step that a softmax or a maximum could take.",

@@ -12,7 +12,7 @@ from workbench.probes.case import ABOVE, Case, jittered
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded, is_ids
 from workbench.probes.raised import said
-from workbench.probes.subject import array, quiet, tensors
+from workbench.probes.traced import array, quiet, tensors
 
 _REMEDY = "Mask before the step that mixes positions, and take the loss over valid steps only."
 
@@ -36,11 +36,11 @@ def slopes_of(
     """Gradients of the loss, or where there is none of the valid outputs, each weighed by its place."""
     subject = case.subject
     if not keep_state:
-        subject.restore()
+        subject.variables.restore()
     subject.seed()
     fed = tensors(batch.nest())
     watched = [x for x in tf.nest.flatten(fed) if x.dtype.is_floating]
-    variables = subject.trainable()
+    variables = subject.variables.trainable()
     with tf.GradientTape() as tape, quiet():
         tape.watch(watched)
         nest = subject.fed(fed, batch)
@@ -120,10 +120,10 @@ def gradient(case: Case, objective: Objective | None) -> None:
     if all(size <= most for size, most in zip(sizes, allowed, strict=True)):
         return
     for _ in range(2):
-        case.subject.restore()
+        case.subject.variables.restore()
         moved = jittered(case.subject, batch, case.epsilon, case.random)
         other = slopes_of(case, moved, objective, keep_state=True)
-        case.subject.restore()
+        case.subject.variables.restore()
         for i, ((_, a, _), (_, b, _)) in enumerate(
             zip(base.weights, other.weights if other else [], strict=False)
         ):

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.probes.case import Case, difference, matters
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Ran
+from workbench.probes.traced import Ran
 
 _CONTEXTS = 8
 _SOME = 3  # of the contexts in which an ordinary step must matter

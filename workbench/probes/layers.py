@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from workbench.probes.case import Case, difference
 from workbench.probes.padded import Padded
-from workbench.probes.subject import tensors
+from workbench.probes.traced import tensors
 
 
 @dataclass
@@ -91,7 +91,7 @@ def record(case: Case, batch: Padded) -> list[Call]:
     """The calls of one run."""
     with recording(case.subject.model) as calls:
         try:
-            case.subject.restore()
+            case.subject.variables.restore()
             case.subject.call(tensors(batch.nest()), batch.lengths, batch.steps)
         except Exception:
             return []

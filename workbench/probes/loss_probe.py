@@ -12,7 +12,7 @@ from workbench.probes.case import ABOVE, Case, jittered
 from workbench.probes.change_probes import chosen, company_is_meant
 from workbench.probes.objective import Objective
 from workbench.probes.padded import Padded
-from workbench.probes.subject import array
+from workbench.probes.traced import array
 
 _COUNTED = (
     "The loss takes padded steps in: they are summed with the others, or the sum is divided by all B x T places.",
@@ -31,14 +31,14 @@ def rounding_of(case: Case, value: Callable[[Padded], float], base: float) -> fl
     """How far one rounding of every number carries a scalar."""
     noise = case.epsilon * abs(base)
     for _ in range(2):
-        case.subject.restore()
+        case.subject.variables.restore()
         moved = jittered(case.subject, case.batch, case.epsilon, case.random)
         try:
             noise = max(noise, abs(value(moved) - base))
         except Exception:
             break
         finally:
-            case.subject.restore()
+            case.subject.variables.restore()
     return ABOVE * float(np.nan_to_num(noise))
 
 

@@ -9,7 +9,7 @@ from workbench.probes.case import ABOVE, Case
 from workbench.probes.loss_probe import classes
 from workbench.probes.objective import Metrics
 from workbench.probes.padded import Padded
-from workbench.probes.subject import Ran
+from workbench.probes.traced import Ran
 
 _MOST_CLASSES = 8  # that are tried
 _COUNTED = (

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.masking import sequence_mask
+from workbench.probes.chance import seed_all, without_chance
 from workbench.probes.padded import Padded
-from workbench.probes.subject import Ran, Subject, array, quiet, seed_all, tensors, without_chance
+from workbench.probes.subject import Subject
+from workbench.probes.traced import Ran, array, quiet, tensors
 
 _PREDICTED = {
     "y_pred",

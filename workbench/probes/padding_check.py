@@ -23,7 +23,8 @@ from workbench.probes.metric_probe import metric
 from workbench.probes.objective import Metrics, Objective
 from workbench.probes.padded import Padded
 from workbench.probes.raised import said
-from workbench.probes.subject import Ran, Subject, array
+from workbench.probes.subject import Subject
+from workbench.probes.traced import Ran, array
 
 _EMPTY = (
     "An example of length 0 makes the model fail: a step at length - 1, or a shape of 0.",

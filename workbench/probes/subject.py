@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.masking import sequence_mask
-from workbench.probes.found_variables import is_seed, layers_of, states_of, variables_of
+from workbench.probes.chance import generators_kept, seed_all, without_chance
+from workbench.probes.kept_variables import KeptVariables
 from workbench.probes.padded import LENGTH_NAMES, Padded
-from workbench.probes.traced import Graph, Ran, array, quiet, ran_of, tensors
+from workbench.probes.traced import Graph, Ran, quiet, ran_of, tensors
 
 _MANY_STEPS = 24  # from here on a trace of the gradient costs less than the steps one by one
-_RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 
 
 class Subject:
@@ -34,10 +34,9 @@ class Subject:
         self.model, self.training = model, training
         self.is_keras = isinstance(model, keras.layers.Layer)
         self._switched_off = ExitStack()
-        self._switched_off.enter_context(_generators_kept())
+        self._switched_off.enter_context(generators_kept())
         self._options = _options(model)
-        self._original: list[tuple[Any, np.ndarray]] = []
-        self._kept: list[tuple[Any, np.ndarray]] = []
+        self.variables = KeptVariables(model)
         self._graph: Graph | None = None
         self._ran: dict[bytes, Ran] = {}
         if training and self.is_keras:
@@ -46,27 +45,17 @@ class Subject:
     def close(self) -> None:
         """Give the model back as it was."""
         self._switched_off.close()
-        for variable, value in self._original:
-            variable.assign(value)
+        self.variables.give_back()
 
     def build(self, batch: Padded) -> None:
         """Make the variables, and remember their values as they are at first."""
         if not (self.is_keras and self.model.built):
             # also of a function or a module, whose layers may not be built yet
-            kept = [(one, array(one)) for one in (*self.variables(), *self._held_by_layers())]
+            before = self.variables.now()
             self.seed()
             self.call(tensors(batch.nest()), batch.lengths, batch.steps)
-            self._begin_states([variable for variable, _ in kept])
-            for variable, value in kept:
-                variable.assign(value)
-        self.keep()
-
-    def _begin_states(self, known: list[Any]) -> None:
-        """Put states that the first call has made, and moved on, back to their start."""
-        there = {id(one) for one in known}
-        for layer in layers_of(self.model):
-            if any(id(one) not in there for one in states_of(layer)) and hasattr(layer, "reset_state"):
-                layer.reset_state()
+            self.variables.begin_again(before)
+        self.variables.keep()
 
     def drop_optional_masks(self) -> bool:
         """Give no mask any more that need not be given, as of one [B, T, S]; False where there is none."""
@@ -132,7 +121,7 @@ class Subject:
 
     def _run(self, batch: Padded, *, restore: bool, seeded: bool) -> Ran:
         if restore:
-            self.restore()
+            self.variables.restore()
         if seeded:
             self.seed()
         if self._graph is not None:
@@ -145,14 +134,12 @@ class Subject:
 
     def other_numbers(self, batch: Padded) -> Ran:
         """A run under other seeds."""
-        self.restore()
+        self.variables.restore()
         tf.random.set_seed(1)
         np.random.seed(1)
-        for variable, value in self._kept:
-            if is_seed(variable):
-                variable.assign(value + 1)
+        self.variables.seed(1)
         ran = self._run(batch, restore=False, seeded=False)
-        self.restore()
+        self.variables.restore()
         return ran
 
     def forget(self) -> None:
@@ -166,9 +153,7 @@ class Subject:
         """
         if self._graph is None or self._graph.draws:
             seed_all()
-        for variable, value in self._kept:
-            if is_seed(variable):
-                variable.assign(value)
+        self.variables.seed()
 
     def accelerate(self, batch: Padded, base: Ran) -> bool:
         """Trace the model once for every shape, where that gives the same numbers; else (False) it stays eager."""
@@ -208,58 +193,6 @@ class Subject:
                 if tf.rank(loss) == 0:
                     yield layer.name, loss
 
-    # ------------------------------------------------------------ variables
-    def keep(self) -> None:
-        """Remember the values of all variables; biases that are trained and 0 get small numbers, as in training.
-
-        A bias of 0 hides faults: a backward RNN stays at 0 through padding that is 0 (of an LSTM's only the part of
-        the forget gate is 1).
-        """
-        if self._original:
-            return
-        random = np.random.default_rng(0)
-        for variable in self.variables():
-            value = array(variable)
-            self._original.append((variable, value))
-            still = (value == 0) if "float" in str(value.dtype) else np.zeros(value.shape, bool)
-            is_bias = still.all() or (value.ndim == 1 and still.any() and set(np.unique(value)) == {0, 1})
-            if getattr(variable, "trainable", False) and is_bias:
-                value = np.where(still, 0.2 * random.normal(size=value.shape), value).astype(value.dtype)
-            self._kept.append((variable, value))
-        for variable in self._held_by_layers():
-            self._original.append((variable, array(variable)))
-            self._kept.append(self._original[-1])
-        self.restore()
-
-    def restore(self) -> None:
-        """Back to the values that were remembered."""
-        for variable, value in self._kept:
-            variable.assign(value)
-
-    def variables(self) -> list[Any]:
-        """All variables that can be found, trainable or not."""
-        found = list(self.model.variables) if self.is_keras else list(variables_of(self.model))
-        layers = self.model._flatten_layers() if self.is_keras else ()
-        for layer in layers:  # what a stateful layer keeps is not among its variables
-            found += states_of(layer)
-        return [v for v in found if not isinstance(v, tf.Tensor)]
-
-    def _held_by_layers(self) -> list[tf.Variable]:
-        """TensorFlow's own variables that layers hold, of which Keras does not know."""
-        layers = self.model._flatten_layers() if self.is_keras else ()
-        return [one for layer in layers for one in vars(layer).values() if isinstance(one, tf.Variable)]
-
-    def trainable(self) -> list[Any]:
-        """TensorFlow's variables that are trained."""
-        if self.is_keras:
-            return [v.value for v in self.model.trainable_variables]
-        return [getattr(v, "value", v) if isinstance(v, keras.Variable) else v
-                for v in self.variables() if getattr(v, "trainable", False)]  # fmt: skip
-
-    def floats(self) -> list[Any]:
-        """Variables of floating point."""
-        return [v for v in self.variables() if "float" in str(v.dtype)]
-
 
 def loaded(path: Path) -> Any:
     """A Keras model from its file, by Keras' own loading.
@@ -280,45 +213,6 @@ def loaded(path: Path) -> Any:
             f"{path} cannot be loaded: {said} Classes of your own are made known by importing their module "
             "(--import); a Lambda only loads after keras.config.enable_unsafe_deserialization()."
         ) from error
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """After it NumPy's and TensorFlow's generators go on as if nothing had drawn or seeded them."""
-    from tensorflow.python.eager import context
-
-    of_numpy, of_tf = np.random.get_state(), context.context()
-    seed, generator = getattr(of_tf, "_seed", None), getattr(of_tf, "_rng", None)
-    state = generator.getstate() if generator is not None else None
-    of_keras = _generator_of_keras()
-    drawn = array(of_keras.state) if of_keras is not None else None
-    try:
-        yield
-    finally:
-        if of_keras is not None:
-            of_keras.state.assign(drawn)
-        np.random.set_state(of_numpy)
-        if hasattr(of_tf, "_seed") and hasattr(of_tf, "_rng"):
-            of_tf._seed, of_tf._rng = seed, generator
-            if generator is not None:
-                generator.setstate(state)
-
-
-def _generator_of_keras() -> Any:
-    """The generator of `keras.random` without a seed; None where nothing has drawn from it yet, or it is gone."""
-    try:
-        from keras.src.backend.common.global_state import get_global_attribute
-    except ImportError:
-        return None
-    return get_global_attribute("global_seed_generator")
-
-
-def seed_all() -> None:
-    """The same numbers from every generator."""
-    tf.random.set_seed(0)
-    np.random.seed(0)
-    if (generator := _generator_of_keras()) is not None:
-        generator.state.assign(np.zeros(2, "uint32"))
 
 
 def largest(values: np.ndarray) -> float:
@@ -346,17 +240,3 @@ def _options(model: Any) -> Mapping[str, bool]:
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         and ("mask" not in p.name.lower() or p.default in (p.empty, None))
     }
-
-
-@contextmanager
-def without_chance(model: Any) -> Iterator[None]:
-    """Inside, no dropout and no noise: in training a model draws other numbers for other shapes."""
-    with ExitStack() as given_back:
-        for layer in model._flatten_layers():
-            for name in _RANDOM_RATES:
-                value = getattr(layer, name, None)
-                shown = isinstance(getattr(type(layer), name, None), property)  # an LSTM shows its cell's
-                if isinstance(value, float) and value and not shown:
-                    given_back.callback(setattr, layer, name, value)
-                    setattr(layer, name, 0.0)
-        yield

@@ -28,7 +28,7 @@ from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
 from workbench.record.tags import CLAIMS_SHA
-from workbench.report import assemble, decisions, guide, numbers, recorded, tables, terminal
+from workbench.report import assemble, decisions, guide, numbers, recorded, results, tables, terminal
 from workbench.report.elsewhere import compare_results
 from workbench.report.plan import plan_lines, time_line
 from workbench.report.replication import replicated
@@ -145,7 +145,7 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
     for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if given.out:
-        assemble.of_others(given.out, verdicts, claims, runs, given.name)
+        results.of_others(given.out, verdicts, claims, runs, given.name)
         print(f"report: {given.out / 'report.html'}")
     return 0
 
@@ -162,7 +162,7 @@ def _redraw(given: argparse.Namespace) -> int:
         shutil.copytree(folder, given.out, dirs_exist_ok=True)
         folder = given.out.resolve()
     path = given.claims or claims_file(Path(given.name).resolve().parent.name)
-    written = assemble.redraw(folder, claims_room.load(path) if path else None)
+    written = results.redraw(folder, claims_room.load(path) if path else None)
     print(f"written: {len(written)} files in {folder}")
     return 0
 
@@ -198,7 +198,7 @@ def _guide(commit: bool) -> int:
         stands = guide.stands_over_all(found)
         for name in {one.experiment for one in found if one.verdict}:
             own = {claim: still for (of, claim), still in stands.items() if of == name}
-            assemble.redraw(results_folder(name), claims_room.load(claims_file(name) or name), own)
+            results.redraw(results_folder(name), claims_room.load(claims_file(name) or name), own)
         print(f"written: {target}, report.html beside it, and the pages of all results")
     else:
         print(page)
@@ -252,7 +252,7 @@ def _against(given: argparse.Namespace, console: Console) -> int:
     own = Path(given.name) if Path(given.name).is_dir() else results_folder(given.name)
     first, second = _verdicts(own), _verdicts(given.against)
     effects = [{one.claim: numbers.effect_words(one) for one in side} for side in (first, second)]
-    results = replicated(first, second)
+    repeated = replicated(first, second)
     head = (
         "claim",
         "answer",
@@ -269,17 +269,17 @@ def _against(given: argparse.Namespace, console: Console) -> int:
             f"{one.second} {effects[1].get(one.claim, '')}",
             words[one.within],
         )
-        for one in results
+        for one in repeated
     ]
     lines = [tables.markdown(head, rows)]
     runs = [folder / "runs.csv" for folder in (own, given.against)]
     if missing := [str(one) for one in runs if not one.is_file()]:
         lines.append(f"the runs were not compared: {' and '.join(missing)} is not there")
     else:
-        lines += compare_results(*map(assemble.read_results, (own, given.against)))
+        lines += compare_results(*map(results.read_runs, (own, given.against)))
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return 1 if any(one.failed for one in results) else 0
+    return 1 if any(one.failed for one in repeated) else 0
 
 
 def _verdicts(folder: Path) -> list[Verdict]:
