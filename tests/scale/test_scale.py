@@ -51,10 +51,10 @@ def test_a_number_that_is_no_whole_ten_is_refused(jobs: str, capsys) -> None:
 @pytest.mark.command
 @pytest.mark.slow
 def test_it_measures(tmp_path: Path, capsys) -> None:
-    assert command.main(["--jobs", "10", "--writers", "2", "--filled", "300", "--out", str(tmp_path)]) == 0
+    assert command.main(["--jobs", "10", "--writers", "2", "--filled", "30", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert [one["jobs"] for one in found["sweeps"]["SQLite"]] == [10]
     assert all(value > 0 for one in found["sweeps"]["SQLite"] for value in one.values())
     assert found["writers"]["SQLite"][0]["runs"] == 2 * command.EACH
-    assert [one.get("runs", one.get("jobs")) for one in found["filled"]["SQLite"]] == [300, 10]
+    assert [one.get("runs", one.get("jobs")) for one in found["filled"]["SQLite"]] == [30, 10]
     assert "| 10 |" in (tmp_path / "report.md").read_text()
