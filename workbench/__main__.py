@@ -77,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _show(given, compose)
         if series := asked_series(compose, given.overrides):
             return run_series(compose, series, given.overrides, console)
-        start = run_sweep if given.multirun else run_one
-        return start(compose, given.overrides, console)
+        if given.multirun:
+            return run_sweep(compose, given.overrides, console).code
+        return run_one(compose, given.overrides, console)
     except (Exception, KeyboardInterrupt) as error:
         if _is_interruption(error):
             errors.print(

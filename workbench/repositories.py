@@ -158,7 +158,9 @@ def _patch(place: _Place, has_commit: bool, passed_over: Sequence[Path]) -> tupl
         else:
             pieces.append(piece)
     for number, path in enumerate(_unknown(place, has_commit, passed_over)):
-        bytes_of = (place.top / path).lstat().st_size
+        bytes_of = _size(place.top / path)
+        if bytes_of < 0:  # gone since git listed it
+            continue
         if bytes_of > LARGEST or size + bytes_of > LARGEST_TOGETHER or number >= _MOST:
             left_out.append(f"{path} ({bytes_of} bytes)")
             continue
@@ -202,7 +204,15 @@ def _unknown(place: _Place, has_commit: bool, passed_over: Sequence[Path]) -> li
         and not any((top / name).resolve().is_relative_to(path) for path in passed_over)
     ]
     first = [name for path in mine if (name := os.path.relpath(path, top)) not in known]
-    return list(dict.fromkeys([*first, *sorted(others, key=lambda name: (top / name).lstat().st_size)]))
+    return list(dict.fromkeys([*first, *sorted(others, key=lambda name: _size(top / name))]))
+
+
+def _size(path: Path) -> int:
+    """Of a file in bytes; -1 where another program has removed it."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return -1
 
 
 def _top(folder: Path, failed: list[str]) -> Path | None:

@@ -61,7 +61,7 @@ def sweep(jobs: int, uri: str | None) -> dict[str, float]:
 
         def run(words: list[str]) -> int:
             parsed.cache_clear()  # a command begins with nothing composed
-            return run_sweep(Composer(), words, console)
+            return run_sweep(Composer(), words, console).code
 
         found: dict[str, float] = {"jobs": jobs}
         found["dry_run_s"] = _seconds(lambda: run([*asked, "workbench.dry_run=true"]))

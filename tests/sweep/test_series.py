@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from workbench.__main__ import main
-from workbench.report import guide, recorded
+from workbench.report import guide
 from workbench.report.recorded import ReportError
 from workbench.sweep import series
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.journal import RecordLostError
+from workbench.sweep.sweep import Swept
 
 BOTH = {"padding_ablation", "loss_masking_ablation"}
 
@@ -21,16 +22,15 @@ def type_in(monkeypatch: pytest.MonkeyPatch, folder: Path, without_data: set[str
     """Both experiments, of which some have no data: the exit code, and which were run."""
     ran = []
 
-    def run_sweep(compose: object, overrides: Sequence[str], console: object) -> int:
+    def run_sweep(compose: object, overrides: Sequence[str], console: object) -> Swept:
         name = overrides[0].partition("=")[2]
         if name in without_data:
             raise PrepareError("no such file")
         ran.append(name)
-        return 0
+        return Swept(0, f"{name}-s")
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(series, "run_sweep", run_sweep)
-    monkeypatch.setattr(recorded, "latest_sweep", lambda tracker, name: "a-sweep")
     return main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]"]), ran
 
 

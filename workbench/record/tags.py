@@ -78,7 +78,9 @@ TAGS: dict[str, Tag] = {
     IDENTITY: Tag("the hash of all that its result follows from"),
     START: Tag("fork (from a server) or fresh (a process of its own)"),
     ERROR: Tag("why it did not finish"),
-    OWNER: Tag("host, boot, process and its birth: if that is gone and the run is open, the run is dead"),
+    OWNER: Tag(
+        "host, its life and namespace, process and its birth: if that is gone and the run is open, the run is dead"
+    ),
     REQUEUED: Tag("set aside by the calibration gate, or since its job was run again", "true or false"),
     DISTURBED: Tag("why it was set aside"),
     SUPERSEDED: Tag("what of its job has changed since it ran; the job was then run again"),

@@ -83,16 +83,19 @@ def of_the_guide() -> list[str]:
 
 def committed(names: Sequence[str]) -> list[Finding]:
     """Every declared claim of these experiments with the verdict of its committed results."""
-    return [one for name in names for one in findings(name, experiments_folder() / name / "results")]
+    found = []
+    for name in names:
+        path = claims_file(name)
+        claims = claims_room.load(path) if path else []
+        found += findings(name, experiments_folder() / name / "results", claims)
+    return found
 
 
-def findings(name: str, folder: Path) -> list[Finding]:
-    """The declared claims of an experiment with the verdicts that a report left in `folder`.
+def findings(name: str, folder: Path, claims: Sequence[Claim]) -> list[Finding]:
+    """Claims that an experiment is judged by, with the verdicts that a report left in `folder`.
 
     A verdict on a claim that was changed since (another hash) is not the claim's: it counts as not run.
     """
-    path = claims_file(name)
-    claims = claims_room.load(path) if path else []
     found = folder / "verdicts.json"
     verdicts = [Verdict.from_json(one) for one in json.loads(found.read_text())] if found.is_file() else []
     by_name = {verdict.claim: verdict for verdict in verdicts}

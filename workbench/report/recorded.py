@@ -133,7 +133,10 @@ def refuse_fewer_recorded(tracker: Tracker, run_id: str, at: str | None, verdict
     if not any(name == "verdicts.json" for name in tracker.files(run_id, at)):
         return
     name = "/".join(part for part in (at, "verdicts.json") if part)
-    held = json.loads(tracker.read_text(run_id, name))
+    try:
+        held = json.loads(tracker.read_text(run_id, name))
+    except ValueError:  # cut, by a full disk or a kill
+        return
     _refuse_lost(held, verdicts, f"{name} of run {run_id}", another=False)
 
 

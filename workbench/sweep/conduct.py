@@ -109,7 +109,8 @@ class Conductor:
             if key in self.prepared:
                 continue
             self.watcher.say(f"preparing data={job.tree['data']['name']}")
-            frozen = freeze(job.tree, self.folder / f"prepare-{len(self.prepared)}")
+            # of its own: workers on other hosts may prepare theirs in the same folder
+            frozen = freeze(job.tree, _new_folder(self.folder / f"prepare-{len(self.prepared)}"))
             for _ in range(_TRIES):
                 outcome = run_child(
                     ["--prepare", str(frozen)],
@@ -341,7 +342,7 @@ class Conductor:
 
 def new_sweep_id() -> str:
     """An id that sorts by time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
 
 def _known(job: Job, run: Run) -> Ended:
@@ -360,7 +361,7 @@ def still_counted(one: Ended, why: str) -> Ended:
 
 
 def _new_folder(wanted: Path) -> Path:
-    """A folder of this run alone: one that died may have left its own under the wanted name, which is kept."""
+    """A folder of this one alone: one that died may have left its own under the wanted name, which is kept."""
     names = itertools.chain([wanted.name], (f"{wanted.name}.{n}" for n in itertools.count(2)))
     for name in names:
         try:

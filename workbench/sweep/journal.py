@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -161,7 +163,7 @@ def environment_json(tags: Mapping[str, str]) -> str:
 
 def owner() -> dict[str, str]:
     """Which process owns a run: if it is gone and the run still RUNNING, the run is dead."""
-    return {OWNER: f"{_boot()}:{os.getpid()}:{_born(os.getpid())}"}
+    return {OWNER: f"{_place()}:{os.getpid()}:{_born(os.getpid())}"}
 
 
 def close_dead(tracker: Tracker) -> list[str]:
@@ -170,6 +172,8 @@ def close_dead(tracker: Tracker) -> list[str]:
     closed = []
     for run_id in [run_id for run_id, tag in owners.items() if tag and is_dead(tag)]:
         with suppress(TrackingError):  # another person's, on a server that lets nobody else close it
+            if tracker.get(run_id).status != "RUNNING":
+                continue  # it had ended before its process was looked for
             tracker.tag(run_id, {ERROR: "its process was gone"})
             tracker.finish(run_id, "KILLED")
             closed.append(run_id)
@@ -185,18 +189,24 @@ def close_failed(tracker: Tracker, run_id: str, error: str, *, begun: float = 0.
 
 def is_dead(tag: str) -> bool:
     """Whether an owner of this host is gone; of another host nothing is known."""
-    boot, pid, born = tag.rsplit(":", 2)
+    place, pid, born = tag.rsplit(":", 2)
     if is_of_another_host(tag):
         return False
-    if boot != _boot():
+    if _Place.read(place).boot != _place().boot:
         return True
     found = _born(int(pid))
     return found is not None and found != born
 
 
 def is_of_another_host(tag: str) -> bool:
-    """Whether an owner's tag names another host than this, or none."""
-    return tag.split("/")[0] != _boot().split("/")[0]
+    """Whether an owner's tag names another host than this, or none, or a container whose processes this does not see.
+
+    Two hosts of one name are told apart by their machine's id, where both have one.
+    """
+    theirs, ours = _Place.read(tag.rsplit(":", 2)[0]), _place()
+    if theirs.host != ours.host or _differ(theirs.machine, ours.machine):
+        return True
+    return theirs.boot == ours.boot and _differ(theirs.processes, ours.processes)
 
 
 def _born(pid: int) -> str | None:
@@ -228,10 +238,53 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _boot() -> str:
-    """This host and its present life."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a process lives: a host in one of its lives, and there the processes that see each other.
+
+    >>> str(_Place("one", "b-1", "4026531836", "1a2b"))
+    'one/b-1 4026531836 1a2b'
+    >>> _Place.read("one/b-1 4026531836 1a2b") == _Place("one", "b-1", "4026531836", "1a2b")
+    True
+    >>> _Place.read("one/b-1")
+    _Place(host='one', boot='b-1', processes='', machine='')
+    """
+
+    host: str
+    boot: str
+    processes: str
+    """The number of the PID namespace; empty where it is not known."""
+    machine: str
+    """The beginning of /etc/machine-id; empty where it is not known."""
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.boot} {self.processes or '-'} {self.machine or '-'}"
+
+    @classmethod
+    def read(cls, text: str) -> _Place:
+        """As it was written, now or by a version that did not know all of it."""
+        host, _, life = text.partition("/")
+        boot, processes, machine, *_ = [*life.split(" "), "", ""]
+        return cls(host, boot, processes.replace("-", ""), machine.replace("-", ""))
+
+
+def _place() -> _Place:
+    """Where this process lives."""
     try:
-        life = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        life = str(int(psutil.boot_time()))
-    return f"{os.uname().nodename}/{life}"
+        boot = str(int(psutil.boot_time()))
+    try:
+        processes = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        processes = ""
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()[:8]
+    except OSError:
+        machine = ""
+    return _Place(os.uname().nodename, boot, processes, machine)
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether both are known, and not the same."""
+    return bool(one and other) and one != other

@@ -124,7 +124,8 @@ class OwnRun:
 
     def _again(self, conductor: Conductor, before: Plan, planned: Plan, typed: Typed) -> str:
         tracker, times = conductor.tracker, int(self.tags.get(names.RESUMED, 0)) + 1
-        tracker.reopen(self.run_id, {**owner(), names.RESUMED: str(times)})
+        # tasks of a launcher's that still wait somewhere are of a launch that is over
+        tracker.reopen(self.run_id, {**owner(), names.RESUMED: str(times), names.LAUNCH: ""})
         if differences(before, planned):
             grid = conductor.folder / NAME
             grid.write_text(plan_json(planned, typed))

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workbench.claims import ClaimError, PairingError
+from workbench.claims import Claim, ClaimError, PairingError
 from workbench.config import Config, ConfigError, Problem
-from workbench.places import claims_file
 from workbench.provenance import without_passwords
-from workbench.report import guide, recorded
+from workbench.report import guide
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import PrepareError, new_sweep_id
 from workbench.sweep.devices import require_devices
@@ -21,8 +20,8 @@ from workbench.sweep.journal import RecordLostError
 from workbench.sweep.launch import Launch
 from workbench.sweep.overrides import first
 from workbench.sweep.planning import plan_sweep
-from workbench.sweep.start import sweep_folder, tracker_of
-from workbench.sweep.sweep import run_sweep
+from workbench.sweep.start import sweep_folder
+from workbench.sweep.sweep import Swept, run_sweep
 from workbench.tracking import TrackingError
 from workbench.wording import counted
 
@@ -85,47 +84,54 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
     launch = Launch.chosen(compose, first(compose.read(given[series.experiments[0]])))
     if not config.workbench.resume and (not launch or launch.is_here):
         require_devices(job for _, _, plan in planned.values() for job in plan.jobs)
-    codes: dict[str, int] = {}
+    ran: dict[str, Swept] = {}
     ended: list[str] = []
     has_run = False
     for name, of_one in given.items():
         console.rule(name)
         try:
-            codes[name] = run_sweep(compose, of_one, console)
+            ran[name] = run_sweep(compose, of_one, console)
             has_run = True
         except (ConfigError, ClaimError, PairingError, PrepareError, TrackingError) as error:
             has_run |= isinstance(error, RecordLostError)
             ended.append(f"{name} was ended: {without_passwords(str(error))}")
             _say(console, ended[-1])
-    if codes:
+    if ran:
+        sweeps = {name: (called[name], swept.sweep) for name, swept in ran.items()}
         try:
-            _show_table(config, series, {name: called[name] for name in codes}, console)
+            _show_table(config, series, sweeps, {name: of[1] for name, of in planned.items()}, console)
         except (ValueError, OSError, PrepareError, TrackingError) as error:
             ended.append(f"{series.name} has no table: {without_passwords(str(error))}")
     for words in ended:
         _say(console, words)
-    return max([1 if ended else 0, *codes.values()]) if has_run else 2
+    return max([1 if ended else 0, *(swept.code for swept in ran.values())]) if has_run else 2
 
 
 def _say(console: Console, words: str) -> None:
     console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def _show_table(config: Config, series: Series, ran: Mapping[str, str], console: Console) -> None:
+def _show_table(
+    config: Config,
+    series: Series,
+    sweeps: Mapping[str, tuple[str, str]],
+    declared: Mapping[str, Sequence[Claim] | None],
+    console: Console,
+) -> None:
     """All verdicts in one table, also as a page beside the reports; what was not run now stands as not run.
 
-    `ran`: the experiments that were, each with the name that its sweep is recorded under.
+    `sweeps`: the experiments that were, each with the name that its sweep is recorded under, and the sweep's id;
+    `declared`: the claims that each is judged by.
     """
-    tracker = tracker_of(config)
     found, links, folders = [], {}, {}
     page = sweep_folder(config.tracking.folder, series.name, new_sweep_id()) / "guide.md"
     for name in series.experiments:
-        folder, link = page.with_name(f"{name} was not run"), str(claims_file(name) or name)
-        if name in ran:
-            sweep = recorded.latest_sweep(tracker, ran[name])
-            folder = sweep_folder(config.tracking.folder, ran[name], sweep) / "report"
+        claims = declared[name] or ()
+        folder, link = page.with_name(f"{name} was not run"), claims[0].file if claims else name
+        if name in sweeps:
+            folder = sweep_folder(config.tracking.folder, *sweeps[name]) / "report"
             link = str(folder / "report.md")
-        found += guide.findings(name, folder)
+        found += guide.findings(name, folder, claims)
         links[name], folders[name] = link, folder
     again = guide.instruments(folders)
     page.write_text(guide.write_page(found, links, again))

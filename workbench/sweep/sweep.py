@@ -104,8 +104,16 @@ class Asked:
         return found, [*self.said, *said]
 
 
-def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> int:
-    """A sweep: plan all, prepare the data, run each job, judge; 0, or 1 where a job failed.
+@dataclass(frozen=True)
+class Swept:
+    """How a sweep ended: the exit code, 0, or 1 where a job failed; its id."""
+
+    code: int
+    sweep: str
+
+
+def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> Swept:
+    """A sweep: plan all, prepare the data, run each job, judge.
 
     Nothing starts before everything was composed and checked: the grid, the claims against it, the tracking
     server, the data; and, of a sweep that is resumed, what has finished and what has changed since.
@@ -114,7 +122,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     if asked.config.workbench.dry_run:
         known, said = asked.stock()
         list_jobs(console, asked.planned, asked.declared, config=asked.config, known=known, said=said)
-        return 0
+        return Swept(0, asked.own.sweep)
     folder = sweep_folder(asked.config.tracking.folder, asked.config.name, asked.own.sweep)
     ended = _conduct(asked, folder, console)
     failed = [one for one in ended if one.outcome.status != "finished"]
@@ -123,7 +131,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
         some, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
         words = f"stopped at the first failure: {some} not run; workbench.resume=true runs {them}"
         console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
-    return 1 if not _judge(asked, folder, console) or failed else 0
+    return Swept(1 if not _judge(asked, folder, console) or failed else 0, asked.own.sweep)
 
 
 def ask(compose: Composer, overrides: Sequence[str]) -> Asked:

@@ -189,8 +189,12 @@ class _Worker(Conductor):
         if Path(planned.folder).is_dir():
             return
         del self.prepared[data_key(job.tree)]
-        self.prepare([job])
-        found = self.prepared[data_key(job.tree)]
+        try:
+            self.prepare([job])
+            found = self.prepared[data_key(job.tree)]
+        except BaseException:
+            self.prepared[data_key(job.tree)] = planned  # the next job of it tries again
+            raise
         if found.fingerprint != planned.fingerprint:
             self.prepared[data_key(job.tree)] = planned
             raise PrepareError(
@@ -203,7 +207,12 @@ _workers: dict[str, _Worker] = {}
 
 
 def _worker(task: Task) -> _Worker:
-    """This process' conductor of the launch, kept from task to task with its fork server."""
+    """This process' conductor of the launch, kept from task to task with its fork server.
+
+    Launchers keep their processes too, from launch to launch: what was kept of another launch is over.
+    """
+    for other in set(_workers) - {task.token}:
+        _workers.pop(other).close()
     if task.token not in _workers:
         folder = Path(task.folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,7 @@ class Tracker(Reader):
     def inputs(self, run_id: str, name: str, digest: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
         """Say which data set a run reads: one entry a split, its profile what is told of it.
 
-        `digest` is cut to the 36 characters that MLflow takes. Its store looks whether it knows a data set, and
-        then adds it: of two runs that say the same one at once for the first time it refuses one, which says it
-        again.
+        `digest` is cut to the 36 characters that MLflow takes.
         """
         entries = [
             DatasetInput(
@@ -153,12 +151,7 @@ class Tracker(Reader):
             for split, profile in splits.items()
         ]
         with self._reached():
-            try:
-                self._client.log_inputs(run_id, entries)
-            except MlflowException as error:
-                if error.error_code != "BAD_REQUEST":
-                    raise
-                self._client.log_inputs(run_id, entries)
+            _said_again(self._client.log_inputs, run_id, entries)
 
     def describe(self, run: Run, name: str, note: str) -> None:
         """Name a run, and give it its description (Markdown), cut with a sign to what MLflow takes."""
@@ -170,7 +163,7 @@ class Tracker(Reader):
         """Set tags of an experiment, by its id: its description, a saved view of its runs."""
         with self._reached():
             for key, value in tags.items():
-                self._client.set_experiment_tag(experiment, key, value)
+                _said_again(self._client.set_experiment_tag, experiment, key, value)
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or all files of a folder."""
@@ -222,6 +215,20 @@ class Tracker(Reader):
             if ERROR in self.get(run_id).tags:
                 self._client.delete_tag(run_id, ERROR)
         self.tag(run_id, tags)
+
+
+def _said_again(call: Callable[..., Any], *given: Any) -> None:
+    """Say something to MLflow's store, again where it refuses it once.
+
+    It looks whether it knows a data set or a tag, and then adds it: of two processes that say the same for the first
+    time in the same moment it refuses one.
+    """
+    try:
+        call(*given)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        call(*given)
 
 
 def as_text(value: Any) -> str:
