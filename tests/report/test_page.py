@@ -230,12 +230,12 @@ def test_a_job_that_no_run_was_begun_of_stays_in_the_table_with_no_run(sweep_run
     again, other = Job(98, "x", 1, 1, tree), Job(99, "cell=basic_rnn padding=global", 1, 0, tree)
     jobs = sweep_runs[sweep_runs["tags.workbench.kind"] == "run"]
     jobs = jobs[jobs["tags.workbench.repeat"] == "0"].assign(**{"tags.workbench.arm": "x"})
-    shown = assemble.with_planned(runs_of(jobs), [again, other])
+    shown = [*runs_of(jobs), *assemble.not_begun(runs_of(jobs), [again, other])]
     assert [run.run_id for run in shown[-2:]] == ["(job 98)", "(job 99)"]
     table = {arm: n for arm, n, _ in tables.summarised(shown, ["cell.name", "padding.name"])[0]}
     assert table.pop("basic_rnn, global") == 0
     assert set(table.values()) == {8}
-    assert assemble.with_planned(shown, [again, other]) == shown
+    assert assemble.not_begun(shown, [again, other]) == []
 
 
 def test_who_has_no_sweep_is_told_of_an_experiment_only_where_it_is_one() -> None:

@@ -16,9 +16,16 @@ import numpy as np
 
 from workbench.claims import statistics, words
 from workbench.claims.declaration import Claim
-from workbench.claims.pairing import Pairs
+from workbench.claims.pairing import Pair, Pairs
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS, Floats, Region
 from workbench.claims.verdict import Interval, Verdict
+from workbench.record.metrics import is_learnt
+from workbench.record.tags import DIGEST_OF_LOSSES
+
+_COARSE = (
+    "all runs have the same value and are not equal to the bit: how much chance is in it cannot be told; take a "
+    "finer metric, or declare it `kind: exact`"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Tested:
 
     row: Row
     columns: Floats  # [blocks, 1], or [blocks, conditions] where every condition must hold
+    judged: Floats  # the same, as it is decided by: with a grain, where what does not vary may be chance
     inside: float
     outside: tuple[float, ...]
     reasons: tuple[str, ...]
@@ -55,18 +63,66 @@ def test(row: Row) -> Tested:
     columns = effects if row.claim.scope == "every" else effects.mean(axis=1, keepdims=True)
     reasons = _undecidable(row, columns)
     if reasons:
-        bounds = statistics.hypotheses(row.direction) - 1
-        return Tested(row, columns, 1.0, (1.0,) * bounds, reasons, (0,) * (1 + bounds), {})
+        return _not_decided(row, columns, reasons)
+    judged = columns if _has_no_chance(row) else _with_a_grain(row, columns)
+    if judged is None:
+        return _not_decided(row, columns, (_COARSE,))
     with np.errstate(divide="ignore", invalid="ignore"):  # in columns that do not vary, which have no t
-        inside = statistics.p_inside(columns.T, row.region)
-        outside = statistics.p_outside(columns.T, row.region)
-    certain = _certain(row, columns, inside, outside)
+        inside = statistics.p_inside(judged.T, row.region)
+        outside = statistics.p_outside(judged.T, row.region)
+    certain = _certain(row, judged, inside, outside)
     worst = int(inside.argmax())
     least = tuple(min(1.0, columns.shape[1] * float(p.min())) for p in outside)
     at_bound = certain.get(worst) in row.region and min(inside[worst], *least) == 1
     reasons = ("the effect is the bound itself in every block",) if at_bound else ()
     deciding = (worst, *(int(p.argmin()) for p in outside))
-    return Tested(row, columns, float(inside[worst]), least, reasons, deciding, certain)
+    return Tested(row, columns, judged, float(inside[worst]), least, reasons, deciding, certain)
+
+
+def _not_decided(row: Row, columns: Floats, reasons: tuple[str, ...]) -> Tested:
+    bounds = statistics.hypotheses(row.direction) - 1
+    return Tested(row, columns, columns, 1.0, (1.0,) * bounds, reasons, (0,) * (1 + bounds), {})
+
+
+def _has_no_chance(row: Row) -> bool:
+    """Whether an effect that does not vary is one that cannot.
+
+    What was learnt, or what a metric of others is, may be the same in every block by chance, where it is coarse: it
+    cannot where the runs of each pair are equal to the bit.
+    """
+    if not is_learnt(row.claim.metric):
+        return True
+    return all(_are_equal(one) for one in row.pairs.pairs if one.block in row.pairs.complete)
+
+
+def _with_a_grain(row: Row, columns: Floats) -> Floats | None:
+    """The effects, those that do not vary spread by the metric's grain; None where it is not known.
+
+    The grain is the least by which two values of the runs differ: what is smaller than it is not seen.
+    """
+    still = statistics.constant(columns, row.claim.scale)
+    if not still.any():
+        return columns
+    runs = {run.run_id: run for one in row.pairs.pairs for run in (one.treatment, one.control) if run}
+    values = np.array(
+        [run.metrics[row.claim.metric] for run in runs.values() if not run.lacking(row.claim.metric)]
+    )
+    if row.claim.scale == "ratio":
+        values = np.log(values[values > 0])
+    apart = np.diff(np.unique(values))
+    apart = apart[apart > statistics.ROUNDING * np.abs(values).max(initial=1.0)]
+    if not apart.size:
+        return None
+    spread = np.linspace(-1, 1, len(columns))
+    spread *= float(apart.min()) / np.std(spread, ddof=1)
+    return np.where(still, columns + spread[:, None], columns)
+
+
+def _are_equal(pair: Pair) -> bool:
+    if pair.treatment is None or pair.control is None:
+        return False
+    one, other = (run.tags.get(DIGEST_OF_LOSSES) for run in (pair.treatment, pair.control))
+    return bool(one) and one == other
 
 
 def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats]) -> dict[int, float]:
@@ -94,7 +150,7 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
     thin = None
     if not tested.reasons:
         effect = tested.certain.get(column)
-        thin = _interval(y, 1 - 2 * level) if effect is None else (effect,) * 2
+        thin = _interval(tested.judged[:, column], 1 - 2 * level) if effect is None else (effect,) * 2
         assert _agree(verdict, thin, row.region), f"{row.name}: {verdict}, but {thin} against {row.region}"
     reasons = tested.reasons
     if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, decided)):

@@ -25,13 +25,14 @@ from workbench.claims import statistics, words
 from workbench.claims.blocks import blocks_of
 from workbench.claims.decision import Row, describe
 from workbench.claims.declaration import Claim, ClaimSet
-from workbench.claims.pairing import Pair, Pairs, effect
+from workbench.claims.pairing import Pair, Pairs, effect, made_on_two_machines
 from workbench.claims.verdict import Verdict
 from workbench.record import METRICS, Run, counted
+from workbench.record.tags import DIGEST_OF_LOSSES
 
 NAME = "control_again"
 OK, WATCH, FAILED = "instrument ok", "watch", "instrument failed"
-DIGESTS = {"losses": "digest.losses", "weights": "digest.weights", "order of examples": "digest.order"}
+DIGESTS = {"losses": DIGEST_OF_LOSSES, "weights": "digest.weights", "order of examples": "digest.order"}
 """What must be alike to the last bit in two runs of one config, and the tag that has its hash."""
 
 
@@ -150,6 +151,8 @@ def _pair(claim: Claim, block: str, again: Run | None, first: Run | None) -> Pai
             return Pair(block, (), again, first, math.nan, failure, arm)
     assert again is not None
     assert first is not None
+    if why := made_on_two_machines(claim, again, first):
+        return Pair(block, (), again, first, math.nan, why, "both")
     y = effect(claim.scale, again.metrics[claim.metric], first.metrics[claim.metric])
     failure = "" if math.isfinite(y) else "no ratio"
     return Pair(block, (), again, first, y, failure, "both" if failure else "")
@@ -217,7 +220,7 @@ def _digests(run: Run) -> dict[str, str]:
 
 def _must_be_identical(one: Run, other: Run) -> bool:
     device = one.value("device")
-    if device is None or device != other.value("device"):
+    if device is None or device != other.value("device") or one.other_machine(other):
         return False
     return device == "cpu" or all(run.value("training.deterministic") == "true" for run in (one, other))
 

@@ -210,6 +210,8 @@ def _with_the_dead(keys: Mapping[Any, list[Run]]) -> Mapping[Any, list[Run]]:
     if len(keys) < 2:
         return keys
     whole = {key: runs for key, runs in keys.items() if any(run.has_result for run in runs)}
+    if not whole:  # all died: those that had said most
+        whole = {key: keys[key] for key in keys if not any(set(key) < set(other) for other in keys)}
     for key, runs in keys.items():
         if key not in whole:
             of = [one for one in whole if set(key) <= set(one)]
@@ -226,7 +228,7 @@ def _pair(
     if treatment and control:
         _refuse_other_differences(claim, block, treatment, control)
         if not treatment.failure(claim.metric) and not control.failure(claim.metric):
-            if why := _made_on_two_machines(claim, treatment, control):
+            if why := made_on_two_machines(claim, treatment, control):
                 return Pair(block, condition, treatment, control, math.nan, failure=why, failed_arm="both")
             _refuse_unequal(claim, block, treatment, control, notes)
             _refuse_unlike(claim, block, treatment, control)
@@ -288,16 +290,13 @@ def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, note
             )
 
 
-def _made_on_two_machines(claim: Claim, treatment: Run, control: Run) -> str:
+def made_on_two_machines(claim: Claim, treatment: Run, control: Run) -> str:
     """Why runs of two machines are no pair, be it that a block went on elsewhere; empty where they are one."""
     timed = claim.metric in METRICS and METRICS[claim.metric].noisy
     if not timed and treatment.value("threads") == control.value("threads"):
         return ""
-    one, other = treatment.machine, control.machine
-    for name in one:
-        if name in other and one[name] != other[name]:
-            return f"made on two machines: {name} is {one[name]} and {other[name]}"
-    return ""
+    apart = treatment.other_machine(control)
+    return f"made on two machines: {apart}" if apart else ""
 
 
 def _refuse_unlike(claim: Claim, block: str, treatment: Run, control: Run) -> None:
@@ -331,6 +330,8 @@ def _divide(claim: Claim, whole: Pairs) -> tuple[Pairs, Pairs | None]:
                 f"claim {claim.name}: `where` holds in block {answers[True]} and not in block {answers[False]}"
                 f"{_words(condition)}; put the bound where it divides conditions, not blocks"
             )
+        if not answers:
+            _refuse_unknown(claim, condition, whole)
         if True in answers or not answers:
             inside.append(condition)
     row = _restrict(whole, tuple(inside))
@@ -339,7 +340,8 @@ def _divide(claim: Claim, whole: Pairs) -> tuple[Pairs, Pairs | None]:
 
 
 def _holds(claim: Claim, one: Pair) -> bool | None:
-    """Whether a pair meets `where`; None where its quantities are not recorded in either run."""
+    """Whether a pair meets `where`; None where it may, and a quantity of it is not recorded in either run."""
+    holds: bool | None = True
     for text in claim.where:
         name, sign, bound = parse_where(text)
         values = {run.value(name) for run in (one.treatment, one.control) if run} - {None}
@@ -349,12 +351,31 @@ def _holds(claim: Claim, one: Pair) -> bool | None:
                 f"({' and '.join(sorted(map(str, values)))}); `where` needs what is fixed before the arm"
             )
         if not values:
-            return None
+            holds = None
+            continue
         value = values.pop()
         sides = (value, normalise(bound)) if sign in ("==", "!=") else (as_number(value), float(bound))
         if not OPERATORS[sign](*sides):
             return False
-    return True
+    return holds
+
+
+def _refuse_unknown(claim: Claim, condition: Condition, whole: Pairs) -> None:
+    """Raise where runs that have finished do not record what `where` asks of them: it would hold in silence."""
+    runs = [
+        run
+        for one in whole.pairs
+        if one.condition == condition
+        for run in (one.treatment, one.control)
+        if run and run.finished and run.metrics  # those of a plan have no metrics yet
+    ]
+    for name in (parse_where(text)[0] for text in claim.where):
+        if runs and all(run.value(name) is None for run in runs):
+            known = sorted({one for run in runs for one in (*run.params, *run.metrics)})
+            raise PairingError(
+                f"{claim.at('where')}: where: no run records {name}{_words(condition)}; name what they have"
+                f"{did_you_mean(name, known)}"
+            )
 
 
 def _restrict(whole: Pairs, conditions: tuple[Condition, ...]) -> Pairs:

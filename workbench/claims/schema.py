@@ -76,6 +76,8 @@ def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"over.{name}", "is named by an arm too; a factor is either compared or averaged over"
     if claim["scope"] == "every" and not claim["over"]:
         yield "scope", "`every` needs conditions; name them in `over`"
+    if not exact and claim["elsewhere"] == "same" and smallest == (1 if ratio else 0):
+        yield "elsewhere", "no measurement can show exactly no difference; give `smallest` a margin"
     if claim["elsewhere"] and not claim["where"]:
         yield "elsewhere", "there is no elsewhere without `where`"
 

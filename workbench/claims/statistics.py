@@ -18,6 +18,8 @@ from scipy import stats
 Region = tuple[float, float]
 Floats = NDArray[np.float64]
 
+ROUNDING = 1e-12
+"""Relative: what differs by less does not differ."""
 MINIMUM_BLOCKS = 6
 MOST_FLIPPED = 20  # blocks for which all sign flips are counted: a million
 
@@ -197,7 +199,7 @@ def certain(value: float, direction: str, margin: float, scale: str) -> tuple[fl
 
 
 def _rounding(y: Floats, scale: str) -> float:
-    return 1e-12 if scale == "ratio" else 1e-12 * float(np.max(np.abs(y), initial=0.0))
+    return ROUNDING if scale == "ratio" else ROUNDING * float(np.max(np.abs(y), initial=0.0))
 
 
 def _moments(y: ArrayLike) -> tuple[Floats, Floats, int]:

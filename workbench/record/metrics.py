@@ -298,5 +298,13 @@ METRICS: dict[str, Metric] = {
     **_correctness(),
 }
 
+_OF_LEARNING = ("loss/", "accuracy/", "f1/", "perplexity/")
+
+
+def is_learnt(metric: str) -> bool:
+    """Whether a metric shows what a model has learnt, which chance bears on; so may one that is not known."""
+    return metric not in METRICS or metric.startswith(_OF_LEARNING)
+
+
 LARGEST = 1e300
 """What is not below it is no number to compare: MLflow keeps +inf as 1.8e308."""

@@ -111,8 +111,8 @@ class Run:
 
     @property
     def repeated(self) -> tuple[object, ...]:
-        """What a repeat of the run is one of: its key, and the data (task, content) that a key leaves out."""
-        return self.key, self._normal.get("data.task"), self._normal.get("data.fingerprint")
+        """What a repeat of the run is one of: its key, its arm, and the data (task, content) beside it."""
+        return self.key_in_sweep, self._normal.get("data.task"), self._normal.get("data.fingerprint")
 
     @property
     def order(self) -> tuple[float, float, str]:
@@ -138,6 +138,14 @@ class Run:
     def machine(self) -> dict[str, str]:
         """What tells machines apart, as far as it is recorded: another one computes at another pace."""
         return {name: self.tags[name] for name in ("machine.cpu", "machine.cores") if name in self.tags}
+
+    def other_machine(self, other: Run) -> str:
+        """Where another run was made on another machine, as far as both say: in which they differ; else empty."""
+        one, two = self.machine, other.machine
+        found = (
+            f"{name} is {one[name]} and {two[name]}" for name in one if one[name] != two.get(name, one[name])
+        )
+        return next(found, "")
 
     @property
     def fingerprint(self) -> str:
@@ -188,8 +196,13 @@ class Run:
 
     @property
     def is_data(self) -> bool:
-        """Whether claims may be judged by it: no sweep's own run, no rerun, not thrown away, not superseded."""
-        return self.kind not in ("sweep", "rerun") and not self.is_thrown_away and not self.superseded
+        """Whether claims may be judged by it: no sweep's own run, no rerun, not thrown away, not superseded.
+
+        One of the workbench's that has no kind yet died while it was opened.
+        """
+        half_open = not self.kind and self.tags.get(names.MADE_BY) == "workbench"
+        apart = half_open or self.kind in ("sweep", "rerun")
+        return not apart and not self.is_thrown_away and not self.superseded
 
     @property
     def disturbance(self) -> str:

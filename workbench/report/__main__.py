@@ -43,6 +43,15 @@ _BAD_INPUT = (
 )
 
 
+_USED = {
+    "guide": ("commit_results",),
+    "runs": ("name", "claims", "uri", "out", "full"),
+    "against": ("name",),
+    "plan": ("name", "claims", "scale", "sweep", "uri"),
+}
+"""What there is to do beside judging a sweep, and the arguments that each uses."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge and print; 0, 1 where `--against` finds opposite verdicts, 2 where there is nothing to judge."""
     parser = argparse.ArgumentParser(
@@ -84,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--runs QUERY needs --claims FILE, which says what is judged; and goes without --guide")
     if given.runs is None and given.guide == bool(given.name):
         parser.error("give the name of one experiment, or --guide for all")
+    if unused := _unused(given, parser):
+        parser.error(unused)
     console = Console(emoji=False)
     try:
         if given.guide:
@@ -103,6 +114,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = Console(stderr=True, soft_wrap=True, emoji=False)
         errors.print(str(error), style="red", highlight=False, markup=False)
         return 2
+
+
+def _unused(given: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """What was typed and would be passed over; empty where nothing would."""
+    mode = next((one for one in _USED if getattr(given, one) not in (None, False)), None)
+    if mode is None:
+        return "" if given.scale == parser.get_default("scale") else "--scale is for --plan"
+    typed = [name for name, value in vars(given).items() if value != parser.get_default(name)]
+    unused = [f"--{name.replace('_', '-')}" for name in typed if name not in (mode, *_USED[mode])]
+    return f"--{mode} makes no use of {', '.join(unused)}: leave it out" if unused else ""
 
 
 def _judge(given: argparse.Namespace, console: Console) -> int:
@@ -152,16 +173,17 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
 
 def _redraw(given: argparse.Namespace) -> int:
     folder = Path(given.name).resolve()
-    for option in ("sweep", "commit_results"):
+    for option in ("sweep", "commit_results", "full"):
         if getattr(given, option):
             word = option.replace("_", "-")
             raise recorded.ReportError(
                 f"--{word}: {folder} is a folder, whose pages are drawn again: leave it out"
             )
+    path = given.claims or results.claims_of(folder)
     if given.out and given.out.resolve() != folder:
+        recorded.refuse_fewer(given.out, _verdicts(folder), another=False)
         shutil.copytree(folder, given.out, dirs_exist_ok=True)
         folder = given.out.resolve()
-    path = given.claims or claims_file(Path(given.name).resolve().parent.name)
     written = results.redraw(folder, claims_room.load(path) if path else None)
     print(f"written: {len(written)} files in {folder}")
     return 0
@@ -276,7 +298,8 @@ def _against(given: argparse.Namespace, console: Console) -> int:
     if missing := [str(one) for one in runs if not one.is_file()]:
         lines.append(f"the runs were not compared: {' and '.join(missing)} is not there")
     else:
-        lines += compare_results(*map(results.read_runs, (own, given.against)))
+        with known_metrics(results.metrics_of_others(own)):
+            lines += compare_results(*map(results.read_runs, (own, given.against)))
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if any(one.failed for one in repeated) else 0

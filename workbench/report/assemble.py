@@ -108,7 +108,7 @@ class Report:
         beside, old = target.with_name("results.new"), target.with_name("results.old")
         for left_over in (beside, old):
             shutil.rmtree(left_over, ignore_errors=True)
-        shutil.copytree(self.folder, beside)
+        _copy_own(self.folder, beside)
         if target.exists():
             for other in target.iterdir():
                 if other.name not in _OWN:
@@ -156,10 +156,13 @@ def report(
     if claims:
         looks = claims_room.looks(claims, own.tags.get(names.SCALE, ""), planned.blocks)
         jobs = claims_room.still_planned(jobs, claims, looks, children)
-    shown = with_planned(children, jobs)
+    left = not_begun(children, jobs)
+    shown = [*children, *left]
+    if left:
+        facts["not_run"] = [{"run_id": one.run_id, "params": one.params, "tags": one.tags} for one in left]
     lines = curves.recorded_curves(tracker, children)
     page.write_report(folder, verdicts, shown, {**facts, **beside_verdicts(claims, judged)}, lines)
-    (folder / RUNS).write_text(published(children))
+    (folder / RUNS).write_text(published(children, claims))
     (folder / curves.NAME).write_text(curves.to_csv(lines))
     (folder / FACTS).write_text(published_facts(facts))
     _keep(tracker, own.run_id, folder, beside)
@@ -184,16 +187,22 @@ def _keep(tracker: Tracker, run_id: str, folder: Path, beside: str | None) -> No
         tracker.artifact(run_id, folder, beside)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        for name in _OWN:
-            path = folder / name
-            if path.is_dir():
-                drawn = [one for one in path.iterdir() if figures.is_ours(one.stem)]
-                (Path(scratch) / name).mkdir()
-                for one in drawn:
-                    shutil.copy(one, Path(scratch) / name)
-            elif path.exists():
-                shutil.copy(path, scratch)
+        _copy_own(folder, Path(scratch))
         tracker.artifact(run_id, Path(scratch), beside)
+
+
+def _copy_own(folder: Path, target: Path) -> None:
+    """Copy what of a folder is a report's, whatever else lies in it."""
+    target.mkdir(exist_ok=True)
+    for name in _OWN:
+        path = folder / name
+        if path.is_dir():
+            (target / name).mkdir()
+            for one in path.iterdir():
+                if figures.is_ours(one.stem):
+                    shutil.copy(one, target / name)
+        elif path.exists():
+            shutil.copy(path, target)
 
 
 def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
@@ -201,10 +210,10 @@ def has_timed_control(verdicts: Sequence[Verdict]) -> bool:
     return any(one.kind == "instrument" and METRICS[one.metric].noisy for one in verdicts)
 
 
-def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
-    """The runs of a sweep, and one of status NOT RUN for each of its jobs that no run was ever begun of."""
+def not_begun(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
+    """For each of the jobs of a sweep that no run was ever begun of one of status NOT RUN."""
     begun = {run.job for run in runs if not run.superseded}
-    left = [
+    return [
         Run(
             run_id=f"(job {job.number})",
             status=NOT_RUN,
@@ -219,7 +228,6 @@ def with_planned(runs: Sequence[Run], jobs: Sequence[Job]) -> list[Run]:
         for job in jobs
         if job.key not in begun
     ]
-    return [*runs, *left]
 
 
 def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim] | None) -> dict[str, Any]:

@@ -94,10 +94,11 @@ def lengths(runs: Sequence[Run]) -> Figure | None:
     sets = {run.tags[LENGTHS]: run.params.get("data.name", "") for run in kept}
     if not sets:
         return None
-    figure = new_figure(9.0, 2.9 * len(sets))
-    axes = figure.subplots(len(sets), 2, squeeze=False, width_ratios=(1.2, 1))
-    for (histogram, name), (left, right) in zip(sets.items(), axes, strict=True):
-        _histogram(left, histogram, name)
+    shown = list(sets.items())[:MOST_ROWS]
+    figure = new_figure(9.0, 2.9 * len(shown))
+    axes = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.2, 1))
+    for (histogram, name), (left, right) in zip(shown, axes, strict=True):
+        _histogram(left, histogram, of_all(name, len(shown), len(sets), "data sets"))
         _paddings(right, [run for run in kept if run.tags[LENGTHS] == histogram])
     return figure
 

@@ -55,13 +55,13 @@ def grid(axis: Any, which: str) -> None:
     axis.set_axisbelow(True)
 
 
-def of_all(title: str, shown: int, there: int) -> str:
-    """A title that says so where not all arms are shown.
+def of_all(title: str, shown: int, there: int, what: str = "arms") -> str:
+    """A title that says so where not all are shown.
 
     >>> of_all("synthetic", 7, 7), of_all("synthetic", 7, 30), of_all("", 7, 30)
     ('synthetic', 'synthetic: 7 of 30 arms', '7 of 30 arms')
     """
-    words = f"{shown} of {there} arms" if shown < there else ""
+    words = f"{shown} of {there} {what}" if shown < there else ""
     return ": ".join(text for text in (title, words) if text)
 
 

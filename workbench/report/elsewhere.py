@@ -2,8 +2,9 @@
 
 Counts (tokens, batches, parameters, nodes) must be equal as integers. The loss of a step may differ by the
 order of sums, which training magnifies: `PER_STEP` relative for each step up to `LAST_STEP`. What was learnt in
-the end must lie where the first machine's other seeds let it be expected: inside the 95% prediction interval of
-their values. What a clock or the system measures is another machine's, and is not judged; nor are digests.
+the end must be as near as that, or lie where the first machine's other seeds let it be expected: inside the
+prediction interval of their values, at 95% over all numbers together. What a clock or the system measures is
+another machine's, and is not judged; nor are digests.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ def compare_elsewhere(
     `losses` are (step, loss) as logged by each of the two; `seeds` the metrics of runs of the same arm with other
     seeds, all on the machine of the record.
     """
-    found = [
-        _metric(name, recorded.get(name), again.get(name), seeds) for name in sorted({*recorded, *again})
-    ]
+    names = sorted({*recorded, *again})
+    judged = sum(_is_judged(name, recorded.get(name), again.get(name)) for name in names)
+    level = 1 - (1 - LEVEL) / max(judged, 1)  # of all of them together
+    near = PER_STEP * min(recorded.get("data/batches", 1.0), LAST_STEP)
+    found = [_metric(name, recorded.get(name), again.get(name), seeds, level, near) for name in names]
     return [*found, *_steps(*losses)]
 
 
@@ -52,7 +55,22 @@ def other_seeds(runs: Sequence[Run], arm: str, block: int) -> list[Mapping[str, 
     return list(found.values())
 
 
-def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping[str, float]]) -> Compared:
+def _is_judged(name: str, a: float | None, b: float | None) -> bool:
+    """Whether a number that both have is held against other seeds."""
+    if a is None or b is None or _is_same(a, b):
+        return False
+    is_measured = name not in METRICS or METRICS[name].noisy or name == "loss/step"
+    return not is_measured and not (float(a).is_integer() and float(b).is_integer())
+
+
+def _metric(
+    name: str,
+    a: float | None,
+    b: float | None,
+    seeds: Sequence[Mapping[str, float]],
+    level: float,
+    near: float,
+) -> Compared:
     if a is None or b is None:
         return Compared(name, a, b, "different", "only one of the two has it")
     if _is_same(a, b):
@@ -61,12 +79,14 @@ def _metric(name: str, a: float | None, b: float | None, seeds: Sequence[Mapping
         return Compared(name, a, b, "not judged", "measured, of another machine")
     if float(a).is_integer() and float(b).is_integer():
         return Compared(name, a, b, "different", "a count: must be equal")
+    if abs(b - a) <= near * abs(a):
+        return Compared(name, a, b, "within noise", f"relative tolerance {near:.0e}")
     values = [one[name] for one in seeds if name in one]
     if len(values) <= FEWEST:
         return Compared(
             name, a, b, "not judged", f"{len(values)} other seeds recorded, too few for an interval"
         )
-    low, high = prediction_interval(values, 1, LEVEL)
+    low, high = prediction_interval(values, 1, level)
     why = f"{len(values)} other seeds expect {low:.6g} to {high:.6g}"
     return Compared(name, a, b, "within noise" if low <= b <= high else "different", why)
 

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import LARGEST, Run
-from workbench.report import arms, numbers, said
+from workbench.report import arms, numbers, said, tables
 from workbench.report.charts import CHARTS, learning
 from workbench.report.curves import Curve
 from workbench.report.drawing import (
@@ -133,7 +133,7 @@ def effects(verdicts: Sequence[Verdict], runs: Sequence[Run] = ()) -> Figure | N
     points = "its blocks" if any(one.by_block for one in drawn) else "its conditions"
     grey = any(one.by_block or one.by_condition for one in drawn)
     axes[0].set_title(
-        "shaded: claimed; thick: 95% interval; thin: interval that decided"
+        f"shaded: claimed; thick: {tables.level(drawn)} interval; thin: interval that decided"
         + (f"; grey points: {points}" if grey else ""),
         loc="left",
         color=INK,

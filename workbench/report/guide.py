@@ -188,14 +188,13 @@ def write_html(
     still = stands_over_all(found)
     what = decisions.page(decided, {one.claim.name: one.verdict for one in found}, links, pictures=False)
     facts = {"name": "RNNs in TensorFlow: the guide, claim by claim", "question": "What of the guide holds?"}
-    named = {name: one for (_, name), one in still.items()}
     return page_html(
         verdicts,
         [],
         facts,
         opening=[("What to do", "\n".join(what))],
         details=[("Was the instrument quiet?", "\n".join(_again(again or {})))],
-        stands=named,
+        stands=[still.get((one.experiment, one.claim.name)) for one in found if one.verdict],
         instrument="",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,16 @@ VIEW = "workbench"
 def show(
     tracker: Tracker, own: Run, verdicts: Sequence[Verdict], runs: Sequence[Run], facts: Mapping[str, Any]
 ) -> None:
-    """Name and describe a sweep's own run and its experiment, log each claim's effect, save a view of its runs."""
+    """Name and describe a sweep's own run, and log each claim's effect.
+
+    Of the newest sweep describe its experiment too, and save a view of its runs there.
+    """
     found = tables.headline(verdicts) if verdicts else counted(len(arms.counted(runs)), "run")
     tracker.describe(own, f"{found} · {own.sweep}", description(verdicts, runs, facts))
     if effects := claim_metrics(verdicts):
         tracker.log(own.run_id, [(0, effects)])
+    if any(run.start > own.start for run in tracker.sweeps(experiment=str(own.params.get("name", "")))):
+        return
     note = [str(facts.get("question") or ""), f"Last sweep ({own.sweep}): {found}.", _metrics_of(runs)]
     before = tracker.tags_of_experiment(own.experiment).get(NOTE, "")
     tags = {
@@ -48,7 +54,9 @@ def _with(before: str, ours: str) -> str:
     ours = f"{_BEGIN}\n{ours}\n{_END}"
     if _BEGIN in before and _END in before:
         return before.partition(_BEGIN)[0] + ours + before.rpartition(_END)[2]
-    whole = "Last sweep (" in before  # as it was written before there were marks
+    whole = re.search(
+        r"^Last sweep \(\d{8}-\d{6}-\w+\): ", before, re.MULTILINE
+    )  # written before there were marks
     return f"{before}\n\n{ours}" if before.strip() and not whole else ours
 
 
@@ -123,8 +131,10 @@ def where(tracker: Tracker, own: Run) -> str:
     """The address of a sweep's view on a server; of a database the command that starts one and opens it."""
     if tracker.uri.startswith(("http://", "https://")):
         return address(without_passwords(tracker.uri), own.experiment)
-    uri = "" if tracker.uri == f"sqlite:///{Path('mlruns/mlflow.db').resolve()}" else f" --uri {tracker.uri}"
-    return f"python -m workbench.ui {own.params.get('name', '')}{uri}".strip()
+    known = tracker.uri == f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
+    name = [one] if (one := str(own.params.get("name", ""))) else []
+    uri = [] if known else ["--uri", without_passwords(tracker.uri)]
+    return shlex.join(["python", "-m", "workbench.ui", *name, *uri])
 
 
 def _metrics_of(runs: Sequence[Run]) -> str:

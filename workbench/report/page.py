@@ -63,7 +63,7 @@ def write_report(
             warnings=warnings(runs, facts),
             details=evidence(verdicts, runs, facts),
             curves=curves,
-            stands=facts.get("stands"),
+            stands=[(facts.get("stands") or {}).get(one.claim) for one in verdicts],
         ),
     }
     for name, text in texts.items():

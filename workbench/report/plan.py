@@ -27,7 +27,7 @@ def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int, looks: 
     again = next((one for one in verdicts if one.kind == "instrument"), None)
     for claim in claims:
         found = noise(seen.get(claim.name))
-        if found is None and again and again.metric == claim.metric:
+        if found is None and again and (again.metric, again.scale) == (claim.metric, claim.scale):
             found = noise(again)
         if found is not None or claim.kind == "exact":
             yield plan_line(claim, found or 0.0, pairs, looks)

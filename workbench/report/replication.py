@@ -60,13 +60,22 @@ def replicated(
             room = 1e-9 * max(map(abs, predicted))  # what logarithm and exponential round away
             within = predicted[0] - room <= other.effect <= predicted[1] + room
         found.append(Replicate(one.claim, _answer(one, other), one.verdict, other.verdict, predicted, within))
+    found += [
+        Replicate(one.claim, OTHER_CLAIM, "", one.verdict, None, None)
+        for one in others.values()
+        if one.kind != "instrument"
+    ]
     return found
 
 
 def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Where the mean of `blocks` new blocks lies, were they of one population with the old."""
+    """Where the mean of `blocks` new blocks lies, were they of one population with the old.
+
+    None where each of several conditions is judged: the blocks are then of one, which may be another next time.
+    """
     values = verdict.block_values()
-    if len(values) < 3 or not blocks:
+    of_one = any(part.get("judged") for part in verdict.by_condition)
+    if len(values) < 3 or not blocks or of_one:
         return None
     low, high = map(float, prediction_interval(values, blocks, confidence))
     return (math.exp(low), math.exp(high)) if verdict.scale == "ratio" else (low, high)

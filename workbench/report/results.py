@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ from workbench.claims import Claim, Judged, Verdict
 from workbench.claims.blocks import as_number
 from workbench.claims.foreign import with_own_keys
 from workbench.claims.others import known_metrics
-from workbench.record import Run
+from workbench.claims.schema import parse_where
+from workbench.places import claims_file
+from workbench.record import Run, normalise
 from workbench.record import tags as names
 from workbench.record.frames import frame_of, read_csv
-from workbench.report import curves, foretold, page, sensitivity
+from workbench.report import curves, foretold, page, recorded, sensitivity
 from workbench.report.recorded import ReportError
 
 RUNS, FACTS = "runs.csv", "facts.json"
+_OURS = {name: f"params.{name}" for name in ("seed", "repeat")}
+"""What names of others' params are called on a page, where ours of these names are no part of an arm."""
 _OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)
 
 
@@ -55,8 +60,9 @@ def redraw(folder: Path, claims: Sequence[Claim] | None, stands: dict[str, bool]
         with known_metrics(of_runs):
             return of_others(folder, judged.verdicts, claims, runs, facts["name"])
     lines = curves.read_curves(folder)
+    shown = [*runs, *(Run(status=NOT_RUN, **one) for one in facts.pop("not_run", ()))]
     return page.write_report(
-        folder, judged.verdicts, runs, {**facts, **beside_verdicts(claims, judged)}, lines
+        folder, judged.verdicts, shown, {**facts, **beside_verdicts(claims, judged)}, lines
     )
 
 
@@ -70,6 +76,9 @@ def of_others(
     """The page of runs that the workbench did not make, which is a report's as far as they tell.
 
     Their block stands as the seed, by which a page tells repeats of an arm apart: a number, or else its place.
+
+    Raises:
+        ReportError: verdicts that lie there would be lost.
     """
     block, ignored = claims[0].block, claims[0].runs.get("ignore", ())
     kept = with_own_keys(claims, runs)
@@ -80,10 +89,18 @@ def of_others(
         numbered = {one: one for one in blocks}
     shown = [
         replace(
-            run, params={"seed": numbered[run.params[block]], **_without(run.params, block, "seed", *ignored)}
+            run,
+            params={
+                "seed": numbered[run.params[block]],
+                **{
+                    _OURS.get(name, name): value
+                    for name, value in _without(run.params, block, *ignored).items()
+                },
+            },
         )
         for run in kept
     ]
+    recorded.refuse_fewer(folder, verdicts, another=False)
     facts = {
         "name": experiment or Path(claims[0].file).resolve().parent.name,
         "of_others": dict(claims[0].runs),
@@ -95,7 +112,7 @@ def of_others(
         ],
     }
     written = page.write_report(folder, verdicts, shown, facts)
-    (folder / RUNS).write_text(published(kept))
+    (folder / RUNS).write_text(published(kept, claims))
     (folder / FACTS).write_text(published_facts(facts))
     return written
 
@@ -114,11 +131,28 @@ def beside_verdicts(claims: Sequence[Claim] | None, judged: Judged) -> dict[str,
 
 def read_runs(folder: Path) -> list[Run]:
     """The runs that lie beside a report; those that the workbench did not make by all that they record."""
-    runs, path = read_csv(folder / RUNS), folder / FACTS
-    of_runs = json.loads(path.read_text()).get("of_others") if path.is_file() else None
+    runs, of_runs = read_csv(folder / RUNS), metrics_of_others(folder)
     if not of_runs:
         return runs
     return [replace(run, key_without=tuple(of_runs.get("ignore", ()))) for run in runs]
+
+
+def metrics_of_others(folder: Path) -> Mapping[str, Any] | None:
+    """What the claims' file says of the metrics of runs that the workbench did not make; None where it made them."""
+    path = folder / FACTS
+    found = json.loads(path.read_text()).get("of_others") if path.is_file() else None
+    return dict(found) if found else None
+
+
+def claims_of(folder: Path) -> Path | None:
+    """The claims file that a report's folder was judged by, as far as one of the experiments' is known to be it."""
+    path = folder / FACTS
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    known = [claims_file(one) for one in dict.fromkeys([folder.parent.name, str(facts.get("name"))])]
+    there = [one for one in known if one]
+    sha = facts.get("claims_sha")
+    same = (one for one in there if claims_room.claims_sha(claims_room.load(one)) == sha)
+    return next(same, there[0] if there else None)
 
 
 def published_facts(facts: dict[str, Any]) -> str:
@@ -126,13 +160,39 @@ def published_facts(facts: dict[str, Any]) -> str:
     return json.dumps({**facts, "runs_at": ""}, sort_keys=True, indent=1) + "\n"
 
 
-def published(runs: Sequence[Run]) -> str:
-    """The runs as CSV, as `judge_table` takes them, without what names places of this machine."""
+def published(runs: Sequence[Run], claims: Sequence[Claim] | None = None) -> str:
+    """The runs as CSV, as `judge_table` takes them, without what names places of this machine.
+
+    What claims name stays as it is: their file names it too.
+    """
+    named = {name for claim in claims or () for name in _named(claim)}
     hidden = ("params.data.path", "tags.mlflow.", *(f"tags.{name}" for name in _OF_THIS_MACHINE))
     frame = frame_of(runs)
-    kept = frame[sorted(column for column in map(str, frame.columns) if not column.startswith(hidden))].copy()
+    shown = [
+        column
+        for column in map(str, frame.columns)
+        if not column.startswith(hidden) or column.partition(".")[2] in named
+    ]
+    kept = frame[sorted(shown)].copy()
     paths = frame.get("params.data.path")
     if paths is not None and paths.nunique() > 1:  # which of them, and not where
         number = {path: str(n) for n, path in enumerate(sorted({*paths.dropna()}), 1)}
-        kept["params.data.path"] = paths.map(number)
-    return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n"))
+        values = {str(normalise(one)) for claim in claims or () for one in _values(claim, "data.path")}
+        kept["params.data.path"] = paths.map(lambda path: path if path in values else number.get(path))
+    broken = any("\r" in str(value) for column in kept.columns for value in kept[column].unique())
+    quoting = (
+        csv.QUOTE_NONNUMERIC if broken else csv.QUOTE_MINIMAL
+    )  # Python before 3.13 leaves a lone \r bare
+    return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n", quoting=quoting))
+
+
+def _named(claim: Claim) -> Iterator[str]:
+    """The params, tags and metrics that a claim names."""
+    yield from (*claim.treatment, *claim.control, *claim.over, *claim.equal, claim.block)
+    yield from (parse_where(text)[0] for text in claim.where)
+
+
+def _values(claim: Claim, name: str) -> list[Any]:
+    """The values of a param that a claim's arms and conditions name."""
+    arms = [arm[name] for arm in (claim.treatment, claim.control) if name in arm]
+    return [*arms, *claim.over.get(name, ())]

@@ -80,10 +80,10 @@ def claimed(one: Verdict) -> str:
     """What was claimed, in the same unit: "at least 1.1x", "10 times or more", "within 1.05x either way"."""
     if one.scale == "ratio":
         return _claimed_ratio(one)
-    declared, smallest = _declared(one), one.smallest
+    declared, smallest = _declared(one), _bound(one)
     ends = {side: (declared or 0.0) + side * smallest for side in (-1, 1)}
     if one.direction == "same":
-        if apart := smallest + one.tolerance:
+        if apart := one.smallest + one.tolerance:
             return (
                 f"within {_in_unit(apart, one)} of {_in_unit(declared, one)}"
                 if declared is not None
@@ -92,7 +92,7 @@ def claimed(one: Verdict) -> str:
         return "no difference" if declared is None else _in_unit(declared, one)
     side = 1 if one.direction in ("higher", "not_higher") else -1
     bound = _in_unit(ends[side], one)
-    more, less = ("at least", "at most") if smallest or one.kind == "exact" else ("above", "below")
+    more, less = ("at least", "at most") if one.smallest or one.kind == "exact" else ("above", "below")
     return {
         "higher": f"{more} {bound}",
         "lower": f"{less} {bound}",
@@ -160,7 +160,7 @@ def look(one: Verdict) -> str:
     if one.look:
         return f"decided at look {one.look} of {len(one.looks)}, of {one.looks[one.look - 1]} pairs"
     words = f"open after all {len(one.looks)} looks"
-    if one.verdict != "inconclusive" or one.kind != "measured" or one.decided_at is None:
+    if one.verdict != "inconclusive" or one.kind != "measured" or one.decided_at is None or one.reasons:
         return words
     needed = power.pairs_that_decide(one)
     many = f"over {power.MOST_PAIRS}" if needed is None else f"about {needed}"
@@ -235,7 +235,7 @@ def counter_example(one: Verdict) -> str:
 
 
 def _claimed_ratio(one: Verdict) -> str:
-    up, down = f"{one.smallest:.4g}x", f"{1 / one.smallest:.3g}x"
+    up, down = f"{_bound(one):.4g}x", f"{1 / _bound(one):.3g}x"
     if one.direction == "same":
         up = f"{one.smallest * (1 + one.tolerance):.4g}x"
         return "no difference" if up == "1x" else f"within {up} either way"
@@ -245,6 +245,14 @@ def _claimed_ratio(one: Verdict) -> str:
         "not_higher": f"at most {up}",
         "not_lower": f"at least {down}",
     }[one.direction]
+
+
+def _bound(one: Verdict) -> float:
+    """The bound with the tolerance of an exact claim: outwards, or towards no effect where one is claimed."""
+    claims_one = one.direction in ("higher", "lower")
+    if one.scale == "ratio":
+        return one.smallest / (1 + one.tolerance) if claims_one else one.smallest * (1 + one.tolerance)
+    return one.smallest - one.tolerance if claims_one else one.smallest + one.tolerance
 
 
 def _declared(one: Verdict) -> float | None:
@@ -277,9 +285,8 @@ def _number(text: str) -> float | None:
 
 
 def _options(text: str) -> list[tuple[str, str]]:
-    return [
-        (name, value) for name, equals, value in (part.partition("=") for part in text.split(", ")) if equals
-    ]
+    parts = re.split(r", (?=[^\s=\[\](){}]+=)", text)  # a value may be a list
+    return [(name, value) for name, equals, value in (part.partition("=") for part in parts) if equals]
 
 
 def _short(options: dict[str, str]) -> str:

@@ -199,7 +199,7 @@ def is_dead(tag: str) -> bool:
 
 
 def is_of_another_host(tag: str) -> bool:
-    """Whether an owner's tag names another host than this, or none, or a container whose processes this does not see.
+    """Whether an owner's tag names another host than this, or none, or a container of its own.
 
     Two hosts of one name are told apart by their machine's id, where both have one.
     """

@@ -220,8 +220,8 @@ class Tracker(Reader):
 def _said_again(call: Callable[..., Any], *given: Any) -> None:
     """Say something to MLflow's store, again where it refuses it once.
 
-    It looks whether it knows a data set or a tag, and then adds it: of two processes that say the same for the first
-    time in the same moment it refuses one.
+    It looks whether it knows a data set or a tag, and then adds it: of two processes that say the same in the same
+    moment for the first time it refuses one.
     """
     try:
         call(*given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class ClaimRow:
     overall: str
     against: str
     """What speaks against it, or why it is open."""
-    effect: float
+    effect: float | None
+    place: str = ""
+    """Its anchor on the page."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,22 @@ def page_html(
     opening: Sequence[tuple[str, str]] = (),
     details: Sequence[tuple[str, str]] = (),
     curves: Sequence[Curve] = (),
-    stands: Mapping[str, bool] | None = None,
+    stands: Sequence[bool | None] | None = None,
     instrument: str | None = None,
 ) -> str:
     """The page as HTML text, complete in itself; equal input gives equal text.
 
     `warnings` stand above the answers, and so do the sections of `opening`; `details` are sections below the
-    arms, all of them Markdown; `stands` says of a measured claim whether its verdict stands if the claims of all
-    files are corrected as one table; `instrument` is the line on the control, where the verdicts have it not.
+    arms, all of them Markdown; `stands` says of each verdict (on a measured claim) whether it stands if the claims
+    of all files are corrected as one table; `instrument` is the line on the control, where the verdicts have it not.
     """
-    rows = [_row(one, stands or {}) for one in tables.claimed(verdicts)]
+    still = dict(zip(map(id, verdicts), stands or [], strict=False))
+    rows = [_row(one, still.get(id(one))) for one in tables.claimed(verdicts)]
+    names = [one.name for one in rows]
+    rows = [  # of several experiments two may have one name
+        replace(one, place=one.name if names.index(one.name) == number else f"{one.name}-{number}")
+        for number, one in enumerate(rows)
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=jinja2.select_autoescape(["html"], default_for_string=True),
@@ -113,8 +121,7 @@ def page_html(
     )
 
 
-def _row(one: Verdict, stands: Mapping[str, bool]) -> ClaimRow:
-    still = stands.get(one.claim)
+def _row(one: Verdict, still: bool | None) -> ClaimRow:
     return ClaimRow(
         name=one.claim,
         statement=one.statement or one.claim.replace("_", " "),
@@ -128,7 +135,7 @@ def _row(one: Verdict, stands: Mapping[str, bool]) -> ClaimRow:
         pairs=_pairs(one),
         overall="" if still is None else "stands" if still else "would not stand",
         against=said.counter_example(one) or "; ".join(said.reasons(one)) or said.undecided(one),
-        effect=one.effect if one.effect is not None and math.isfinite(one.effect) else -math.inf,
+        effect=one.effect if one.effect is not None and math.isfinite(one.effect) else None,
     )
 
 
