@@ -27,6 +27,12 @@ from workbench.tracking import Tracker, TrackingError
 _STARTS_WITHIN_S = 300.0
 
 
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start MLflow where no server is named, print and open the address, wait; 2 where there is nothing to see."""
     parser = argparse.ArgumentParser(
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="an experiment's name; without it that of the last sweep, else of the last run",
     )
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
-    parser.add_argument("--port", type=int, default=5000, help="of the server that is started here")
+    parser.add_argument("--port", type=_port, default=5000, help="of the server that is started here")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
     console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)

@@ -52,9 +52,11 @@ class Subject:
         if not (self.is_keras and self.model.built):
             # also of a function or a module, whose layers may not be built yet
             before = self.variables.now()
-            self.seed()
-            self.call(tensors(batch.nest()), batch.lengths, batch.steps)
-            self.variables.begin_again(before)
+            try:
+                self.seed()
+                self.call(tensors(batch.nest()), batch.lengths, batch.steps)
+            finally:
+                self.variables.begin_again(before)
         self.variables.keep()
 
     def drop_optional_masks(self) -> bool:

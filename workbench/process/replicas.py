@@ -152,6 +152,10 @@ class Replicas:
         del os.environ[TF_CONFIG], os.environ[_MEETING]
         self._folder.cleanup()
 
+    def forget(self) -> None:
+        """Remove what was kept for them: this process ends at once, and they with it."""
+        self._folder.cleanup()
+
     def lost(self, wait_s: float = _GRACE_S) -> tuple[str, str]:
         """Which workers ended by an error, or have not ended within `wait_s`; and the end of their logs."""
         deadline = time.monotonic() + wait_s

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -254,9 +255,12 @@ def _become(request: dict, log: int, reads: int, writes: int) -> None:
         os.environ[CHANNEL] = f"{reads},{writes}"
         code = importlib.import_module(request["module"]).main(request["arguments"])
         atexit._run_exitfuncs()  # as a fresh process would at its end: autograph removes its files there
-        sys.stdout.flush()
-        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()  # as a fresh process would at its end
     finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 

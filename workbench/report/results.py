@@ -20,6 +20,7 @@ from workbench.places import claims_file
 from workbench.record import Run, normalise
 from workbench.record import tags as names
 from workbench.record.frames import frame_of, read_csv
+from workbench.record.run import NOT_RUN
 from workbench.report import curves, foretold, page, recorded, sensitivity
 from workbench.report.recorded import ReportError
 
@@ -138,7 +139,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 
 def metrics_of_others(folder: Path) -> Mapping[str, Any] | None:
-    """What the claims' file says of the metrics of runs that the workbench did not make; None where it made them."""
+    """What the claims' file says of the metrics of others' runs; None where the workbench made them."""
     path = folder / FACTS
     found = json.loads(path.read_text()).get("of_others") if path.is_file() else None
     return dict(found) if found else None

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Literal
 
 import yaml
 
+from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
 from workbench.lengths import histogram_text, profile
@@ -30,7 +32,7 @@ from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep import gpus
 from workbench.sweep.fitting import require_fitting
-from workbench.sweep.journal import InterruptedByError, Journal, close_failed, owner
+from workbench.sweep.journal import InterruptedByError, Journal, close_as, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
@@ -110,7 +112,10 @@ class Conductor:
                 continue
             self.watcher.say(f"preparing data={job.tree['data']['name']}")
             # of its own: workers on other hosts may prepare theirs in the same folder
-            frozen = freeze(job.tree, _new_folder(self.folder / f"prepare-{len(self.prepared)}"))
+            try:
+                frozen = freeze(job.tree, _new_folder(self.folder / f"prepare-{len(self.prepared)}"))
+            except OSError as error:
+                raise PrepareError(f"tracking.folder: {self.folder} cannot be written: {error}") from error
             for _ in range(_TRIES):
                 outcome = run_child(
                     ["--prepare", str(frozen)],
@@ -224,11 +229,17 @@ class Conductor:
         self.watcher.began(job)
         try:
             outcome = self._conduct(job, run_id, folder, spawner, environment)
-        except (OSError, TrackingError) as error:
-            # the disk is full, or its folder was taken away; or the store did not take what the run reads
+        except (OSError, TrackingError, DataError) as error:
+            # the disk is full, its folder was taken away, the store does not take what it reads, or that is damaged
+            what = "be read" if isinstance(error, DataError) else "be recorded"
             where = f"its folder {folder} could not be written: " if isinstance(error, OSError) else ""
-            outcome = Outcome("failed", error=f"{where or 'could not be recorded: '}{error}")
-            close_failed(self.tracker, run_id, outcome.error)
+            outcome = Outcome("failed", error=f"{where or f'could not {what}: '}{error}")
+            close_as(self.tracker, run_id, "FAILED", outcome.error)
+        except BaseException:
+            with suppress(TrackingError):
+                if self.tracker.get(run_id).status == "RUNNING":
+                    close_as(self.tracker, run_id, "KILLED", "interrupted")
+            raise
         return Ended(job, run_id, outcome)
 
     def _conduct(

@@ -95,10 +95,9 @@ class Journal:
         """The person or the system ended the sweep: the run is closed as killed, with what it had logged."""
         try:
             self._flush()
-            self._tracker.tag(self._run_id, {ERROR: why})
-            self._tracker.finish(self._run_id, "KILLED")
         except TrackingError as error:
             self._watcher.say(f"not recorded: {error}; what was logged lies in {self._folder}")
+        close_as(self._tracker, self._run_id, "KILLED", why)
 
     def close_with(self, outcome: Outcome) -> Outcome:
         """Write down how the run ended and close it; the outcome, or a failure if MLflow did not take it."""
@@ -120,6 +119,7 @@ class Journal:
             self._record(outcome)
         except (TrackingError, OSError) as error:
             reason = f"ran, but was not recorded: {error}; its numbers lie in {self._folder / 'result.json'}"
+            close_as(self._tracker, self._run_id, "FAILED", reason)
             return Outcome("failed", error=reason, seconds=outcome.seconds)
         return outcome
 
@@ -180,11 +180,12 @@ def close_dead(tracker: Tracker) -> list[str]:
     return closed
 
 
-def close_failed(tracker: Tracker, run_id: str, error: str, *, begun: float = 0.0) -> None:
-    """Close a run that could not be conducted, as far as the tracking server takes it."""
+def close_as(tracker: Tracker, run_id: str, status: str, error: str, *, begun: float = 0.0) -> None:
+    """Close a run that did not come to its end, and say why, as far as the tracking server takes either."""
     with suppress(TrackingError):
         tracker.tag(run_id, {ERROR: error[:5000]})
-        tracker.finish(run_id, "FAILED", begun=begun)
+    with suppress(TrackingError):
+        tracker.finish(run_id, status, begun=begun)
 
 
 def is_dead(tag: str) -> bool:

@@ -39,7 +39,7 @@ from workbench.sweep import gpus
 from workbench.sweep.compose import Composer
 from workbench.sweep.conduct import Conductor, Ended, still_counted
 from workbench.sweep.devices import is_here, require_workers
-from workbench.sweep.journal import close_dead, close_failed, jobs_have_run
+from workbench.sweep.journal import close_as, close_dead, jobs_have_run
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.slurm import CANCELLED, EndedTask, cancel, each_to_its_end
 from workbench.sweep.task import Share, Task, ended_as_recorded, turns_file
@@ -244,7 +244,7 @@ def _close_ended(conductor: Conductor, token: str, said: Mapping[int, str]) -> N
         words = ended.get(run.tags.get(ORDER, ""))
         if isinstance(words, _Returned):
             if run.status == "RUNNING":
-                close_failed(tracker, run.run_id, words or _UNCLOSED, begun=run.start)
+                close_as(tracker, run.run_id, "FAILED", words or _UNCLOSED, begun=run.start)
         elif words and run.status in ("RUNNING", "KILLED") and words not in run.error:
             tracker.tag(run.run_id, {ERROR: f"{run.error}; {words}" if run.error else words})
             if run.status == "RUNNING":

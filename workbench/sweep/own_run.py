@@ -6,7 +6,6 @@ Of a new sweep nothing is recorded yet; it is opened as one that is resumed is, 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from workbench.record.plan import NAME, Plan, Typed, plan_json
 from workbench.report import recorded
 from workbench.repositories import committed_at
 from workbench.sweep.conduct import Conductor, new_sweep_id
-from workbench.sweep.journal import owner
+from workbench.sweep.journal import close_as, owner
 from workbench.sweep.ledger import differences
-from workbench.tracking import TrackingError
+from workbench.tracking import Tracker
 
 _OF_ITS_RUNS = (
     names.SWEEP,
@@ -116,9 +115,8 @@ class OwnRun:
             for path in conductor.origin.repositories.write(conductor.folder):
                 tracker.artifact(run_id, path)
             tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
-        except (TrackingError, OSError):
-            with suppress(TrackingError):
-                tracker.finish(run_id, "FAILED")
+        except BaseException as error:
+            _close(tracker, run_id, error)
             raise
         return run_id
 
@@ -126,12 +124,22 @@ class OwnRun:
         tracker, times = conductor.tracker, int(self.tags.get(names.RESUMED, 0)) + 1
         # tasks of a launcher's that still wait somewhere are of a launch that is over
         tracker.reopen(self.run_id, {**owner(), names.RESUMED: str(times), names.LAUNCH: ""})
-        if differences(before, planned):
-            grid = conductor.folder / NAME
-            grid.write_text(plan_json(planned, typed))
-            tracker.text(self.run_id, plan_json(before, self.typed), f"grid-before-{times}.json")
-            tracker.artifact(self.run_id, grid)
+        try:
+            if differences(before, planned):
+                grid = conductor.folder / NAME
+                grid.write_text(plan_json(planned, typed))
+                tracker.text(self.run_id, plan_json(before, self.typed), f"grid-before-{times}.json")
+                tracker.artifact(self.run_id, grid)
+        except BaseException as error:
+            _close(tracker, self.run_id, error)
+            raise
         return self.run_id
+
+
+def _close(tracker: Tracker, run_id: str, error: BaseException) -> None:
+    """Close the run of a sweep that could not be begun."""
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"
+    close_as(tracker, run_id, status, str(error) or "interrupted")
 
 
 def _require_unchanged(declared: list[Claim], tags: dict[str, str]) -> None:

@@ -84,11 +84,11 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     COMMAND: command("workbench.rerun"),
                 }
                 ended = conductor.run(one.job)
-                if not _is_comparable(one, ended, tracker):
-                    bad += 1
-                    last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
-                    continue
                 try:
+                    if not _is_comparable(one, ended, tracker):
+                        bad += 1
+                        last_words.append(f"{one.run_id}: {ended.outcome.status}: {ended.outcome.error}")
+                        continue
                     again = tracker.get(ended.run_id)
                     found = (
                         _elsewhere(tracker, one, again, earlier)

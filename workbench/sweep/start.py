@@ -153,11 +153,11 @@ def tracker_of(config: Config, *, create: bool = True) -> Tracker:
 
 def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
     """Where a sweep's runs and report lie, below `tracking.folder`."""
-    folder = Path(root).expanduser().resolve() / "hydra" / experiment / sweep_id
     try:
+        folder = Path(root).expanduser().resolve() / "hydra" / experiment / sweep_id
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PrepareError(f"tracking.folder={root}: cannot make {folder}: {error}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+        raise PrepareError(f"tracking.folder={root}: cannot make a folder there: {error}") from error
     return folder
 
 

@@ -195,7 +195,10 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
             if own.is_begun:
                 watcher.resumed(job for job in planned.jobs if known.finished(job))
                 watcher.say("\n".join([_resumed(own, known, planned), *said]))
-            conductor.parent = own.open(conductor, config, planned, asked.declared, asked.typed)
+            try:
+                conductor.parent = own.open(conductor, config, planned, asked.declared, asked.typed)
+            except OSError as error:
+                raise PrepareError(f"tracking.folder: {folder} cannot be written: {error}") from error
             status = "KILLED"
             try:
                 ended, asked.left_out = run_stages(

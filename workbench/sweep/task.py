@@ -19,9 +19,9 @@ from workbench.process.child import Message, Outcome
 from workbench.provenance import code_version, settings
 from workbench.record import Run
 from workbench.record.plan import Job, Plan, plan_json, read_plan
-from workbench.record.tags import ATTEMPT, ERROR, LAUNCH, LAUNCHER, ORDER, OWNER
+from workbench.record.tags import ATTEMPT, LAUNCH, LAUNCHER, ORDER, OWNER
 from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
-from workbench.sweep.journal import Journal, is_dead
+from workbench.sweep.journal import Journal, close_as, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
@@ -170,7 +170,8 @@ class _Worker(Conductor):
         which = {LAUNCH: self.token, ORDER: str(job.number), ATTEMPT: str(attempt)}
         for run in self.tracker.find(self.experiment, which):
             if run.status == "RUNNING":
-                _close(self.tracker, run.run_id)
+                words = "its worker died, and the launcher started its task again"
+                close_as(self.tracker, run.run_id, "KILLED", words, begun=run.start)
             return ended_as_recorded(job, self.tracker.get(run.run_id))
         if not self._is_wanted():
             return Ended(job, "", Outcome("failed", error="its sweep no longer waits for it"))
@@ -249,8 +250,3 @@ def turns_file(token: str) -> Path:
 
 def _frozen(token: str) -> str:
     return f"launched-{token}.json"
-
-
-def _close(tracker: Tracker, run_id: str) -> None:
-    tracker.tag(run_id, {ERROR: "its worker died, and the launcher started its task again"})
-    tracker.finish(run_id, "KILLED")

@@ -41,7 +41,10 @@ def resolved(uri: str) -> tuple[str, Path | None]:
 
 
 def _sqlite_file(named: str) -> Path:
-    path = Path(named).expanduser().resolve()
+    try:
+        path = Path(named).expanduser().resolve()
+    except RuntimeError as error:  # ~nobody
+        raise TrackingError(f"tracking.uri={_SQLITE}{named}: {error}; give the path in full") from error
     why = ""
     if named in ("", ":memory:"):
         why = "names no file, and nothing would be kept; name one"
@@ -65,7 +68,10 @@ def folder(artifacts: str) -> Path:
             f"tracking.artifacts={artifacts}: must be a folder, as a path; artifacts in a bucket go through a "
             "server (tracking=server)"
         )
-    return Path(artifacts).expanduser().absolute()
+    try:
+        return Path(artifacts).expanduser().absolute()
+    except RuntimeError as error:  # ~nobody
+        raise TrackingError(f"tracking.artifacts={artifacts}: {error}; give the path in full") from error
 
 
 def initialise(file: Path, uri: str, wal: bool) -> None:
@@ -124,7 +130,12 @@ def require_answer(uri: str) -> None:
         uri, get_environ_proxies(uri)
     ):  # it is reached through another host, which is not asked here
         return
-    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError as error:
+        raise TrackingError(
+            f"tracking.uri={without_passwords(uri)}: {error}; give a port by its number"
+        ) from error
     try:
         socket.create_connection((address.hostname or "", port), timeout=5).close()
     except OSError as error:

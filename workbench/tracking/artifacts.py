@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -135,7 +136,8 @@ class Artifacts:
         """
         store, where = self.reading(run_id)
         try:
-            return Path(store.download_artifacts(name)).read_text()
+            with tempfile.TemporaryDirectory() as scratch:
+                return Path(store.download_artifacts(name, scratch)).read_text()
         except (MlflowException, OSError) as error:
             is_missing = Path(where).is_absolute() and not (Path(where) / name).exists()
             why = "there is no such file" if is_missing else str(error)

@@ -175,7 +175,8 @@ class _Tasks:
             raise DataError(path, "classes", ", ".join(own), remedy)
         if schema.classes is None:
             return _replaced(schema, classes=own)
-        if schema.classes != own and set(schema.classes) == set(own):
+        given = {name: place for place, name in enumerate(schema.classes)}
+        if any(given.get(name, place) != place for place, name in enumerate(own)):
             remedy = (
                 "those given are in another order, and class ids are places in the file's: give none, or so"
             )

@@ -59,7 +59,7 @@ def building(folder: Path) -> Iterator[tuple[Path, Path]]:
             error.filename or folder.parent,
             "nothing is written: mend that, or name another folder",
         )
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, None):  # NumPy says of a short write no number
             place, remedy = folder.parent, (
                 "cannot be written: free space there (twice what the data set takes), or name another folder; "
                 "nothing is left"

@@ -87,7 +87,7 @@ def page_html(
 
     `warnings` stand above the answers, and so do the sections of `opening`; `details` are sections below the
     arms, all of them Markdown; `stands` says of each verdict (on a measured claim) whether it stands if the claims
-    of all files are corrected as one table; `instrument` is the line on the control, where the verdicts have it not.
+    of all files are corrected as one table; `instrument` is the line on the control, where the verdicts have none.
     """
     still = dict(zip(map(id, verdicts), stands or [], strict=False))
     rows = [_row(one, still.get(id(one))) for one in tables.claimed(verdicts)]

@@ -175,14 +175,13 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
                         f"{path}: line {table.line_num}", "columns", len(cells),
                         f"the head has {len(head)}: one with the delimiter in it is put in quotes",
                     )  # fmt: skip
-                if (
-                    schema.group is not None
-                    and (at := next((i for i, one in enumerate(cells) if "\n" in one), -1)) >= 0
-                ):
+                if (schema.group is not None or delimiter == "\t") and (
+                    at := next((i for i, one in enumerate(cells) if "\n" in one), -1)
+                ) >= 0:
                     raise DataError(
                         f"{path}: line {table.line_num}", head[at], repr(cells[at][:40]),
-                        "a step's cell goes on over lines, as a quote opens it: a token that is a quote is written "
-                        'as four of them (\"\"\"\")',
+                        "this cell goes on over lines, as a quote opens it: a cell that begins with a quote is put in "
+                        'quotes, and its own doubled (a token that is one is written \"\"\"\")',
                     )  # fmt: skip
                 yield _Line(table.line_num, *pick(cells)), len(cells)
         except csv.Error as error:
