@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from workbench.cells.base import freeze_inside, initial_states
+from workbench.cells.base import freeze_inside, initial_states, output_size
 from workbench.cells.composition import compose_cell
 from workbench.cells.dropout import seed_of_replica
 from workbench.masking import last_valid
@@ -121,7 +121,7 @@ class SequenceModel(keras.Model):
         )
         self.dropouts = []
         for layer in range(model.layers):
-            output_size = 0
+            width_of_outputs = 0
             for cells in ways:
                 way = "forward" if cells is self.cells_forward else "backward"
                 with initialisation(seed, f"rnn/{layer}/{way}"):
@@ -133,7 +133,7 @@ class SequenceModel(keras.Model):
                     )
                     made.build((None, width))
                 cells.append(made)
-                output_size += made.output_size
+                width_of_outputs += output_size(made)
             self.dropouts.append(
                 PaddingFreeDropout(
                     model.dropout,
@@ -142,8 +142,8 @@ class SequenceModel(keras.Model):
                     name=f"dropout_{layer}",
                 )
             )
-            self.dropouts[-1].build((None, None, output_size))
-            width = output_size
+            self.dropouts[-1].build((None, None, width_of_outputs))
+            width = width_of_outputs
         with initialisation(seed, "head"):
             # logits in the dtype of the weights: a half has too few digits to tell near classes apart
             self.head = keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")
@@ -178,7 +178,7 @@ class SequenceModel(keras.Model):
     @property
     def output_size(self) -> int:
         """Width of `outputs`, both directions together."""
-        return sum(cells[-1].output_size for cells in (self.cells_forward, self.cells_backward) if cells)
+        return sum(output_size(cells[-1]) for cells in (self.cells_forward, self.cells_backward) if cells)
 
     def cells_of_layers(self) -> list[keras.layers.Layer]:
         """All cells, in the order of `ModelOutputs.state`: layer by layer, forward before backward."""
@@ -281,7 +281,7 @@ class SequenceModel(keras.Model):
             return last_valid(vectors, lengths)
         if self.rnn.direction == "backward":
             return first
-        size = self.cells_forward[-1].output_size
+        size = output_size(self.cells_forward[-1])
         return tf.concat([last_valid(vectors[..., :size], lengths), first[..., size:]], axis=-1)
 
     def get_config(self) -> dict[str, Any]:

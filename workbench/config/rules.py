@@ -97,7 +97,8 @@ def _projection(tree: Mapping[str, Any]) -> list[Problem]:
     cell = tree["cell"]
     if cell.get("proj_clip") is None or cell.get("num_proj") is not None:
         return []
-    return [Problem("cell.proj_clip", cell["proj_clip"], "clips a projection; set cell.num_proj too")]
+    remedy = "clips a projection; set cell.num_proj too"
+    return [Problem("cell.proj_clip", cell["proj_clip"], remedy, skip=True)]
 
 
 def _blocks(tree: Mapping[str, Any]) -> list[Problem]:
@@ -124,7 +125,7 @@ def _attention(tree: Mapping[str, Any]) -> list[Problem]:
     if cell["attention_length"] is not None:
         return []
     return [
-        Problem(f"cell.{key}", cell[key], "is of no use without cell.attention_length")
+        Problem(f"cell.{key}", cell[key], "is of no use without cell.attention_length", skip=True)
         for key in ("attention_size", "attention_vector_size")
         if cell[key] is not None
     ]
@@ -141,6 +142,12 @@ def _residual(tree: Mapping[str, Any]) -> list[Problem]:
         remedy = (
             f"with cell.residual=true inputs are added to outputs, and here they have "
             f"model.embedding_size={model['embedding_size']} numbers; make the two equal"
+        )
+        return [Problem(key, width, remedy, skip=True)]
+    if data["name"] != "tfrecord" and (features := data.get("features")) and features != width:
+        remedy = (
+            f"with cell.residual=true inputs are added to outputs, and here they have data.features={features} "
+            "numbers; make the two equal"
         )
         return [Problem(key, width, remedy, skip=True)]
     if model["layers"] > 1 and tree["rnn"]["direction"] == "both":
@@ -166,7 +173,7 @@ def _packed_kernel(tree: Mapping[str, Any]) -> list[Problem]:
     if kernel not in ("xla", "tiles", "plain"):
         return []
     what = _stepless(cell)
-    if what is None:
+    if what is None:  # a cell of a person's own may be: the kernel itself sees it
         return []
     remedy = f"{what} is not in one-step form, which this kernel needs; take rnn.kernel=auto or autodiff"
     return [Problem("rnn.kernel", kernel, remedy, skip=True)]
@@ -180,7 +187,27 @@ def _stepless(cell: Mapping[str, Any]) -> str | None:
         return "a cell whose states are dropped"
     if cell.get("dropout_keep_prob", 1) < 1:
         return f"cell={cell['name']} with cell.dropout_keep_prob under 1"
-    return f"cell={cell['name']}" if cell["name"] in ("lstm_block", "gru_block", "custom") else None
+    return f"cell={cell['name']}" if cell["name"] in ("lstm_block", "gru_block") else None
+
+
+def _packed_batch(tree: Mapping[str, Any]) -> list[Problem]:
+    most, size = tree["rnn"].get("batch_size"), tree["data"]["batch_size"]
+    budget = tree["padding"].get("token_budget")
+    if most is None or (not budget and most >= size):
+        return []
+    remedy = f"is to be the most examples of a batch, and data.batch_size={size}: give that or more, or null"
+    if budget:
+        remedy = (
+            f"is to be the most examples of a batch, and padding.token_budget={budget} bounds none: take null"
+        )
+    return [Problem("rnn.batch_size", most, remedy, skip=True)]
+
+
+def _keras_cudnn(tree: Mapping[str, Any]) -> list[Problem]:
+    if not tree["rnn"].get("use_cudnn") or tree["training"]["device"] != "cpu":
+        return []
+    remedy = "cuDNN runs on a GPU only; take training.device=gpu, or null"
+    return [Problem("rnn.use_cudnn", True, remedy, skip=True)]
 
 
 def _wrapped(cell: Mapping[str, Any]) -> bool:
@@ -274,10 +301,10 @@ def _strategy(tree: Mapping[str, Any]) -> list[Problem]:
     strategy, workers = training["strategy"], training["workers"]
     if strategy == "none":
         remedy = "a run without a strategy has one; take training.strategy=mirrored or multi_worker"
-        return [Problem("training.workers", workers, remedy)] if workers > 1 else []
+        return [Problem("training.workers", workers, remedy, skip=True)] if workers > 1 else []
     if workers < 2:
         remedy = f"training.strategy={strategy} divides a batch among two or more; set training.workers=2"
-        return [Problem("training.workers", workers, remedy)]
+        return [Problem("training.workers", workers, remedy, skip=True)]
     problems = []
     divided = "padding.token_budget" if tree["padding"].get("token_budget") else "data.batch_size"
     group, key = divided.split(".")
@@ -312,7 +339,7 @@ def _keep(tree: Mapping[str, Any]) -> list[Problem]:
             remedy = (
                 "goes by evaluations while training, and training.validate_every=null has none; set it to 1"
             )
-            found.append(Problem(f"training.{key}", value, remedy))
+            found.append(Problem(f"training.{key}", value, remedy, skip=True))
     if training["strategy"] != "none":
         remedy = (
             "is for one replica, and training.strategy="
@@ -321,7 +348,10 @@ def _keep(tree: Mapping[str, Any]) -> list[Problem]:
             "take training.strategy=none"
         )
         kept = [("keep", keep)] if keep != "none" else []
-        found += [Problem(f"training.{key}", value, remedy) for key, value in dict([*kept, *asked]).items()]
+        found += [
+            Problem(f"training.{key}", value, remedy, skip=True)
+            for key, value in dict([*kept, *asked]).items()
+        ]
     return found
 
 
@@ -351,7 +381,9 @@ RULES = (
     _residual,
     _block_dtype,
     _packed_kernel,
+    _packed_batch,
     _keras_dropout,
+    _keras_cudnn,
     _cudnn,
     _boundaries,
     _path,

@@ -124,7 +124,7 @@ def timed_window(
     claims/README.md, section 3.
     """
     warmed = _warm_up(step, batches, measure.warmup_steps, measure.quiet_steps, traces, would_trace)
-    pause = measure.inject_sleep * _mean_step(step, batches, clock) if measure.inject_sleep else 0.0
+    pause = measure.inject_sleep * _mean_step(step, batches, clock, parts) if measure.inject_sleep else 0.0
 
     before = calibration()
     with machine_state() as machine, _no_garbage_collection():
@@ -258,8 +258,13 @@ def _warm_up(
     return done
 
 
-def _mean_step(step: Step, batches: Callable[[], Iterable[Batch]], clock: Callable[[], float]) -> float:
-    one = _one_pass(step, batches(), 0.0, clock, time.sleep)
+def _mean_step(
+    step: Step,
+    batches: Callable[[], Iterable[Batch]],
+    clock: Callable[[], float],
+    parts: Callable[[Any], Sequence[Batch | None]] | None,
+) -> float:
+    one = _one_pass(step, batches(), 0.0, clock, time.sleep, parts)
     return float(np.mean(one.seconds))
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.base import initial_states
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.seeds import seed_for
@@ -123,7 +124,7 @@ class _Probe:
     def initial_state(self) -> list[np.ndarray]:
         """The state in which an RNN starts: what an empty sequence must end in."""
         cells = self.model.cells_of_layers()
-        states = [keras.tree.flatten(cell.get_initial_state(batch_size=1)) for cell in cells]
+        states = [keras.tree.flatten(initial_states(cell, 1)) for cell in cells]
         return [state.numpy()[0] for layer in states for state in layer]
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -349,6 +350,11 @@ class Conductor:
     def _say(self, message: Message) -> None:
         if message["kind"] == "note":
             self.watcher.say(f"  {message['text']}")
+
+
+def forks(start: str) -> bool:
+    """Whether jobs are forked from a server, as `workbench.start` says."""
+    return start == "fork" or (start == "auto" and sys.platform == "linux")
 
 
 def new_sweep_id() -> str:

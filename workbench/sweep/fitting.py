@@ -104,7 +104,7 @@ def _class_zero(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
 
 def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """Does the longest example go into what it is padded to, and into a batch by itself?"""
-    padding, longest = tree["padding"], manifest.longest
+    padding, longest = tree["padding"], max(manifest.splits[one].longest for one in _read(tree, manifest))
     has = f"the data set in {folder} has an example of {longest} tokens; give"
     length, budget, workers = padding.get("length"), padding.get("token_budget"), tree["training"]["workers"]
     wrong = []
@@ -112,17 +112,29 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
         wrong.append(Problem("padding.length", length, f"{has} that or more"))
     trained = max(manifest.splits["train"].histogram, default=0)
     limits = [*(padding.get("boundaries") or [])] if padding.get("pad_to_boundary") else []
-    filled = min((one for one in (length or 0, *limits) if one >= longest), default=0)
-    if budget is not None and longest <= budget < filled:
-        remedy = (
-            f"batches are padded to {filled} steps, so that one example alone is over it: give that or more"
-        )
+    if padding["name"] == "global":
+        limits.append(longest)
+
+    def filled(steps: int) -> int:
+        return min((one for one in (length or 0, *limits) if one >= steps), default=steps)
+
+    needed = max(filled(longest), filled(trained) * workers)
+    if budget is not None and budget < needed:
+        remedy = f"{has} {needed} or more"
+        if budget >= max(longest, trained * workers):
+            each = f" of each of training.workers={workers}" if workers > 1 else ""
+            remedy = (
+                f"batches are padded to {filled(longest)} steps, so that one example alone is over the share{each}: "
+                f"give {needed} or more"
+            )
         wrong.append(Problem("padding.token_budget", budget, remedy))
-    if budget is not None and (budget < longest or budget // workers < trained):
-        wrong.append(
-            Problem("padding.token_budget", budget, f"{has} {max(longest, trained * workers)} or more")
-        )
     return wrong
+
+
+def _read(tree: Tree, manifest: Manifest) -> list[str]:
+    """The splits that a run reads."""
+    asked = ("train", "validation", *(["test"] if tree["data"].get("test") else []))
+    return [split for split in asked if split in manifest.splits]
 
 
 def _class_weights(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
@@ -140,11 +152,7 @@ def _memory(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     data = tree["data"]
     if data["parse"] != "cached":
         return []
-    read = [
-        split
-        for split in ("train", "validation", *(["test"] if data.get("test") else []))
-        if split in manifest.splits
-    ]
+    read = _read(tree, manifest)
     needed = {split: manifest.parsed_bytes(split) / 1e6 for split in read}
     wrong = [split for split in read if needed[split] > data["memory_mb"]]
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -19,7 +18,7 @@ from workbench.record.plan import Job, Plan
 from workbench.report.summary import summary_of_run
 from workbench.sweep.asked import lacking
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, forks, freeze, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import checked
 from workbench.sweep.honoured import PARAMS
@@ -93,10 +92,14 @@ def _refuse_what_makes_a_sweep(
         "sweep.blocks": 1,
         "sweep.throw_away": False,
         "sweep.claims": None,
+        "sweep.requeue": 0,
+        "workbench.changed": "refuse",
+        "workbench.take_over": False,
+        "workbench.launch": "auto",
         "training.checkpoint_every": None,
     }
     for name, value in nothing.items():
-        if (given := typed.get(name)) is not None and given is not value:
+        if (given := typed.get(name)) is not None and given != value:
             words = "only a sweep goes on after a kill" if name.startswith("training") else "is a sweep's"
             raise ConfigError([Problem(name, given, f"{words}: add -m")])
     if grids := config.sweep.grids:
@@ -133,14 +136,13 @@ def conductor_of(
     config: Config, tracker: Tracker, folder: Path, watcher: Watcher, origin: Origin
 ) -> Conductor:
     """A conductor as a configuration says."""
-    start = config.workbench.start
     return Conductor(
         tracker,
         config.name,
         folder,
         watcher,
         time_limit_s=config.workbench.time_limit_s,
-        forks=start == "fork" or (start == "auto" and sys.platform == "linux"),
+        forks=forks(config.workbench.start),
         origin=origin,
     )
 

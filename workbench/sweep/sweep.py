@@ -24,7 +24,7 @@ from workbench.record.plan import Job, Plan, Typed
 from workbench.report import assemble, recorded
 from workbench.sweep import resume
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Ended
+from workbench.sweep.conduct import Conductor, Ended, PrepareError
 from workbench.sweep.devices import require_devices
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import Ledger

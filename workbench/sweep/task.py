@@ -20,7 +20,7 @@ from workbench.provenance import code_version, settings
 from workbench.record import Run
 from workbench.record.plan import Job, Plan, plan_json, read_plan
 from workbench.record.tags import ATTEMPT, LAUNCH, LAUNCHER, ORDER, OWNER
-from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
+from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key, forks
 from workbench.sweep.journal import Journal, close_as, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
@@ -119,6 +119,7 @@ class Task:
         jobs = [job for job in worker.jobs if job.number in worker.share.jobs]
         options = Config.of(jobs[0].tree)
         worker.time_limit_s, worker.fail_fast = options.workbench.time_limit_s, options.workbench.fail_fast
+        worker.forks = forks(options.workbench.start)
         known = Ledger(attempts={jobs[0].block: worker.share.attempt})
         with ended_by_slurm():
             ended = worker.run_blocks(

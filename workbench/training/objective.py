@@ -59,6 +59,17 @@ def counted(parts: Any) -> tf.Tensor:
     return tf.where(parts.valid_tokens > 0, parts.denominator, tf.zeros([], parts.denominator.dtype))
 
 
+def penalty(model: SequenceModel, dtype: tf.DType) -> tf.Tensor | None:
+    """What layers have added to the loss since `forget_penalties`: regularizers, `add_loss`; None where none has."""
+    added = [tf.cast(tf.reduce_sum(one), dtype) for one in model.losses]
+    return tf.add_n(added) if added else None
+
+
+def forget_penalties(model: SequenceModel) -> None:
+    """Before a model is called: what its layers added in an earlier call, or trace, is no more."""
+    model._clear_losses()
+
+
 def dense_gradients(tape: tf.GradientTape, value: tf.Tensor, variables: Sequence[Any]) -> list[tf.Tensor]:
     """The gradient of each variable, of the variable's shape; zeros where `value` does not depend on it.
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.training.distribution import Distribution, lost_replicas, reduced_before, summed
-from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
+from workbench.training.objective import Batch, batch_loss, counted, dense_gradients, forget_penalties
 from workbench.training.step import Done, counts_of, fields_of, signature, weights_rank
 
 Batches = tuple[Batch | None, ...]
@@ -59,7 +59,13 @@ class ReplicatedStep:
             here = distribution.local_replica()
             batch, present = batches[here], facts[here][0]
             with tf.GradientTape() as tape:
+                forget_penalties(model)
                 parts = batch_loss(model, batch, model(batch, training=True), loss)
+                if model.losses:
+                    raise ValueError(
+                        "a layer adds to the loss (a regularizer or add_loss of your own cell), which is for one replica: "
+                        "take training.strategy=none"
+                    )
                 value = parts.sum * tf.cast(present, parts.sum.dtype)
             gradients = dense_gradients(tape, value, [variable.value for variable in variables])
             own = [tf.cast(one, tf.float64) for one in (value, counted(parts))]

@@ -13,7 +13,14 @@ import tensorflow as tf
 from workbench.model import SequenceModel
 from workbench.options.loss import Loss
 from workbench.training.distribution import one
-from workbench.training.objective import Batch, batch_loss, counted, dense_gradients
+from workbench.training.objective import (
+    Batch,
+    batch_loss,
+    counted,
+    dense_gradients,
+    forget_penalties,
+    penalty,
+)
 
 
 class Done(NamedTuple):
@@ -97,7 +104,8 @@ class PerLength:
 class TrainStep:
     """One training step: forward, loss, gradients, clipping, update.
 
-    Calling it gives the batch's loss before the update, a scalar on the device.
+    What layers add to the loss (a regularizer of a cell of one's own) is minimised with it. Calling it gives the
+    batch's loss before the update, without that, a scalar on the device.
     """
 
     def __init__(
@@ -122,10 +130,13 @@ class TrainStep:
         """Loss and denominator of a batch, and what `forward` gives behind its logits; the weights are moved."""
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
+            forget_penalties(self.model)
             logits, *more = forward()
             parts = batch_loss(self.model, batch, logits, self._loss)
             value = parts.sum / parts.denominator
-        gradients = dense_gradients(tape, value, variables)
+            added = penalty(self.model, value.dtype)
+            minimised = value if added is None else value + added
+        gradients = dense_gradients(tape, minimised, variables)
         if self._clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         self.optimizer.apply(gradients, variables)

@@ -75,6 +75,12 @@ class TruncatedStep(TrainStep):
                 f"training.truncate={steps}: loss.average=example is a mean within whole examples, and a chunk has "
                 "parts of them; take loss.average=token"
             )
+        for layer in model._flatten_layers():
+            if hasattr(layer, "get_dropout_mask") and (layer.dropout or layer.recurrent_dropout):
+                raise ValueError(
+                    f"training.truncate={steps}: {layer.name} of Keras drops by one mask for all steps of a "
+                    "sequence, which each chunk would draw anew; set its dropout and recurrent_dropout to 0"
+                )
         self._steps, self._padding = steps, loss.mask == "none"  # where padding counts, so does a chunk of it
         self._run = PerLength(model, self._step, more={"states": self._state_specs()})
 

@@ -71,7 +71,7 @@ def check(options: Synthetic, task: str) -> None:
         refuse("mean", f"must not be below minimum, {options.minimum}")
     if options.longest < options.minimum:
         refuse("longest", f"must not be below minimum, {options.minimum}")
-    if options.lengths == "geometric" and options.longest < options.mean:
+    if options.lengths in ("geometric", "fixed") and options.longest < round(options.mean):
         refuse("longest", f"is below the mean, {options.mean:g}, which lengths would not have: give more")
     if options.lengths == "one_outlier" and options.longest < 2 * options.mean:
         refuse("longest", f"is no outlier among sequences of {options.mean}: twice that or more")
