@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import sqlite3
 import sys
 from collections import Counter, defaultdict
@@ -31,6 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--gpu", action="store_true", help="with the GPU, without TF32; skips all where there is none"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without `--gpu` tests see none, since TF32 and memory taken whole would fail them; with it each takes what it
+    needs.
+    """
+    if config.getoption("--gpu"):
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    elif shutil.which("nvidia-smi"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled

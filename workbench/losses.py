@@ -25,6 +25,9 @@ class LossParts(NamedTuple):
 
 def cross_entropy(logits: Any, targets: Any) -> tf.Tensor:
     """Cross entropy of each position in nats: logits [B, T, C], targets int [B, T] -> [B, T]."""
+    targets = tf.convert_to_tensor(targets)
+    if targets.dtype.is_integer and targets.dtype not in (tf.int32, tf.int64):
+        targets = tf.cast(targets, tf.int64)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
@@ -67,7 +70,7 @@ def class_weighted(mask: Any, targets: Any, weights: Sequence[float]) -> tf.Tens
     >>> class_weighted([[1.0, 1.0, 0.0]], [[0, 2, -1]], [1.0, 1.0, 5.0]).numpy().tolist()
     [[1.0, 5.0, 0.0]]
     """
-    mask, targets = tf.convert_to_tensor(mask), tf.convert_to_tensor(targets)
+    mask, targets = _floating(mask), tf.convert_to_tensor(targets)
     classes = tf.where(mask != 0, targets, tf.zeros([], targets.dtype))
     return mask * tf.gather(tf.constant(weights, mask.dtype), classes)
 
@@ -76,7 +79,7 @@ def class_weighted(mask: Any, targets: Any, weights: Sequence[float]) -> tf.Tens
 def per_token(logits: Any, targets: Any, mask: Any, sample_weight: Any = None) -> LossParts:
     """Mean over all tokens that count: each weighs the same, so long examples weigh more."""
     if sample_weight is not None:
-        mask = tf.convert_to_tensor(mask)
+        mask = _floating(mask)
         mask *= _of_examples(sample_weight, mask.dtype)[:, tf.newaxis]
     losses, mask = _masked(logits, targets, mask)
     return LossParts(tf.reduce_sum(losses), _or_one(tf.reduce_sum(mask)), _count(mask))
@@ -91,6 +94,12 @@ def per_example(logits: Any, targets: Any, mask: Any, sample_weight: Any = None)
         each *= _of_examples(sample_weight, each.dtype)
     counts = tf.where(each[:, tf.newaxis] != 0, mask, tf.zeros([], mask.dtype))
     return LossParts(tf.reduce_sum(means * each), _or_one(tf.reduce_sum(each)), _count(counts))
+
+
+def _floating(mask: Any) -> tf.Tensor:
+    """A mask of numbers that weights multiply, be it given as yes and no or as whole numbers."""
+    mask = tf.convert_to_tensor(mask)
+    return mask if mask.dtype.is_floating else tf.cast(mask, tf.float32)
 
 
 def _masked(logits: Any, targets: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:

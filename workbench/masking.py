@@ -76,6 +76,8 @@ def last_valid(outputs: Any, sequence_length: Any) -> tf.Tensor:
     """
     outputs = tf.convert_to_tensor(outputs)
     length = tf.cast(sequence_length, tf.int32)
+    if outputs.shape[1] == 0:
+        return tf.zeros(tf.concat([tf.shape(outputs)[:1], tf.shape(outputs)[2:]], 0), outputs.dtype)
     picked = tf.gather(outputs, tf.maximum(length - 1, 0), batch_dims=1, axis=1)
     return tf.where(_as_rank(length > 0, picked.shape.rank), picked, tf.zeros([], outputs.dtype))
 

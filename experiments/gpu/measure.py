@@ -102,13 +102,13 @@ def _by_rows(
         run = lambda x, n=lengths, u=together: packed_rnn(cell, x, n, kernel="tiles", unroll_steps=u)[0]  # noqa: E731
         facts = {"rows": rows, "unroll_steps": together, "units": units, "dtype": dtype, "tf32": tf32}
         facts["device"] = device
-        try:
-            ours = {name: _microseconds(one, x, time_steps) for name, one in _ways(run, cell, "tiles")}
-            theirs = {name: _microseconds(one, x, time_steps) for name, one in _ways(layer, layer, "keras")}
-        except Exception as error:  # one case that fails costs no other
-            _tell(part, **facts, refused=f"{type(error).__name__}: {error}"[:300])
-            continue
-        _tell(part, **facts, **ours, **theirs)
+        found: dict[str, Any] = {}
+        for name, one in (*_ways(run, cell, "tiles"), *_ways(layer, layer, "keras")):
+            try:
+                found[name] = _microseconds(one, x, time_steps)
+            except Exception as error:  # what fails costs nothing else
+                found["refused"] = f"{name}: {type(error).__name__}: {error}"[:300]
+        _tell(part, **facts, **found)
 
 
 def _ways(run: Callable[[Any], Any], owner: Any, name: str) -> list[tuple[str, Callable[[Any], Any]]]:

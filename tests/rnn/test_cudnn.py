@@ -308,7 +308,7 @@ def test_the_op_gets_its_states_as_it_reads_them(monkeypatch, kind, lengths):
 
 class TestTheMachineIsChecked:
     def test_no_gpu(self, monkeypatch):
-        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
         with pytest.raises(RuntimeError, match="runs on a GPU only, and TensorFlow sees none"):
             cudnn_rnn(CELLS["lstm"](3), INPUTS, LENGTHS)
 
@@ -326,7 +326,7 @@ class TestTheMachineIsChecked:
         ],
     )
     def test_versions_that_gave_corrupt_results(self, monkeypatch, loaded, built, wrong):
-        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
         monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"cudnn_version": built})
         monkeypatch.setattr(cudnn, "cudnn_version", lambda: loaded)
         cudnn.check_machine(lengths=False)

@@ -377,8 +377,18 @@ def check_positive(name: str, value: Any, *, whole: bool = True, optional: bool 
 
 
 def again(initializer: Any) -> Any:
-    """A fresh copy, since an initialiser object gives the same numbers each time it is called."""
-    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
+    """A fresh copy of an initialiser of Keras' without a seed, which gives the same numbers each time it is called.
+
+    Of others nothing is known: they are called as Keras calls them.
+    """
+    is_random = isinstance(initializer, keras.initializers.RandomInitializer)
+    if (
+        is_random
+        and type(initializer).__module__.startswith("keras.")
+        and initializer.get_config()["seed"] is None
+    ):
+        return initializer.clone()
+    return initializer
 
 
 def _serialised(value: Any) -> Any:

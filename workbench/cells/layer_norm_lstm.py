@@ -89,10 +89,11 @@ class LayerNormLSTMCell(StepCell):
         if self.has_step(training):
             return super().stepper(training)
         weights = self.step_weights()
+        drop = self._dropout if training and self.dropout_keep_prob < 1 else tf.identity
 
         def run(inputs: tf.Tensor, states: Any) -> tuple:
             projected = weights.project(inputs)
-            return self._step(projected, list(states), weights.small, weights.product, self._dropout)
+            return self._step(projected, list(states), weights.small, weights.product, drop)
 
         return run
 

@@ -43,6 +43,8 @@ def is_of_each_row(function: Any, width: int, dtype: Any, *, may_draw: bool = Fa
     """
     if is_known(function):
         return True
+    if not isinstance(function, keras.layers.Layer) and _assigns_in_training(function):
+        return False  # as a layer's statistics of the batch do; they would move
     with initialisation(0, "a copy"):
         return all(_gives_each_row(way, width, dtype, may_draw) for way in _ways_to_call(function))
 
@@ -59,12 +61,39 @@ def beyond_its_row(cell: Any, *, may_draw: bool = False) -> str | None:
 
 
 def _ways_to_call(function: Any) -> list[Any]:
-    """A Keras layer by a copy, whose variables and statistics are its own, out of training and in it."""
+    """Out of training and in it; a Keras layer by a copy, whose variables and statistics are its own."""
     if isinstance(function, keras.layers.Layer):
         with suppress(TypeError, ValueError, NotImplementedError):  # of a class whose options are not told
             copy = type(function).from_config(function.get_config())
             return [partial(copy, training=training) for training in (False, True)]
-    return [function]
+    return [partial(called, function, training=training) for training in (False, True)]
+
+
+class _Around(keras.layers.Layer):
+    """A layer around a function: layers that it calls, and are not told, are called as this one is."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(autocast=False)
+        self._function = function
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> Any:
+        return self._function(inputs)
+
+
+def called(function: Any, inputs: tf.Tensor, *, training: bool) -> Any:
+    """What a function gives where Keras is training, or is not, as the layers in it see it."""
+    return _Around(function)(inputs, training=training)
+
+
+def _assigns_in_training(function: Any) -> bool:
+    """Whether a function sets a variable where Keras is training; of what cannot be traced nothing is known."""
+    try:
+        traced = tf.function(partial(called, function, training=True), autograph=False).get_concrete_function(
+            tf.TensorSpec([None, None], tf.float32)
+        )
+    except Exception:
+        return False
+    return any(op.type.startswith("Assign") for op in traced.graph.get_operations())
 
 
 def _gives_each_row(function: Any, width: int, dtype: Any, may_draw: bool) -> bool:

@@ -137,7 +137,7 @@ def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kin
 
 def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     if task == "next":
-        if labels is None or not np.size(labels) or labels == "":
+        if labels is None or not np.size(labels) or (isinstance(labels, str) and not labels):
             return ()
         raise DataError(
             where, "labels", labels, 'of the task "next" they are the tokens that follow: leave them out'

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-SIZE = 1024
-"""Rows and columns of both operands: 2.1 GFLOP a product, past any cache effect of a single tile."""
+SIZE, OF_A_GPU = 1024, 8192
+"""Rows and columns of both operands, on a CPU and on a GPU: products of milliseconds there, which the time to start
+one does not hide, and past any cache effect of a single tile."""
 
 WARM_UP_S = 0.1
 """Products before the first that counts in a process: without them the first 50 ms are a fifth slower than all
@@ -16,7 +17,11 @@ that follow, and every window's two calibrations differ."""
 
 
 def calibrate(
-    *, seconds: float = 0.05, least: int = 3, size: int = SIZE, clock: Callable[[], float] = time.perf_counter
+    *,
+    seconds: float = 0.05,
+    least: int = 3,
+    size: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Run a float32 product of two `size` x `size` matrices again and again; return the best GFLOP/s.
 
@@ -24,6 +29,8 @@ def calibrate(
     product of a few milliseconds only ever makes it slower. At least `least` products, then until `seconds`
     are over. It is a gate (claims/README.md, section 3) and never a divisor of a result.
     """
+    if size is None:
+        size = OF_A_GPU if tf.config.list_logical_devices("GPU") else SIZE
     product = _product(size)
     product()  # the first call traces, and pages the operands in
     best = float("inf")

@@ -42,7 +42,10 @@ class MachineWatch:
         process = psutil.Process()
         system = psutil.cpu_times()._asdict()
         own = [one.cpu_times() for one in (process, *_started_by(process))]
-        switches = process.num_ctx_switches()
+        try:
+            switches = process.num_ctx_switches()
+        except (OSError, NotImplementedError):  # a kernel that does not count them, as gVisor's
+            switches = None
         try:
             frequency = psutil.cpu_freq()
         except (OSError, NotImplementedError):
@@ -51,8 +54,8 @@ class MachineWatch:
             "system": system,
             "own": sum(times.user + times.system for times in own),
             "load": psutil.getloadavg()[0],
-            "voluntary": switches.voluntary,
-            "involuntary": switches.involuntary,
+            "voluntary": None if switches is None else switches.voluntary,
+            "involuntary": None if switches is None else switches.involuntary,
             "frequency": frequency.current if frequency is not None else None,
         }
 
@@ -66,8 +69,8 @@ class MachineWatch:
             own_cpu_share=own,
             load_before=before["load"],
             load_after=after["load"],
-            voluntary_switches=after["voluntary"] - before["voluntary"],
-            involuntary_switches=after["involuntary"] - before["involuntary"],
+            voluntary_switches=_more(before["voluntary"], after["voluntary"]),
+            involuntary_switches=_more(before["involuntary"], after["involuntary"]),
             frequency_before_mhz=before["frequency"],
             frequency_after_mhz=after["frequency"],
         )
@@ -106,3 +109,8 @@ def machine_state() -> Iterator[MachineWatch]:
         yield watch
     finally:
         watch.finish()
+
+
+def _more(before: int | None, after: int | None) -> int | None:
+    """By how much a counter has grown; None where it is not counted."""
+    return None if before is None or after is None else after - before

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from workbench.probes.findings import Findings
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Subject
+from workbench.probes.subject import Subject, largest
 from workbench.probes.traced import Ran, quiet
 
 ABOVE = 16  # a difference counts that is so many times what rounding may do
@@ -114,7 +114,8 @@ def _layout(
     shape = base.arrays[i].shape
     batch_axis: int | None
     if more_rows is not None and len(more_rows.arrays) > i and more_rows.arrays[i].ndim == len(shape):
-        differing = [a for a, n in enumerate(more_rows.arrays[i].shape) if n != shape[a]]
+        # one more for one example more: where more come, a row is a step and no example
+        differing = [a for a, n in enumerate(more_rows.arrays[i].shape) if n == shape[a] + 1]
         batch_axis = differing[0] if differing else None
     else:
         batch_axis = 0 if shape and shape[0] == batch.size else None
@@ -203,7 +204,7 @@ def _allowed(
     epsilon: float,
     random: np.random.Generator,
 ) -> list[float]:
-    """For each output: some roundings of its largest number, or what moving every number by one does to it."""
+    """For each output: some roundings of its largest valid number, or what moving every number by one does."""
     noise = np.zeros(len(layouts))
     for _ in range(2):
         subject.variables.restore()
@@ -222,12 +223,17 @@ def _allowed(
                     noise[i] = max(noise[i], difference(a, b)[0] if a.dtype.kind == "f" else 0)
     allowed = []
     for i, values in enumerate(base.arrays):
-        finite = np.abs(values[np.isfinite(values)].astype(float)) if _is_float(values) else np.zeros(0)
-        scale = float(finite.max()) if finite.size else 0.0
+        scale = _largest_valid(values, layouts[i], batch) if _is_float(values) else 0.0
         allowed.append(
             ABOVE * max(epsilon * scale, float(np.nan_to_num(noise[i]))) if _is_float(values) else 0.0
         )
     return allowed
+
+
+def _largest_valid(values: np.ndarray, layout: Layout, batch: Padded) -> float:
+    """The largest magnitude at valid steps; behind them may be -1e9, as of scores that are masked."""
+    rows = (layout.valid(values, row, int(length)) for row, length in enumerate(batch.lengths))
+    return max((largest(row) for row in rows), default=0.0)
 
 
 def _is_float(values: np.ndarray) -> bool:

@@ -137,7 +137,8 @@ class Run:
     @property
     def machine(self) -> dict[str, str]:
         """What tells machines apart, as far as it is recorded: another one computes at another pace."""
-        return {name: self.tags[name] for name in ("machine.cpu", "machine.cores") if name in self.tags}
+        told = ("machine.cpu", "machine.cores", "device.device_name")
+        return {name: self.tags[name] for name in told if name in self.tags}
 
     def other_machine(self, other: Run) -> str:
         """Where another run was made on another machine, as far as both say: in which they differ; else empty."""

@@ -14,7 +14,7 @@ from workbench.cells.pure import beyond_its_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
 from workbench.rnn.compared import Comparison, Measured, compare, measure, step_is_of_each_row
-from workbench.rnn.keras_dropout import masks_of_the_layer
+from workbench.rnn.keras_dropout import draws_once, masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
 from workbench.rnn.packed import BESIDE_ANOTHER, kernels_of, packed_rnn
 
@@ -177,6 +177,9 @@ def _left(layer: Any) -> str | None:
         return (
             "unrolled and backwards Keras zeroes outputs by the mask of the other end; unroll=False does not"
         )
+    for cell in innermost(layer.cell):
+        if hasattr(cell, "get_dropout_mask") and layer.built and not draws_once(cell):
+            return f"{type(cell).__name__} draws masks as Keras' cells do, and has not their two kernels"
     sizes = tf.nest.flatten(layer.cell.state_size)
     if not all(isinstance(size, int) for size in sizes):
         return f"its cell has states that are no vectors: {sizes}"
@@ -293,6 +296,8 @@ def packed_loop(
     backwards, lengths = layer.go_backwards, None
     if mask is not None:
         mask = _of_steps(mask, layer)
+        if mask.shape[0] == 1:  # one for all examples
+            mask = tf.broadcast_to(mask, tf.shape(tf.nest.flatten(sequences)[0])[:2])
         sequences, lengths = gather_valid(sequences, mask)
     if isinstance(next(innermost(layer.cell)), OF_FLOATS):  # as Keras multiplies what is whole
         sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)

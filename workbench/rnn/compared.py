@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.cells.base import initial_states, with_those_inside
-from workbench.cells.pure import alike
+from workbench.cells.pure import alike, called
+from workbench.rnn.keras_dropout import forget_masks
 
 _NEAR = {"float64": 1e-9, "float32": 1e-4}
 _OF_HALVES = 0.05
@@ -114,10 +115,13 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
     flat = tf.nest.flatten(sample)
     if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
         sample = np.array(sample)
-    sample = tf.nest.map_structure(tf.convert_to_tensor, sample)
+    composite = (tf.SparseTensor, tf.RaggedTensor)
+    sample = tf.nest.map_structure(
+        lambda one: one if isinstance(one, composite) else tf.convert_to_tensor(one), sample
+    )
     _build(model, sample)
     kept.add(model)
-    floats = [one for one in tf.nest.flatten(sample) if one.dtype.is_floating]
+    floats = [one for one in tf.nest.flatten(sample) if isinstance(one, tf.Tensor) and one.dtype.is_floating]
     weights = [variable.value for variable in model.trainable_variables]
     names = [*(f"input {n}" for n in range(len(floats))), *(v.path for v in model.trainable_variables)]
 
@@ -130,15 +134,17 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
             total = sum(map(_weighted, outputs), tf.zeros([], tf.float64))
         gradients = tape.gradient(total, [*floats, *weights], unconnected_gradients="zero")
         whole = [one for one in made if one.dtype.is_integer or one.dtype.is_bool]
-        return outputs, [tf.convert_to_tensor(one) for one in gradients], whole
+        return outputs, gradients, whole
 
     compiled = tf.function(run, autograph=False)
     seconds = []
     for _ in range(_RUNS + 1):
         begin = time.perf_counter()
         outputs, gradients, whole = compiled()
-        made = [[np.asarray(tf.cast(one, tf.float64)) for one in some] for some in (outputs, gradients)]
+        tf.test.experimental.sync_devices()
         seconds.append(time.perf_counter() - begin)
+    dense = [tf.convert_to_tensor(one) for one in gradients]
+    made = [[np.asarray(tf.cast(one, tf.float64)) for one in some] for some in (outputs, dense)]
     return Measured(
         [(f"output {n}", one) for n, one in enumerate(made[0])],
         [np.asarray(one) for one in whole],
@@ -151,7 +157,7 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
 def step_is_of_each_row(layer: Any) -> bool:
     """Whether a step of a built layer's cell gives each example what it gives it alone, as five examples show.
 
-    Out of training and in it, where no Keras cell in it has dropout. Of a cell that takes other than a tensor
+    Out of training and in it, dropout of Keras' cells apart. Of a cell that takes other than a tensor
     [B, ...] nothing is shown: True; of one whose step fails on the five: False. What the cell keeps is put back.
     """
     built = layer.get_build_config()
@@ -169,30 +175,48 @@ def step_is_of_each_row(layer: Any) -> bool:
             for one in map(tf.convert_to_tensor, tf.nest.flatten(nest))
         ]
 
-        def step(inputs: tf.Tensor, rows: slice, options: dict[str, bool]) -> list[Any]:
+        def step(inputs: tf.Tensor, rows: slice, training: bool) -> list[Any]:
             given = tf.nest.pack_sequence_as(nest, [one[rows] for one in states])
             kept.put_back()
-            return [
-                tf.convert_to_tensor(one) for one in tf.nest.flatten(cell(inputs[rows], given, **options))
-            ]
+            forget_masks(cell)
+            made = called(lambda one: cell(one, given), inputs[rows], training=training)
+            return [tf.convert_to_tensor(one) for one in tf.nest.flatten(made)]
 
-        def is_of_each(inputs: tf.Tensor, options: dict[str, bool]) -> bool:
+        def is_of_each(inputs: tf.Tensor, training: bool) -> bool:
             together, *alone = (
-                step(inputs, rows, options) for rows in [slice(5), *(slice(n, n + 1) for n in range(5))]
+                step(inputs, rows, training) for rows in [slice(5), *(slice(n, n + 1) for n in range(5))]
             )
             parts = (tf.concat(rows, 0) for rows in zip(*alone, strict=True))
             return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
-        draws = any(getattr(one, name, 0) for one in with_those_inside(cell) for name in _RATES)
-        trained = [{"training": True}] if getattr(cell, "_call_has_training_arg", False) and not draws else []
-        for inputs in ways:
-            try:
-                return all(is_of_each(inputs, options) for options in ({}, *trained))
-            except Exception:  # somebody's own cell
-                continue
-            finally:
-                kept.put_back()
+        with _without_rates(cell):
+            for inputs in ways:
+                try:
+                    return all(is_of_each(inputs, training) for training in (False, True))
+                except Exception:  # somebody's own cell
+                    continue
+                finally:
+                    kept.put_back()
+                    forget_masks(cell)
     return False
+
+
+@contextmanager
+def _without_rates(cell: Any) -> Iterator[None]:
+    """Inside, the dropout of Keras' cells is off: each example has a mask of its own, whatever is beside it."""
+    rates = [
+        (one, name, value)
+        for one in with_those_inside(cell)
+        for name in _RATES
+        if isinstance(value := getattr(one, name, None), float) and value
+    ]
+    try:
+        for one, name, _ in rates:
+            setattr(one, name, 0.0)
+        yield
+    finally:
+        for one, name, value in rates:
+            setattr(one, name, value)
 
 
 def _dtypes(model: Any) -> set[str]:

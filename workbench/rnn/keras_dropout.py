@@ -40,12 +40,18 @@ def _seen_by_keras(cell: Any) -> Iterator[Any]:
         yield from _seen_by_keras(inner)
 
 
+def draws_once(cell: Any) -> bool:
+    """Whether a cell draws masks as Keras' do, for inputs and states that are as wide as its two kernels."""
+    kernels = (getattr(cell, name, None) for name in ("kernel", "recurrent_kernel"))
+    return hasattr(cell, "get_dropout_mask") and None not in kernels
+
+
 def draw_masks(cell: Any, batch: Any, training: bool) -> None:
     """Has each Keras cell in a cell draw the masks of this run that are not drawn; without training none."""
     if not _DRAWN.get():
         forget_masks(cell)
     for inner in innermost(cell) if training else ():
-        if hasattr(inner, "get_dropout_mask"):
+        if draws_once(inner):
             inputs, units = inner.kernel.shape[0], inner.recurrent_kernel.shape[0]
             inner.get_dropout_mask(tf.ones([batch, inputs], inner.compute_dtype))
             inner.get_recurrent_dropout_mask(tf.ones([batch, units], inner.compute_dtype))

@@ -124,8 +124,8 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
         if budget >= max(longest, trained * workers):
             each = f" of each of training.workers={workers}" if workers > 1 else ""
             remedy = (
-                f"batches are padded to {filled(longest)} steps, so that one example alone is over the share{each}: "
-                f"give {needed} or more"
+                f"batches are padded to {filled(longest)} steps, so that one example alone is over the share{each}"
+                f": give {needed} or more"
             )
         wrong.append(Problem("padding.token_budget", budget, remedy))
     return wrong

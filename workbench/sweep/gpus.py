@@ -8,7 +8,9 @@ is what CUDA_VISIBLE_DEVICES says, or `nvidia-smi`. Only one user's jobs know of
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +49,10 @@ def held(
         yield {VISIBLE: ",".join(mine)}
 
 
+_NAMED = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
+"""A GPU as CUDA_VISIBLE_DEVICES names it: anything else (-1, none, NoDevFiles) ends the list."""
+
+
 def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; none where it hides them.
 
@@ -57,8 +63,7 @@ def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
     if named is None:
         return _of_machine()
     each = [one.strip() for one in named.split(",")]
-    seen = each[: each.index("-1")] if "-1" in each else each  # CUDA reads no further
-    return tuple(one for one in seen if one)
+    return tuple(itertools.takewhile(_NAMED.fullmatch, each))  # CUDA reads no further
 
 
 def turns_of(trees: list[Mapping[str, Any]], side_by_side: int) -> str:
@@ -115,5 +120,8 @@ def _lock_of(gpu: str) -> Path:
     A number is one of those that this process may see: under Slurm each task's first GPU is 0. (By the order of
     the bus, which with cards of several kinds is CUDA's own under CUDA_DEVICE_ORDER=PCI_BUS_ID alone.)
     """
-    name = "".join(letter if letter.isalnum() else "-" for letter in dict(_listed()).get(gpu, gpu))
+    known = dict(_listed())
+    whole = [uuid for uuid in known.values() if uuid.startswith(gpu)]  # CUDA takes the beginning of one
+    name = known.get(gpu, whole[0] if len(whole) == 1 else gpu)
+    name = "".join(letter if letter.isalnum() else "-" for letter in name)
     return of_this_host() / f"workbench-{os.getuid()}-gpu-{name}.lock"

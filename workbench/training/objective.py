@@ -60,7 +60,7 @@ def counted(parts: Any) -> tf.Tensor:
 
 
 def penalty(model: SequenceModel, dtype: tf.DType) -> tf.Tensor | None:
-    """What layers have added to the loss since `forget_penalties`: regularizers, `add_loss`; None where none has."""
+    """What layers add to the loss (regularizers, `add_loss`) since `forget_penalties`; None where none does."""
     added = [tf.cast(tf.reduce_sum(one), dtype) for one in model.losses]
     return tf.add_n(added) if added else None
 

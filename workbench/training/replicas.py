@@ -63,8 +63,8 @@ class ReplicatedStep:
                 parts = batch_loss(model, batch, model(batch, training=True), loss)
                 if model.losses:
                     raise ValueError(
-                        "a layer adds to the loss (a regularizer or add_loss of your own cell), which is for one replica: "
-                        "take training.strategy=none"
+                        "a layer adds to the loss (a regularizer or add_loss of your own cell), which is for one "
+                        "replica: take training.strategy=none"
                     )
                 value = parts.sum * tf.cast(present, parts.sum.dtype)
             gradients = dense_gradients(tape, value, [variable.value for variable in variables])

@@ -61,7 +61,8 @@ def differentiable_once(
 
         return tf.nest.flatten(results), gradient
 
-    results = op(*tf.nest.flatten(operands))
+    # in a branch of tf.cond a gradient of one's own knows tensors of that branch alone
+    results = op(*map(tf.identity, tf.nest.flatten(operands)))
     return tf.nest.pack_sequence_as(shown[0], results)
 
 

@@ -13,7 +13,7 @@ from workbench.rnn.packing.lifetime import held
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
 from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
-from workbench.rnn.packing.rows import join_rows, row_array
+from workbench.rnn.packing.rows import ListedRows, join_rows, row_array
 from workbench.rnn.packing.saved_step import saved_of, step_backward, step_forward
 
 Tensors = list[tf.Tensor]
@@ -102,9 +102,16 @@ class _Loop:
             return t - 1, self._merged(step.states, d_states, t), gradients, d_small
 
         (d_states,) = deal(d_results.states, self.packing.chains)
-        arrays = self._arrays(saved.gradient_widths)
-        start = (self.chain.steps - 1, d_states, arrays, [tf.zeros_like(w) for w in weights.small])
-        _, d_states, arrays, d_small = tf.while_loop(lambda t, *_: t >= 0, body, start, parallel_iterations=1)
+        d_small = [tf.zeros_like(w) for w in weights.small]
+        if self._is_mapped and int(self.chain.steps):
+            arrays = [ListedRows(int(self.chain.steps)) for _ in saved.gradient_widths]
+            for t in reversed(range(int(self.chain.steps))):
+                _, d_states, arrays, d_small = body(t, d_states, arrays, d_small)
+        else:
+            start = (self.chain.steps - 1, d_states, self._arrays(saved.gradient_widths), d_small)
+            _, d_states, arrays, d_small = tf.while_loop(
+                lambda t, *_: t >= 0, body, start, parallel_iterations=1
+            )
         gradients = [join_rows(a, w) for a, w in zip(arrays, saved.gradient_widths, strict=True)]
         d_projected = saved.d_projected(gradients)
         d_recurrent = [
@@ -117,12 +124,18 @@ class _Loop:
         d_weights = StepWeights(d_kernel, tf.reduce_sum(d_projected, 0), d_recurrent, d_small)
         return Operands(d_inputs, d_states, d_weights)
 
-    def _readable(self, arrays: list[tf.TensorArray]) -> list[tf.TensorArray]:
-        """What was kept, where it can be read: a graph (of `tape.jacobian`) knows no array of outside."""
-        if self.in_graph or tf.executing_eagerly():
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether the backward pass is in a graph, of `tape.jacobian`, and the forward pass was in none."""
+        return not (self.in_graph or tf.executing_eagerly())
+
+    def _readable(self, arrays: list[tf.TensorArray]) -> list[Any]:
+        """What was kept, where it can be read: a graph knows no array of outside."""
+        steps = int(self.chain.steps) if self._is_mapped else 0
+        if not steps:
             return arrays
-        inside = self._arrays(self.saved.widths)
-        for t in range(int(self.chain.steps)):
+        inside = [ListedRows(steps) for _ in arrays]
+        for t in range(steps):
             inside = [one.write(t, array.read(t)) for one, array in zip(inside, arrays, strict=True)]
         return inside
 

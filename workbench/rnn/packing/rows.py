@@ -22,8 +22,29 @@ def read_rows(flow: tf.Tensor, k: Any, dtype: tf.DType, width: int) -> tf.Tensor
     return tf.ensure_shape(rows, [None, width])
 
 
-def join_rows(array: tf.TensorArray, width: int) -> tf.Tensor:
+class ListedRows:
+    """A `row_array` of tensors that Python holds, for a loop that it unrolls.
+
+    In a map over gradients (pfor, of `tape.jacobian`) a TensorArray's elements are all of one shape.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.rows: list[Any] = [None] * size
+
+    def write(self, k: int, rows: tf.Tensor) -> ListedRows:
+        """Set element k [rows, width]."""
+        self.rows[k] = rows
+        return self
+
+    def read(self, k: int) -> tf.Tensor:
+        """Element k [rows, width]."""
+        return self.rows[k]
+
+
+def join_rows(array: tf.TensorArray | ListedRows, width: int) -> tf.Tensor:
     """All rows [N, width]; none, where the array has no element (which `concat` refuses outside a graph)."""
+    if isinstance(array, ListedRows):
+        return tf.ensure_shape(tf.concat(array.rows, 0), [None, width])
     if tf.get_static_value(array.size()) == 0:
         return tf.zeros([0, width], array.dtype)
     return tf.ensure_shape(array.concat(), [None, width])

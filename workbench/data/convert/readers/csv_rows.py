@@ -180,8 +180,8 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
                 ) >= 0:
                     raise DataError(
                         f"{path}: line {table.line_num}", head[at], repr(cells[at][:40]),
-                        "goes on over lines, as a quote opens it: a cell that begins with one is put in quotes, its "
-                        "own doubled; a token that is a quote is four of them",
+                        "goes on over lines, as a quote opens it: a cell that begins with one is put in quotes, "
+                        "its own doubled; a token that is a quote is four of them",
                     )  # fmt: skip
                 yield _Line(table.line_num, *pick(cells)), len(cells)
         except csv.Error as error:
