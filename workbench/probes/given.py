@@ -58,12 +58,13 @@ def padded_batch(
             shape,
             pad_value,
             any(x.shape[1:2] == (steps,) and _is_surely_by_step(x) for x in flat),
+            any(len(one) >= 2 and one[1] is None for one in declared or ()),
         )
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
     for name, array, part in zip(names, flat, parts, strict=True):
         if part.role == "sequence" and array.ndim == 2 and is_ids(array):
-            _refuse_padding_in_front(name, array, lengths)
+            _refuse_padding_in_front(name, array, lengths, valid, _pad_of(name, pad_value))
     parts, apart = _with_ends_of_their_own(flat, parts, lengths)
     batch = Padded(lengths, steps, flat, parts, inputs, numbers=tuple(range(len(lengths))), told=told)
     if not batch.knows_length:
@@ -178,8 +179,20 @@ def _ends_with(array: np.ndarray, lengths: np.ndarray) -> bool:
     return len(ends) == len(lengths) and bool((ends == lengths).all())
 
 
-def _refuse_padding_in_front(name: str, array: np.ndarray, lengths: np.ndarray) -> None:
-    """Raise ValueError where in every example that is padded the steps of 0 stand in front, and none behind."""
+def _pad_of(name: str, pad: Any) -> Any:
+    """What an input is said to be padded with."""
+    return pad.get(name, 0) if isinstance(pad, dict) else pad
+
+
+def _refuse_padding_in_front(
+    name: str, array: np.ndarray, lengths: np.ndarray, valid: np.ndarray, pad: Any
+) -> None:
+    """Raise ValueError where in every example that is padded the steps of 0 stand in front, and none behind.
+
+    Not where behind them stands what is said to be padding: 0 is then a step's.
+    """
+    if np.isscalar(pad) and pad != 0 and (array[~valid] == pad).all():
+        return
     steps = array.shape[1]
     rows = np.flatnonzero((lengths > 0) & (lengths < steps))
     in_front = np.arange(steps) < (steps - lengths[rows, None])
@@ -198,8 +211,12 @@ def _part(
     shape: tuple[int | None, ...],
     pad: Any,
     beside: bool,
+    free: bool,
 ) -> Part:
-    """What an input is; `beside`: another one surely has the steps, so that numbers [B, T] may be features."""
+    """What an input is; `beside`: another one surely has the steps, so that numbers [B, T] may be features.
+
+    `free`: the model declares some input's steps to be any; what it declares of a fixed width has then none.
+    """
     steps = valid.shape[1]
     if array.size == len(lengths) and array.ndim <= 2 and not (array.ndim == 2 and steps == 1):
         told = array.reshape(-1)
@@ -215,9 +232,10 @@ def _part(
         if mask:
             return mask
     is_static = beside and not shape and array.ndim == 2 and not is_ids(array)
-    if 1 not in axes or (len(shape) >= 2 and shape[1] is not None and array.ndim == 2 and not is_ids(array)):
+    is_declared = len(shape) >= 2 and shape[1] is not None and array.ndim == 2
+    if 1 not in axes or (is_declared and (free or not is_ids(array))):
         return Part(name, "fixed", axes=())
-    value = pad.get(name, 0) if isinstance(pad, dict) else pad
+    value = _pad_of(name, pad)
     there = array[~valid]
     if is_static and len(there) and not np.all(there == there[0]):
         return Part(name, "fixed", axes=())
