@@ -113,7 +113,7 @@ def accelerate(model: Any, sample: Any = None) -> Any:
         )
     packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
     try:
-        before = measure(restore(model), sample)
+        before = _measured_as_it_was(restore(model), sample)
         _pack_all(model, _recurrent(model))
         _trace_anew(model)
         comparison = _held_to(before, measure(model, sample))
@@ -266,6 +266,26 @@ def _trace_anew(model: Any) -> None:
             if getattr(one, f"{what}_function", None) is not None:
                 setattr(one, f"{what}_function", None)
                 getattr(one, f"make_{what}_function")()
+
+
+def _measured_as_it_was(model: Any, sample: Any) -> Measured:
+    """Keras' own layers on the sample; without cuDNN where that does not take its mask, as of an empty example.
+
+    On a GPU Keras takes cuDNN in a graph whatever the mask, and its check then ends the step.
+    """
+    try:
+        return measure(model, sample)
+    except tf.errors.InvalidArgumentError:
+        layers = [one for one in _recurrent(model) if getattr(one, "use_cudnn", None) == "auto"]
+        if not layers or not tf.config.get_visible_devices("GPU"):
+            raise
+        for layer in layers:
+            layer.use_cudnn = False
+        try:
+            return measure(model, sample)
+        finally:
+            for layer in layers:
+                layer.use_cudnn = "auto"
 
 
 def _held_to(before: Measured, after: Measured) -> Comparison:
