@@ -73,7 +73,7 @@ def conductor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job):
     tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
     folder = tmp_path / "runs"
     folder.mkdir()
-    one = SimpleNamespace(histogram={3: 4}, label_counts=[9, 3])
+    one = SimpleNamespace(histogram={3: 4}, longest=3, label_counts=[9, 3])
     manifest = SimpleNamespace(
         task="tag",
         labels=["a", "b"],

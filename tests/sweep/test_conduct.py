@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import uuid
@@ -9,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from workbench.config import ConfigError
 from workbench.process import spawner
@@ -16,10 +19,11 @@ from workbench.record import unfinished
 from workbench.record.gate import disturbance
 from workbench.record.plan import Job
 from workbench.report import arms
-from workbench.sweep import conduct
+from workbench.sweep import conduct, journal
 from workbench.sweep.conduct import Conductor, PrepareError
 from workbench.sweep.journal import OWNER, close_dead, is_dead, owner
 from workbench.sweep.ledger import Ledger
+from workbench.sweep.progress import Watcher
 from workbench.tracking import TrackingError
 
 
@@ -144,6 +148,87 @@ def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor
     assert tracker.get(gone).tags["workbench.error"] == "its process was gone"
     tracker.reopen(gone, {OWNER: mine})
     assert "workbench.error" not in tracker.get(gone).tags, "a sweep that goes on has not failed"
+
+
+def test_a_run_that_ends_while_it_is_looked_at_has_ended(
+    conductor: Conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = conductor.tracker
+    run_id = tracker.start(conductor.experiment, "x", params={}, tags=owner())
+
+    def ends_and_is_gone(tag: str) -> bool:
+        tracker.finish(run_id, "FINISHED")
+        return True
+
+    monkeypatch.setattr(journal, "is_dead", ends_and_is_gone)
+    assert close_dead(tracker) == []
+    assert tracker.get(run_id).status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        ({}, False),
+        ({"boot": "earlier"}, False),
+        ({"boot": "earlier", "processes": "1"}, False),
+        ({"processes": ""}, False),
+        ({"processes": "1"}, True),
+        ({"machine": "1"}, True),
+        ({"machine": ""}, False),
+        ({"host": "another"}, True),
+    ],
+)
+def test_containers_and_machines_of_one_name_are_told_apart(
+    change: dict[str, str], is_another: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = journal._Place("one", "boot", "4026531836", "1a2b3c4d")
+    monkeypatch.setattr(journal, "_place", lambda: here)
+    tag = f"{replace(here, **change)}:1:2"
+    assert journal.is_of_another_host(tag) is is_another
+    assert not is_another or not journal.is_dead(tag)
+
+
+def test_a_run_that_the_store_refuses_once_is_closed_all_the_same(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object) -> None:
+        raise TrackingError("the artifacts cannot be kept")
+
+    monkeypatch.setattr(conductor.tracker, "artifact", refused)
+    ended = conductor.run(job)
+    run = conductor.tracker.get(ended.run_id)
+    assert (run.status, run.error) == ("FAILED", ended.outcome.error)
+    assert "the artifacts cannot be kept" in run.error
+
+
+def test_data_that_is_damaged_meanwhile_costs_its_job(conductor: Conductor, job: Job) -> None:
+    folder = Path(conductor.prepared[conduct.data_key(job.tree)].folder)
+    (folder / "manifest.json").write_text("{")
+    ended = conductor.run(job)
+    assert ended.outcome.error.startswith("could not be read: ")
+    assert conductor.tracker.get(ended.run_id).status == "FAILED"
+
+
+def test_ctrl_c_while_a_run_is_begun_closes_it(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conductor.origin, "write", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        conductor.run(job)
+    (run,) = conductor.tracker.runs("x")
+    assert (run.status, run.error) == ("KILLED", "interrupted")
+
+
+def test_a_full_disk_under_the_terminals_output_costs_no_job(conductor: Conductor, job: Job) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    conductor.watcher = Watcher(Console(file=Full()), 2)
+    assert conductor.run(job).outcome.status == "finished"
 
 
 def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Job) -> None:

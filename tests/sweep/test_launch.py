@@ -123,6 +123,48 @@ def test_a_host_with_other_data_is_refused(
     assert runs(conductor) == []
 
 
+def test_data_that_could_not_be_made_is_tried_again_by_the_next_job(
+    conductor: Conductor, work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key,) = conductor.prepared
+    conductor.prepared[key].folder = str(tmp_path / "on another host")
+    (conductor.folder.parent / "mode").write_text("")
+    prepare, full = task._Worker.prepare, ["once"]
+
+    def on_a_full_disk(self: task._Worker, jobs: list[Job]) -> None:
+        if full:
+            full.clear()
+            raise PrepareError("the disk is full")
+        prepare(self, jobs)
+
+    monkeypatch.setattr(task._Worker, "prepare", on_a_full_disk)
+    with pytest.raises(PrepareError, match="the disk is full"):
+        work()
+    with pytest.raises(PrepareError, match=r"made here.*planned with f;"):
+        work()
+
+
+def test_a_worker_that_is_kept_drops_what_was_of_another_launch(
+    conductor: Conductor, job: Job, parent: str
+) -> None:
+    for token in ("t", "u"):
+        Task.of(conductor, [job], token, "joblib")(OmegaConf.create({"share": [[0], 1, {}]}))
+    assert list(task._workers) == ["u"]
+
+
+def test_a_launched_job_starts_as_it_was_asked_to(
+    conductor: Conductor, job: Job, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(task._Worker, "_run", lambda self, *given: seen.append(self.forks) or 1 / 0)
+    for start in ("fresh", "fork"):
+        tree = {**job.tree, "workbench": {**job.tree["workbench"], "start": start}}
+        made = Task.of(conductor, [replace(job, tree=tree)], start, "joblib")
+        with pytest.raises(ZeroDivisionError):
+            made(OmegaConf.create({"share": [[0], 1, {}]}))
+    assert seen == [False, True]
+
+
 def test_what_a_resumed_sweep_had_done_is_not_run_again(conductor: Conductor, parent: str, job: Job) -> None:
     done = conductor.run(job)
     made = Task.of(conductor, [job], "t", "joblib")

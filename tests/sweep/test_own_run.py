@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import pytest
+
 from workbench.record.plan import Typed
 from workbench.report import assemble
 from workbench.sweep.compose import Composer
 from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_sweep
+from workbench.tracking import TrackingError
+
+
+def test_a_sweep_that_goes_on_is_no_longer_of_the_launch_whose_tasks_may_still_wait(conductor) -> None:
+    config, _, planned = plan_sweep(Composer(), ["seed=1,2"])
+    conductor.experiment = conductor.tracker.experiment(config.name)
+    run_id = OwnRun.new(config, planned, None).open(conductor, config, planned, None, Typed())
+    conductor.tracker.tag(run_id, {"workbench.launch": "t"})
+    run = conductor.tracker.get(run_id)
+    own = OwnRun("s", config.name, run_id, planned, Typed(), dict(run.tags))
+    own.open(conductor, config, planned, None, Typed())
+    assert conductor.tracker.get(run_id).tags["workbench.launch"] == ""
+
+
+def test_a_sweep_that_cannot_go_on_is_closed(conductor, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _, planned = plan_sweep(Composer(), ["seed=1,2"])
+    _, _, more = plan_sweep(Composer(), ["seed=1,2,3"])
+    conductor.experiment = conductor.tracker.experiment(config.name)
+    run_id = OwnRun.new(config, planned, None).open(conductor, config, planned, None, Typed())
+    own = OwnRun("s", config.name, run_id, planned, Typed(), dict(conductor.tracker.get(run_id).tags))
+
+    def refused(*given: object) -> None:
+        raise TrackingError("the artifacts cannot be kept")
+
+    monkeypatch.setattr(conductor.tracker, "artifact", refused)
+    with pytest.raises(TrackingError):
+        own.open(conductor, config, more, None, Typed())
+    assert conductor.tracker.get(run_id).status == "FAILED"
 
 
 def test_the_question_that_a_sweep_asks_reaches_its_report(conductor) -> None:

@@ -145,6 +145,25 @@ def test_two_runs_that_read_the_same_data_may_say_so_in_the_same_moment(
         assert sorted(one.dataset.name for one in found) == ["treebank test", "treebank train"]
 
 
+def test_two_processes_may_describe_a_new_experiment_in_the_same_moment(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two sweeps do that end together."""
+    experiment = tracker.experiment("x")
+    merge, others = Session.merge, ["theirs"]
+
+    def merge_later(self: Session, row: Any) -> Any:
+        found = merge(self, row)  # it has looked, and found none
+        if others:
+            tracker.experiment_tags(experiment, {"mlflow.note.content": others.pop()})
+        return found
+
+    monkeypatch.setattr(Session, "merge", merge_later)
+    tracker.experiment_tags(experiment, {"mlflow.note.content": "ours"})
+    assert others == []
+    assert tracker.tags_of_experiment(experiment)["mlflow.note.content"] == "ours"
+
+
 def test_searches_go_on_to_the_last_page(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = {"workbench.kind": "sweep", "workbench.sweep": "s"}
     opened = [tracker.start(tracker.experiment(name), name, params={}, tags=tags) for name in "aabbb"]
