@@ -252,3 +252,28 @@ def test_a_run_on_other_data_is_not_what_was_repeated(three, digested):
     row = judge_table(claims, pd.concat([alone, other], ignore_index=True))[-1]
     assert (row.verdict, row.reasons) == ("instrument ok", ())
     assert row.effect == judge_table(claims, alone)[-1].effect
+
+
+def test_a_repeat_on_another_machine_is_no_repeat(three, digested):
+    """As of a sweep that was resumed elsewhere between the two."""
+    runs = digested.assign(**{"tags.machine.cpu": "A", "params.threads": "2"})
+    runs.loc[17, "tags.machine.cpu"] = "B"
+    runs.loc[17, "tags.digest.losses"] = "other"
+    runs.loc[17, "metrics.speed/valid_tokens_per_s"] = 1.0
+    _, loss, exact, instrument = judge_table(three, runs)
+    assert (instrument.pairs, instrument.effect) == (5, pytest.approx(1.0, abs=0.05))
+    assert "made on two machines" in str(instrument.failed)
+    assert (loss.verdict, exact.verdict) == ("reproduced", "reproduced")
+
+
+def test_arms_that_a_path_alone_tells_apart_are_repeated_each_for_itself(claim, sweep):
+    """The control again was held against whichever arm had run first."""
+    arms = [
+        ({"data.path": path, "tags.workbench.arm": f"data.path={path}"}, path) for path in ("/ssd", "/nfs")
+    ]
+    (fast, _), (slow, _) = arms
+    again = {**slow, "tags.workbench.arm": "(control again) data.path=/nfs", "tags.workbench.repeat": "1"}
+    runs = sweep((fast, FAST), (slow, list(CONTROL)), (again, with_bias(1.0)))
+    asked = claim(treatment={"data.path": "/ssd"}, control={"data.path": "/nfs"}, control_again=True)
+    *_, instrument = judge_table([asked], runs)
+    assert instrument.effect == pytest.approx(1.0, abs=0.05)

@@ -453,3 +453,32 @@ def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep):
     of_loss = claim(metric="loss/validation_per_token", direction="lower")
     losses = runs.rename(columns={f"metrics.{SPEED}": "metrics.loss/validation_per_token"})
     assert judge(of_loss, losses).pairs == 6, "what no clock measures is the same number there"
+
+
+@pytest.mark.parametrize("others", [["data/padding_share > 0.5"], ["data/padding_share < 0.5"], []])
+def test_a_condition_that_no_run_records_is_refused_and_hides_no_other(claim, sweep, others):
+    """It held in silence, and so did whatever stood behind it."""
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW)).assign(**{"metrics.data/padding_share": 0.4})
+    asked = claim(where=["data/bytes_per_token < 2", *others])
+    if others == ["data/padding_share > 0.5"]:
+        assert judge(asked, runs).reasons == ("no runs on this side of `where`",)
+    else:
+        refused("where: no run records data/bytes_per_token", asked, runs)
+
+
+def test_of_what_died_twice_while_it_was_recorded_the_pair_fails(claim, sweep):
+    runs = sweep(
+        ({**BATCH, "rnn.name": "packed"}, [None, *FAST[1:]]), ({**GLOBAL, "rnn.name": "packed"}, SLOW)
+    )
+    again = runs.iloc[[0]].assign(**{"run_id": "again", "params.rnn.name": None})
+    found = judge(claim(), pd.concat([runs, again], ignore_index=True))
+    assert (found.pairs, [one["block"] for one in found.failed]) == (5, ["101"])
+
+
+def test_a_run_that_died_before_it_had_a_kind_is_no_data(claim, sweep):
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    half = runs.iloc[[0]].assign(
+        **{"run_id": "half", "status": "KILLED", "tags.workbench.kind": None, "params.seed": None}
+    )
+    half["tags.mlflow.source.name"] = "workbench"
+    assert judge(claim(), pd.concat([runs, half], ignore_index=True)).pairs == 6

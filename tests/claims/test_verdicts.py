@@ -563,3 +563,33 @@ def test_more_blocks_than_planned_are_unused(claim, sweep):
     found = judge(claim(), runs)
     assert (found.pairs, found.unused, found.effect) == (6, 6, pytest.approx(1.5))
     assert "runs not used: 6 in blocks beyond the planned" in found.flags
+
+
+ACCURACY = "accuracy/validation"
+
+
+@pytest.mark.parametrize(
+    ("smallest", "digests", "says"),
+    [(0.01, "own", "inconclusive"), (0.2, "own", "reproduced"), (0.01, "alike", "reproduced")],
+)
+def test_what_was_learnt_and_does_not_vary_is_decided_by_the_grain_of_its_metric(
+    claim, sweep, smallest, digests, says
+):
+    """Of 20 examples: an accuracy that is equal in each of six blocks shows nothing of a hundredth."""
+    values = [0.85, 0.9, 0.95, 0.85, 0.9, 0.95]
+    coarse = claim(metric=ACCURACY, direction="not_lower", scale="difference", smallest=smallest)
+    arms = [
+        ({**arm, "tags.digest.losses": digests if digests == "alike" else str(arm)}, values)
+        for arm in (BATCH, GLOBAL)
+    ]
+    found = judge(coarse, sweep(*arms, metric=ACCURACY))
+    assert (found.verdict, found.effect, found.interval) == (says, 0.0, (0.0, 0.0))
+    if digests == "own":
+        half = stats.t.ppf(1 - 0.05 / 2, 5) * 0.05 / math.sqrt(6)  # Holm's first of two
+        assert found.decision_interval == pytest.approx((-half, half))
+
+
+def test_of_runs_that_all_have_one_value_nothing_is_decided(claim, sweep):
+    same = claim(metric=ACCURACY, direction="same", scale="difference", smallest=0.01)
+    found = judge(same, sweep((BATCH, [0.5] * 6), (GLOBAL, [0.5] * 6), metric=ACCURACY))
+    assert (found.verdict, found.reasons[0][:29]) == ("inconclusive", "all runs have the same value ")
