@@ -381,13 +381,11 @@ def again(initializer: Any) -> Any:
 
     Of others nothing is known: they are called as Keras calls them.
     """
-    is_random = isinstance(initializer, keras.initializers.RandomInitializer)
-    if (
-        is_random
-        and type(initializer).__module__.startswith("keras.")
-        and initializer.get_config()["seed"] is None
+    if type(initializer).__module__.startswith("keras.") and isinstance(
+        initializer, keras.initializers.Initializer
     ):
-        return initializer.clone()
+        options = initializer.get_config()
+        return initializer.clone() if "seed" in options and options["seed"] is None else initializer
     return initializer
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.probes.traced import array
+from workbench.seeds import generator_of_keras
 
 _RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 
@@ -22,7 +23,7 @@ def generators_kept() -> Iterator[None]:
     of_numpy, of_tf = np.random.get_state(), context.context()
     seed, generator = getattr(of_tf, "_seed", None), getattr(of_tf, "_rng", None)
     state = generator.getstate() if generator is not None else None
-    of_keras = _generator_of_keras()
+    of_keras = generator_of_keras()
     drawn = array(of_keras.state) if of_keras is not None else None
     try:
         yield
@@ -36,20 +37,11 @@ def generators_kept() -> Iterator[None]:
                 generator.setstate(state)
 
 
-def _generator_of_keras() -> Any:
-    """The generator of `keras.random` without a seed; None where nothing has drawn from it yet, or it is gone."""
-    try:
-        from keras.src.backend.common.global_state import get_global_attribute
-    except ImportError:
-        return None
-    return get_global_attribute("global_seed_generator")
-
-
 def seed_all() -> None:
     """The same numbers from every generator."""
     tf.random.set_seed(0)
     np.random.seed(0)
-    if (generator := _generator_of_keras()) is not None:
+    if (generator := generator_of_keras()) is not None:
         generator.state.assign(np.zeros(2, "uint32"))
 
 

@@ -294,7 +294,8 @@ def _row_label(one: Verdict) -> str:
 
 
 def _extent(one: Verdict) -> list[float]:
-    bounds = [bound for bound in said.region(one) if math.isfinite(bound)]
+    none = 0.0 if one.scale == "ratio" else math.inf
+    bounds = [bound for bound in said.region(one) if math.isfinite(bound) and bound != none]
     inner = [one.effect] if one.effect is not None else []
     values = [*inner, *_finite(one.interval), *bounds]
     # an interval decided at a strict level may be very wide: it is cut rather than shrink all the rest

@@ -14,6 +14,7 @@ import tensorflow as tf
 from workbench.cells.base import initial_states, with_those_inside
 from workbench.cells.pure import alike, called
 from workbench.rnn.keras_dropout import forget_masks
+from workbench.seeds import generator_of_keras
 
 _NEAR = {"float64": 1e-9, "float32": 1e-4}
 _OF_HALVES = 0.05
@@ -79,7 +80,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 class _Kept:
-    """Values of what a call may change: a model's variables that are not trained, and the states of its RNNs."""
+    """Values of what a call may change: a model's variables that are not trained, states of RNNs, Keras' generator."""
 
     def __init__(self) -> None:
         self.values: dict[int, tuple[Any, tf.Tensor]] = {}
@@ -90,6 +91,8 @@ class _Kept:
         for layer in model._flatten_layers():
             found += tf.nest.flatten(getattr(layer, "states", None))
             found += [one for one in vars(layer).values() if isinstance(one, tf.Variable)]
+        if (generator := generator_of_keras()) is not None:
+            found.append(generator.state)
         for one in found:
             if isinstance(one, (keras.Variable, tf.Variable)) and id(one) not in self.values:
                 self.values[id(one)] = one, tf.identity(one)

@@ -43,7 +43,7 @@ def _seen_by_keras(cell: Any) -> Iterator[Any]:
 def draws_once(cell: Any) -> bool:
     """Whether a cell draws masks as Keras' do, for inputs and states that are as wide as its two kernels."""
     kernels = (getattr(cell, name, None) for name in ("kernel", "recurrent_kernel"))
-    return hasattr(cell, "get_dropout_mask") and None not in kernels
+    return hasattr(cell, "get_dropout_mask") and all(one is not None for one in kernels)
 
 
 def draw_masks(cell: Any, batch: Any, training: bool) -> None:

@@ -111,12 +111,13 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     if length is not None and length < longest:
         wrong.append(Problem("padding.length", length, f"{has} that or more"))
     trained = max(manifest.splits["train"].histogram, default=0)
-    limits = [*(padding.get("boundaries") or [])] if padding.get("pad_to_boundary") else []
-    if padding["name"] == "global":
-        limits.append(longest)
+    limits = padding.get("boundaries") if padding.get("pad_to_boundary") else []
 
     def filled(steps: int) -> int:
-        return min((one for one in (length or 0, *limits) if one >= steps), default=steps)
+        """To how many steps an example of so many is padded, in a batch where none is longer."""
+        if padding["name"] == "global":
+            return max(length or 0, longest)
+        return length or min((one for one in limits or () if one >= steps), default=steps)
 
     needed = max(filled(longest), filled(trained) * workers)
     if budget is not None and budget < needed:
