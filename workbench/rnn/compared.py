@@ -80,7 +80,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 class _Kept:
-    """Values of what a call may change: a model's variables that are not trained, states of RNNs, Keras' generator."""
+    """Values of what a call may change: variables that are not trained, states of RNNs, Keras' own generator."""
 
     def __init__(self) -> None:
         self.values: dict[int, tuple[Any, tf.Tensor]] = {}
