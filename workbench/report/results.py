@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench import claims as claims_room
 from workbench.claims import Claim, Judged, Verdict
@@ -25,6 +24,7 @@ from workbench.report import curves, foretold, page, recorded, sensitivity
 from workbench.report.recorded import ReportError
 
 RUNS, FACTS = "runs.csv", "facts.json"
+_QUOTED: Literal[2] = 2  # csv.QUOTE_NONNUMERIC, of which the type is not told
 _OURS = {name: f"params.{name}" for name in ("seed", "repeat")}
 """What names of others' params are called on a page, where ours of these names are no part of an arm."""
 _OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)

@@ -293,8 +293,8 @@ def _held_to(before: Measured, after: Measured) -> Comparison:
     if not comparison.alike:
         raise ValueError(
             f"the packed layers give other numbers than Keras' on this sample: {comparison.differences}. The model "
-            "is as it was. What draws by tf.random outside of training gives others at each call. A cell of your own "
-            "must treat each example by itself and draw nothing at random, which workbench.check_cell looks at; "
+            "is as it was. What draws by tf.random outside of training gives others at each call. A cell of your "
+            "own must treat each example by itself and draw nothing, which workbench.check_cell looks at; "
             "accelerate(model) without a sample packs Keras' own cells nevertheless."
         )
     return comparison
