@@ -180,11 +180,11 @@ def published(runs: Sequence[Run], claims: Sequence[Claim] | None = None) -> str
         number = {path: str(n) for n, path in enumerate(sorted({*paths.dropna()}), 1)}
         values = {str(normalise(one)) for claim in claims or () for one in _values(claim, "data.path")}
         kept["params.data.path"] = paths.map(lambda path: path if path in values else number.get(path))
-    broken = any("\r" in str(value) for column in kept.columns for value in kept[column].unique())
-    quoting = (
-        csv.QUOTE_NONNUMERIC if broken else csv.QUOTE_MINIMAL
-    )  # Python before 3.13 leaves a lone \r bare
-    return str(kept.sort_values("start_time").to_csv(index=False, lineterminator="\n", quoting=quoting))
+    bare = any("\r" in str(value) for column in kept.columns for value in kept[column].unique())
+    kept = kept.sort_values("start_time")
+    if bare:  # by a lone \r Python before 3.13 puts no quotes
+        return str(kept.to_csv(index=False, lineterminator="\n", quoting=_QUOTED))
+    return str(kept.to_csv(index=False, lineterminator="\n"))
 
 
 def _named(claim: Claim) -> Iterator[str]:
