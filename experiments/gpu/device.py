@@ -74,15 +74,15 @@ def parts(size: str, state_in: Path) -> list[Part]:
     tests += ["-n", "8", "tests/rnn"] if size != "tiny" else ["tests/rnn"]
     flags = f"{os.environ.get('XLA_FLAGS', '')} {WHOLE_LOOPS}".strip()
     runs = [
-        Part(f"run {name}", ["-m", "workbench", f"rnn={name}", *less, *short, *state], 45)
+        Part(f"run {name}", ["-m", "workbench", f"rnn={name}", *less, *short, *state], 40)
         for name in RUNNERS
         if size != "tiny" or name != "cudnn"
     ]
     sweep = ["-m", "padding=global,batch"] if size == "tiny" else ["-m", "+experiment=padding_ablation"]
     slow = 6 if size == "tiny" else 1  # anyone's CPU, and others on it
     found = [
-        Part("devices", [*_MEASURE, "devices", size], 60),
-        Part("tests", tests, 120, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
+        Part("devices", [*_MEASURE, "devices", size], 45),
+        Part("tests", tests, 105, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
         *runs,
         Part("steps", [*_MEASURE, "steps", size], 100),
         Part("peers", [*_MEASURE, "peers", size], 120),

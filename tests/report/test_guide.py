@@ -115,9 +115,9 @@ def test_a_verdict_on_a_claim_that_was_changed_since_is_not_its_verdict(tmp_path
     (tmp_path / "verdicts.json").write_text(
         json.dumps([replace(verdict(first, "reproduced", [1.3]), sha="old").to_json()])
     )
-    assert guide.findings(name, tmp_path)[0].verdict is None
+    assert guide.findings(name, tmp_path, [first])[0].verdict is None
     (tmp_path / "verdicts.json").write_text(json.dumps([verdict(first, "reproduced", [1.3]).to_json()]))
-    assert guide.findings(name, tmp_path)[0].verdict == verdict(first, "reproduced", [1.3])
+    assert guide.findings(name, tmp_path, [first])[0].verdict == verdict(first, "reproduced", [1.3])
 
 
 def test_the_noise_of_a_run_is_that_of_its_pairs_over_the_root_of_two():

@@ -10,10 +10,14 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
+from keras.src.layers.layer import CallContext
 
 from workbench.cells.closed_over import closed_over
 from workbench.seeds import initialisation
 
+_CONTEXT = "current_call_ctx"
+"""Where Keras keeps what the outermost layer was called with."""
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
@@ -69,20 +73,16 @@ def _ways_to_call(function: Any) -> list[Any]:
     return [partial(called, function, training=training) for training in (False, True)]
 
 
-class _Around(keras.layers.Layer):
-    """A layer around a function: layers that it calls, and are not told, are called as this one is."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__(autocast=False)
-        self._function = function
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> Any:
-        return self._function(inputs)
-
-
 def called(function: Any, inputs: tf.Tensor, *, training: bool) -> Any:
-    """What a function gives where Keras is training, or is not, as the layers in it see it."""
-    return _Around(function)(inputs, training=training)
+    """What a function gives where Keras is training, or is not, as layers in it see it that are not told."""
+    before = get_global_attribute(_CONTEXT)
+    context = CallContext(entry_layer=None)
+    context.set_value("training", training)
+    set_global_attribute(_CONTEXT, context)
+    try:
+        return function(inputs)
+    finally:
+        set_global_attribute(_CONTEXT, before)
 
 
 def _assigns_in_training(function: Any) -> bool:
