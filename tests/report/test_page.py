@@ -326,8 +326,9 @@ def test_words_of_any_lines_are_published_as_they_are(tmp_path, note: str) -> No
     runs = [
         Run(f"r{i}", "FINISHED", {"note": note}, {"score": 0.5 + i}, start=float(i + 1)) for i in range(2)
     ]
-    (tmp_path / "runs.csv").write_text(results.published(runs), newline="")
-    assert [run.run_id for run in read_csv(tmp_path / "runs.csv")] == ["r0", "r1"]
+    (tmp_path / "runs.csv").write_text(results.published(runs))
+    again = read_csv(tmp_path / "runs.csv")
+    assert [(run.run_id, run.params["note"]) for run in again] == [("r0", note), ("r1", note)]
 
 
 def test_a_sweep_without_a_run_of_a_job_is_published_all_the_same() -> None:
