@@ -115,6 +115,11 @@ COMPLAINTS = [
         12,
         "no measurement can show",
     ),
+    (
+        ("smallest: 1.20", "smallest: 1\n  where: [data/padding_share > 0.5]\n  elsewhere: same"),
+        14,
+        "elsewhere: no measurement can show",
+    ),
 ]
 
 

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 
 from workbench.claims import ClaimError, PairingError, judge_table, load
+from workbench.claims.others import known_metrics
 from workbench.record import METRICS
-from workbench.report import said
+from workbench.record.frames import runs_of
+from workbench.report import results, said
 from workbench.report.__main__ import main
+from workbench.report.recorded import ReportError
 
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "scikit_learn"
 
@@ -300,3 +303,57 @@ def test_a_percentage_of_somebody_elses_is_no_share(table):
     rows = _plain_runs("accuracy/top5", of=lambda seed, arm: 60 + 3 * (arm == "b") + 0.1 * (seed % 3))
     found = judged(claims, rows)
     assert (found.unit, said.claimed(found)) == ("%", "at least 2 %")
+
+
+def _page(folder, claims, rows):
+    """The page of these runs."""
+    runs = runs_of(pd.DataFrame(rows))
+    with known_metrics(claims[0].runs):
+        results.of_others(folder, judge_table(claims, runs), claims, runs, "x")
+    return (folder / "report.md").read_text()
+
+
+def test_the_page_counts_runs_that_params_of_our_names_tell_apart(table, tmp_path):
+    """`seed` is part of an arm where it is no block, and so is `repeat`."""
+    rows = [
+        {
+            **row,
+            "run_id": f"{row['run_id']}-{seed}",
+            "params.fold": row["params.seed"],
+            "params.seed": seed,
+            "params.repeat": "3",
+        }
+        for row in _plain_runs()
+        for seed in ("1", "2")
+    ]
+    path = _with(table, "block: seed", "block: fold")
+    path.write_text(path.read_text() + "  over: {seed: [1, 2]}\n")
+    arms = _page(tmp_path / "page", load(path), rows).partition("## Runs")[2].partition("\n## ")[0]
+    counts = [line.split("|")[2].strip() for line in arms.splitlines() if line.startswith("|")]
+    assert counts[2:] == ["8"] * 4
+
+
+def test_the_page_of_runs_whose_claims_name_a_tag_of_mlflow_is_drawn_again(table, tmp_path):
+    rows = [{**row, "tags.mlflow.source.git.commit": "8cba477"} for row in _plain_runs()]
+    claims = load(_with(table, "equal: []", "equal: [mlflow.source.git.commit]"))
+    first = _page(tmp_path / "page", claims, rows)
+    results.redraw(tmp_path / "page", claims)
+    assert (tmp_path / "page" / "report.md").read_text() == first
+
+
+def test_a_page_of_runs_goes_over_no_verdicts_of_other_claims(table, tmp_path):
+    held = '[{"claim": "found_long_ago", "kind": "measured", "sha": "1"}]'
+    (tmp_path / "verdicts.json").write_text(held)
+    with pytest.raises(ReportError, match="holds verdicts on found_long_ago"):
+        _page(tmp_path, table(), _plain_runs())
+    assert (tmp_path / "verdicts.json").read_text() == held
+
+
+def test_two_pages_of_runs_are_compared_by_their_own_metrics(table, tmp_path, capsys):
+    for name, more in (("here", 0.0), ("there", 1.0)):
+        rows = [{**row, "metrics.score": row["metrics.score"] + more} for row in _plain_runs()]
+        _page(tmp_path / name, table(), rows)
+    assert main([str(tmp_path / "here"), "--against", str(tmp_path / "there")]) == 0
+    said = capsys.readouterr().out
+    assert "16 runs of the same job in both results" in said
+    assert "0 of 16 within" in said

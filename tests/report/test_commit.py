@@ -14,17 +14,21 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, made = tmp_path / "results", tmp_path / "made"
-    for folder, figure in ((target, "padding.svg"), (made, "memory.svg")):
+    for folder, figure in ((target, "memory.svg"), (made, "padding.svg")):
         (folder / "figures").mkdir(parents=True)
         (folder / "figures" / figure).touch()
         (folder / "report.md").write_text(figure)
     (target / "verdicts.json").touch()  # the new sweep has no claims
     (target / "protocol.md").write_text("measured by something else")
+    (made / "figures" / "mine.png").touch()
+    (made / "private_notes.txt").touch()
+    (made / "exploratory-0123456789ab").mkdir()
     monkeypatch.setattr(assemble, "results_folder", lambda name: target)
     assemble.Report(made, [], [], {}).commit_results("any")
     found = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
-    assert found == ["figures/memory.svg", "protocol.md", "report.md"]
-    assert (target / "report.md").read_text() == "memory.svg"
+    assert found == ["figures/padding.svg", "protocol.md", "report.md"]
+    assert (target / "report.md").read_text() == "padding.svg"
+    assert not (target / "exploratory-0123456789ab").exists()
     assert not target.with_name("results.old").exists()
 
 

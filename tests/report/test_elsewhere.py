@@ -50,6 +50,26 @@ def test_the_interval_holds_the_next_seed_as_often_as_it_says() -> None:
     assert 0.935 < inside / 2000 < 0.965
 
 
+def test_what_agrees_with_an_unusual_record_is_no_difference() -> None:
+    """The record's own seed may lie outside of what the others expect: so then does a run that repeats it."""
+    loss = "loss/validation_per_token"
+    for again, judgement in ((0.60 * (1 + 1e-9), "within noise"), (0.61, "different")):
+        (one,) = compare_elsewhere({loss: 0.60}, {loss: again}, ((), ()), SEEDS)
+        assert one.judgement == judgement
+
+
+def test_all_that_was_learnt_lies_inside_as_often_as_one_number_would() -> None:
+    names = [
+        f"{metric}/{split}_per_token" for metric in ("loss", "accuracy") for split in ("validation", "test")
+    ]
+    draw, inside = np.random.default_rng(4), 0
+    for _ in range(1000):
+        drawn = [dict(zip(names, map(float, one), strict=True)) for one in draw.normal(size=(8, len(names)))]
+        found = compare_elsewhere(drawn[0], drawn[1], ((), ()), drawn[2:])
+        inside += all(one.judgement == "within noise" for one in found)
+    assert 0.935 < inside / 1000 < 0.975
+
+
 def test_early_losses_are_held_tighter_than_late_ones() -> None:
     first = [(1, 2.0), (20, 1.0), (100, 0.5), (120, 0.4)]
     near = [(1, 2.0 * (1 + 0.9e-5)), (20, 1.0 + 1.9e-4), (100, 0.5 * (1 - 0.9e-3)), (120, 9.0)]

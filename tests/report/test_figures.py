@@ -10,8 +10,9 @@ from dataclasses import replace
 import matplotlib
 import pytest
 
+from workbench.record import Run
 from workbench.record.frames import runs_of
-from workbench.report import arms, charts, figures, said
+from workbench.report import arms, charts, drawing, figures, said
 from workbench.report.curves import Curve
 
 
@@ -53,6 +54,11 @@ def test_the_intervals_and_the_claimed_region_are_where_they_should_be(verdicts)
     assert region.x1 == pytest.approx(axis.get_xlim()[1])
 
 
+def test_the_figure_of_effects_names_the_confidence_of_its_intervals(verdicts):
+    title = figures.effects([replace(verdicts[0], confidence=0.8)]).axes[0].get_title(loc="left")
+    assert "thick: 80% interval" in title
+
+
 def test_the_blocks_of_a_verdict_are_drawn_where_it_brings_them(verdicts):
     blocks = [part["effect"] for part in verdicts[0].by_block]
     assert len(blocks) == verdicts[0].pairs
@@ -60,8 +66,9 @@ def test_the_blocks_of_a_verdict_are_drawn_where_it_brings_them(verdicts):
     assert any(list(line.get_xdata()) == blocks for line in axis.lines)
 
 
-def test_a_wide_decision_interval_does_not_hide_the_rest(verdicts):
-    wide = replace(verdicts[0], decision_interval=(1e-80, 1e80))
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_a_wide_decision_interval_does_not_hide_the_rest(verdicts, direction):
+    wide = replace(verdicts[0], direction=direction, decision_interval=(1e-80, 1e80))
     low, high = figures.effects([wide]).axes[0].get_xlim()
     assert high / low < 100
 
@@ -109,6 +116,23 @@ def test_arms_that_a_figure_has_no_room_for_are_counted(sweep_runs):
     (axis,) = charts.learning(runs, curves).axes
     assert axis.get_title(loc="left").endswith(f": 7 of {every} arms")
     assert len(axis.get_legend().get_texts()) == 7
+
+
+def test_data_sets_that_a_figure_has_no_room_for_are_counted():
+    runs = [
+        Run(
+            f"r{i}",
+            "FINISHED",
+            {"data.name": "synthetic", "padding.name": "batch", "seed": "1"},
+            {"data/padding_share": 0.5},
+            {"workbench.block": "1", "workbench.arm": str(i), "data.lengths": f"{i + 1}:10 {i + 50}:3"},
+            start=float(i),
+        )
+        for i in range(30)
+    ]
+    figure = charts.lengths(runs)
+    assert len(figure.axes) == 2 * drawing.MOST_ROWS
+    assert f"{drawing.MOST_ROWS} of 30 data sets" in figure.axes[0].get_title(loc="left")
 
 
 def test_the_rows_of_a_figure_stand_clear_of_its_axis(sweep_runs):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from workbench.claims import Claim, ClaimError, Verdict, load
+from workbench.claims import Claim, ClaimError, Verdict, judge_table, load
 from workbench.places import ROOT, claims_file, experiments, results_folder
 from workbench.record import Run
-from workbench.record.tags import BLOCK
+from workbench.record.tags import BLOCK, KIND, REPEAT
 from workbench.report import guide
 from workbench.report.__main__ import main
 from workbench.report.guide import Finding
@@ -109,15 +111,31 @@ def test_a_claim_is_filed_by_its_id_and_an_unknown_id_is_refused():
         guide.entries([Finding("x", claim("Z9_nothing"), None)])
 
 
+def test_two_experiments_may_have_a_claim_of_one_name():
+    """Of 2 hypotheses in each file: 0.001 stands among 4, 0.02 does not."""
+    one = replace(claim("faster"), family=2)
+    first, second = (
+        replace(verdict(one, "reproduced", [1.5]), p_reproduced=p, p_contradicted=1 - p, decided_at=0.975)
+        for p in (0.001, 0.02)
+    )
+    found = [Finding("a", one, first), Finding("b", one, second)]
+    assert guide.stands_over_all(found) == {("a", "faster"): True, ("b", "faster"): False}
+    html = guide.write_html(found, {"a": "a.html", "b": "b.html"})
+    assert re.findall('data-label="over all files">([^<]*)<', html) == ["stands", "would not stand"]
+    rows = re.findall('<tr id="([^"]*)"', html)
+    assert len(set(rows)) == 2, "each has its anchor"
+
+
 def test_a_verdict_on_a_claim_that_was_changed_since_is_not_its_verdict(tmp_path: Path):
     name = "padding_ablation"
-    first = load(claims_file(name))[0]
+    claims = load(claims_file(name))
+    first = claims[0]
     (tmp_path / "verdicts.json").write_text(
         json.dumps([replace(verdict(first, "reproduced", [1.3]), sha="old").to_json()])
     )
-    assert guide.findings(name, tmp_path, [first])[0].verdict is None
+    assert guide.findings(name, tmp_path, claims)[0].verdict is None
     (tmp_path / "verdicts.json").write_text(json.dumps([verdict(first, "reproduced", [1.3]).to_json()]))
-    assert guide.findings(name, tmp_path, [first])[0].verdict == verdict(first, "reproduced", [1.3])
+    assert guide.findings(name, tmp_path, claims)[0].verdict == verdict(first, "reproduced", [1.3])
 
 
 def test_the_noise_of_a_run_is_that_of_its_pairs_over_the_root_of_two():
@@ -132,6 +150,30 @@ def test_without_an_earlier_run_a_claim_is_planned_for_three_noises():
     assert [line.split(":")[0] for line in lines] == [f"if a run varies by {n}%" for n in (3, 10, 20)]
     assert "not known" in time_line([], 6)
     assert "not known" in time_line([Run("", "FINISHED", tags={BLOCK: "0"}, end=1.0)], 6)
+
+
+def test_the_noise_of_a_ratio_is_none_of_a_difference():
+    """Of a control that was run again in the unit of the table's first claim."""
+    memory = "memory/rss_growth_mb"
+    table = {"pairs": 8, "equal": (), "control_again": True, "metric": memory, "direction": "lower"}
+    ratio = replace(claim("a"), smallest=1.05, **table)
+    treatment = {"padding.name": "pooled"}
+    difference = replace(claim("b"), treatment=treatment, smallest=20.0, scale="difference", **table)
+    runs = [
+        Run(
+            f"{arm}{repeat}{block}",
+            "FINISHED",
+            {"seed": str(block), "padding.name": arm},
+            {memory: mb + 30 * ((block * (repeat + 2)) % 5)},
+            {KIND: "run", BLOCK: str(block), REPEAT: str(repeat)},
+            start=float(block),
+        )
+        for block in range(1, 9)
+        for arm, repeat, mb in (("global", 0, 300), ("global", 1, 300), ("batch", 0, 240))
+    ]
+    first, second = plan_lines([ratio, difference], runs, 8)
+    assert first.startswith("a: ")
+    assert second == f"b: no earlier run says how much {memory} varies; run one sweep first"
 
 
 def test_time_is_the_throw_away_block_and_as_many_blocks_as_planned():
@@ -166,6 +208,58 @@ def test_opposite_verdicts_fail_a_replication_and_other_claims_are_not_compared(
     (tmp_path / "verdicts.json").write_text("[]")
     assert main(["padding_ablation", "--against", str(tmp_path)]) == 0
     assert main(["padding_ablation", "--against", str(tmp_path / "none")]) == 2
+
+
+def test_a_claim_of_one_result_only_is_named_whichever_has_it():
+    one, two = (verdict(claim(name), "reproduced", [1.3] * 6) for name in "ab")
+    for first, second in (([one], [one, two]), ([one, two], [one])):
+        found = {each.claim: (each.answer, each.first, each.second) for each in replicated(first, second)}
+        assert found["a"] == (SAME, "reproduced", "reproduced")
+        assert found["b"][0] == OTHER_CLAIM
+        assert sorted(found["b"][1:]) == ["", "reproduced"]
+
+
+def test_an_effect_in_every_condition_foretells_none_as_another_may_decide_next():
+    every = replace(claim("a"), over={"cell.name": ["lstm", "gru"]}, scope="every")
+    every = replace(every, pairs=6, equal=(), control_again=False)
+
+    def result(wider: str) -> list[Verdict]:
+        """Twice as fast with one cell and three times with the other; of one of them the blocks spread more."""
+        runs = []
+        for cell, ratio in (("lstm", 2.0), ("gru", 3.0)):
+            spread = 0.1 * math.log(ratio / 1.2) * (1.05 if cell == wider else 1.0)
+            for block, off in enumerate((1, -1, 0.5, -0.5, 0.25, -0.25), 1):
+                tags = {KIND: "run", BLOCK: str(block)}
+                for arm, value in (("batch", 100 * ratio * math.exp(spread * off)), ("global", 100.0)):
+                    params = {"seed": str(block), "padding.name": arm, "cell.name": cell}
+                    name = f"{cell}{arm}{block}"
+                    runs.append(
+                        Run(name, "FINISHED", params, {every.metric: value}, tags, start=float(block))
+                    )
+        return judge_table([every], runs)
+
+    first, second = result("lstm"), result("gru")
+    assert first[0].effect != pytest.approx(second[0].effect), "each of another condition"
+    (found,) = replicated(first, second)
+    assert (found.answer, found.within) == (SAME, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "passed_over"),
+    [
+        (["one", "--against", "two", "--out", "kept"], "--against makes no use of --out"),
+        (["one", "--against", "two", "--commit-results"], "--against makes no use of --commit-results"),
+        (["--guide", "--sweep", "s"], "--guide makes no use of --sweep"),
+        (["one", "--plan", "--full"], "--plan makes no use of --full"),
+        (["one", "--runs", "", "--claims", "c.yaml", "--sweep", "s"], "--runs makes no use of --sweep"),
+        (["one", "--scale", "full"], "--scale is for --plan"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(words: list[str], passed_over: str, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert passed_over in capsys.readouterr().err
 
 
 @pytest.mark.slow  # quick: opposite verdicts, above

@@ -13,6 +13,7 @@ from workbench import claims as claims_room
 from workbench.places import claims_file, experiments_folder
 from workbench.record.frames import runs_of
 from workbench.report import decisions, guide, page, results, said
+from workbench.report.__main__ import main
 from workbench.report.curves import Curve, read_curves, to_csv
 from workbench.report.html import page_html
 from workbench.report.recorded import ReportError
@@ -180,3 +181,22 @@ def test_a_folder_that_is_no_report_is_refused(tmp_path: Path) -> None:
     committed = experiments_folder() / NAMES[0] / "results"
     with pytest.raises(ReportError, match="was judged by other claims"):
         results.redraw(committed, None)
+
+
+def test_what_was_not_measured_has_the_value_that_sorts_last(verdicts) -> None:
+    """For page.js that is a dash, whichever way the rest is sorted."""
+    none = replace(verdicts[0], effect=None, interval=None, decision_interval=None, by_block=())
+    for one, value in ((verdicts[0], verdicts[0].effect), (none, "–")):
+        assert f'data-label="measured" data-value="{value}">' in page_html([one], [], {"name": "x"})
+
+
+def test_the_folder_of_a_sweep_is_drawn_again_by_the_claims_of_the_experiment_that_its_facts_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "20260101-000000-abcd" / "report"
+    folder.mkdir(parents=True)
+    shutil.copy(experiments_folder() / NAMES[0] / "results" / "facts.json", folder)
+    by_which = []
+    monkeypatch.setattr(results, "redraw", lambda folder, claims: by_which.append(claims) or [])
+    assert main([str(folder)]) == 0
+    assert by_which == [claims_room.load(claims_file(NAMES[0]))]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from workbench.record import Run
 from workbench.record.frames import runs_of
 from workbench.report import in_mlflow
 from workbench.tracking import Tracker
@@ -83,9 +87,44 @@ def test_what_a_person_wrote_of_the_experiment_stays(tmp_path: Path, verdicts, s
     experiment = tracker.experiment("x")
     own = tracker.get(tracker.start(experiment, "sweep", params={}, tags={"workbench.sweep": "s"}))
     note = "mlflow.note.content"
-    tracker.experiment_tags(experiment, {note: "Read the wiki first."})
+    tracker.experiment_tags(experiment, {note: "Read the wiki first.\nLast sweep (of March): odd."})
     for _ in range(2):
         in_mlflow.show(tracker, own, verdicts, runs_of(sweep_runs), {"question": "Does it pay?"})
     found = tracker.tags_of_experiment(experiment)[note]
-    assert found.startswith("Read the wiki first.")
+    assert found.startswith("Read the wiki first.\nLast sweep (of March): odd.")
     assert found.count("Does it pay?") == 1
+
+
+def test_an_older_sweep_that_is_judged_again_describes_no_experiment(
+    tmp_path: Path, verdicts, sweep_runs
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'm.db'}")
+    experiment = tracker.experiment("x")
+    older, newer = (
+        tracker.start(
+            experiment,
+            sweep,
+            params={"name": "x"},
+            tags={"workbench.kind": "sweep", "workbench.sweep": sweep},
+        )
+        for sweep in ("s1", "s2")
+    )
+    old, new = map(tracker.get, (older, newer))
+    for own in (new, replace(old, start=new.start - 1)):
+        in_mlflow.show(tracker, own, verdicts, runs_of(sweep_runs), {})
+    found = tracker.tags_of_experiment(experiment)
+    assert "Last sweep (s2)" in found[in_mlflow.NOTE]
+    assert "'s2'" in json.loads(found["mlflow.sharedViewState.workbench"])["searchFilter"]
+    assert "5 claims" in tracker.get(older).tags["mlflow.runName"]
+
+
+def test_what_opens_a_sweep_can_be_pasted_and_shows_no_password() -> None:
+    own = Run("r", "FINISHED", {"name": "own"}, experiment="1")
+    spaced = "sqlite:////home/me/my runs/mlflow.db"
+    tracker: Any = SimpleNamespace(uri=spaced)
+    assert shlex.split(in_mlflow.where(tracker, own)) == [
+        "python", "-m", "workbench.ui", "own", "--uri", spaced,
+    ]  # fmt: skip
+    tracker = SimpleNamespace(uri="postgresql://me:s3cret@db.example.org/mlflow")
+    assert "db.example.org/mlflow" in in_mlflow.where(tracker, own)
+    assert "s3cret" not in in_mlflow.where(tracker, own)

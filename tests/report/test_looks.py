@@ -84,6 +84,8 @@ def test_the_pairs_that_would_decide_it_do(looked) -> None:
     at_bound = replace(near, by_block=tuple({"block": str(k), "effect": 1.2 * 1.1**k} for k in (-1, 0, 1)))
     assert power.pairs_that_decide(at_bound) is None
     assert "over 400 pairs" in said.look(at_bound)
+    void = replace(near, reasons=("the control differs from itself",))
+    assert said.look(void) == "open after all 3 looks", "no number of pairs would decide it"
 
 
 def test_a_p_of_one_look_of_three_counts_three_times_over_all_files(looked) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from workbench.claims import Claim, judge_table
 from workbench.config import load
 from workbench.record import Run, unfinished
-from workbench.record.frames import runs_of
+from workbench.record.frames import read_csv, runs_of
 from workbench.record.plan import Job, Plan
 from workbench.report import arms, assemble, figures, page, recorded, results, tables
 from workbench.sweep.compose import Composer
@@ -283,6 +284,51 @@ def test_which_data_an_arm_read_is_published_without_where_it_lay() -> None:
     runs = [Run(str(i), "FINISHED", {"data.path": f"/here/{name}"}) for i, name in enumerate(("b", "a", "b"))]
     rows = csv.DictReader(results.published(runs).splitlines())
     assert [row["params.data.path"] for row in rows] == ["2", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "equal"), [("data.path", ()), ("padding.name", ("mlflow.source.git.commit",))]
+)
+def test_published_runs_are_judged_like_those_of_the_sweep(tmp_path, name, equal) -> None:
+    """Though a claim may name what else is not published."""
+    metric = "loss/validation_per_token"
+    arms_of = {name: "/data/clean"}, {name: "/data/raw"}
+    claim = Claim(
+        *("cleaned", "Clean data teach more.", "ours", metric, *arms_of, "lower", 1.05, "a test"),
+        pairs=6,
+        equal=equal,
+        control_again=False,
+    )
+    runs = [
+        Run(
+            f"{block}{arm[name]}",
+            "FINISHED",
+            {**arm, "seed": str(block)},
+            {metric: loss + 0.01 * (block % 3)},
+            {"workbench.kind": "run", "workbench.block": str(block), "mlflow.source.git.commit": "8cba477"},
+            start=float(block),
+        )
+        for block in range(1, 7)
+        for arm, loss in zip(arms_of, (0.5, 1.0), strict=True)
+    ]
+    (tmp_path / "runs.csv").write_text(results.published(runs, [claim]))
+    first, again = judge_table([claim], runs), judge_table([claim], read_csv(tmp_path / "runs.csv"))
+    assert first[0].verdict == "reproduced"
+    assert (again[0].verdict, again[0].interval, again[0].flags) == (
+        first[0].verdict,
+        first[0].interval,
+        first[0].flags,
+    )
+
+
+@pytest.mark.parametrize("note", ["10%\r20%\rdone", "a\r\nb", 'a\n"b", c'])
+def test_words_of_any_lines_are_published_as_they_are(tmp_path, note: str) -> None:
+    runs = [
+        Run(f"r{i}", "FINISHED", {"note": note}, {"score": 0.5 + i}, start=float(i + 1)) for i in range(2)
+    ]
+    (tmp_path / "runs.csv").write_text(results.published(runs))
+    again = read_csv(tmp_path / "runs.csv")
+    assert [(run.run_id, run.params["note"]) for run in again] == [("r0", note), ("r1", note)]
 
 
 def test_a_sweep_without_a_run_of_a_job_is_published_all_the_same() -> None:

@@ -143,3 +143,43 @@ def test_a_deleted_sweep_and_one_that_never_was_are_told_apart(
     assert "+experiment" not in said, "it is no experiment that can be run"
     assert main(["padding_ablation"]) == 2
     assert "+experiment=padding_ablation -m" in capsys.readouterr().err
+
+
+def test_verdicts_that_are_cut_in_the_store_are_made_anew(swept: Swept) -> None:
+    """As a full disk leaves them, or a kill while they are kept."""
+    whole = swept.tracker.read_text(swept.run, "verdicts.json")
+    swept.tracker.text(swept.run, whole[:20], "verdicts.json")
+    assert main(["own"]) == 0
+    assert swept.held() == [["equal"], ["equal"]]
+
+
+def test_a_folder_that_is_drawn_again_elsewhere_goes_over_no_other_verdicts(
+    swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    held = json.dumps([{"claim": "found_long_ago", "kind": "measured", "sha": "1" * 64}])
+    (other / "verdicts.json").write_text(held)
+    again = [str(swept.folder), "--claims", "own.yaml", "--out"]
+    assert main([*again, str(other)]) == 2
+    assert "holds verdicts on found_long_ago" in capsys.readouterr().err
+    assert [one.name for one in other.iterdir()] == ["verdicts.json"]
+    assert (other / "verdicts.json").read_text() == held
+    assert main([*again, str(tmp_path / "new")]) == 0
+
+
+def test_an_arm_of_which_no_run_was_begun_stays_on_a_page_that_is_drawn_again(swept: Swept) -> None:
+    job = {"number": 9, "arm": "padding.name=batch", "block": 3, "repeat": 0}
+    job |= {"config": {"padding": {"name": "batch"}, "cell": {"name": "nas"}, "seed": 3}}
+    grid = {"skipped": [], "jobs": [job], "blocks": 2, "throw_away": False}
+    swept.tracker.text(swept.run, json.dumps(grid), "grid.json")
+    page = swept.folder / "report.md"
+
+    def shown() -> list[str]:
+        return [line for line in page.read_text().splitlines() if re.match(r"\|.*\bnas\b.*\| 0 \|", line)]
+
+    assert main(["own"]) == 0
+    first = shown()
+    assert len(first) == 1
+    assert main([str(swept.folder), "--claims", "own.yaml"]) == 0
+    assert shown() == first

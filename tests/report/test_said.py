@@ -169,6 +169,11 @@ def test_arms_leave_out_what_they_share() -> None:
     )
     assert said.arms(one) == "lengths against no lengths"
     assert said.arms(replace(one, control=one.treatment)) == "the same twice"
+    lists = {
+        side: f"padding.name=bucket, padding.boundaries=[8, {last}]"
+        for side, last in (("treatment", 16), ("control", 32))
+    }
+    assert said.arms(replace(BASE, **lists)) == "boundaries=[8, 16] against boundaries=[8, 32]"
 
 
 def test_an_exact_claim_says_how_much_it_may_miss() -> None:
@@ -179,6 +184,12 @@ def test_an_exact_claim_says_how_much_it_may_miss() -> None:
     assert said.claimed(near) == "apart by at most 0.001 nats"
     assert said.claimed(replace(near, control="0", unit="1")) == "within 0.001 of 0"
     assert said.claimed(replace(near, tolerance=0.0)) == "no difference"
+    most = replace(SIZE, direction="not_higher", control="1", tolerance=0.05)
+    assert said.claimed(most) == "at most 1.05 times"
+    assert said.claimed(replace(most, direction="higher", smallest=0.5)) == "at least 1.45 times"
+    ratio = replace(BASE, kind="exact", smallest=1.5, tolerance=0.2)
+    assert said.claimed(replace(ratio, direction="higher")) == "at least 1.25x"
+    assert said.claimed(replace(ratio, direction="not_higher")) == "at most 1.8x"
 
 
 def test_a_mean_over_pairs_that_differ_is_said_to_be_one() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from workbench.record import Run
 from workbench.record.plan import Job
 from workbench.record.tags import RERUN_RESULT as RESULT
 from workbench.sweep.conduct import Conductor
@@ -66,3 +67,25 @@ def test_a_diverged_run_again_is_equal_where_it_diverges_again(
     code, said = again(lost)
     assert code == 1
     assert "only one of the two has it" in said
+
+
+def test_a_diverged_run_again_whose_record_is_lost_was_run_again(
+    conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conductor.tags = {"workbench.sweep": "s"}
+    conductor.prepared.clear()
+    conductor.prepare([job])
+    (tmp_path / "mode").write_text("diverge")
+    run_id = conductor.run(job).run_id
+    conductor.close()
+
+    def lost(self: Tracker, one: str, get=Tracker.get) -> Run:
+        if one != run_id:
+            raise TrackingError("the database is gone")
+        return get(self, one)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Tracker, "get", lost)
+    said = io.StringIO()
+    assert rerun(conductor.tracker, run_id, Console(file=said, width=1000)) == 1
+    assert "ran, but could not be compared: the database is gone" in said.getvalue()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from workbench.__main__ import main
+from workbench.claims import Verdict, load
 from workbench.report import guide
 from workbench.report.recorded import ReportError
 from workbench.sweep import series
@@ -99,3 +101,59 @@ def test_a_name_for_all_of_them_is_refused(
     assert main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]", "name=trial"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "name=trial: loss_masking_ablation and padding_ablation would be recorded under one name" in said
+
+
+CLAIMS = """
+schema: 1
+pairs: 2
+control_again: false
+claims:
+- name: equal
+  kind: exact
+  statement: Nothing differs.
+  source: ours
+  metric: loss/validation_per_token
+  scale: difference
+  treatment: {padding.name: batch}
+  control: {padding.name: global}
+  direction: same
+  smallest: 0
+  why_smallest: a test
+"""
+OWN = """# @package _global_
+name: NAME
+sweep:
+  claims: CLAIMS
+  grids:
+    - {padding: [global, batch]}
+"""
+
+
+def test_the_table_has_the_verdicts_of_claims_that_sweep_claims_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, confs = tmp_path / "own.yaml", tmp_path / "confs" / "experiment"
+    path.write_text(CLAIMS)
+    (claim,) = load(path)
+    found = Verdict(
+        *(claim.name, claim.sha, "reproduced", "holds in 2 of 2 pairs: x", "exact", claim.metric, "nats"),
+        *("difference", "same", 0.0, "padding.name=batch", "padding.name=global"),
+        effect=0.0,
+        pairs=2,
+        planned=2,
+    )
+    confs.mkdir(parents=True)
+    for name in ("mine_a", "mine_b"):
+        (confs / f"{name}.yaml").write_text(OWN.replace("NAME", name).replace("CLAIMS", str(path)))
+
+    def run_sweep(compose: object, overrides: Sequence[str], console: object) -> Swept:
+        report = Path("mlruns/hydra") / overrides[0].partition("=")[2] / "s" / "report"
+        report.mkdir(parents=True)
+        (report / "verdicts.json").write_text(json.dumps([found.to_json()]))
+        return Swept(0, "s")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(series, "run_sweep", run_sweep)
+    assert main(["-m", "--config-dir", "confs", "sweep.experiments=[mine_a,mine_b]"]) == 0
+    (page,) = tmp_path.rglob("guide.md")
+    assert "2 claims declared, 2 judged: 2 reproduced" in page.read_text()
