@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,11 +181,17 @@ def _redraw(given: argparse.Namespace) -> int:
                 f"--{word}: {folder} is a folder, whose pages are drawn again: leave it out"
             )
     path = given.claims or results.claims_of(folder)
+    claims = claims_room.load(path) if path else None
     if given.out and given.out.resolve() != folder:
         recorded.refuse_fewer(given.out, _verdicts(folder), another=False)
-        shutil.copytree(folder, given.out, dirs_exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:  # what is refused leaves nothing there
+            drawn = Path(scratch) / "drawn"
+            results.copy_own(folder, drawn)
+            written = results.redraw(drawn, claims)
+            shutil.copytree(drawn, given.out, dirs_exist_ok=True)
         folder = given.out.resolve()
-    written = results.redraw(folder, claims_room.load(path) if path else None)
+    else:
+        written = results.redraw(folder, claims)
     print(f"written: {len(written)} files in {folder}")
     return 0
 

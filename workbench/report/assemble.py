@@ -21,7 +21,6 @@ from workbench.record.plan import NAME, Job, Plan, read_plan
 from workbench.record.run import NOT_RUN
 from workbench.report import (
     curves,
-    figures,
     history,
     in_mlflow,
     page,
@@ -32,20 +31,9 @@ from workbench.report import (
     terminal,
 )
 from workbench.report.recorded import ReportError
-from workbench.report.results import FACTS, RUNS, beside_verdicts, published, published_facts
+from workbench.report.results import FACTS, OWN, RUNS, beside_verdicts, copy_own, published, published_facts
 from workbench.tracking import Tracker, as_text
 
-_OWN = (
-    "figures",
-    "report.html",
-    "report.md",
-    RUNS,
-    "verdicts.csv",
-    "verdicts.json",
-    FACTS,
-    curves.NAME,
-)
-"""What a report's folder holds."""
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
@@ -108,10 +96,10 @@ class Report:
         beside, old = target.with_name("results.new"), target.with_name("results.old")
         for left_over in (beside, old):
             shutil.rmtree(left_over, ignore_errors=True)
-        _copy_own(self.folder, beside)
+        copy_own(self.folder, beside)
         if target.exists():
             for other in target.iterdir():
-                if other.name not in _OWN:
+                if other.name not in OWN:
                     (shutil.copytree if other.is_dir() else shutil.copy2)(other, beside / other.name)
             target.rename(old)
         beside.rename(target)
@@ -183,26 +171,12 @@ def report(
 
 def _keep(tracker: Tracker, run_id: str, folder: Path, beside: str | None) -> None:
     """Keep a report with its sweep's run: its own files, whatever else lies in the folder."""
-    if {path.name for path in folder.iterdir()} <= {*_OWN}:
+    if {path.name for path in folder.iterdir()} <= {*OWN}:
         tracker.artifact(run_id, folder, beside)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        _copy_own(folder, Path(scratch))
+        copy_own(folder, Path(scratch))
         tracker.artifact(run_id, Path(scratch), beside)
-
-
-def _copy_own(folder: Path, target: Path) -> None:
-    """Copy what of a folder is a report's, whatever else lies in it."""
-    target.mkdir(exist_ok=True)
-    for name in _OWN:
-        path = folder / name
-        if path.is_dir():
-            (target / name).mkdir()
-            for one in path.iterdir():
-                if figures.is_ours(one.stem):
-                    shutil.copy(one, target / name)
-        elif path.exists():
-            shutil.copy(path, target)
 
 
 def has_timed_control(verdicts: Sequence[Verdict]) -> bool:

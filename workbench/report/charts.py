@@ -97,8 +97,8 @@ def lengths(runs: Sequence[Run]) -> Figure | None:
     shown = list(sets.items())[:MOST_ROWS]
     figure = new_figure(9.0, 2.9 * len(shown))
     axes = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1.2, 1))
-    for (histogram, name), (left, right) in zip(shown, axes, strict=True):
-        _histogram(left, histogram, of_all(name, len(shown), len(sets), "data sets"))
+    for number, ((histogram, name), (left, right)) in enumerate(zip(shown, axes, strict=True)):
+        _histogram(left, histogram, name if number else of_all(name, len(shown), len(sets), "data sets"))
         _paddings(right, [run for run in kept if run.tags[LENGTHS] == histogram])
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,22 @@ from workbench.record import Run, normalise
 from workbench.record import tags as names
 from workbench.record.frames import frame_of, read_csv
 from workbench.record.run import NOT_RUN
-from workbench.report import curves, foretold, page, recorded, sensitivity
+from workbench.report import curves, figures, foretold, page, recorded, sensitivity
 from workbench.report.recorded import ReportError
 
 RUNS, FACTS = "runs.csv", "facts.json"
 _QUOTED: Literal[2] = 2  # csv.QUOTE_NONNUMERIC, of which the type is not told
+OWN = (
+    "figures",
+    "report.html",
+    "report.md",
+    RUNS,
+    "verdicts.csv",
+    "verdicts.json",
+    FACTS,
+    curves.NAME,
+)
+"""What a report's folder holds."""
 _OURS = {name: f"params.{name}" for name in ("seed", "repeat")}
 """What names of others' params are called on a page, where ours of these names are no part of an arm."""
 _OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)
@@ -136,6 +148,20 @@ def read_runs(folder: Path) -> list[Run]:
     if not of_runs:
         return runs
     return [replace(run, key_without=tuple(of_runs.get("ignore", ()))) for run in runs]
+
+
+def copy_own(folder: Path, target: Path) -> None:
+    """Copy what of a folder is a report's, whatever else lies in it."""
+    target.mkdir(exist_ok=True)
+    for name in OWN:
+        path = folder / name
+        if path.is_dir():
+            (target / name).mkdir()
+            for one in path.iterdir():
+                if figures.is_ours(one.stem):
+                    shutil.copy(one, target / name)
+        elif path.exists():
+            shutil.copy(path, target)
 
 
 def metrics_of_others(folder: Path) -> Mapping[str, Any] | None:
