@@ -66,7 +66,7 @@ CASES = {
     "one example alone over the budget as it is padded": (
         [*TO_BOUNDARY, "padding.boundaries=[4,8]", "padding.token_budget=7"],
         {},
-        "padding.token_budget=7: batches are padded to 8 steps, so that one example alone is over the share",
+        "padding.token_budget=7: batches are padded to 8 steps, so that one example alone is over it",
     ),
     "more than the memory": (
         ["data.memory_mb=1"],

@@ -100,12 +100,12 @@ def prepare(data: Data, task: str | None = None) -> Path:
             held_out = max(1, round(data.max_examples * data.validation_share))
             limits = {"train": data.max_examples - held_out, "validation": held_out}
         corpus = its.read(data, task, limits)
-        if its.fingerprint(data) != source_fingerprint:
-            raise DataError(where, "source", "changed while it was read", "type the same again")
         encoded = encode(
             corpus, name=where, task=task, max_length=data.max_length, over_length=data.over_length,
             limits=limits, first_class=data.first_class,
         )  # fmt: skip
+        if its.fingerprint(data) != source_fingerprint:
+            raise DataError(where, "source", "changed while it was read", "type the same again")
         encoded.splits = {
             split: _shuffled(of, [_STORED, data.split_seed, i])
             for i, (split, of) in enumerate(encoded.splits.items())

@@ -123,10 +123,10 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     if budget is not None and budget < needed:
         remedy = f"{has} {needed} or more"
         if budget >= max(longest, trained * workers):
-            each = f" of each of training.workers={workers}" if workers > 1 else ""
+            over = f"the share of each of training.workers={workers}" if workers > 1 else "it"
             remedy = (
-                f"batches are padded to {filled(longest)} steps, so that one example alone is over the share{each}"
-                f": give {needed} or more"
+                f"batches are padded to {filled(longest)} steps, so that one example alone is over {over}: give "
+                f"{needed} or more"
             )
         wrong.append(Problem("padding.token_budget", budget, remedy))
     return wrong
