@@ -150,7 +150,7 @@ def test_ids_of_the_next_token_need_their_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     ("options", "labels", "text"),
     [
-        *(({}, labels, "the tokens that follow: leave them out") for labels in ([2], np.array([2]))),
+        *(({}, labels, "the tokens that follow: leave them out") for labels in ([2], np.array([2, 3]))),
         ({"labels": ["a"]}, (), "they are the vocabulary"),
     ],
 )
