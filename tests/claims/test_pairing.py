@@ -444,12 +444,13 @@ def test_arms_that_differ_in_where_their_data_lay_alone_are_no_attempts_of_one(c
     )
 
 
-def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep):
-    runs = sweep(({**BATCH, "tags.machine.cpu": "A"}, FAST), ({**GLOBAL, "tags.machine.cpu": "A"}, SLOW))
-    runs.loc[runs.index[-1], "tags.machine.cpu"] = "B"
+@pytest.mark.parametrize("told", ["machine.cpu", "device.device_name"])
+def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep, told):
+    runs = sweep(({**BATCH, f"tags.{told}": "A"}, FAST), ({**GLOBAL, f"tags.{told}": "A"}, SLOW))
+    runs.loc[runs.index[-1], f"tags.{told}"] = "B"
     verdict = judge(claim(), runs)
     assert (verdict.pairs, verdict.verdict) == (5, "inconclusive")
-    assert "made on two machines: machine.cpu is A and B" in str(verdict.failed)
+    assert f"made on two machines: {told} is A and B" in str(verdict.failed)
     of_loss = claim(metric="loss/validation_per_token", direction="lower")
     losses = runs.rename(columns={f"metrics.{SPEED}": "metrics.loss/validation_per_token"})
     assert judge(of_loss, losses).pairs == 6, "what no clock measures is the same number there"

@@ -46,6 +46,13 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert f"--port {port}: something answers there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["70000", "0", "http"])
+def test_what_is_no_port_is_refused(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ui.main(["--port", port])
+    assert f"'{port}' is no port: a number from 1 to 65535" in capsys.readouterr().err
+
+
 @pytest.mark.slow  # the above say what is refused; that MLflow answers at the address, it must be started for
 def test_the_address_answers_and_nothing_is_left_behind(tmp_path: Path) -> None:
     with socket.socket() as free:

@@ -165,6 +165,14 @@ REFUSED = [
     ),
     (["rnn=packed", "rnn.kernel=plain", "cell=lstm_block"], "rnn.kernel=plain: cell=lstm_block is not in"),
     (["rnn=packed", "rnn.kernel=tiles", "cell=gru_block"], "rnn.kernel=tiles: cell=gru_block is not in"),
+    (
+        ["rnn=packed", "rnn.batch_size=16"],
+        "rnn.batch_size=16: is to be the most examples of a batch, and data.batch_size=32: give that or more",
+    ),
+    (
+        ["rnn=packed", "rnn.batch_size=64", "padding.token_budget=500"],
+        "rnn.batch_size=64: is to be the most examples of a batch, and padding.token_budget=500 bounds none",
+    ),
     (["loss=sign"], "class 0 is in use"),
     (["loss.class_weights=balance"], "loss.class_weights=balance: must be balanced, a mapping of labels"),
     (["loss.class_weights={name: -1}"], "-1 is no weight: each must be a number of at least 0"),
@@ -284,6 +292,11 @@ def test_no_experiment_that_compares_what_a_clock_measures_evaluates_on_the_way(
 def test_what_acts_around_a_cell_leaves_it_every_packed_kernel(compose: Composer) -> None:
     around = ["cell.residual=true", "cell.layers=2", "cell.input_keep_prob=0.5", "cell.output_keep_prob=0.5"]
     assert not problems(compose(["rnn=packed", "rnn.kernel=xla", *around]))
+
+
+def test_a_cell_of_ones_own_may_be_in_one_step_form(compose: Composer) -> None:
+    own = ["cell=custom", "cell.target=keras.layers:LSTMCell"]
+    assert problems(compose(["rnn=packed", "rnn.kernel=plain", *own])) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from workbench import convert as command
-from workbench.data.convert import Schema, convert
+from workbench.data.convert import Schema, convert, spool
 from workbench.data.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -196,10 +196,11 @@ def test_files_that_number_their_classes_unlike_are_refused(tmp_path, given):
     assert convert(both, tmp_path / "out", Schema(**given)).labels == given.get("classes", ["neg", "pos"])
 
 
-def test_classes_given_in_another_order_than_the_file_has_are_refused(tmp_path):
+@pytest.mark.parametrize("given", [["pos", "neg"], ["neutral", "neg", "pos"]])
+def test_classes_given_in_another_order_than_the_file_has_are_refused(tmp_path, given):
     write_classes(tmp_path / "a.parquet", ["neg", "pos"], [0, 1, 1])
     refused(
-        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out", Schema(classes=["pos", "neg"])),
+        lambda: convert([tmp_path / "a.parquet"], tmp_path / "out", Schema(classes=given)),
         "a.parquet: classes = neg, pos",
         "another order",
     )
@@ -416,6 +417,19 @@ def test_only_a_full_disk_is_told_to_be_emptied(tmp_path, monkeypatch, code):
     full = code in (errno.ENOSPC, errno.EDQUOT)
     assert (os.strerror(code) in str(caught.value), "free space" in str(caught.value)) == (True, full)
     assert full or "of/this.name" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_disk_that_becomes_full_in_the_first_pass_is_told_to_be_emptied(tmp_path, monkeypatch):
+    """NumPy says of a write that was cut short how much it asked for, and no number of an error."""
+    (tmp_path / "a.csv").write_bytes(table(TEXTS))
+
+    def full(*_):
+        raise OSError("1048576 requested and 8192 written")
+
+    monkeypatch.setattr(spool.np, "save", full)
+    with pytest.raises(DataError, match="free space there"):
+        convert([tmp_path / "a.csv"], tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 

@@ -54,9 +54,18 @@ def test_a_token_that_is_a_quote_swallows_no_rows(tmp_path: Path) -> None:
     assert examples_of(tmp_path / "out")["train"] == [(['"', "b"], ["A", "B"]), (['"', "c"], ["A", "B"])]
 
 
-def test_a_mean_that_lengths_cannot_have_is_refused() -> None:
+def test_a_text_that_opens_a_quote_swallows_no_rows(tmp_path: Path) -> None:
+    rows = ["text\tlabel", '"I came ,\tpos', 'and I saw . "\tneg', "fine\tpos"]
+    file = tmp_path / "a.tsv"
+    file.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=r"line 3: text = .*goes on over lines, as a quote opens it"):
+        convert([file], tmp_path / "out", Schema(inputs="text", labels="label", **NOTHING_HELD_OUT))
+
+
+@pytest.mark.parametrize("lengths", ["geometric", "fixed"])
+def test_a_mean_that_lengths_cannot_have_is_refused(lengths: str) -> None:
     with pytest.raises(DataError, match="is below the mean, 500"):
-        synthetic.check(Synthetic(examples=20, mean=500), "tag")
+        synthetic.check(Synthetic(examples=20, mean=500, lengths=lengths), "tag")
 
 
 def test_a_treebank_may_begin_with_a_mark_of_bytes(tmp_path: Path) -> None:

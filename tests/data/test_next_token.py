@@ -149,7 +149,10 @@ def test_ids_of_the_next_token_need_their_vocabulary(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "labels", "text"),
-    [({}, [2], "the tokens that follow: leave them out"), ({"labels": ["a"]}, (), "they are the vocabulary")],
+    [
+        *(({}, labels, "the tokens that follow: leave them out") for labels in ([2], np.array([2, 3]))),
+        ({"labels": ["a"]}, (), "they are the vocabulary"),
+    ],
 )
 def test_labels_are_not_given(tmp_path, options, labels, text):
     with pytest.raises(DataError, match=text):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, load_manifest
 from workbench.data.pipeline import batches
 from workbench.data.shards import index_shards, open_dataset, prepare, verify_examples, write_dataset
-from workbench.data.sources import SOURCES, Example
-from workbench.options.data import PythonSource, Synthetic, TFRecord, UniversalDependencies
+from workbench.data.sources import SOURCES, Example, text
+from workbench.options.data import PythonSource, Synthetic, Text, TFRecord, UniversalDependencies
 from workbench.options.padding import Padding
 
 BATCH = Padding("batch")
@@ -53,6 +54,22 @@ def refused(call, *parts):
         assert part in str(caught.value)
     again = pickle.loads(pickle.dumps(caught.value))  # errors cross from worker processes
     assert str(again) == str(caught.value)
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    """It would lie under the hash of what it was before."""
+    file, its = tmp_path / "corpus.txt", text.SOURCE
+
+    def written_to(*given):
+        file.write_text("".join(f"omega {number}\n" for number in range(40)))
+        return its.read(*given)
+
+    file.write_text("".join(f"alpha {number}\n" for number in range(40)))
+    options = Text(path=str(file), cache_dir=str(tmp_path / "cache"))
+    with monkeypatch.context() as changed:
+        changed.setattr(text, "SOURCE", replace(its, read=written_to))
+        refused(lambda: prepare(options), "source", "changed while it was read")
+    assert "omega" in load_manifest(prepare(options)).vocabulary
 
 
 @pytest.mark.parametrize("compression", ["", "GZIP"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from workbench.measure.machine_state import cpu_shares
@@ -141,6 +142,19 @@ def test_injected_sleep_is_a_share_of_the_mean_step_and_shows_as_such(clock: Any
     assert plain.injected_sleep_s == 0
 
 
+def test_steps_of_several_replicas_are_slowed_too(clock: Any, source: Any) -> None:
+    window = window_of(
+        steps_of(clock, [0.010]),
+        lambda: zip(source(), [None, *source()], strict=False),
+        clock,
+        parts=lambda batches: batches,
+        passes=1,
+        inject_sleep=0.5,
+    )
+    assert window.injected_sleep_s > 0
+    assert clock.slept == [window.injected_sleep_s] * 3
+
+
 def test_calibration_runs_directly_before_and_after(clock: Any, source: Any) -> None:
     order: list[str] = []
 
@@ -213,6 +227,19 @@ def test_with_the_real_clock_a_sleep_takes_its_time(source: Any) -> None:
     assert window.seconds >= 0.06
     assert window.machine.voluntary_switches is not None
     assert window.machine.foreign_cpu_share is None or 0 <= window.machine.foreign_cpu_share <= 1
+
+
+def test_a_kernel_that_counts_no_switches_costs_no_window(
+    clock: Any, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gVisor's, on which psutil raises."""
+
+    def uncounted(self: psutil.Process) -> None:
+        raise NotImplementedError("the lines were not found")
+
+    monkeypatch.setattr(psutil.Process, "num_ctx_switches", uncounted)
+    machine = window_of(steps_of(clock, [0.01]), source, clock).machine
+    assert (machine.voluntary_switches, machine.involuntary_switches) == (None, None)
 
 
 def test_cpu_shares_by_hand() -> None:

@@ -51,6 +51,22 @@ def test_what_does_not_fit_is_left_out_and_told(tmp_path: Path, monkeypatch: pyt
     assert main(["--out", str(tmp_path), "--parts", "three"]) == 2
 
 
+def test_what_fails_of_a_case_costs_nothing_that_was_measured_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def microseconds(name: str, x: object, time_steps: int) -> float:
+        if name == "keras":
+            raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED")
+        return 7.0
+
+    monkeypatch.setenv("WORKBENCH_GPU_ROWS", str(tmp_path / "rows.jsonl"))
+    monkeypatch.setattr(measure, "_ways", lambda run, owner, name: [(f"{name}_us", name)])
+    monkeypatch.setattr(measure, "_microseconds", microseconds)
+    measure._by_rows("steps", [(16, 2)], 8)
+    row = json.loads((tmp_path / "rows.jsonl").read_text())
+    assert (row["tiles_us"], row["refused"]) == (7.0, "keras_us: RuntimeError: CUDNN_STATUS_NOT_SUPPORTED")
+
+
 def test_all_that_is_asked_can_be_done() -> None:
     """In 14 minutes with what comes before: the parts but the ablation, which takes what is left, in 10."""
     for size in ("full", "tiny"):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,6 +59,21 @@ def batch_of(lengths: list[int], *, task: str = "tag", longest: int | None = Non
     ids = np.where(valid, random.integers(1, 9, valid.shape), 0).astype(np.int32)
     labels = (ids[:, 0] if task == "classify" else ids) % 3
     return {"inputs": ids, "labels": labels.astype(np.int32), "length": np.array(lengths, np.int32)}
+
+
+class Plain(keras.layers.Layer):
+    """A cell as Keras' documentation writes one: with no `output_size` and no `get_initial_state`."""
+
+    def __init__(self, units: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.units = self.state_size = units
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(input_shape[-1] + self.units, self.units), name="kernel")
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        state = tf.tanh(tf.concat([inputs, states[0]], -1) @ self.kernel)
+        return state, [state]
 
 
 BATCHES = [batch_of([5, 2, 0, 5, 1]), batch_of([3, 7])]
@@ -238,3 +255,11 @@ def test_nothing_to_compare_or_lengths_that_cannot_be_are_refused(make: Callable
         ValueError, match=r"got no batches|batch 0: length must lie between 0 and .* 2, got 1 to 3"
     ):
         correctness(model_of(), make(), LOSS)
+
+
+def test_a_cell_as_keras_own_documentation_writes_one_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plain_elsewhere", SimpleNamespace(Plain=Plain))
+    own = {"target": "plain_elsewhere:Plain"}
+    found = correctness(model_of(cell="custom", cell_options=own, direction="both"), BATCHES, LOSS)
+    assert set(found) == NAMES
+    assert of(found, "max_abs_error_state_with_lengths")["max_abs_error_state_with_lengths"] < 1e-6

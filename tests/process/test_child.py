@@ -23,6 +23,7 @@ CHILDREN = {
     "raises": "channel.send('failure', error='the reason', trace='Traceback ...'); return 1",
     "takes back": "channel.send('failure', error='x', trace=''); channel.send('result')",
     "silent": "print('last words'); return 3",
+    "leaves": "sys.exit('this cell needs the file licence.txt')",
     "killed": "channel.log(1, {'loss/step': 2.0}); os.kill(os.getpid(), signal.SIGKILL)",
     "hangs": "time.sleep(60)",
     "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
@@ -101,6 +102,12 @@ def test_a_child_that_only_exits_leaves_its_last_words(start) -> None:
     assert outcome.status == "failed"
     assert "exit code 3" in outcome.error
     assert "last words" in outcome.trace
+
+
+def test_a_child_that_leaves_says_why(start) -> None:
+    outcome, _ = start(CHILDREN["leaves"])
+    assert outcome.status == "failed"
+    assert "this cell needs the file licence.txt" in outcome.trace
 
 
 def test_a_child_that_only_took_back_what_it_said_has_no_result(start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,3 +98,26 @@ def test_a_worker_that_fails_is_named_with_its_reason_and_log(module) -> None:
         said, trace = workers.lost(wait_s=30)
     assert said == "worker 1 of 2 ended with exit code 1: no such file"
     assert trace == "--- worker 1\na line of its log"
+
+
+ENDED = """
+import threading
+from types import SimpleNamespace
+from workbench import entry
+from workbench.process.channel import Channel
+
+training = SimpleNamespace(strategy="multi_worker", workers=2, worker_timeout_s=30.0)
+with entry._workers(SimpleNamespace(training=training), ["no-such-file.yaml"], Channel()):
+    threading.Event().wait()  # as one that waits for its worker
+"""
+
+
+@pytest.mark.slow  # a worker's grace is 5 s; quick: the above
+def test_a_run_that_a_lost_worker_ends_leaves_no_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, "no-such-file.yaml" in done.stdout) == (1, True), done.stderr[-2000:]
+    assert not list(tmp_path.glob("workbench-workers-*"))

@@ -191,3 +191,22 @@ def test_a_file_that_cannot_be_read_is_named(mine: Path, monkeypatch: pytest.Mon
     found = now(mine)
     assert found.tags["git.own.left_out"] == "new.py (Permission denied)"
     assert found.tags["git.own.dirty"] == "true"
+
+
+def test_a_file_that_another_program_removes_meanwhile_is_left_out(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine / "a.txt").write_text("kept")
+    (mine / "b.txt").write_text("for a moment")
+    whole = repositories._git
+
+    def beside(words: list, folder: Path, **given: object) -> bytes:
+        found = whole(words, folder, **given)
+        if "--no-index" in words:
+            (mine / "b.txt").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(repositories, "_git", beside)
+    patch = now(mine).patches["own-changes.patch"]
+    assert b"+kept" in patch
+    assert b"b.txt" not in patch

@@ -1,5 +1,10 @@
 """cuDNN's runner without cuDNN: its op replaced by what the op is documented to do; and the op, where a GPU is."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -307,6 +312,26 @@ def test_the_op_gets_its_states_as_it_reads_them(monkeypatch, kind, lengths):
 
 
 class TestTheMachineIsChecked:
+    @pytest.mark.slow  # imports TensorFlow in a process; quick: the below
+    def test_without_starting_tensorflow(self):
+        """A strategy of several processes can be made before that alone."""
+        code = (
+            "from contextlib import suppress; from tensorflow.python.eager import context; "
+            "from workbench.rnn import cudnn\n"
+            "with suppress(RuntimeError): cudnn.check_machine()\n"
+            "assert not context.context()._initialized"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
     def test_no_gpu(self, monkeypatch):
         monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
         with pytest.raises(RuntimeError, match="runs on a GPU only, and TensorFlow sees none"):

@@ -371,7 +371,16 @@ REFUSED = [
     (["cell=glob(*)"], "several values make a sweep: add -m"),
     (["cell.units=range(1,3)"], "add -m"),
     (["sweep.blocks=5"], "sweep.blocks=5: is a sweep's: add -m"),
-    (["sweep.throw_away=true"], "sweep.throw_away=true: is a sweep's: add -m"),
+    *(
+        ([one], f"{one}: is a sweep's: add -m")
+        for one in (
+            "sweep.throw_away=true",
+            "sweep.requeue=1",
+            "workbench.changed=rerun",
+            "workbench.take_over=true",
+            "workbench.launch=block",
+        )
+    ),
     (
         ["training.checkpoint_every=1"],
         "training.checkpoint_every=1: only a sweep goes on after a kill: add -m",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from workbench.config import ConfigError
@@ -98,6 +99,18 @@ def test_a_full_disk_and_a_lost_database_cost_a_job_each(
         assert "mlflow.db is no longer the file that was opened" in one.outcome.error
     assert not conductor.set_aside([full, unrecorded])
     assert conductor.run(job).outcome.status == "finished"
+
+
+def test_two_that_prepare_in_one_folder_have_a_configuration_each(conductor: Conductor, job: Job) -> None:
+    """As workers on several hosts do, or two runs with one id: the second's was read by the child of the first."""
+    others = replace(job, tree={**job.tree, "data": {**job.tree["data"], "max_examples": 9}})
+    for one in (job, others):
+        conductor.prepared.clear()
+        conductor.prepare([one])
+    found = [
+        yaml.safe_load(path.read_text()) for path in sorted(conductor.folder.glob("prepare-*/config.yaml"))
+    ]
+    assert [one["data"] for one in found] == [job.tree["data"], others.tree["data"]]
 
 
 def test_data_that_is_never_ready_ends_the_command_and_is_named_a_hang(

@@ -55,6 +55,7 @@ WITHOUT = {"train": split_of({3: 4})}
 EMPTY = {**WITHOUT, "validation": split_of({0: 2})}
 FROM_ONE = {"train": replace(split_of({3: 4}), label_counts=(0, 12, 0))}
 TO_BOUNDARY = ["padding=bucket", "padding.pad_to_boundary=true"]
+TWO_REPLICAS = ["training.strategy=mirrored", "training.workers=2"]
 CASES = {
     "all is well": ([], {}, ""),
     "the longest has 7": (["padding=global", "padding.length=7"], {}, ""),
@@ -67,6 +68,27 @@ CASES = {
         [*TO_BOUNDARY, "padding.boundaries=[4,8]", "padding.token_budget=7"],
         {},
         "padding.token_budget=7: batches are padded to 8 steps, so that one example alone is over it",
+    ),
+    "one example alone over a replica's share as it is padded": (
+        ["padding=global", "padding.length=10", "padding.token_budget=18", *TWO_REPLICAS],
+        {},
+        "padding.token_budget=18: batches are padded to 10 steps, so that one example alone is over the share of "
+        "each of training.workers=2: give 20 or more",
+    ),
+    "a replica's share of one example as it is padded": (
+        ["padding=global", "padding.length=10", "padding.token_budget=20", *TWO_REPLICAS],
+        {},
+        "",
+    ),
+    "a budget under the longest of a test split that is not read": (
+        ["padding.token_budget=7"],
+        {"splits": {"train": split_of({3: 4, 7: 1}), "test": split_of({90: 1})}},
+        "",
+    ),
+    "a budget under the longest of a test split that is read": (
+        ["padding.token_budget=7", "data.test=true"],
+        {"splits": {"train": split_of({3: 4, 7: 1}), "test": split_of({90: 1})}},
+        "padding.token_budget=7: the data set in FOLDER has an example of 90 tokens; give 90 or more",
     ),
     "more than the memory": (
         ["data.memory_mb=1"],

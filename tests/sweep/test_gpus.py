@@ -75,6 +75,8 @@ def test_with_fewer_than_jobs_they_take_turns_and_say_so() -> None:
         ({}, {VISIBLE: "7"}, {VISIBLE: "7"}),
         ({}, {VISIBLE: "-1"}, {}),
         ({}, {VISIBLE: "3,-1,4"}, {VISIBLE: "3"}),
+        ({}, {VISIBLE: "3,none,4"}, {VISIBLE: "3"}),
+        *(({}, {VISIBLE: hidden}, {}) for hidden in ("NoDevFiles", "void", "-2")),
     ],
 )
 def test_a_job_takes_as_many_as_it_uses(training: dict, given: dict, taken: dict) -> None:
@@ -136,7 +138,7 @@ def test_where_nothing_hides_them_nvidia_smi_lists_them(
 ) -> None:
     monkeypatch.delenv(VISIBLE)
     program = tmp_path / "nvidia-smi"
-    for text, found in (("echo 0, GPU-1; echo 1, GPU-2", ("GPU-1", "GPU-2")), ("exit 9", ()), (None, ())):
+    for text, found in (("echo 0, GPU-1a; echo 1, GPU-2a", ("GPU-1a", "GPU-2a")), ("exit 9", ()), (None, ())):
         gpus._listed.cache_clear()
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin" if text else str(tmp_path / "nowhere"))
         if text:
@@ -144,7 +146,9 @@ def test_where_nothing_hides_them_nvidia_smi_lists_them(
             program.chmod(0o755)
         assert gpus.gpus() == found
         if found:
-            assert gpus._lock_of("1") == gpus._lock_of("GPU-2") != gpus._lock_of("0")
+            first, second, *its = map(gpus._lock_of, ("0", "1", "GPU-2a", "GPU-2"))
+            assert first != second
+            assert its == [second, second], "by its UUID, whole or the beginning that CUDA takes too"
     gpus._listed.cache_clear()
 
 

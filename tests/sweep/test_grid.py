@@ -33,6 +33,21 @@ def test_the_product_is_composed_and_the_impossible_is_skipped_with_its_reason(c
     assert "new graph for every length" in skipped.reason
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["training.strategy=none,mirrored", "training.workers=1,2"],
+        ["cell.num_proj=null,32", "cell.proj_clip=null,3.0"],
+        ["cell.attention_length=null,5", "cell.attention_size=null,8"],
+        ["training.epochs=3", "training.keep=none,best", "training.validate_every=null,1"],
+    ],
+)
+def test_of_options_that_go_together_the_others_are_skipped(compose: Composer, typed: list[str]) -> None:
+    grid = expand(compose, typed)
+    assert len(grid.arms) >= 2
+    assert len(grid.arms) + len(grid.skipped) == 4
+
+
 def test_what_is_asked_for_is_not_skipped(compose: Composer) -> None:
     assert expand(compose, ["padding=batch", "rnn=static", "rnn.allow_retrace=true"]).skipped == []
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_a_run_that_died_with_its_worker_is_closed_and_not_begun_again(conductor
     (run,) = runs(conductor)
     assert (run.run_id, run.status) == (dead, "KILLED")
     assert "its worker died" in run.tags["workbench.error"]
+
+
+def test_a_run_that_a_host_ahead_of_this_one_began_does_not_end_before_it(conductor: Conductor, work) -> None:
+    which = {"workbench.launch": "t", "workbench.order": "0", "workbench.attempt": "1"}
+    begun = round((time.time() + 600) * 1000)
+    conductor.tracker._client.create_run(
+        conductor.experiment, start_time=begun, tags={"workbench.kind": "run", **which}
+    )
+    work()
+    (run,) = runs(conductor)
+    assert run.status == "KILLED"
+    assert run.end >= run.start
 
 
 @pytest.mark.parametrize("change", ["ended", "resumed", "its process is gone"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from workbench.places import claims_file
 from workbench.process.child import Outcome
 from workbench.record.plan import Job
 from workbench.sweep import sweep
-from workbench.sweep.conduct import Conductor, Ended, Prepared, data_key
+from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
+from workbench.sweep.start import sweep_folder
 from workbench.tracking import Tracker, TrackingError
 
 
@@ -84,3 +87,38 @@ def test_claims_that_are_edited_while_a_sweep_is_prepared_are_refused_and_nothin
     said = " ".join(capsys.readouterr().err.split())
     assert "was changed while the sweep was prepared; nothing was run" in said
     assert Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "file"), [(["data=synthetic"], "config.yaml"), (["-m", "seed=1,2", "measure=off"], "grid.json")]
+)
+def test_a_full_disk_before_the_first_job_is_said_in_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    typed: list[str],
+    file: str,
+) -> None:
+    write, prepare = Path.write_text, Conductor.prepare
+
+    def on_a_full_disk(self: Path, *given: str) -> int:
+        if self.name == file and "hydra" in self.parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return write(self, *given)
+
+    def prepared(self: Conductor, jobs: list[Job]) -> None:
+        if "-m" not in typed:
+            prepare(self, jobs)
+        self.prepared.update({data_key(job.tree): Prepared("folder", "fingerprint") for job in jobs})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "write_text", on_a_full_disk)
+    monkeypatch.setattr(Conductor, "prepare", prepared)
+    monkeypatch.setattr(sweep, "require_devices", lambda jobs, conductor: None)
+    assert main(typed) == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_folder_of_nobody_is_refused() -> None:
+    with pytest.raises(PrepareError, match=r"tracking.folder=~no-such-user-9/x: cannot make a folder there"):
+        sweep_folder("~no-such-user-9/x", "runs", "s")

@@ -14,8 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.entities import FileInfo
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from workbench.tracking import Tracker, TrackingError
+from workbench.tracking.artifacts import Artifacts
 from workbench.tracking.places import FILES, PLACE, Configured, as_tag, files_in, way
 
 
@@ -55,6 +58,50 @@ def first(tmp_path: Path) -> tuple[Path, str]:
 
 def written(folder: Path) -> list[str]:
     return sorted(path.parent.parent.name for path in folder.rglob("note.txt"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "artifacts", "words"),
+    [
+        ("http://127.0.0.1:50O0", None, "tracking.uri=http://127.0.0.1:50O0: .* give a port by its number"),
+        ("sqlite:///~no-such-user-9/m.db", None, "tracking.uri=sqlite:///~no-such.* give the path in full"),
+        ("sqlite:///m.db", "~no-such-user-9/a", "tracking.artifacts=~no-such.* give the path in full"),
+    ],
+)
+def test_a_mistyped_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, artifacts: str | None, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(TrackingError, match=words):
+        Tracker(uri, artifacts)
+
+
+class OfAServer(ArtifactRepository):
+    """As MLflow's of HTTP has it, files are downloaded by the base class."""
+
+    def log_artifact(self, *given: str) -> None: ...
+
+    def log_artifacts(self, *given: str) -> None: ...
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        return [] if path else [FileInfo("note.txt", False, 5)]
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        Path(local_path).write_text("hello")
+
+
+def test_what_is_read_from_a_server_is_left_in_no_folder(
+    first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, run = first
+    tracker = project(folder)
+    served = OfAServer("http://127.0.0.1/artifacts"), "a server"
+    monkeypatch.setattr(Artifacts, "reading", lambda self, run_id: served)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    assert tracker.read_text(run, "note.txt") == "hello"
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize("way", ["copied", "moved"])

@@ -104,6 +104,19 @@ def test_training_learns_a_toy_set(toy: Toy, task: str) -> None:
     assert not result.diverged
 
 
+def test_what_a_cell_of_ones_own_adds_to_the_loss_is_minimised_with_it(toy: Toy) -> None:
+    ends = []
+    for options in ({}, {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.25}}}):
+        own = {"target": "keras.layers:SimpleRNNCell", "options": options}
+        model = model_of("custom", cell_options=own, dtype="float64", seed=1)
+        kernel = model.cells_forward[0].kernel
+        before, step = kernel.numpy(), step_of(model, "sgd", 0.125)
+        ends.append((step.run(toy()[0]).loss, before, kernel.numpy()))
+    (loss, _, plain), (reported, before, weighed) = ends
+    assert reported == loss
+    np.testing.assert_allclose(weighed, plain - 0.125 * 2 * 0.25 * before, rtol=1e-12)
+
+
 def test_what_was_fed_is_counted_exactly(toy: Toy) -> None:
     fed = [batch for epoch in range(2) for batch in toy(epoch)]
     result = trained(model_of(), toy, epochs=2)

@@ -186,3 +186,14 @@ def test_each_chunk_is_one_update_of_the_optimizer() -> None:
 def test_models_that_cannot_go_on_are_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=rf"training.truncate=4: .*{words}"):
         step_of(model_of(**given), 4)
+
+
+@pytest.mark.parametrize("rate", ["dropout", "recurrent_dropout"])
+def test_a_keras_cells_one_mask_of_a_sequence_is_refused(rate: str) -> None:
+    own = CELLS["custom"]("custom", 4, target="keras.layers:GRUCell", options={rate: 0.5})
+    model = SequenceModel(
+        own, RNNS["dynamic"]("dynamic"), Model(embedding_size=3), task="tag", classes=5, vocabulary_size=9
+    )
+    step_of(model, None)
+    with pytest.raises(ValueError, match=r"training.truncate=4: .* one mask for all steps of a sequence"):
+        step_of(model, 4)
