@@ -105,8 +105,10 @@ def _workers(config: Config, arguments: list[str], channel: Channel) -> Iterator
         """Where this process waits for one that is gone, and would for long."""
         print(trace, flush=True)
         channel.send("failure", error=message, trace=trace)
-        started.forget()
-        os._exit(1)
+        try:
+            started.forget()
+        finally:
+            os._exit(1)
 
     started = Replicas(arguments, training.workers, timeout_s=training.worker_timeout_s, fail=fail)
     with started as workers:

@@ -25,10 +25,14 @@ class LossParts(NamedTuple):
 
 def cross_entropy(logits: Any, targets: Any) -> tf.Tensor:
     """Cross entropy of each position in nats: logits [B, T, C], targets int [B, T] -> [B, T]."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=_classes(targets), logits=logits)
+
+
+def _classes(targets: Any) -> tf.Tensor:
+    """Targets of any integer type in one that TensorFlow's ops take."""
     targets = tf.convert_to_tensor(targets)
-    if targets.dtype.is_integer and targets.dtype not in (tf.int32, tf.int64):
-        targets = tf.cast(targets, tf.int64)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    is_taken = targets.dtype in (tf.int32, tf.int64) or not targets.dtype.is_integer
+    return targets if is_taken else tf.cast(targets, tf.int64)
 
 
 # ------------------------------------------------------------ masks: (targets, sequence_length) -> [B, T]
@@ -70,7 +74,7 @@ def class_weighted(mask: Any, targets: Any, weights: Sequence[float]) -> tf.Tens
     >>> class_weighted([[1.0, 1.0, 0.0]], [[0, 2, -1]], [1.0, 1.0, 5.0]).numpy().tolist()
     [[1.0, 5.0, 0.0]]
     """
-    mask, targets = _floating(mask), tf.convert_to_tensor(targets)
+    mask, targets = _floating(mask), _classes(targets)
     classes = tf.where(mask != 0, targets, tf.zeros([], targets.dtype))
     return mask * tf.gather(tf.constant(weights, mask.dtype), classes)
 

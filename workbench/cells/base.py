@@ -377,16 +377,16 @@ def check_positive(name: str, value: Any, *, whole: bool = True, optional: bool 
 
 
 def again(initializer: Any) -> Any:
-    """A fresh copy of an initialiser of Keras' without a seed, which gives the same numbers each time it is called.
+    """A fresh copy of an initialiser without a seed, which gives the same numbers each time it is called.
 
-    Of others nothing is known: they are called as Keras calls them.
+    Of one that has a seed, or does not tell its options, there is none: it is called as Keras calls it.
     """
-    if type(initializer).__module__.startswith("keras.") and isinstance(
-        initializer, keras.initializers.Initializer
-    ):
-        options = initializer.get_config()
-        return initializer.clone() if "seed" in options and options["seed"] is None else initializer
-    return initializer
+    kind = type(initializer)
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    tells = kind.__module__.startswith("keras.") or "get_config" in vars(kind)
+    unseeded = tells and initializer.get_config().get("seed", 0) is None
+    return initializer.clone() if unseeded else initializer
 
 
 def _serialised(value: Any) -> Any:

@@ -47,7 +47,7 @@ def is_of_each_row(function: Any, width: int, dtype: Any, *, may_draw: bool = Fa
     """
     if is_known(function):
         return True
-    if not isinstance(function, keras.layers.Layer) and _assigns_in_training(function):
+    if not isinstance(function, keras.layers.Layer) and _assigns_in_training(function, width, dtype):
         return False  # as a layer's statistics of the batch do; they would move
     with initialisation(0, "a copy"):
         return all(_gives_each_row(way, width, dtype, may_draw) for way in _ways_to_call(function))
@@ -85,15 +85,19 @@ def called(function: Any, inputs: tf.Tensor, *, training: bool) -> Any:
         set_global_attribute(_CONTEXT, before)
 
 
-def _assigns_in_training(function: Any) -> bool:
-    """Whether a function sets a variable where Keras is training; of what cannot be traced nothing is known."""
+def _assigns_in_training(function: Any, width: int, dtype: Any) -> bool:
+    """Whether a function sets a variable of floats where Keras is training; of what fails nothing is known.
+
+    What draws moves a generator's state, which is of whole numbers.
+    """
     try:
         traced = tf.function(partial(called, function, training=True), autograph=False).get_concrete_function(
-            tf.TensorSpec([None, None], tf.float32)
+            tf.TensorSpec([None, width], dtype)
         )
     except Exception:
         return False
-    return any(op.type.startswith("Assign") for op in traced.graph.get_operations())
+    assigned = (op.inputs[1] for op in traced.graph.get_operations() if op.type.startswith("Assign"))
+    return any(value.dtype.is_floating for value in assigned)
 
 
 def _gives_each_row(function: Any, width: int, dtype: Any, may_draw: bool) -> bool:

@@ -92,7 +92,8 @@ def _has_no_chance(row: Row) -> bool:
     """
     if not is_learnt(row.claim.metric):
         return True
-    return all(_are_equal(one) for one in row.pairs.pairs if one.block in row.pairs.complete)
+    complete = set(row.pairs.complete)
+    return all(_are_equal(one) for one in row.pairs.pairs if one.block in complete)
 
 
 def _with_a_grain(row: Row, columns: Floats) -> Floats | None:

@@ -193,12 +193,13 @@ def _stepless(cell: Mapping[str, Any]) -> str | None:
 def _packed_batch(tree: Mapping[str, Any]) -> list[Problem]:
     most, size = tree["rnn"].get("batch_size"), tree["data"]["batch_size"]
     budget = tree["padding"].get("token_budget")
-    if most is None or (not budget and most >= size):
+    read = tree["rnn"].get("kernel") in ("auto", "xla", "tiles")
+    if most is None or not read or most >= (budget or size):
         return []
     remedy = f"is to be the most examples of a batch, and data.batch_size={size}: give that or more, or null"
     if budget:
         remedy = (
-            f"is to be the most examples of a batch, and padding.token_budget={budget} bounds none: take null"
+            f"is to be the most examples of a batch, which padding.token_budget={budget} may have: take null"
         )
     return [Problem("rnn.batch_size", most, remedy, skip=True)]
 

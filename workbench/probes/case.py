@@ -84,11 +84,17 @@ def make_case(
     else:
         longer = None
         found.note(f"Longer padding was not tried: the model takes {batch.steps} steps and no more.")
-    fewer = subject.longest_run(batch.rows([0, *range(batch.size)]))
+    longest = int(np.argmax(batch.lengths))  # that of one step would not tell a step from an example
+    fewer = subject.longest_run(batch.rows([longest, *range(batch.size)]))
     layouts = [
         _layout(i, name, subject, base, longer_run, fewer, batch)
         for i, name in enumerate(output_names(subject.model, base))
     ]
+    for layout, values in zip(layouts, base.arrays, strict=True):
+        if layout.batch_axis is None and values.ndim:
+            found.note(
+                f"Not compared: {layout.name} of shape {values.shape}, which has no axis of the examples."
+            )
     epsilon = _epsilon(subject, batch, base)
     allowed = _allowed(subject, batch, base, layouts, epsilon, random)
     return Case(subject, batch, base, longer, longer_run, layouts, found, epsilon, allowed, random)

@@ -258,10 +258,11 @@ def _become(request: dict, log: int, reads: int, writes: int) -> None:
     except BaseException:
         traceback.print_exc()  # as a fresh process would at its end
     finally:
-        with contextlib.suppress(OSError):
+        try:
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(code)
+        finally:
+            os._exit(code)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,8 @@ class Run:
     def other_machine(self, other: Run) -> str:
         """Where another run was made on another machine, as far as both say: in which they differ; else empty."""
         one, two = self.machine, other.machine
+        if self.value("device") != other.value("device"):  # arms may be a GPU and a CPU of one machine
+            one.pop("device.device_name", None)
         found = (
             f"{name} is {one[name]} and {two[name]}" for name in one if one[name] != two.get(name, one[name])
         )

@@ -44,6 +44,7 @@ _BAD_INPUT = (
 )
 
 
+_STORE = "sqlite:///mlruns/mlflow.db"
 _USED = {
     "guide": ("commit_results",),
     "runs": ("name", "claims", "uri", "out", "full"),
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--claims", type=Path, help="another claims.yaml: exploratory, unless the sweep was declared with it"
     )
-    parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
+    parser.add_argument("--uri", default=_STORE, help="MLflow tracking URI")
     parser.add_argument("--out", type=Path, help="where to write; below mlruns/ where it is not given")
     parser.add_argument(
         "--plan", action="store_true", help="what the next sweep can decide; nothing is judged"
@@ -174,8 +175,8 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
 
 def _redraw(given: argparse.Namespace) -> int:
     folder = Path(given.name).resolve()
-    for option in ("sweep", "commit_results", "full"):
-        if getattr(given, option):
+    for option in ("sweep", "commit_results", "full", "uri"):
+        if getattr(given, option) not in (None, False, _STORE):
             word = option.replace("_", "-")
             raise recorded.ReportError(
                 f"--{word}: {folder} is a folder, whose pages are drawn again: leave it out"

@@ -147,7 +147,7 @@ def report(
     left = not_begun(children, jobs)
     shown = [*children, *left]
     if left:
-        facts["not_run"] = [{"run_id": one.run_id, "params": one.params, "tags": one.tags} for one in left]
+        facts["not_run"] = [_not_run(one) for one in left]
     lines = curves.recorded_curves(tracker, children)
     page.write_report(folder, verdicts, shown, {**facts, **beside_verdicts(claims, judged)}, lines)
     (folder / RUNS).write_text(published(children, claims))
@@ -167,6 +167,12 @@ def report(
         history.history_line(told, "tracked here"),
         in_mlflow.where(tracker, own),
     )
+
+
+def _not_run(run: Run) -> dict[str, Any]:
+    """A job of which no run was begun, as it is kept with the facts: without where its data lies."""
+    params = {name: value for name, value in run.params.items() if name != "data.path"}
+    return {"run_id": run.run_id, "params": params, "tags": run.tags}
 
 
 def _keep(tracker: Tracker, run_id: str, folder: Path, beside: str | None) -> None:

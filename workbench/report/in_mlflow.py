@@ -38,7 +38,9 @@ def show(
     tracker.describe(own, f"{found} · {own.sweep}", description(verdicts, runs, facts))
     if effects := claim_metrics(verdicts):
         tracker.log(own.run_id, [(0, effects)])
-    if any(run.start > own.start for run in tracker.sweeps(experiment=str(own.params.get("name", "")))):
+    name = str(own.params.get("name", ""))
+    later = (run.sweep for run in tracker.sweeps(experiment=name) if run.start > own.start)
+    if any(tracker.jobs(name, sweep) for sweep in later):
         return
     note = [str(facts.get("question") or ""), f"Last sweep ({own.sweep}): {found}.", _metrics_of(runs)]
     before = tracker.tags_of_experiment(own.experiment).get(NOTE, "")

@@ -152,7 +152,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 def copy_own(folder: Path, target: Path) -> None:
     """Copy what of a folder is a report's, whatever else lies in it."""
-    target.mkdir(exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     for name in OWN:
         path = folder / name
         if path.is_dir():
@@ -175,6 +175,8 @@ def claims_of(folder: Path) -> Path | None:
     """The claims file that a report's folder was judged by, as far as one of the experiments' is known to be it."""
     path = folder / FACTS
     facts = json.loads(path.read_text()) if path.is_file() else {}
+    if path.is_file() and not facts.get("claims_sha"):
+        return None
     known = [claims_file(one) for one in dict.fromkeys([folder.parent.name, str(facts.get("name"))])]
     there = [one for one in known if one]
     sha = facts.get("claims_sha")
@@ -202,7 +204,7 @@ def published(runs: Sequence[Run], claims: Sequence[Claim] | None = None) -> str
     ]
     kept = frame[sorted(shown)].copy()
     paths = frame.get("params.data.path")
-    if paths is not None and paths.nunique() > 1:  # which of them, and not where
+    if paths is not None and ("data.path" in named or paths.nunique() > 1):  # which of them, and not where
         number = {path: str(n) for n, path in enumerate(sorted({*paths.dropna()}), 1)}
         values = {str(normalise(one)) for claim in claims or () for one in _values(claim, "data.path")}
         kept["params.data.path"] = paths.map(lambda path: path if path in values else number.get(path))

@@ -211,7 +211,9 @@ def _without_rates(cell: Any) -> Iterator[None]:
         (one, name, value)
         for one in with_those_inside(cell)
         for name in _RATES
-        if isinstance(value := getattr(one, name, None), float) and value
+        if isinstance(value := getattr(one, name, None), float)
+        and value
+        and not isinstance(getattr(type(one), name, None), property)  # which shows an inner cell's
     ]
     try:
         for one, name, _ in rates:

@@ -33,7 +33,7 @@ from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep import gpus
 from workbench.sweep.fitting import require_fitting
-from workbench.sweep.journal import InterruptedByError, Journal, close_as, owner
+from workbench.sweep.journal import InterruptedByError, Journal, close_as, close_by, owner
 from workbench.sweep.ledger import ANOTHER, Ledger
 from workbench.sweep.origin import Origin
 from workbench.sweep.progress import Watcher
@@ -236,10 +236,10 @@ class Conductor:
             where = f"its folder {folder} could not be written: " if isinstance(error, OSError) else ""
             outcome = Outcome("failed", error=f"{where or f'could not {what}: '}{error}")
             close_as(self.tracker, run_id, "FAILED", outcome.error)
-        except BaseException:
+        except BaseException as error:
             with suppress(TrackingError):
                 if self.tracker.get(run_id).status == "RUNNING":
-                    close_as(self.tracker, run_id, "KILLED", "interrupted")
+                    close_by(self.tracker, run_id, error)
             raise
         return Ended(job, run_id, outcome)
 

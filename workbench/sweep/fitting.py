@@ -104,24 +104,27 @@ def _class_zero(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
 
 def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """Does the longest example go into what it is padded to, and into a batch by itself?"""
-    padding, longest = tree["padding"], max(manifest.splits[one].longest for one in _read(tree, manifest))
-    has = f"the data set in {folder} has an example of {longest} tokens; give"
+    padding, whole = tree["padding"], manifest.longest
+    longest = max(manifest.splits[one].longest for one in _read(tree, manifest))
     length, budget, workers = padding.get("length"), padding.get("token_budget"), tree["training"]["workers"]
+    has = f"the data set in {folder} has an example of {{}} tokens; give {{}} or more"
     wrong = []
-    if length is not None and length < longest:
-        wrong.append(Problem("padding.length", length, f"{has} that or more"))
+    if length is not None and length < whole:
+        wrong.append(Problem("padding.length", length, has.format(whole, whole)))
     trained = max(manifest.splits["train"].histogram, default=0)
-    limits = padding.get("boundaries") if padding.get("pad_to_boundary") else []
+    limits = padding.get("boundaries") if padding.get("pad_to_boundary") else None
 
     def filled(steps: int) -> int:
         """To how many steps an example of so many is padded, in a batch where none is longer."""
         if padding["name"] == "global":
-            return max(length or 0, longest)
-        return length or min((one for one in limits or () if one >= steps), default=steps)
+            return max(length or 0, whole)
+        if limits is not None:
+            return min((one for one in limits if one >= steps), default=whole)
+        return length or steps
 
     needed = max(filled(longest), filled(trained) * workers)
     if budget is not None and budget < needed:
-        remedy = f"{has} {needed} or more"
+        remedy = has.format(longest, needed)
         if budget >= max(longest, trained * workers):
             over = f"the share of each of training.workers={workers}" if workers > 1 else "it"
             remedy = (

@@ -188,6 +188,12 @@ def close_as(tracker: Tracker, run_id: str, status: str, error: str, *, begun: f
         tracker.finish(run_id, status, begun=begun)
 
 
+def close_by(tracker: Tracker, run_id: str, error: BaseException) -> None:
+    """Close a run that an error ended, or a person."""
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"
+    close_as(tracker, run_id, status, str(error) or "interrupted")
+
+
 def is_dead(tag: str) -> bool:
     """Whether an owner of this host is gone; of another host nothing is known."""
     place, pid, born = tag.rsplit(":", 2)

@@ -19,9 +19,8 @@ from workbench.record.plan import NAME, Plan, Typed, plan_json
 from workbench.report import recorded
 from workbench.repositories import committed_at
 from workbench.sweep.conduct import Conductor, new_sweep_id
-from workbench.sweep.journal import close_as, owner
+from workbench.sweep.journal import close_by, owner
 from workbench.sweep.ledger import differences
-from workbench.tracking import Tracker
 
 _OF_ITS_RUNS = (
     names.SWEEP,
@@ -116,7 +115,7 @@ class OwnRun:
                 tracker.artifact(run_id, path)
             tracker.artifact(run_id, grid)  # the last: from here the sweep can be resumed
         except BaseException as error:
-            _close(tracker, run_id, error)
+            close_by(tracker, run_id, error)
             raise
         return run_id
 
@@ -131,15 +130,9 @@ class OwnRun:
                 tracker.text(self.run_id, plan_json(before, self.typed), f"grid-before-{times}.json")
                 tracker.artifact(self.run_id, grid)
         except BaseException as error:
-            _close(tracker, self.run_id, error)
+            close_by(tracker, self.run_id, error)
             raise
         return self.run_id
-
-
-def _close(tracker: Tracker, run_id: str, error: BaseException) -> None:
-    """Close the run of a sweep that could not be begun."""
-    status = "FAILED" if isinstance(error, Exception) else "KILLED"
-    close_as(tracker, run_id, status, str(error) or "interrupted")
 
 
 def _require_unchanged(declared: list[Claim], tags: dict[str, str]) -> None:

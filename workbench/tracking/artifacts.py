@@ -136,6 +136,8 @@ class Artifacts:
         """
         store, where = self.reading(run_id)
         try:
+            if Path(where).is_absolute():
+                return Path(store.download_artifacts(name)).read_text()
             with tempfile.TemporaryDirectory() as scratch:
                 return Path(store.download_artifacts(name, scratch)).read_text()
         except (MlflowException, OSError) as error:

@@ -61,7 +61,15 @@ def counted(parts: Any) -> tf.Tensor:
 
 def penalty(model: SequenceModel, dtype: tf.DType) -> tf.Tensor | None:
     """What layers add to the loss (regularizers, `add_loss`) since `forget_penalties`; None where none does."""
-    added = [tf.cast(tf.reduce_sum(one), dtype) for one in model.losses]
+    losses = model.losses
+    if any(
+        not tf.executing_eagerly() and one.graph is not tf.compat.v1.get_default_graph() for one in losses
+    ):
+        raise ValueError(
+            "a step of the cell adds to the loss (add_loss, an activity regularizer) inside the loop over steps, "
+            "where it is lost: regularize its weights, or take rnn=static"
+        )
+    added = [tf.cast(tf.reduce_sum(one), dtype) for one in losses]
     return tf.add_n(added) if added else None
 
 

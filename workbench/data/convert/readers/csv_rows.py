@@ -164,6 +164,11 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
         table = csv.reader(
             io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter, strict=True
         )
+
+        def swallows(cell: str) -> bool:
+            """Whether rows seem to lie in a cell: of steps any line, of texts one with a tab."""
+            return "\n" in cell and (schema.group is not None or delimiter in cell)
+
         try:
             head = next(table, [])
             pick = _picker(path, head, schema)
@@ -175,9 +180,7 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
                         f"{path}: line {table.line_num}", "columns", len(cells),
                         f"the head has {len(head)}: one with the delimiter in it is put in quotes",
                     )  # fmt: skip
-                if (schema.group is not None or delimiter == "\t") and (
-                    at := next((i for i, one in enumerate(cells) if "\n" in one), -1)
-                ) >= 0:
+                if (at := next((i for i, one in enumerate(cells) if swallows(one)), -1)) >= 0:
                     raise DataError(
                         f"{path}: line {table.line_num}", head[at], repr(cells[at][:40]),
                         "goes on over lines, as a quote opens it: a cell that begins with one is put in quotes, "
