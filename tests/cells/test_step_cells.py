@@ -91,6 +91,45 @@ def test_seeded_initialisers_seed_every_matrix(name):
     assert not np.array_equal(weights(1)[0], weights(2)[0])
 
 
+class Scaled(keras.initializers.Initializer):
+    """Without `get_config`, which Keras asks for only to save."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, shape, dtype=None):
+        return self.scale * tf.ones(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Scaled(0.1), lambda: keras.initializers.GlorotUniform(keras.random.SeedGenerator(1))]
+)
+def test_an_initialiser_for_two_cells_gives_them_what_it_gives_keras_cells(make):
+    kernels = []
+    for kind in (keras.layers.LSTMCell, CELLS["lstm"]):
+        shared = make()
+        for _ in range(2):
+            cell = kind(3, kernel_initializer=shared)
+            cell.build((None, 2))
+            kernels.append(cell.get_weights()[0])
+    np.testing.assert_array_equal(kernels[:2], kernels[2:])
+
+
+def test_a_cell_with_an_activation_in_no_step_form_drops_in_training_alone():
+    one = np.ones([], "float32")
+    plain, own = (
+        CELLS["layer_norm_lstm"](4, dropout_keep_prob=0.5, activation=activation)
+        for activation in ("tanh", lambda z: tf.tanh(z * one))
+    )
+    for cell in (plain, own):
+        cell.build((None, 4))
+    own.set_weights(plain.get_weights())
+    expected = dynamic_rnn(plain, INPUTS.astype("float32"))[0]
+    np.testing.assert_allclose(dynamic_rnn(own, INPUTS.astype("float32"))[0], expected, atol=1e-6)
+    trained = dynamic_rnn(own, INPUTS.astype("float32"), training=True)[0]
+    assert np.abs(trained - expected).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -29,6 +29,11 @@ def test_cross_entropy():
     np.testing.assert_allclose(cross_entropy(LOGITS, TARGETS)[3], EXAMPLES[3], rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "uint32"])
+def test_targets_are_whole_numbers_of_any_width(dtype):
+    assert loss("token", targets=TARGETS.astype(dtype)) == pytest.approx(loss("token"), rel=1e-12)
+
+
 def test_token_weighs_tokens_and_example_weighs_examples():
     assert loss("token") == pytest.approx(np.mean(np.concatenate(EXAMPLES)), rel=1e-12)
     assert loss("example") == pytest.approx(np.mean([np.mean(e) for e in EXAMPLES]), rel=1e-12)

@@ -82,5 +82,9 @@ def test_last_valid_of_an_empty_example_gives_no_gradient():
     np.testing.assert_array_equal(tape.gradient(loss, outputs), np.zeros([1, 3, 2]))
 
 
+def test_last_valid_where_there_is_no_step():
+    np.testing.assert_array_equal(last_valid(tf.ones([2, 0, 3]), [0, 0]), np.zeros([2, 3]))
+
+
 def test_valid_tokens_is_a_plain_int():
     assert valid_tokens(np.array([2**31 - 1, 2], "int32")) == 2**31 + 1

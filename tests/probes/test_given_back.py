@@ -115,6 +115,24 @@ def test_variables_of_which_keras_does_not_know_and_generators_are_as_before() -
     assert (np.random.random(), float(tf.random.uniform([]))) == expected
 
 
+class LastStep(tf.Module):
+    """Counts its calls, and fails on an empty example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = tf.Variable(0.0, trainable=False)
+
+    def __call__(self, inputs: Any, length: Any, training: bool = False) -> Any:
+        self.calls.assign_add(1.0)
+        return tf.gather(inputs, length - 1, batch_dims=1)
+
+
+def test_a_variable_is_as_before_where_the_first_call_fails() -> None:
+    model, lengths = LastStep(), np.array([3, 0, 2])
+    check(model, np.ones([3, 4, 2], "float32") * (np.arange(4) < lengths[:, None])[..., None], lengths)
+    assert float(model.calls) == 0.0
+
+
 def test_an_assertion_on_what_cannot_be_compared_fails() -> None:
     def noisy(x: Any) -> Any:
         return tf.reduce_mean(x, 1) + tf.random.normal([4, 2], seed=None) * np.random.random()

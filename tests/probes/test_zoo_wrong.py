@@ -11,7 +11,7 @@ QUICK_WRONG = {
     "mask_lost_by_arithmetic", "mean_over_padding", "weak_mask", "half_precision_overflow",
     "loss_divided_by_the_longest", "loss_masks_class_zero", "metric_averages_batch_means", "logarithm_under_where",
     "mean_of_an_empty_example", "normalized_over_the_batch", "state_in_a_variable", "mask_by_a_sum_above_zero",
-    "next_word_under_the_mask_of_the_inputs",
+    "next_word_under_the_mask_of_the_inputs", "mean_over_padding_where_scores_of_padding_are_large",
 }  # fmt: skip
 
 

@@ -769,6 +769,38 @@ def label_zero_padding_under_a_mask() -> Animal:
     return Animal(model, ids(), options={"labels": tags(0)})
 
 
+class _Tokens(keras.Model):
+    """A causal tagger whose rows are steps, as a loss over tokens takes them."""
+
+    def __init__(self, only_valid: bool) -> None:
+        super().__init__()
+        self.only_valid = only_valid
+        self.table, self.rnn, self.head = embedding(), layers.GRU(4, return_sequences=True), dense()
+
+    def call(self, x: Any) -> Any:
+        y = self.head(self.rnn(self.table(x)))
+        return tf.boolean_mask(y, x != 0) if self.only_valid else tf.reshape(y, [-1, CLASSES])
+
+
+@RIGHT()
+def rows_of_all_steps() -> Animal:
+    return Animal(_Tokens(only_valid=False), ids())
+
+
+@RIGHT()
+def rows_of_valid_steps() -> Animal:
+    return Animal(_Tokens(only_valid=True), ids())
+
+
+@RIGHT()
+def ids_that_begin_with_zero_and_end_in_ones() -> Animal:
+    """<s> is 0, <pad> is 1; where padded examples lack one step, as many zeros stand in front."""
+    lengths = np.array([T, T - 1, T - 1])
+    x = np.where(np.arange(T) < lengths[:, None], ids(lowest=2)[:1] * (np.arange(T) > 0), 1)
+    model = sequential(fed(), embedding(), layers.GRU(3, return_sequences=True))
+    return Animal(model, x, lengths, {"pad_value": 1})
+
+
 @RIGHT()
 def no_padding_in_the_data() -> Animal:
     full = np.full(4, T)

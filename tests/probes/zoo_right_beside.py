@@ -50,6 +50,22 @@ def user_of_id_zero() -> Animal:
     return Animal(model, {"x": ids(), "user": np.array([0, 3, 1, 0])})
 
 
+# ------------------------------------------------------------ as many ids as there are steps, which are none
+def _beside_the_last_things_bought(text: Any, x: Any, bought: Any) -> Animal:
+    """`text` of `x`, and what is made of six ids that are always six."""
+    recent = fed(shape=(T,), name="recent")
+    made = layers.Concatenate()([text, bought(layers.Embedding(IDS, 2)(recent))])
+    data = {"x": ids(), "recent": np.random.default_rng(1).integers(1, IDS, (4, T))}
+    return Animal(keras.Model({"x": x, "recent": recent}, dense(2)(made)), data)
+
+
+@RIGHT()
+def text_beside_as_many_things_bought() -> Animal:
+    x = fed(name="x")
+    text = layers.GRU(3)(embedding(mask_zero=True)(x))
+    return _beside_the_last_things_bought(text, x, layers.GlobalAveragePooling1D())
+
+
 # ------------------------------------------------------------ a second sequence that is always shorter
 @RIGHT()
 def two_sequences_of_which_one_is_shorter() -> Animal:

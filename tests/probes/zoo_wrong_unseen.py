@@ -64,6 +64,16 @@ def next_frame_under_the_mask_of_the_inputs() -> Animal:
     return Animal(model, x, SHORT, {"labels": x, "loss": loss})
 
 
+# ------------------------------------------------------------ numbers that are large at padded steps alone
+@WRONG("outputs")
+def mean_over_padding_where_scores_of_padding_are_large() -> Animal:
+    def model(x: Any) -> Any:
+        scores = tf.reduce_sum(x * tf.reduce_mean(x, 1, keepdims=True), -1)
+        return tf.where(tf.reduce_any(x != 0, -1), scores, -1e9)
+
+    return Animal(model, features())
+
+
 # ------------------------------------------------------------ a metric of a class that is never predicted
 @WRONG("metric")
 def f1_of_class_zero_counts_padding() -> Animal:

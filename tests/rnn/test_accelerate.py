@@ -311,3 +311,11 @@ def test_a_mask_may_have_an_axis_of_its_own():
     expected = layer(inputs, mask=mask)
     accelerate(layer)
     np.testing.assert_allclose(layer(inputs, mask=mask), expected, atol=1e-12)
+
+
+def test_a_mask_may_be_one_for_all_examples():
+    layer, inputs = layers.GRU(3, return_sequences=True), RANDOM.normal(size=(4, 6, 2))
+    mask = BEHIND[1:2] > 0
+    expected = layer(inputs, mask=mask)
+    accelerate(layer)
+    np.testing.assert_allclose(layer(inputs, mask=mask), expected, atol=1e-12)

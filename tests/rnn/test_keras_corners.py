@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from workbench.cells import CELLS
 from workbench.rnn import PackedRNN, accelerate, acceleration_of
@@ -206,3 +207,49 @@ def test_a_step_that_is_tried_leaves_no_trace_in_the_cell():
     before = float(model.layers[0].cell.steps)
     accelerate(model, sample=INPUTS)
     assert float(model.layers[0].cell.steps) == before
+
+
+class Clipped(layers.SimpleRNNCell):
+    """Keras' own step, which asks for its masks out of training too."""
+
+    def call(self, sequence, states, training=False):
+        h, _ = super().call(sequence, states, training=training)
+        h = keras.ops.clip(h, -0.9, 0.9)
+        return h, [h]
+
+
+def test_a_step_that_is_tried_leaves_no_mask_of_five_rows():
+    inputs = np.concatenate([INPUTS, INPUTS])
+    model = keras.Sequential([keras.Input([None, 2]), layers.RNN(Clipped(3, dropout=0.5))])
+    accelerate(model, sample=inputs)
+    assert acceleration_of(model).layers[0].packed
+    train = tf.function(lambda: model(inputs, training=True), autograph=False)
+    drawn = [np.asarray(train()) for _ in range(4)]
+    assert any(np.abs(one - drawn[0]).max() > 1e-3 for one in drawn[1:])
+
+
+class OneWeight(layers.Layer, DropoutRNNCell):
+    """Draws as Keras' cells do, whose weights it has by no name of theirs."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.state_size = self.output_size = units
+        self.dropout, self.recurrent_dropout = 0.5, 0.0
+        self.seed_generator = keras.random.SeedGenerator(1)
+
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(shape[-1] + self.state_size, self.state_size))
+
+    def call(self, inputs, states, training=False):
+        if training:
+            inputs = inputs * self.get_dropout_mask(inputs)
+        h = tf.tanh(tf.matmul(tf.concat([inputs, states[0]], -1), self.weight))
+        return h, [h]
+
+
+def test_a_cell_that_draws_without_the_kernels_of_keras_cells_is_left():
+    model = keras.Sequential([keras.Input([None, 2]), layers.RNN(OneWeight(3))])
+    accelerate(model, sample=INPUTS)
+    (report,) = acceleration_of(model).layers
+    assert report.reason == "OneWeight draws masks as Keras' cells do, and has not their two kernels"
+    assert model(INPUTS, training=True).shape == (4, 3)

@@ -54,12 +54,19 @@ class OfOnesOwn(layers.Layer):
         return self.function(z)
 
 
+def around(layer):
+    """A function that calls a layer, which it is not told of."""
+    return lambda z: tf.tanh(layer(z))
+
+
 LOOKS_BEYOND = [over_the_batch, by_place, dropped, over_the_first, partial(tf.nn.softmax, axis=0), Object()]
 LAYERS_BEYOND = [
     lambda: layers.UnitNormalization(axis=0),
     layers.BatchNormalization,  # in training alone
     lambda: layers.Dropout(0.5),
     lambda: OfOnesOwn(over_the_batch),
+    lambda: around(layers.BatchNormalization()),
+    lambda: around(layers.Dropout(0.5)),
 ]
 
 

@@ -107,6 +107,12 @@ class TestCalls:
         with pytest.raises(ValueError, match="PackedRNN computes in float64, but LSTMCell"):
             PackedRNN(cell, dtype="float64")
 
+    @pytest.mark.parametrize(
+        "options", [{}, {"sequence_length": np.zeros(4, "int32")}, {"mask": np.zeros([4, 0], "bool")}]
+    )
+    def test_a_batch_without_steps_ends_in_zeros(self, cell, options):
+        near(PackedRNN(cell)(INPUTS[:, :0], **options), np.zeros([4, 3]))
+
     def test_what_ran_is_told(self, cell):
         layer = PackedRNN(cell)
         layer(INPUTS)

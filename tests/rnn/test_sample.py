@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from workbench.rnn import accelerate, acceleration_of
+from workbench.rnn import accelerate, acceleration_of, restore
 
 layers = keras.layers
 IDS = np.where(np.arange(6) < np.array([6, 3, 0, 1])[:, None], np.arange(24).reshape(4, 6) % 8 + 1, 0)
@@ -160,3 +160,43 @@ def test_a_cell_of_ones_own_whose_numbers_stay_is_packed_with_a_sample():
     model = of_ids(layers.RNN(Inside(layers.LSTMCell(3))))
     assert not acceleration_of(accelerate(model)).layers[0].packed
     assert acceleration_of(accelerate(model, IDS)).layers[0].packed
+
+
+def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
+    noise = Noisy()
+    noise.seeds = None
+    keras.random.normal([1])  # which makes it
+    model = accelerate(keras.Sequential([of_ids(layers.RNN(Inside(layers.GRUCell(3)))), noise]), IDS)
+    assert acceleration_of(model).layers[0].packed
+
+
+def test_a_sample_may_be_sparse_in_part():
+    ids, bag = keras.Input([None], dtype="int32"), keras.Input([5], sparse=True)
+    text = layers.RNN(Inside(layers.GRUCell(3)))(layers.Embedding(9, 4, mask_zero=True)(ids))
+    model = keras.Model([ids, bag], layers.Concatenate()([text, layers.Dense(2)(bag)]))
+    accelerate(model, [IDS, tf.sparse.from_dense(np.eye(4, 5))])
+    assert acceleration_of(model).layers[0].packed
+
+
+@pytest.mark.slow  # quick: a sample of other numbers, a sample that is sparse in part
+def test_a_sample_whose_mask_cudnn_does_not_take_is_compared_with_keras_own_loop(monkeypatch):
+    """In a graph Keras takes cuDNN wherever there is a GPU, and asserts there what the mask is."""
+    devices = tf.config.list_logical_devices
+
+    def op(input, input_h, input_c, params, **_):
+        rest = 0 * (tf.reduce_sum(params) + tf.reduce_sum(input))
+        return (
+            tf.zeros([*input.shape[:2], input_h.shape[-1]], input.dtype) + rest,
+            input_h,
+            input_c,
+            None,
+            None,
+        )
+
+    monkeypatch.setattr(
+        tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"] if kind == "GPU" else devices(kind)
+    )
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", op)
+    model = of_ids(layers.LSTM(3))
+    assert acceleration_of(accelerate(model, IDS)).layers[0].packed
+    assert restore(model).layers[-1].use_cudnn == "auto"

@@ -121,19 +121,21 @@ def test_keras_remat_scope_in_eager_mode():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("lengths", [[6] * 5, [6, 2, 4, 1, 5]], ids=["full", "ragged"])
 @pytest.mark.parametrize("of", ["inputs", pytest.param("weights", marks=pytest.mark.slow)])
-def test_a_jacobian_of_what_was_run_outside_a_graph(of):
+def test_a_jacobian_of_what_was_run_outside_a_graph(of, lengths):
     """TensorFlow makes all its rows at once in a graph, which finds what the steps kept."""
+    inputs = X * tf.sequence_mask(lengths, 6, X.dtype)[..., tf.newaxis]
     given = keras.Input([None, 3])
     model = keras.Model(given, keras.layers.Dense(2)(keras.layers.LSTM(4)(keras.layers.Masking()(given))))
 
     def jacobian():
         with tf.GradientTape() as tape:
-            tape.watch(X)
-            outputs = model(X)
+            tape.watch(inputs)
+            outputs = model(inputs)
         if of == "weights":
             return tape.jacobian(outputs, model.trainable_variables[0].value)
-        return tape.batch_jacobian(outputs, X)
+        return tape.batch_jacobian(outputs, inputs)
 
     right = jacobian()
     accelerate(model)

@@ -97,3 +97,32 @@ def test_features_need_not_be_known_while_tracing_by_a_layer_that_is_built(cell,
     np.testing.assert_allclose(run(inputs, [4, 1, 0]), expected, atol=1e-6)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[3,4,5\] is not compatible .*\[\?,\?,2\]"):
         run(np.ones([3, 4, 5], "float32"), [4, 1, 0])
+
+
+@pytest.mark.parametrize("kernel", ["plain", pytest.param("tiles", marks=pytest.mark.slow)])
+def test_packed_layers_in_branches_one_after_another_have_the_gradients_of_loops(kernel):
+    """A gradient of one's own sees nothing of outside its branch that is not brought in."""
+    cell = CELLS["lstm"](3, dtype="float64")
+    layer = PackedRNN(cell, return_sequences=True, kernel=kernel, dtype="float64")
+    layer.build((None, None, 3))
+
+    def gradients(run, inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = inputs
+            for _ in range(2):
+                is_some = tf.reduce_sum(inputs) != 0
+                outputs = tf.cond(is_some, lambda x=outputs: run(x) + x, lambda x=outputs: x)
+            total = tf.reduce_sum(tf.sin(outputs))
+        return tape.gradient(total, [inputs, *(v.value for v in cell.trainable_variables)])
+
+    given = tf.constant(np.random.default_rng(0).normal(size=(3, 2, 3)))
+    expected = gradients(lambda x: RNNS["dynamic"](cell, x, LENGTHS)[0], given)
+    traced = tf.function(
+        lambda inputs: gradients(lambda x: layer(x, sequence_length=LENGTHS), inputs),
+        input_signature=[tf.TensorSpec([None, None, 3], "float64")],
+        autograph=False,
+    )
+    found = traced(given)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

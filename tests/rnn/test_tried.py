@@ -39,11 +39,42 @@ class OfAll(keras.layers.Layer):
         return made, [made]
 
 
-@pytest.mark.parametrize("normalises", [False, True])
+class NotTold(OfAll):
+    """Keras hands `training` on to the layer inside by itself."""
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        made = self.norm(self.head(keras.ops.concatenate([inputs, states[0]], -1)))
+        return made, [made]
+
+
+class WithDropout(OfAll):
+    """Has a rate, or a layer, of the name that Keras' cells have."""
+
+    def __init__(self, normalises: bool, dropout: Any) -> None:
+        super().__init__(normalises)
+        self.dropout = dropout
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        if self.normalises:
+            return super().call(inputs, states, training=training)
+        made = self.dropout(self.head(keras.ops.concatenate([inputs, states[0]], -1)), training=training)
+        return made, [made]
+
+
+CELLS = {
+    "a little": lambda: OfAll(False),
+    "normalised": lambda: OfAll(True),
+    "normalised, training not told": lambda: NotTold(True),
+    "normalised, a rate of dropout": lambda: WithDropout(True, 0.5),
+    "draws by a layer called dropout": lambda: WithDropout(False, keras.layers.Dropout(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("as_a_decoder", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_cell_that_looks_at_its_batch_is_found_by_five_rows(normalises: bool, as_a_decoder: bool) -> None:
+def test_a_cell_that_looks_at_its_batch_is_found_by_five_rows(name: str, as_a_decoder: bool) -> None:
     """By little, in training alone, or in a layer that was built by a call with its first states."""
-    layer = keras.layers.RNN(OfAll(normalises), return_sequences=True)
+    layer = keras.layers.RNN(CELLS[name](), return_sequences=True)
     inputs = keras.Input((None, 2))
     begin = keras.ops.zeros_like(inputs[:, 0, :1]) * keras.ops.ones((1, 3))
     outputs = layer(inputs, initial_state=[begin]) if as_a_decoder else layer(inputs)
