@@ -234,8 +234,8 @@ def _close(tracker: Tracker, run_id: str, own: OwnRun, take_over: bool) -> None:
         if is_of_another_host(tag):
             host = tag.split("/")[0] or "an unknown host"
             remedy = (
-                f"its run {run_id} is still open and belongs to a process on {host}, or a container of that name; wait "
-                "for it, or, if that is gone, take workbench.take_over=true"
+                f"its run {run_id} is still open and belongs to a process on {host} or in a container so called; "
+                "wait for it, or, if that is gone, take workbench.take_over=true"
             )
         raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
     tracker.tag(run_id, {ERROR: "taken over when the sweep was resumed"})
