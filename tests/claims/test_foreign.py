@@ -63,6 +63,15 @@ def test_runs_of_any_origin_are_judged_by_the_file(file):
     assert set(METRICS) == before  # what a file names is known to that file alone
 
 
+def test_an_accuracy_of_others_that_does_not_vary_is_decided_by_its_grain(file):
+    runs = _runs()
+    runs["metrics.accuracy"] = runs.groupby("params.split_seed")["metrics.accuracy"].transform("first")
+    same = file("direction: higher", "direction: not_lower")
+    (measured, *_) = judge_table(load(same), runs)
+    assert measured.interval[0] == measured.interval[1]
+    assert measured.decision_interval[0] < measured.interval[0] < measured.decision_interval[1]
+
+
 def test_every_param_is_part_of_the_key_but_those_ignored(file):
     runs = _runs()
     runs["params.folder"] = runs["run_id"]

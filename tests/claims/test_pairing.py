@@ -456,6 +456,16 @@ def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep, t
     assert judge(of_loss, losses).pairs == 6, "what no clock measures is the same number there"
 
 
+def test_a_gpu_and_a_cpu_of_one_machine_are_no_two_machines(claim, sweep):
+    names = (
+        {"device": "gpu", "tags.device.device_name": "H200"},
+        {"device": "cpu", "tags.device.device_name": "CPU"},
+    )
+    arms = [{"training.device": one["device"], **one, "tags.machine.cpu": "A"} for one in names]
+    asked = claim(treatment={"training.device": "gpu"}, control={"training.device": "cpu"})
+    assert judge(asked, sweep((arms[0], FAST), (arms[1], SLOW))).pairs == 6
+
+
 @pytest.mark.parametrize("others", [["data/padding_share > 0.5"], ["data/padding_share < 0.5"], []])
 def test_a_condition_that_no_run_records_is_refused_and_hides_no_other(claim, sweep, others):
     """It held in silence, and so did whatever stood behind it."""

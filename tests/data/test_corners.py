@@ -58,8 +58,12 @@ def test_a_text_that_opens_a_quote_swallows_no_rows(tmp_path: Path) -> None:
     rows = ["text\tlabel", '"I came ,\tpos', 'and I saw . "\tneg', "fine\tpos"]
     file = tmp_path / "a.tsv"
     file.write_text("\n".join(rows) + "\n")
+    schema = Schema(inputs="text", labels="label", **NOTHING_HELD_OUT)
     with pytest.raises(DataError, match=r"line 3: text = .*goes on over lines, as a quote opens it"):
-        convert([file], tmp_path / "out", Schema(inputs="text", labels="label", **NOTHING_HELD_OUT))
+        convert([file], tmp_path / "out", schema)
+    file.write_text('text\tlabel\n"of two\nlines"\tpos\nfine\tneg\n')  # as pandas writes it
+    convert([file], tmp_path / "out", schema)
+    assert [label for _, label in examples_of(tmp_path / "out")["train"]] == ["pos", "neg"]
 
 
 @pytest.mark.parametrize("lengths", ["geometric", "fixed"])

@@ -32,6 +32,17 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     assert not target.with_name("results.old").exists()
 
 
+def test_an_experiment_of_ones_own_gets_its_first_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, target = tmp_path / "made", tmp_path / "experiments" / "own" / "results"
+    made.mkdir()
+    (made / "report.md").write_text("first")
+    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    assemble.Report(made, [], [], {}).commit_results("own")
+    assert (target / "report.md").read_text() == "first"
+
+
 @pytest.mark.parametrize(
     ("held", "is_refused"),
     [

@@ -109,6 +109,9 @@ def test_an_older_sweep_that_is_judged_again_describes_no_experiment(
         )
         for sweep in ("s1", "s2")
     )
+    tracker.start(experiment, "1", params={}, tags={"workbench.kind": "run", "workbench.sweep": "s2"})
+    empty = {"workbench.kind": "sweep", "workbench.sweep": "of no run"}  # as one that could not be opened
+    tracker.start(experiment, "s3", params={"name": "x"}, tags=empty)
     old, new = map(tracker.get, (older, newer))
     for own in (new, replace(old, start=new.start - 1)):
         in_mlflow.show(tracker, own, verdicts, runs_of(sweep_runs), {})

@@ -286,6 +286,15 @@ def test_which_data_an_arm_read_is_published_without_where_it_lay() -> None:
     assert [row["params.data.path"] for row in rows] == ["2", "1", "2"]
 
 
+def test_a_path_that_claims_hold_equal_is_published_by_number() -> None:
+    runs = [Run(str(i), "FINISHED", {"data.path": "/here/a"}) for i in range(2)]
+    claim = Claim(
+        "x", "", "", "loss/step", {"rnn": "a"}, {"rnn": "b"}, "lower", 1.1, "", equal=("data.path",)
+    )
+    rows = csv.DictReader(results.published(runs, [claim]).splitlines())
+    assert [row["params.data.path"] for row in rows] == ["1", "1"]
+
+
 @pytest.mark.parametrize(
     ("name", "equal"), [("data.path", ()), ("padding.name", ("mlflow.source.git.commit",))]
 )

@@ -90,6 +90,17 @@ CASES = {
         {"splits": {"train": split_of({3: 4, 7: 1}), "test": split_of({90: 1})}},
         "padding.token_budget=7: the data set in FOLDER has an example of 90 tokens; give 90 or more",
     ),
+    "padded to less than a test split has that is not read": (
+        ["padding=global", "padding.length=10"],
+        {"splits": {"train": split_of({3: 4, 7: 1}), "test": split_of({90: 1})}},
+        "padding.length=10: the data set in FOLDER has an example of 90 tokens; give 90 or more",
+    ),
+    "past the last boundary padded to the longest of all": (
+        [*TO_BOUNDARY, "padding.boundaries=[4]", "padding.token_budget=30", *TWO_REPLICAS],
+        {"splits": {"train": split_of({3: 4, 7: 4}), "validation": split_of({20: 1})}},
+        "padding.token_budget=30: batches are padded to 20 steps, so that one example alone is over the share of "
+        "each of training.workers=2: give 40 or more",
+    ),
     "more than the memory": (
         ["data.memory_mb=1"],
         {"splits": {"train": split_of({1000: 400}), "validation": split_of({5: 1})}},

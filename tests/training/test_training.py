@@ -117,6 +117,22 @@ def test_what_a_cell_of_ones_own_adds_to_the_loss_is_minimised_with_it(toy: Toy)
     np.testing.assert_allclose(weighed, plain - 0.125 * 2 * 0.25 * before, rtol=1e-12)
 
 
+def test_what_a_step_adds_to_the_loss_inside_a_loop_is_refused(toy: Toy) -> None:
+    """It is a tensor of the loop's body, which nothing outside can take."""
+    own = {"target": "keras.layers:SimpleRNNCell", "options": {}}
+    model = model_of("custom", cell_options=own, seed=1)
+    cell = model.cells_forward[0]
+    call = cell.call
+
+    def adds(inputs: tf.Tensor, *given: Any, **more: Any) -> Any:
+        cell.add_loss(tf.reduce_sum(inputs))
+        return call(inputs, *given, **more)
+
+    cell.call = adds
+    with pytest.raises(ValueError, match=r"adds to the loss .* inside the loop over steps, where it is lost"):
+        step_of(model, "sgd", 0.125).run(toy()[0])
+
+
 def test_what_was_fed_is_counted_exactly(toy: Toy) -> None:
     fed = [batch for epoch in range(2) for batch in toy(epoch)]
     result = trained(model_of(), toy, epochs=2)
