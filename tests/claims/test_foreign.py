@@ -65,7 +65,7 @@ def test_runs_of_any_origin_are_judged_by_the_file(file):
 
 def test_an_accuracy_of_others_that_does_not_vary_is_decided_by_its_grain(file):
     runs = _runs()
-    runs["metrics.accuracy"] = runs.groupby("params.split_seed")["metrics.accuracy"].transform("first")
+    runs["metrics.accuracy"] = 0.6 + 0.01 * (runs["params.split_seed"].astype(int) % 3)
     same = file("direction: higher", "direction: not_lower")
     (measured, *_) = judge_table(load(same), runs)
     assert measured.interval[0] == measured.interval[1]

@@ -93,7 +93,7 @@ CASES = {
     "padded to less than a test split has that is not read": (
         ["padding=global", "padding.length=10"],
         {"splits": {"train": split_of({3: 4, 7: 1}), "test": split_of({90: 1})}},
-        "padding.length=10: the data set in FOLDER has an example of 90 tokens; give 90 or more",
+        "padding.length=10: the data set in FOLDER has an example of 90 tokens; give that or more",
     ),
     "past the last boundary padded to the longest of all": (
         [*TO_BOUNDARY, "padding.boundaries=[4]", "padding.token_budget=30", *TWO_REPLICAS],

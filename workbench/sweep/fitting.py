@@ -107,10 +107,10 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     padding, whole = tree["padding"], manifest.longest
     longest = max(manifest.splits[one].longest for one in _read(tree, manifest))
     length, budget, workers = padding.get("length"), padding.get("token_budget"), tree["training"]["workers"]
-    has = f"the data set in {folder} has an example of {{}} tokens; give {{}} or more"
+    has = f"the data set in {folder} has an example of"
     wrong = []
     if length is not None and length < whole:
-        wrong.append(Problem("padding.length", length, has.format(whole, whole)))
+        wrong.append(Problem("padding.length", length, f"{has} {whole} tokens; give that or more"))
     trained = max(manifest.splits["train"].histogram, default=0)
     limits = padding.get("boundaries") if padding.get("pad_to_boundary") else None
 
@@ -124,7 +124,7 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
 
     needed = max(filled(longest), filled(trained) * workers)
     if budget is not None and budget < needed:
-        remedy = has.format(longest, needed)
+        remedy = f"{has} {longest} tokens; give {needed} or more"
         if budget >= max(longest, trained * workers):
             over = f"the share of each of training.workers={workers}" if workers > 1 else "it"
             remedy = (
