@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 def seed_for(seed: int, purpose: str) -> int:
@@ -36,12 +35,3 @@ def initialisation(seed: int, purpose: str) -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
-
-
-def generator_of_keras() -> Any:
-    """The generator of `keras.random` without a seed; None where nothing has drawn from it yet, or it is gone."""
-    try:
-        from keras.src.backend.common.global_state import get_global_attribute
-    except ImportError:
-        return None
-    return get_global_attribute("global_seed_generator")

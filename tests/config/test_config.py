@@ -171,7 +171,7 @@ REFUSED = [
     ),
     (
         ["rnn=packed", "rnn.batch_size=64", "padding.token_budget=500"],
-        "rnn.batch_size=64: is to be the most examples of a batch, and padding.token_budget=500 bounds none",
+        "rnn.batch_size=64: is to be the most examples of a batch, which padding.token_budget=500 may have",
     ),
     (["loss=sign"], "class 0 is in use"),
     (["loss.class_weights=balance"], "loss.class_weights=balance: must be balanced, a mapping of labels"),

@@ -102,6 +102,19 @@ def test_dropout_is_on_again_after_a_refusal() -> None:
     assert model.layers[-1].rate == 0.5, kept
 
 
+def test_layers_that_are_made_afterwards_have_their_own_names() -> None:
+    """TensorFlow refuses the name `__own` in a graph, and Keras leaves it open."""
+
+    class _Own(keras.Model):
+        def call(self, ids: tf.Tensor) -> tf.Tensor:
+            return tf.cast(ids, tf.float32)
+
+    check(_Own(), np.array([[1, 2, 3], [4, 0, 0]]), [3, 1])
+    layer = keras.layers.Dense(2, name="after")
+    layer.build((None, 3))
+    assert layer.kernel.path == "after/kernel"
+
+
 def test_variables_of_which_keras_does_not_know_and_generators_are_as_before() -> None:
     model = keras.Sequential([layers.Embedding(9, 4, mask_zero=True), Counts(), layers.LSTM(3)])
     np.random.seed(7)

@@ -10,14 +10,11 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
-from keras.src.layers.layer import CallContext
 
 from workbench.cells.closed_over import closed_over
+from workbench.cells.keras_state import called
 from workbench.seeds import initialisation
 
-_CONTEXT = "current_call_ctx"
-"""Where Keras keeps what the outermost layer was called with."""
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
@@ -71,18 +68,6 @@ def _ways_to_call(function: Any) -> list[Any]:
             copy = type(function).from_config(function.get_config())
             return [partial(copy, training=training) for training in (False, True)]
     return [partial(called, function, training=training) for training in (False, True)]
-
-
-def called(function: Any, inputs: tf.Tensor, *, training: bool) -> Any:
-    """What a function gives where Keras is training, or is not, as layers in it see it that are not told."""
-    before = get_global_attribute(_CONTEXT)
-    context = CallContext(entry_layer=None)
-    context.set_value("training", training)
-    set_global_attribute(_CONTEXT, context)
-    try:
-        return function(inputs)
-    finally:
-        set_global_attribute(_CONTEXT, before)
 
 
 def _assigns_in_training(function: Any, width: int, dtype: Any) -> bool:

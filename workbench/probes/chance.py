@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.keras_state import generator_of_keras
 from workbench.probes.traced import array
-from workbench.seeds import generator_of_keras
 
 _RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 

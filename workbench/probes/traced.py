@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from workbench.cells.keras_state import scopes_kept
 from workbench.probes.padded import Padded
 
 _DRAW = ("Multinomial", "TruncatedNormal", "ParameterizedTruncatedNormal", "LogUniformCandidateSampler",
@@ -87,8 +88,8 @@ def ran_of(nest: Any, additional: list[tuple[str, float]]) -> Ran:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what libraries warn of: a check tries what they warn about."""
-    with warnings.catch_warnings():
+    """Without what libraries warn of, and leave behind: a check tries what they warn about, and what fails."""
+    with scopes_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

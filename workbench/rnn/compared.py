@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from workbench.cells.base import initial_states, with_those_inside
-from workbench.cells.pure import alike, called
+from workbench.cells.keras_state import called, generator_of_keras
+from workbench.cells.pure import alike
 from workbench.rnn.keras_dropout import forget_masks
-from workbench.seeds import generator_of_keras
 
 _NEAR = {"float64": 1e-9, "float32": 1e-4}
 _OF_HALVES = 0.05
