@@ -589,6 +589,16 @@ def test_what_was_learnt_and_does_not_vary_is_decided_by_the_grain_of_its_metric
         assert found.decision_interval == pytest.approx((-half, half))
 
 
+@pytest.mark.parametrize("metric", ["loss/validation_per_token", ACCURACY])
+@pytest.mark.parametrize("apart", [0.0, 1e-15, 1e-9])
+def test_arms_that_are_equal_are_decided_as_those_that_nearly_are(claim, sweep, metric, apart):
+    """However far the blocks lie apart: a loss, or a share without ties, is no coarse number."""
+    values = [2.1, 2.9, 2.0, 2.4, 3.7, 2.5]
+    other = [value + apart * (-1) ** n for n, value in enumerate(values)]
+    same = claim(metric=metric, direction="same", scale="difference", smallest=0.05)
+    assert judge(same, sweep((BATCH, other), (GLOBAL, values), metric=metric)).verdict == "reproduced"
+
+
 def test_of_runs_that_all_have_one_value_nothing_is_decided(claim, sweep):
     same = claim(metric=ACCURACY, direction="same", scale="difference", smallest=0.01)
     found = judge(same, sweep((BATCH, [0.5] * 6), (GLOBAL, [0.5] * 6), metric=ACCURACY))

@@ -19,7 +19,7 @@ from workbench.claims.declaration import Claim
 from workbench.claims.pairing import Pair, Pairs
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS, Floats, Region
 from workbench.claims.verdict import Interval, Verdict
-from workbench.record.metrics import is_learnt
+from workbench.record.metrics import may_be_coarse
 from workbench.record.tags import DIGEST_OF_LOSSES
 
 _COARSE = (
@@ -87,13 +87,23 @@ def _not_decided(row: Row, columns: Floats, reasons: tuple[str, ...]) -> Tested:
 def _has_no_chance(row: Row) -> bool:
     """Whether an effect that does not vary is one that cannot.
 
-    What was learnt, or what a metric of others is, may be the same in every block by chance, where it is coarse: it
-    cannot where the runs of each pair are equal to the bit.
+    A share of few examples may be the same in every block by chance. That it is coarse shows where blocks of an arm
+    have one value; and where the runs of each pair are equal to the bit, there is no chance all the same.
     """
-    if not is_learnt(row.claim.metric):
-        return True
     complete = set(row.pairs.complete)
-    return all(_are_equal(one) for one in row.pairs.pairs if one.block in complete)
+    pairs = [one for one in row.pairs.pairs if one.block in complete]
+    return not (may_be_coarse(row.claim.metric) and _has_ties(row, pairs)) or all(map(_are_equal, pairs))
+
+
+def _has_ties(row: Row, pairs: Sequence[Pair]) -> bool:
+    """Whether blocks of an arm have the same value of the metric, under one condition."""
+    values = [
+        (arm, one.condition, run.metrics[row.claim.metric])
+        for one in pairs
+        for arm, run in enumerate((one.treatment, one.control))
+        if run
+    ]
+    return len(set(values)) < len(values)
 
 
 def _with_a_grain(row: Row, columns: Floats) -> Floats | None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from workbench.record import METRICS, Metric
+from workbench.record.metrics import OURS
 from workbench.wording import did_you_mean
 
-_OURS = frozenset(METRICS)
 OF_A_METRIC: dict[str, tuple[str, ...]] = {
     "unit": (),
     "meaning": (),
@@ -34,7 +34,7 @@ def complaint(value: Any) -> str | None:
     if not isinstance(value["metrics"], dict):
         return f"metrics: {value['metrics']!r} is no mapping of names to what they are: {{accuracy: {{unit: '1'}}}}"
     for name, one in value["metrics"].items():
-        if name in _OURS:
+        if name in OURS:
             return f"metrics.{name}: is the workbench's own name; it needs no line here"
         if not isinstance(one, dict | None) or set(one or {}) - set(OF_A_METRIC):
             return f"metrics.{name}: {one!r} is none of {', '.join(OF_A_METRIC)}, as in {{unit: s, better: lower}}"

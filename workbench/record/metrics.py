@@ -298,14 +298,14 @@ METRICS: dict[str, Metric] = {
     **_correctness(),
 }
 
-_OURS = frozenset(METRICS)
+OURS = frozenset(METRICS)
 """The workbench's own: while others' runs are judged theirs stand in the table too."""
-_OF_LEARNING = ("loss/", "accuracy/", "f1/", "perplexity/")
+_SHARES = ("accuracy/", "f1/")
 
 
-def is_learnt(metric: str) -> bool:
-    """Whether a metric shows what a model has learnt, which chance bears on; so may one that is not known."""
-    return metric not in _OURS or metric.startswith(_OF_LEARNING)
+def may_be_coarse(metric: str) -> bool:
+    """Whether a metric may be a share of few examples, which models that differ may have alike; or is not known."""
+    return metric not in OURS or metric.startswith(_SHARES)
 
 
 LARGEST = 1e300
