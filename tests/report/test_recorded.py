@@ -8,27 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.claims.one_claim import CLAIMS
 from workbench.claims import claims_sha, load
 from workbench.report.__main__ import main
 from workbench.tracking import Tracker
-
-CLAIMS = """
-schema: 1
-pairs: 2
-control_again: false
-claims:
-- name: equal
-  kind: exact
-  statement: Nothing differs.
-  source: ours
-  metric: loss/validation_per_token
-  scale: difference
-  treatment: {padding.name: batch}
-  control: {padding.name: global}
-  direction: same
-  smallest: 0
-  why_smallest: a test
-"""
 
 
 class Swept:

@@ -1,15 +1,11 @@
 """cuDNN's runner without cuDNN: its op replaced by what the op is documented to do; and the op, where a GPU is."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as private
 
+from tests.alone import run_alone
 from workbench.cells import CELLS, WRAPPERS
 from workbench.rnn import bidirectional_rnn, cudnn, cudnn_rnn, kernels_of, stacked_bidirectional_rnn
 from workbench.rnn.dynamic import dynamic_rnn
@@ -321,16 +317,7 @@ class TestTheMachineIsChecked:
             "with suppress(RuntimeError): cudnn.check_machine()\n"
             "assert not context.context()._initialized"
         )
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+        run_alone(code)
 
     def test_no_gpu(self, monkeypatch):
         monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])

@@ -1,15 +1,11 @@
 """Every runner inside an outer `jit_compile` gives what it gives without, gradients too; or is refused in words."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.alone import run_alone
 from workbench.cells import CELLS, WRAPPERS
 from workbench.cells.xla import inside_jit
 from workbench.rnn import RNNS, PackedRNN, bidirectional_rnn, dynamic_rnn, fused_rnn
@@ -238,14 +234,4 @@ for kernel in ("xla", "plain", "autodiff"):
 @pytest.mark.slow
 def test_automatic_clusters_leave_the_packing_alone():
     """TF_XLA_FLAGS is read once in a process."""
-    flags = {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment = {**os.environ, **flags, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_alone(CHILD, TF_XLA_FLAGS="--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit")

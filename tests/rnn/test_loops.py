@@ -1,16 +1,13 @@
 """An accelerated model in the loops that people train in: the weights that Keras' layers come to."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.alone import run_alone
 from workbench.cells import CELLS
 from workbench.rnn import PackedRNN, accelerate, acceleration_of, restore
 
@@ -79,12 +76,7 @@ def test_a_loop_comes_to_the_weights_of_keras_layers(name):
 @pytest.mark.command
 def test_two_replicas_of_which_one_may_have_no_example():
     """Five examples in batches of two: the last step's second replica has none."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    theirs, ours = json.loads(done.stdout.splitlines()[-1])
+    theirs, ours = json.loads(run_alone(REPLICAS).splitlines()[-1])
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
 
 
@@ -144,13 +136,8 @@ def test_300_shapes_are_compiled_for_two_sizes_of_batch_and_memory_stays_flat(tm
 
     With one for each shape memory would grow by some gigabytes.
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["XLA_FLAGS"] = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
-    done = subprocess.run(
-        [sys.executable, "-c", SHAPES], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    traces, shapes, grown = json.loads(done.stdout.splitlines()[-1])
+    flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
+    traces, shapes, grown = json.loads(run_alone(SHAPES, XLA_FLAGS=flags).splitlines()[-1])
     assert shapes > 250
     assert traces == 1
     assert len(list(tmp_path.glob("*inference*.before_optimizations.txt"))) == 4  # there and back

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from tests.alone import run_alone
 from workbench.process.spawner import PRELOADED
 from workbench.record.plan import Job
 from workbench.sweep import gpus, launch
@@ -168,16 +169,7 @@ def test_what_a_fork_server_imports_touches_no_device() -> None:
         "from tensorflow.python.eager import context; c = context.context(); "
         "assert not c._initialized and c._physical_devices is None"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_alone(code)
 
 
 @pytest.mark.parametrize(

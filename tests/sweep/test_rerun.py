@@ -16,6 +16,13 @@ from workbench.sweep.rerun import rerun
 from workbench.tracking import Tracker, TrackingError
 
 
+def prepare(conductor: Conductor, job: Job) -> None:
+    """As the conductor of a sweep, which has prepared the job's data."""
+    conductor.tags = {"workbench.sweep": "s"}
+    conductor.prepared.clear()
+    conductor.prepare([job])
+
+
 def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_numbers_are(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -24,9 +31,7 @@ def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_number
             raise TrackingError("the database is gone")
         tag(self, run_id, tags)
 
-    conductor.tags = {"workbench.sweep": "s"}
-    conductor.prepared.clear()
-    conductor.prepare([job])
+    prepare(conductor, job)
     run_id = conductor.run(job).run_id
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Tracker, "tag", lost)
@@ -42,9 +47,7 @@ def test_a_rerun_that_could_not_be_compared_has_failed_and_says_where_its_number
 def test_a_diverged_run_again_is_equal_where_it_diverges_again(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    conductor.tags = {"workbench.sweep": "s"}
-    conductor.prepared.clear()
-    conductor.prepare([job])
+    prepare(conductor, job)
     run_id = conductor.run(job).run_id
     (tmp_path / "mode").write_text("diverge")
     lost = conductor.run(job).run_id
@@ -72,9 +75,7 @@ def test_a_diverged_run_again_is_equal_where_it_diverges_again(
 def test_a_diverged_run_again_whose_record_is_lost_was_run_again(
     conductor: Conductor, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    conductor.tags = {"workbench.sweep": "s"}
-    conductor.prepared.clear()
-    conductor.prepare([job])
+    prepare(conductor, job)
     (tmp_path / "mode").write_text("diverge")
     run_id = conductor.run(job).run_id
     conductor.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.claims.one_claim import CLAIMS
 from workbench.__main__ import main
 from workbench.claims import Verdict, load
 from workbench.report import guide
@@ -103,23 +104,6 @@ def test_a_name_for_all_of_them_is_refused(
     assert "name=trial: loss_masking_ablation and padding_ablation would be recorded under one name" in said
 
 
-CLAIMS = """
-schema: 1
-pairs: 2
-control_again: false
-claims:
-- name: equal
-  kind: exact
-  statement: Nothing differs.
-  source: ours
-  metric: loss/validation_per_token
-  scale: difference
-  treatment: {padding.name: batch}
-  control: {padding.name: global}
-  direction: same
-  smallest: 0
-  why_smallest: a test
-"""
 OWN = """# @package _global_
 name: NAME
 sweep:

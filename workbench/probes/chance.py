@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from workbench.cells.keras_state import generator_of_keras
 from workbench.probes.traced import array
+from workbench.rnn.keras_dropout import rates_off
 
 _RANDOM_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 
@@ -48,12 +49,5 @@ def seed_all() -> None:
 @contextmanager
 def without_chance(model: Any) -> Iterator[None]:
     """Inside, no dropout and no noise: in training a model draws other numbers for other shapes."""
-    with ExitStack() as given_back:
-        for layer in model._flatten_layers():
-            for name in _RANDOM_RATES:
-                value = getattr(layer, name, None)
-                shown = isinstance(getattr(type(layer), name, None), property)  # an LSTM shows its cell's
-                if isinstance(value, float) and value and not shown:
-                    given_back.callback(setattr, layer, name, value)
-                    setattr(layer, name, 0.0)
+    with rates_off(model._flatten_layers(), _RANDOM_RATES):
         yield

@@ -57,8 +57,8 @@ def padded_batch(
             valid,
             shape,
             pad_value,
-            any(x.shape[1:2] == (steps,) and _is_surely_by_step(x) for x in flat),
-            any(len(one) >= 2 and one[1] is None for one in declared or ()),
+            beside=any(x.shape[1:2] == (steps,) and _is_surely_by_step(x) for x in flat),
+            free=any(len(one) >= 2 and one[1] is None for one in declared or ()),
         )
         for name, array, shape in zip(names, flat, declared or [()] * len(flat), strict=True)
     ]
@@ -210,6 +210,7 @@ def _part(
     valid: np.ndarray,
     shape: tuple[int | None, ...],
     pad: Any,
+    *,
     beside: bool,
     free: bool,
 ) -> Part:

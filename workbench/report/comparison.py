@@ -143,9 +143,9 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _machine_of(run: Run) -> tuple[str | None, ...]:
+def _machine_of(run: Run) -> tuple[Any, ...]:
     """What tells machines apart: of another one a rerun says nothing of this one's noise."""
-    return (*run.machine.values(), *map(run.params.get, _WHY_PARAMS))
+    return (*run.machine.items(), *map(run.params.get, _WHY_PARAMS))
 
 
 def reasons(recorded: Run, again: Run, differing: Sequence[Compared] = ()) -> list[str]:

@@ -56,9 +56,8 @@ def _with(before: str, ours: str) -> str:
     ours = f"{_BEGIN}\n{ours}\n{_END}"
     if _BEGIN in before and _END in before:
         return before.partition(_BEGIN)[0] + ours + before.rpartition(_END)[2]
-    whole = re.search(
-        r"^Last sweep \(\d{8}-\d{6}-\w+\): ", before, re.MULTILINE
-    )  # written before there were marks
+    # written before there were marks
+    whole = re.search(r"^Last sweep \(\d{8}-\d{6}-\w+\): ", before, re.MULTILINE)
     return f"{before}\n\n{ours}" if before.strip() and not whole else ours
 
 

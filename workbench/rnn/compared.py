@@ -14,7 +14,7 @@ import tensorflow as tf
 from workbench.cells.base import initial_states, with_those_inside
 from workbench.cells.keras_state import called, generator_of_keras
 from workbench.cells.pure import alike
-from workbench.rnn.keras_dropout import forget_masks
+from workbench.rnn.keras_dropout import forget_masks, rates_off
 
 _NEAR = {"float64": 1e-9, "float32": 1e-4}
 _OF_HALVES = 0.05
@@ -192,7 +192,8 @@ def step_is_of_each_row(layer: Any) -> bool:
             parts = (tf.concat(rows, 0) for rows in zip(*alone, strict=True))
             return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
-        with _without_rates(cell):
+        # each example has a mask of its own, whatever is beside it
+        with rates_off(with_those_inside(cell), _RATES):
             for inputs in ways:
                 try:
                     return all(is_of_each(inputs, training) for training in (False, True))
@@ -202,26 +203,6 @@ def step_is_of_each_row(layer: Any) -> bool:
                     kept.put_back()
                     forget_masks(cell)
     return False
-
-
-@contextmanager
-def _without_rates(cell: Any) -> Iterator[None]:
-    """Inside, the dropout of Keras' cells is off: each example has a mask of its own, whatever is beside it."""
-    rates = [
-        (one, name, value)
-        for one in with_those_inside(cell)
-        for name in _RATES
-        if isinstance(value := getattr(one, name, None), float)
-        and value
-        and not isinstance(getattr(type(one), name, None), property)  # which shows an inner cell's
-    ]
-    try:
-        for one, name, _ in rates:
-            setattr(one, name, 0.0)
-        yield
-    finally:
-        for one, name, value in rates:
-            setattr(one, name, value)
 
 
 def _dtypes(model: Any) -> set[str]:

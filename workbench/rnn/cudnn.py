@@ -276,9 +276,8 @@ def pack_params(forms: Sequence[KerasForm], mode: str) -> tf.Tensor:
 
 def check_machine(*, lengths: bool = True) -> None:
     """Refuses in words, before anything runs, a machine on which this runner cannot run rightly."""
-    if not tf.config.get_visible_devices(
-        "GPU"
-    ):  # logical ones would start the runtime, before a strategy may
+    # the visible ones: to ask for logical ones would start the runtime, before a strategy may
+    if not tf.config.get_visible_devices("GPU"):
         raise RuntimeError(
             "rnn=cudnn: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it); take "
             "rnn=packed or rnn=keras."

@@ -1,9 +1,9 @@
-"""Dropout of Keras' own cells: they keep their masks, which must be drawn before a loop and dropped after it."""
+"""Dropout of Keras' own layers and cells: off for a while; masks, drawn before a loop and dropped after it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,6 +13,20 @@ import tensorflow as tf
 from workbench.cells.base import innermost
 
 _DRAWN: ContextVar[bool] = ContextVar("masks are drawn", default=False)
+
+
+@contextmanager
+def rates_off(owners: Iterable[Any], names: Sequence[str]) -> Iterator[None]:
+    """Within, rates of these names are 0 in those layers or cells that have any."""
+    with ExitStack() as given_back:
+        for one in owners:
+            for name in names:
+                value = getattr(one, name, None)
+                shown = isinstance(getattr(type(one), name, None), property)  # an LSTM shows its cell's
+                if isinstance(value, float) and value and not shown:
+                    given_back.callback(setattr, one, name, value)
+                    setattr(one, name, 0.0)
+        yield
 
 
 @contextmanager

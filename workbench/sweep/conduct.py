@@ -232,9 +232,7 @@ class Conductor:
             outcome = self._conduct(job, run_id, folder, spawner, environment)
         except (OSError, TrackingError, DataError) as error:
             # the disk is full, its folder was taken away, the store does not take what it reads, or that is damaged
-            what = "be read" if isinstance(error, DataError) else "be recorded"
-            where = f"its folder {folder} could not be written: " if isinstance(error, OSError) else ""
-            outcome = Outcome("failed", error=f"{where or f'could not {what}: '}{error}")
+            outcome = Outcome("failed", error=f"{_what_failed(error, folder)}: {error}")
             close_as(self.tracker, run_id, "FAILED", outcome.error)
         except BaseException as error:
             with suppress(TrackingError):
@@ -410,6 +408,12 @@ def _hung(tree: Tree, folder: Path) -> str:
 def variables(job: Job) -> dict[str, str]:
     """What `hydra.job.env_set` gives a job's process."""
     return dict(job.tree.get("environment") or {})
+
+
+def _what_failed(error: OSError | TrackingError | DataError, folder: Path) -> str:
+    if isinstance(error, OSError):
+        return f"its folder {folder} could not be written"
+    return "could not be read" if isinstance(error, DataError) else "could not be recorded"
 
 
 def _place_of(job: Job) -> str:
