@@ -101,6 +101,16 @@ CASES = {
         "padding.token_budget=30: batches are padded to 20 steps, so that one example alone is over the share of "
         "each of training.workers=2: give 40 or more",
     ),
+    "past the best boundaries padded to the longest of all": (
+        [*TO_BOUNDARY, "padding.token_budget=30", *TWO_REPLICAS],
+        {"splits": {"train": split_of({3: 4, 7: 4}), "validation": split_of({20: 1})}},
+        "",
+    ),
+    "an example alone past the best boundaries, padded to one of a split that is not read": (
+        [*TO_BOUNDARY, "padding.token_budget=15"],
+        {"splits": {"train": split_of({3: 4}), "validation": split_of({15: 1}), "test": split_of({16: 1})}},
+        "padding.token_budget=15: batches are padded to 16 steps, so that one example alone is over it",
+    ),
     "more than the memory": (
         ["data.memory_mb=1"],
         {"splits": {"train": split_of({1000: 400}), "validation": split_of({5: 1})}},

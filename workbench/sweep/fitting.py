@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from workbench.class_weights import resolved
-from workbench.config import ConfigError, Problem
+from workbench.config import Config, ConfigError, Problem
 from workbench.config.rules import impossible
 from workbench.data.errors import DataError
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest, require_free_class_zero
+from workbench.data.padding import plan
+from workbench.lengths import settled
 from workbench.options.loss import Loss
 from workbench.record.plan import Job, Tree
 
@@ -106,26 +111,28 @@ def _lengths(tree: Tree, manifest: Manifest, folder: Path) -> list[Problem]:
     """Does the longest example go into what it is padded to, and into a batch by itself?"""
     padding, whole = tree["padding"], manifest.longest
     longest = max(manifest.splits[one].longest for one in _read(tree, manifest))
-    length, budget, workers = padding.get("length"), padding.get("token_budget"), tree["training"]["workers"]
+    length, budget, workers = padding.get("length"), padding["token_budget"], tree["training"]["workers"]
     has = f"the data set in {folder} has an example of"
     wrong = []
     if length is not None and length < whole:
         wrong.append(Problem("padding.length", length, f"{has} {whole} tokens; give that or more"))
-    trained = max(manifest.splits["train"].histogram, default=0)
-    limits = padding.get("boundaries") if padding.get("pad_to_boundary") else None
+    train = manifest.splits["train"].histogram
+    if budget is None or not train:
+        return wrong
+    if wrong:
+        tree = {**tree, "padding": {**padding, "length": None}}
+    config = Config.of(tree)
+    of_examples = replace(settled(config.padding, train, config.data.batch_size), token_budget=None)
 
     def filled(steps: int) -> int:
-        """To how many steps an example of so many is padded, in a batch where none is longer."""
-        if padding["name"] == "global":
-            return max(length or 0, whole)
-        if limits is not None:
-            return min((one for one in limits if one >= steps), default=whole)
-        return length or steps
+        """To how many steps an example of so many is padded, in a batch of its own."""
+        alone = plan(of_examples, np.array([steps]), np.arange(1), batch_size=1, longest=whole)
+        return alone[0].padded_length
 
-    needed = max(filled(longest), filled(trained) * workers)
-    if budget is not None and budget < needed:
+    needed = max(filled(longest), filled(max(train)) * workers)
+    if budget < needed:
         remedy = f"{has} {longest} tokens; give {needed} or more"
-        if budget >= max(longest, trained * workers):
+        if budget >= max(longest, max(train) * workers):
             over = f"the share of each of training.workers={workers}" if workers > 1 else "it"
             remedy = (
                 f"batches are padded to {filled(longest)} steps, so that one example alone is over {over}: give "
