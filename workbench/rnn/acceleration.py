@@ -13,7 +13,14 @@ from workbench.cells.base import initial_states, innermost, with_those_inside
 from workbench.cells.pure import beyond_its_row
 from workbench.rnn.any_mask import gather_valid, spread
 from workbench.rnn.checks import OF_FLOATS, nested_as
-from workbench.rnn.compared import Comparison, Measured, compare, measure, step_is_of_each_row
+from workbench.rnn.compared import (
+    Comparison,
+    Measured,
+    compare,
+    measure,
+    measure_with_rounding,
+    step_is_of_each_row,
+)
 from workbench.rnn.keras_dropout import draws_once, masks_of_the_layer
 from workbench.rnn.keras_layer import PackedRNN
 from workbench.rnn.packed import BESIDE_ANOTHER, kernels_of, packed_rnn
@@ -274,7 +281,7 @@ def _measured_as_it_was(model: Any, sample: Any) -> Measured:
     On a GPU Keras takes cuDNN in a graph whatever the mask, and its check then ends the step.
     """
     try:
-        return measure(model, sample)
+        return measure_with_rounding(model, sample)
     except tf.errors.InvalidArgumentError:
         layers = [one for one in _recurrent(model) if getattr(one, "use_cudnn", None) == "auto"]
         if not layers:
@@ -282,7 +289,7 @@ def _measured_as_it_was(model: Any, sample: Any) -> Measured:
         for layer in layers:
             layer.use_cudnn = False
         try:
-            return measure(model, sample)
+            return measure_with_rounding(model, sample)
         finally:
             for layer in layers:
                 layer.use_cudnn = "auto"
