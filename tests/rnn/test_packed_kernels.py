@@ -19,9 +19,14 @@ INPUTS = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
 
 
 def in_graph(function, jit=False):
-    """What a function gives while it is traced."""
+    """What a function gives while it is traced, on the CPU also where a GPU is seen."""
     found = []
-    tf.function(lambda: found.append(function()), autograph=False, jit_compile=jit).get_concrete_function()
+
+    def on_the_cpu():
+        with tf.device("/CPU:0"):
+            found.append(function())
+
+    tf.function(on_the_cpu, autograph=False, jit_compile=jit).get_concrete_function()
     return found[0]
 
 
