@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 LOCK ?= requirements.txt
 READY := $(VENV)/.ready$(patsubst requirements%.txt,%,$(LOCK))
 TESTS ?=
+PART ?= 1/1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup ablation bench test test-all test-gpu lint
@@ -34,8 +35,8 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadsc
 test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
 	$(PYTEST) -m "not slow" $(TESTS)
 
-test-all: $(READY) ## every test, as CI runs them
-	$(PYTEST) $(TESTS)
+test-all: $(READY) ## every test (PART=2/3: all quick ones, and of the slow ones the second of three parts)
+	$(PYTEST) --part $(PART) $(TESTS)
 
 TENSOR_HALF = tests/rnn tests/golden tests/cells tests/masking tests/losses tests/model
 test-gpu: $(READY) ## the tensor half's quick tests with the GPU visible, without TF32; skipped where there is none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import shutil
@@ -31,8 +32,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="damaged inputs that each reader of data is given; a million are its long form",
     )
     parser.addoption(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="K/N",
+        help="beside all quick tests the K-th of N parts of the slow ones",
+    )
+    parser.addoption(
         "--gpu", action="store_true", help="with the GPU, without TF32; skips all where there is none"
     )
+
+
+def _part(text: str) -> tuple[int, int]:
+    """
+    >>> _part("2/3")
+    (2, 3)
+    """
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part: K/N with K from 1 to N, as 2/3")
+    return int(number), int(parts)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Of a test marked `covering(n)` what is beside a part in which any n values of its parameters meet is slow.
 
     Of one marked `covering(n, m)` no more is run than a part in which any m values meet.
-    Files that start processes are run first.
+    Of the slow ones those of another `--part` are left out. Files that start processes are run first.
     """
     if config.getoption("--gpu") and (why := _without_gpu()):
         for item in items:
@@ -70,6 +89,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
         if most:
             left_out |= set(grid) - quick - _cover(grid, *most)
+    slow = [item for item in items if item.get_closest_marker("slow") and item not in left_out]
+    left_out.update(_beside_the_part(slow, *config.getoption("--part")))
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
@@ -80,6 +101,23 @@ def pytest_collection_finish() -> None:
     """What the imports made stays: collecting garbage needs not look at it each time, for up to seconds a time."""
     gc.collect()
     gc.freeze()
+
+
+def _beside_the_part(items: list[pytest.Item], number: int, parts: int) -> list[pytest.Item]:
+    """What is not in one of the parts, which are of nearly as many tests each.
+
+    All parameters of a test are in one part, as what its fixtures make is made for all.
+    """
+    part_of, sizes = dict[str, int](), [0] * parts
+    of_name = Counter(_without_parameters(item) for item in items)
+    for name in sorted(of_name, key=lambda name: (-of_name[name], crc32(name.encode()))):
+        part_of[name] = sizes.index(min(sizes))
+        sizes[part_of[name]] += of_name[name]
+    return [item for item in items if part_of[_without_parameters(item)] != number - 1]
+
+
+def _without_parameters(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
 
 
 def _begin_with_the_longest(items: list[pytest.Item]) -> None:
