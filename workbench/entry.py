@@ -1,4 +1,8 @@
-"""The entry of the process that each run is: a frozen configuration in, its findings out through the channel."""
+"""The entry of the process that each run is: a frozen configuration in, its findings out through the channel.
+
+python -m workbench.entry FROZEN.yaml              # one run, by hand: what it logs goes to stdout
+python -m workbench.entry --prepare FROZEN.yaml    # make or open its data set only
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ def limit_memory(megabytes: int) -> None:
 def main(arguments: list[str]) -> int:
     """The child: read a frozen configuration, run it, send the record; the exit code."""
     channel = Channel()
-    parser = argparse.ArgumentParser(prog="python -m workbench.run", description=joint.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench.entry", description=__doc__)
     parser.add_argument("frozen", type=Path, help="a frozen configuration")
     parser.add_argument("--prepare", action="store_true", help="make or open the data set, no more")
     parser.add_argument("--devices", action="store_true", help="see whether its devices are there, no more")

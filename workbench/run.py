@@ -1,15 +1,10 @@
-"""The joint: a checked configuration -> its groups, each to the room that uses it -> what a run finds.
-
-python -m workbench.run FROZEN.yaml              # one run, by hand: what it logs goes to stdout
-python -m workbench.run --prepare FROZEN.yaml    # make or open its data set only
-"""
+"""The joint: a checked configuration -> its groups, each to the room that uses it -> what a run finds."""
 
 from __future__ import annotations
 
 import dataclasses
 import faulthandler
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,9 +309,3 @@ def _model(config: Config, data: Feed) -> Any:
         feature_size=None if ids else manifest.feature_size,
         seed=seed_for(config.seed, "model"),
     )
-
-
-if __name__ == "__main__":
-    from workbench.entry import main
-
-    sys.exit(main(sys.argv[1:]))

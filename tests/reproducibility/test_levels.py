@@ -38,7 +38,7 @@ def digests(tmp_path: Path, cache: Path, *overrides: str) -> dict[str, str]:
     frozen = tmp_path / "frozen.yaml"
     frozen.write_text(yaml.safe_dump(tree))
     done = subprocess.run(
-        [sys.executable, "-m", "workbench.run", str(frozen)],
+        [sys.executable, "-m", "workbench.entry", str(frozen)],
         cwd=ROOT,
         capture_output=True,
         text=True,
