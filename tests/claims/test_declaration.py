@@ -44,7 +44,7 @@ COMPLAINTS = [
     (("pairs: 10", "pairs: {quick: 4, full: 12}"), 3, "pairs.quick: 4 cannot decide a measured claim"),
     (("pairs: 10", "pairs: many"), 3, "pairs: 'many' is no number of pairs (2 or more)"),
     (("pairs: 10", "pairs: true"), 3, "pairs: True is no number of pairs"),
-    (("pairs: 10", "pairs: 10\nblock: a b"), 4, "block: 'a b' is no name"),
+    (("pairs: 10", "pairs: 10\nblock: a,b"), 4, "block: 'a,b' is no name"),
     (("pairs: 10", "pairs: 10\nequal: device"), 4, "equal: 'device' is no list of names"),
     (("pairs: 10", "pairs: 10\nequal: [speed/valid_token]"), 4, "equal: no metric speed/valid_token"),
     (("pairs: 10", "pairs: 10\ncontrol_again: maybe"), 4, "control_again: 'maybe' is neither true nor false"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from workbench.claims import ClaimError, PairingError, judge_table, load
 from workbench.claims.others import known_metrics
-from workbench.record import METRICS
+from workbench.record import METRICS, Run
 from workbench.record.frames import runs_of
 from workbench.report import results, said
 from workbench.report.__main__ import main
@@ -68,8 +71,8 @@ def test_an_accuracy_of_others_that_does_not_vary_is_decided_by_its_grain(file):
     runs["metrics.accuracy"] = 0.6 + 0.01 * (runs["params.split_seed"].astype(int) % 3)
     same = file("direction: higher", "direction: not_lower")
     (measured, *_) = judge_table(load(same), runs)
-    assert measured.interval[0] == measured.interval[1]
-    assert measured.decision_interval[0] < measured.interval[0] < measured.decision_interval[1]
+    assert measured.interval[0] < 0.0 < measured.interval[1]
+    assert measured.spread() == pytest.approx(0.01)
 
 
 def test_every_param_is_part_of_the_key_but_those_ignored(file):
@@ -366,3 +369,71 @@ def test_two_pages_of_runs_are_compared_by_their_own_metrics(table, tmp_path, ca
     said = capsys.readouterr().out
     assert "16 runs of the same job in both results" in said
     assert "0 of 16 within" in said
+
+
+def test_two_names_that_are_one_number_are_refused(file):
+    """Version 1.10 is not 1.1."""
+    runs = _runs().astype({"params.split_seed": str})
+    runs.loc[runs["params.split_seed"] == "1", "params.split_seed"] = "10"
+    once = runs["params.split_seed"] == "2"
+    runs.loc[once, "params.split_seed"] = "1e1"
+    with pytest.raises(PairingError, match=r"split_seed is written 1\w+ and 1\w+, which are one number"):
+        judge_table(load(file()), runs)
+
+
+def test_a_nan_beside_a_number_contradicts_an_exact_claim(file):
+    runs = _runs()
+    (_, exact) = load(file())
+    before = judge_table(load(file()), runs)[1]
+    assert before.verdict == "reproduced"
+    typed = runs_of(runs)
+    others = {name: value for name, value in typed[0].metrics.items() if name != exact.metric}
+    typed[0] = replace(typed[0], metrics=others, no_numbers=frozenset([exact.metric]))
+    found = judge_table(load(file()), typed)[1]
+    assert found.verdict == "contradicted"
+    assert "is nan in run" in found.reasons[0]
+
+
+def test_conditions_that_no_run_records_are_refused(file):
+    over = file("over: {cache_size: [", "over: {cash_size: [")
+    with pytest.raises(PairingError, match=r"over: no run records cash_size; did you mean cache_size"):
+        judge_table(load(over), _runs())
+
+
+def test_an_arm_may_be_a_tag(file):
+    runs = _runs()
+    tagged = runs.rename(columns={"params.scaling": "tags.scaling"})
+    ours, theirs = (judge_table(load(file()), one)[0] for one in (runs, tagged))
+    assert (theirs.verdict, theirs.effect) == (ours.verdict, ours.effect)
+
+
+def test_the_order_of_the_claims_does_not_matter_to_the_instrument(tmp_path):
+    """What measures others' metrics is not known: each A/A is judged, whichever claim stands first."""
+    random, runs = np.random.default_rng(0), []
+    for block in range(8):
+        for arm, repeat in (("t", 0), ("c", 0), ("c", 1)):
+            slow = {"t": 2.0, "c": 1.0}[arm] * (3 if repeat else 1) * np.exp(random.normal(0, 0.02))
+            tags = {"workbench.repeat": "1"} if repeat else {}
+            metrics = {"m": 1.0 + block + (arm == "t") * 0.5, "slow": slow}
+            params = {"arm": arm, "seed": str(block)}
+            runs.append(
+                Run(str(len(runs)), "FINISHED", params, metrics, tags, start=len(runs), experiment="1")
+            )
+    of = {
+        "treatment": {"arm": "t"},
+        "control": {"arm": "c"},
+        "direction": "higher",
+        "statement": "s",
+        "source": "s",
+    }
+    one = {"name": "one", "metric": "m", "scale": "difference", "smallest": 0.1, "why_smallest": "w", **of}
+    two = {"name": "two", "metric": "slow", "scale": "ratio", "smallest": 1.2, "why_smallest": "w", **of}
+    for order in ([one, two], [two, one]):
+        path = tmp_path / "claims.yaml"
+        path.write_text(yaml.safe_dump({
+            "schema": 1, "runs": {"metrics": {"m": {}, "slow": {}}}, "pairs": 8, "equal": [],
+            "control_again": True, "claims": order,
+        }))  # fmt: skip
+        *found, instrument = judge_table(load(path), runs)
+        assert instrument.verdict == "instrument failed"
+        assert {each.verdict for each in found} == {"inconclusive"}

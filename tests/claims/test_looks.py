@@ -181,7 +181,9 @@ def test_a_counter_example_after_its_look_still_contradicts_an_exact_claim(claim
     runs = sweep((BATCH, values), metric="data/batches_at_longest")
     assert undecided([exact, near], runs[runs["params.seed"] < "107"], LOOKS, 1) == [near]
     found = judge_table([exact, near], runs)
-    assert (found[0].verdict, found[0].look) == ("contradicted", 1)
+    assert (found[0].verdict, found[0].look) == ("contradicted", 2), (
+        "the first look that has the counter-example"
+    )
     assert "block 110" in found[0].reasons[0]
 
 

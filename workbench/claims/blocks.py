@@ -99,7 +99,11 @@ def _declared_scales(claims: Sequence[Claim], runs: Sequence[Run]) -> list[str]:
 
 
 def _scales(runs: Sequence[Run]) -> list[str]:
-    return sorted({scale for run in runs if (scale := run.value("scale.name") or run.value("scale"))})
+    ours = [run for run in runs if run.key_without is None]  # a `scale` of others is what they call so
+    return sorted(
+        {scale for run in ours if (scale := run.value("scale.name") or run.value("scale"))}
+        | {scale for run in runs if (scale := run.value("scale.name"))}
+    )
 
 
 def as_number(value: str | None) -> float:

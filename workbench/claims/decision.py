@@ -49,7 +49,7 @@ class Tested:
 
     row: Row
     columns: Floats  # [blocks, 1], or [blocks, conditions] where every condition must hold
-    judged: Floats  # the same, as it is decided by: with a grain, where what does not vary may be chance
+    judged: Floats  # the same, as it is decided by: of a share of few examples spread by its grain at least
     inside: float
     outside: tuple[float, ...]
     reasons: tuple[str, ...]
@@ -107,26 +107,50 @@ def _has_ties(row: Row, pairs: Sequence[Pair]) -> bool:
 
 
 def _with_a_grain(row: Row, columns: Floats) -> Floats | None:
-    """The effects, those that do not vary spread by the metric's grain; None where it is not known.
+    """The effects, those that vary by less than the metric's grain spread to it; None where it is not known."""
+    still = statistics.constant(columns, row.claim.scale, _largest(row))
+    grain = _grain(row)
+    if grain is None:
+        return None if still.any() else columns
+    spread = np.linspace(-1, 1, len(columns))[:, None]
+    about = np.where(still, spread, columns - columns.mean(axis=0))
+    sizes = np.std(about, axis=0, ddof=1)
+    spread_to_it = columns.mean(axis=0) + about * grain / sizes
+    return np.where(still | (sizes < grain), spread_to_it, columns)
 
-    The grain is the least by which two values of the runs differ: what is smaller than it is not seen.
+
+def _grain(row: Row) -> float | None:
+    """The step in which a share of few examples moves, as far as the runs show it: None where all are equal.
+
+    Runs of one pair were measured on the same examples, so that the least by which those of a pair differ is a
+    step. Blocks may have other numbers of examples (folds of 17 and of 18), whose shares lie closer together than
+    any step: among all runs it is the median of the gaps.
     """
-    still = statistics.constant(columns, row.claim.scale)
-    if not still.any():
-        return columns
-    runs = {run.run_id: run for one in row.pairs.pairs for run in (one.treatment, one.control) if run}
+    metric = row.claim.metric
+    pairs = [one for one in row.pairs.pairs if not one.failure]
     values = np.array(
-        [run.metrics[row.claim.metric] for run in runs.values() if not run.lacking(row.claim.metric)]
+        [[run.metrics[metric] for run in (one.treatment, one.control) if run] for one in pairs], np.float64
     )
     if row.claim.scale == "ratio":
-        values = np.log(values[values > 0])
-    apart = np.diff(np.unique(values))
-    apart = apart[apart > statistics.ROUNDING * np.abs(values).max(initial=1.0)]
-    if not apart.size:
-        return None
-    spread = np.linspace(-1, 1, len(columns))
-    spread *= float(apart.min()) / np.std(spread, ddof=1)
-    return np.where(still, columns + spread[:, None], columns)
+        values = np.log(values[(values > 0).all(axis=1)])
+    rounding = statistics.ROUNDING * float(np.abs(values).max(initial=1.0))
+    inside, gaps = np.abs(np.diff(values, axis=1)), np.diff(np.unique(values))
+    inside, gaps = inside[inside > rounding], gaps[gaps > rounding]
+    return min([*inside, *([float(np.median(gaps))] if gaps.size else [])], default=None)
+
+
+def _largest(row: Row) -> float:
+    """The largest number that an effect was taken of, by which its rounding goes."""
+    metric = row.claim.metric
+    return max(
+        (
+            abs(run.metrics[metric])
+            for one in row.pairs.pairs
+            for run in (one.treatment, one.control)
+            if run and not one.failure
+        ),
+        default=0.0,
+    )
 
 
 def _are_equal(pair: Pair) -> bool:
@@ -139,10 +163,11 @@ def _are_equal(pair: Pair) -> bool:
 def _certain(row: Row, columns: Floats, inside: Floats, outside: Sequence[Floats]) -> dict[int, float]:
     """The effects of the columns that do not vary; their p-values, which have no chance in them, become 0 or 1."""
     found = {}
-    for one in map(int, np.flatnonzero(statistics.constant(columns, row.claim.scale))):
+    largest = _largest(row)
+    for one in map(int, np.flatnonzero(statistics.constant(columns, row.claim.scale, largest))):
         value = float(columns[0, one])
         found[one], is_inside, is_outside = statistics.certain(
-            value, row.direction, row.claim.margin, row.claim.scale
+            value, row.direction, row.claim.margin, row.claim.scale, largest
         )
         for p, is_sure in zip((inside, *outside), (is_inside, *is_outside), strict=True):
             p[one] = 0.0 if is_sure else 1.0
@@ -167,7 +192,7 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
     if verdict != "inconclusive" and (lacking := _not_forgiven(row, y, verdict, decided)):
         verdict, reasons = "inconclusive", (lacking,)
     return replace(
-        describe(row, y),
+        describe(row, y, tested.judged[:, column]),
         verdict=verdict,
         decision_interval=thin and natural(row.claim, thin),
         decided_at=None if thin is None else 1 - 2 * level,
@@ -177,11 +202,14 @@ def decide(tested: Tested, rejected: Sequence[bool], levels: Sequence[float]) ->
     )
 
 
-def describe(row: Row, y: Floats) -> Verdict:
-    """All of a row that does not depend on a decision: effect, interval, counts, flags, finding."""
+def describe(row: Row, y: Floats, judged: Floats | None = None) -> Verdict:
+    """All of a row that does not depend on a decision: effect, interval, counts, flags, finding.
+
+    `judged`: the effects as they are decided by, which the interval is of.
+    """
     claim, pairs = row.claim, row.pairs
     measured = claim.kind == "measured"
-    thick = _interval(y, claim.confidence) if measured and len(y) > 1 else None
+    thick = _interval(y if judged is None else judged, claim.confidence) if measured and len(y) > 1 else None
     made = Verdict(
         claim=row.name,
         sha=claim.sha,
@@ -286,7 +314,7 @@ def natural(claim: Claim, values: Interval) -> Interval:
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
+    return math.inf if value >= 700 else math.exp(value)
 
 
 def _mean(y: Floats) -> float:

@@ -13,6 +13,7 @@ from workbench.claims.decision import Row, describe
 from workbench.claims.pairing import Pair, effect
 from workbench.claims.verdict import Verdict
 from workbench.record import Run
+from workbench.record.metrics import LARGEST
 
 MINIMUM_BLOCKS = 2
 
@@ -30,7 +31,7 @@ def judge_exact(row: Row, runs: Sequence[Run]) -> Verdict:
     made = replace(
         made, agree=holding, finding=f"holds in {holding} of {len(complete_pairs)} pairs: {made.finding}"
     )
-    against = [*_counter_examples(row), *_unequal_repeats(row, runs)]
+    against = [*_counter_examples(row), *_no_numbers(row), *_unequal_repeats(row, runs)]
     if against:
         return replace(made, verdict="contradicted", reasons=tuple(against))
     complete, planned = len(row.pairs.complete), row.pairs.planned
@@ -47,6 +48,22 @@ def _counter_examples(row: Row) -> Iterator[str]:
     for pair in row.pairs.pairs:
         if not pair.failure and not _holds(row, pair.y):
             yield f"counter-example in block {pair.block}: {_values(row, pair)} (runs {', '.join(pair.run_ids)})"
+
+
+def _no_numbers(row: Row) -> Iterator[str]:
+    """Pairs of others' runs of which one logged NaN, or what is endless, and the other a number."""
+    metric = row.claim.metric
+    for pair in row.pairs.pairs:
+        runs = [run for run in (pair.treatment, pair.control) if run]
+        ended = all(run.key_without is not None and run.finished for run in runs)
+        wrong = [run for run in runs if run.is_nan(metric) or abs(run.metrics.get(metric, 0.0)) >= LARGEST]
+        there = all(run.is_nan(metric) or metric in run.metrics for run in runs)
+        if len(runs) == 1 + ("value" not in row.claim.control) and ended and there and len(wrong) == 1:
+            value = wrong[0].metrics.get(metric, math.nan)
+            yield (
+                f"counter-example in block {pair.block}: {metric} is {value!r} in run {wrong[0].run_id} alone "
+                f"(runs {', '.join(pair.run_ids)})"
+            )
 
 
 def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:

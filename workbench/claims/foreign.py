@@ -6,7 +6,7 @@ that the file's `runs.ignore` names, and pairs are refused where they differ in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,15 +26,17 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
     """The runs with keys of their own.
 
     Of what has no block is left out what can be no pair's: what is of no arm, the parent of other runs, as of a
-    search, and what died before it had one. A block that is a tag stands among the params, and so in the key.
+    search, and what died before it had one. A tag that is the block, or that an arm or `over` names, stands among
+    the params, and so in the key.
 
     Raises:
-        PairingError: there are none, none records the block, a claim's metric or what its `where` names, or two
-            experiments have the same.
+        PairingError: there are none, none records the block, a claim's metric or what its `where` or `over` names,
+            two experiments have the same, or a param is written in two ways that are one number.
     """
     table = claims[0]
     ignored = tuple(table.runs.get("ignore", ()))
-    data = [_with_block(replace(run, key_without=ignored), table.block) for run in read_runs(runs)]
+    named = {table.block: None} | dict.fromkeys(name for claim in claims for name in _naming(claim))
+    data = [_with_tags(replace(run, key_without=ignored), named) for run in read_runs(runs)]
     parents = {run.tags[PARENT] for run in data if PARENT in run.tags}
     kept = [
         run
@@ -50,9 +52,12 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
             + (f"; they have {', '.join(names[:20])}" if names else "")
         )
     _refuse_twice(kept, table.block)
+    for name in named:
+        _refuse_two_texts(kept, name)
     recorded = {name for run in kept for name in run.metrics}
     for claim in claims:
         _refuse_unknown(claim, kept)
+        _refuse_unknown_conditions(claim, kept)
         if claim.metric not in recorded:
             raise PairingError(
                 f"{claim.at('metric')}: metric={claim.metric}: no run has it; "
@@ -73,10 +78,39 @@ def _refuse_twice(runs: Sequence[Run], block: str) -> None:
             )
 
 
-def _with_block(run: Run, block: str) -> Run:
-    value = run.value(block)
-    missing = value is not None and run.param(block) is None
-    return replace(run, params={**run.params, block: value}) if missing else run  # type: ignore[dict-item]
+def _naming(claim: Claim) -> list[str]:
+    """The params that tell a claim's arms and conditions apart."""
+    return [name for name in (*claim.treatment, *claim.control, *claim.over) if name != "value"]
+
+
+def _with_tags(run: Run, names: Iterable[str]) -> Run:
+    missing = {name: run.tags[name] for name in names if run.param(name) is None and name in run.tags}
+    return replace(run, params={**run.params, **missing}) if missing else run
+
+
+def _refuse_two_texts(runs: Sequence[Run], name: str) -> None:
+    """Raise where texts that are one number are two names, as versions 1.1 and 1.10: they would be one arm."""
+    texts: dict[str, str] = {}
+    for run in runs:
+        if (value := run.param(name)) is not None:
+            text = run.params[name].strip()
+            if texts.setdefault(value, text) != text:
+                raise PairingError(
+                    f"{name} is written {texts[value]} and {text}, which are one number, and claims compare "
+                    f"numbers: leave the runs of one out (--runs \"params.{name} != '{text}'\"), or record names "
+                    f"that are no numbers (v{text})"
+                )
+
+
+def _refuse_unknown_conditions(claim: Claim, runs: Sequence[Run]) -> None:
+    """Raise where `over` names what no run records: no pair would be of any condition."""
+    for name in claim.over:
+        if all(run.param(name) is None for run in runs):
+            known = sorted({one for run in runs for one in run.params})
+            raise PairingError(
+                f"{claim.at('over')}: over: no run records {name}{did_you_mean(name, known)}; "
+                f"they have {', '.join(known[:20])}"
+            )
 
 
 def _refuse_unknown(claim: Claim, runs: Sequence[Run]) -> None:

@@ -3,7 +3,8 @@
 It is judged as `same` with the smallest margin of the table: "instrument ok" where 1 (or 0) lies inside the 95%
 interval, "watch" where it lies outside, "instrument failed" where the interval lies wholly beyond the margin;
 then no measured claim of the table has a verdict. The row shows the first noisy metric of the table; another
-metric whose A/A fails, fails it too. What no clock measures must be equal to the last bit, or is flagged.
+metric whose A/A fails, fails it too. A metric that the workbench does not know counts as noisy. What no clock
+measures must be equal to the last bit, or is flagged.
 
 The arm is the bit-identity check as well: the digests of the losses, of the final weights and of the order of the
 examples (tags digest.*) must be alike in the control and the control again, on a CPU always, on another device
@@ -28,6 +29,7 @@ from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.pairing import Pair, Pairs, effect, made_on_two_machines
 from workbench.claims.verdict import Verdict
 from workbench.record import METRICS, Run, counted
+from workbench.record.metrics import OURS
 from workbench.record.tags import DIGEST_OF_LOSSES
 
 NAME = "control_again"
@@ -60,8 +62,8 @@ def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Inst
         return Instrument(None, differing=differing)
     if not any(run.repeat for run in runs):
         return Instrument(None, "control_again is declared, but the sweep has no such runs: no A/A check")
-    noisy = {claim.metric: claim for claim in reversed(measured) if is_noisy(claim)}
-    shown = next((claim for claim in measured if is_noisy(claim)), measured[0])
+    noisy = {claim.metric: claim for claim in reversed(measured) if _may_be_noisy(claim)}
+    shown = next((claim for claim in measured if _may_be_noisy(claim)), measured[0])
     rows = {
         metric: _judge(claim, table, runs, planned)
         for metric, claim in {**noisy, shown.metric: shown}.items()
@@ -223,6 +225,11 @@ def _must_be_identical(one: Run, other: Run) -> bool:
     if device is None or device != other.value("device") or one.other_machine(other):
         return False
     return device == "cpu" or all(run.value("training.deterministic") == "true" for run in (one, other))
+
+
+def _may_be_noisy(claim: Claim) -> bool:
+    """Whether a claim's metric is noisy, or is none of the workbench's: what measures it is not known."""
+    return is_noisy(claim) or claim.metric not in OURS
 
 
 def is_noisy(claim: Claim) -> bool:

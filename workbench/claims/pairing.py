@@ -392,7 +392,9 @@ def _no_runs(claim: Claim, arm: str, values: Mapping[str, Any], runs: Sequence[R
         wanted = str(normalise(one))
         if wanted not in there:
             seen = f"the runs have {', '.join(there)}" if there else "no run records it"
-            return f"no runs of the {arm} {name}={wanted}; {seen}{did_you_mean(wanted, there)}"
+            yaml = isinstance(one, bool) and {"yes", "no", "on", "off"} & {*there}
+            quoted = "; YAML reads yes, no, on and off as truth values: put them in quotes" if yaml else ""
+            return f"no runs of the {arm} {name}={wanted}; {seen}{did_you_mean(wanted, there)}{quoted}"
     return f"no runs of the {arm} {', '.join(f'{name}={one}' for name, one in values.items())}"
 
 

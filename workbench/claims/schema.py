@@ -184,10 +184,19 @@ def _sentence(value: Any) -> str | None:
     return None if isinstance(value, str) and value.strip() else f"{value!r} is no text; write a sentence"
 
 
+_PARAM = r"[A-Za-z_][\w./: -]*"
+
+
 def _name(value: Any) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value):
         return f"{value!r} is no name; letters, digits, _ . and - without spaces"
     return "control_again is the name of the A/A row; choose another" if value == "control_again" else None
+
+
+def _block(value: Any) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch(_PARAM, value):
+        return f"{value!r} is no name of a param or tag, such as seed"
+    return None
 
 
 def _metric(value: Any) -> str | None:
@@ -214,8 +223,12 @@ def _arm(value: Any) -> str | None:
     if not isinstance(value, dict) or not value:
         return f"{value!r} is no arm; write dotted config values, such as {{padding.name: batch}}"
     for name, one in value.items():
-        if not re.fullmatch(r"[A-Za-z_][\w./ -]*", str(name)) or name in ("seed", "repeat"):
-            return f"{name} cannot tell arms apart; name a config value, such as padding.name"
+        if name in ("seed", "repeat"):
+            return (
+                f"{name} cannot tell arms apart: the workbench tells repeats apart by it; name another param"
+            )
+        if not re.fullmatch(_PARAM, str(name)):
+            return f"{name!r} is no name of a param, such as padding.name"
         if isinstance(one, dict):
             return f"{name}: {one!r} is no plain value; write the dotted name out"
         if isinstance(one, datetime.date):
@@ -288,7 +301,7 @@ FILE_FIELDS: dict[str, Field] = {
         _pairs,
         10,
     ),
-    "block": Field("the replicate", _name, "seed"),
+    "block": Field("the replicate", _block, "seed"),
     "equal": Field("what must be equal inside every pair", _names, ("data.fingerprint", "device", "threads")),
     "control_again": Field(
         "whether the first control runs once more in every block (the A/A arm)", _flag, True

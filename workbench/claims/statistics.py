@@ -49,18 +49,32 @@ def interval(y: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
     return mean - half, mean + half
 
 
-def prediction_interval(y: ArrayLike, count: int, confidence: float) -> tuple[Floats, Floats]:
+def prediction_interval(
+    y: ArrayLike, count: int, confidence: float, least_spread: float = 0.0
+) -> tuple[Floats, Floats]:
     """Where the mean of `count` new values of the same population lies, over the last axis.
 
-    mean ± t s sqrt(1/n + 1/count), with n - 1 degrees of freedom.
+    mean ± t s sqrt(1/n + 1/count), with n - 1 degrees of freedom; s is at least `least_spread`.
 
     >>> low, high = prediction_interval([1.0, 2.0, 3.0], 3, 0.95)
     >>> round(float(low), 4), round(float(high), 4)
     (-1.5131, 5.5131)
     """
     mean, error, freedom = _moments(y)
+    error = np.maximum(error, least_spread / math.sqrt(freedom + 1))
     reach = stats.t.isf((1 - confidence) / 2, freedom) * error * math.sqrt(1 + (freedom + 1) / count)
     return mean - reach, mean + reach
+
+
+def spread_of(interval: tuple[float, float], count: int, confidence: float) -> float:
+    """The standard deviation of which the t interval of the mean of `count` values is this one.
+
+    >>> round(spread_of((-0.4841, 4.4841), 3, 0.95), 3)
+    1.0
+    """
+    return float(
+        (interval[1] - interval[0]) / 2 * math.sqrt(count) / stats.t.isf((1 - confidence) / 2, count - 1)
+    )
 
 
 def p_above(y: ArrayLike, bound: float) -> Floats:
@@ -166,12 +180,17 @@ def outliers(y: Floats, times: float = 5.0) -> NDArray[np.bool_]:
     return residual > np.maximum(times * np.median(residual), 1e-12)
 
 
-def constant(y: Floats, scale: str) -> NDArray[np.bool_]:
-    """Which columns of y [blocks, C] do not vary over the blocks by more than rounding."""
-    return np.ptp(y, axis=0) <= _rounding(y, scale)
+def constant(y: Floats, scale: str, largest: float = 0.0) -> NDArray[np.bool_]:
+    """Which columns of y [blocks, C] do not vary over the blocks by more than rounding.
+
+    `largest`: the largest number that a difference was taken of.
+    """
+    return np.ptp(y, axis=0) <= _rounding(y, scale, largest)
 
 
-def certain(value: float, direction: str, margin: float, scale: str) -> tuple[float, bool, list[bool]]:
+def certain(
+    value: float, direction: str, margin: float, scale: str, largest: float = 0.0
+) -> tuple[float, bool, list[bool]]:
     """An effect that does not vary: no chance is in it, and it is held against the claimed region itself.
 
     Gives the effect (the bound, where it is that up to rounding), whether it is inside, and for each finite bound
@@ -186,7 +205,7 @@ def certain(value: float, direction: str, margin: float, scale: str) -> tuple[fl
     ((0.2, True, [False]), (0.1, False, [False]))
     """
     low, high = REGIONS[direction](margin)
-    rounding = _rounding(np.array([value, margin]), scale)
+    rounding = _rounding(np.array([value, margin]), scale, largest if value else 0.0)  # 0: of what is equal
     value = next((bound for bound in (low, high) if abs(value - bound) <= rounding), value) + 0.0  # no -0
     below, above = value < low, value > high
     if margin == 0 and value in (low, high):
@@ -198,8 +217,8 @@ def certain(value: float, direction: str, margin: float, scale: str) -> tuple[fl
     return value, inside, outside + ([above] if math.isfinite(high) else [])
 
 
-def _rounding(y: Floats, scale: str) -> float:
-    return ROUNDING if scale == "ratio" else ROUNDING * float(np.max(np.abs(y), initial=0.0))
+def _rounding(y: Floats, scale: str, largest: float = 0.0) -> float:
+    return ROUNDING if scale == "ratio" else ROUNDING * float(np.max(np.abs(y), initial=largest))
 
 
 def _moments(y: ArrayLike) -> tuple[Floats, Floats, int]:

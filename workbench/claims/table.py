@@ -141,7 +141,17 @@ def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], plann
             for row in _rows(claim, runs, planned):
                 before, later = found.verdicts[row.name], judge_exact(row, runs)
                 if later.verdict == "contradicted" != before.verdict:
-                    found.verdicts[row.name] = replace(later, looks=before.looks, look=before.look)
+                    look = _first_contradicted(row, claim, runs, before.looks)
+                    found.verdicts[row.name] = replace(later, looks=before.looks, look=look)
+
+
+def _first_contradicted(row: Row, claim: Claim, runs: Sequence[Run], looks: Sequence[int]) -> int:
+    """The number of the look that has the first counter-example to an exact row; the last where repeats gave it."""
+    for number, pairs in enumerate(looks, 1):
+        there = next(one for one in _rows(claim, runs, pairs) if one.name == row.name)
+        if judge_exact(there, runs).verdict == "contradicted":
+            return number
+    return len(looks)
 
 
 def _voided(verdict: Verdict, found: _Found) -> Verdict:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from workbench.claims import statistics
+
 Interval = tuple[float, float]
 
 
@@ -70,6 +72,19 @@ class Verdict:
         """The effect of each complete block on the scale of the statistic: logarithms of ratios, or differences."""
         effects = [one["effect"] for one in self.by_block if one["effect"] is not None]
         return [math.log(one) for one in effects if one > 0] if self.scale == "ratio" else effects
+
+    def spread(self) -> float:
+        """The standard deviation of the blocks' effects; of a share of few examples its grain at least.
+
+        On the scale of the statistic; not a number of fewer than two blocks.
+        """
+        values, (low, high) = self.block_values(), self.interval or (None, None)
+        seen = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        if low is None or high is None or (self.scale == "ratio" and low <= 0):
+            return seen
+        ends = (math.log(low), math.log(high)) if self.scale == "ratio" else (low, high)
+        judged = statistics.spread_of(ends, len(values), self.confidence)
+        return judged if judged > seen * (1 + 1e-6) else seen
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:

@@ -165,8 +165,13 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
     lines = terminal.verdict_lines(verdicts, console.width)
     console.print(terminal.verdict_table(verdicts) if given.full else lines)
     console.print(tables.headline(verdicts), style="bold", highlight=False)
-    for line in dict.fromkeys(line for one in verdicts for line in (*one.reasons, *one.flags)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    said: dict[str, list[str]] = {}
+    for one in verdicts:
+        for line in dict.fromkeys((*one.reasons, *one.flags)):
+            said.setdefault(line, []).append(one.claim)
+    for line, of in said.items():
+        whose = "" if len(of) == len(verdicts) else f"{', '.join(of)}: "
+        console.print(f"{whose}{line}", highlight=False, markup=False, soft_wrap=True)
     if given.out:
         results.of_others(given.out, verdicts, claims, runs, given.name)
         print(f"report: {given.out / 'report.html'}")

@@ -47,7 +47,8 @@ def sized(effect: float | None, interval: Sequence[float | None] | None, verdict
     if effect is None:
         return NOTHING
     ends = [one for one in interval or () if one is not None and abs(one) < LARGEST]
-    digits = decimals(ends[1] - ends[0]) if len(ends) == 2 else None
+    width = ends[1] - ends[0] if len(ends) == 2 else math.nan
+    digits = decimals(width) if width > 1e-9 * max(map(abs, ends), default=0.0) else None  # less is rounding
     if digits is not None and verdict.scale == "ratio" and abs(effect) < 100:
         digits = max(2, digits)
     unit = "x" if verdict.scale == "ratio" else "" if verdict.unit in ("", "1") else f" {verdict.unit}"

@@ -86,7 +86,7 @@ def pairs_that_decide(verdict: Verdict) -> int | None:
         return None
     margin = math.log(verdict.smallest) if verdict.scale == "ratio" else verdict.smallest
     low, high = REGIONS[verdict.direction](margin)
-    truth, noise = float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(2))
+    truth, noise = float(np.mean(values)), verdict.spread() / math.sqrt(2)
     level = (1 - verdict.decided_at) / 2
     sides = ((low, high), (-math.inf, low), (high, math.inf))
     found = (pairs_needed(side, truth, noise, level=level) for side in sides if side[0] < truth < side[1])

@@ -77,7 +77,7 @@ def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple
     of_one = any(part.get("judged") for part in verdict.by_condition)
     if len(values) < 3 or not blocks or of_one:
         return None
-    low, high = map(float, prediction_interval(values, blocks, confidence))
+    low, high = map(float, prediction_interval(values, blocks, confidence, verdict.spread()))
     return (math.exp(low), math.exp(high)) if verdict.scale == "ratio" else (low, high)
 
 

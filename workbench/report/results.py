@@ -39,6 +39,7 @@ OWN = (
 """What a report's folder holds."""
 _OURS = {name: f"params.{name}" for name in ("seed", "repeat")}
 """What names of others' params are called on a page, where ours of these names are no part of an arm."""
+_NOT_ENDED = ("RUNNING", "SCHEDULED")
 _OF_THIS_MACHINE = (names.COMMAND, names.FILES, names.OWNER)
 
 
@@ -121,11 +122,11 @@ def of_others(
         "failures": [
             (run.tags.get(names.NAME, ""), run.error or run.status, run.run_id)
             for run in shown
-            if not run.finished
+            if not run.finished and run.status not in _NOT_ENDED
         ],
     }
     written = page.write_report(folder, verdicts, shown, facts)
-    (folder / RUNS).write_text(published(kept, claims))
+    (folder / RUNS).write_text(published(kept, claims, names.NAME))
     (folder / FACTS).write_text(published_facts(facts))
     return written
 
@@ -189,12 +190,12 @@ def published_facts(facts: dict[str, Any]) -> str:
     return json.dumps({**facts, "runs_at": ""}, sort_keys=True, indent=1) + "\n"
 
 
-def published(runs: Sequence[Run], claims: Sequence[Claim] | None = None) -> str:
+def published(runs: Sequence[Run], claims: Sequence[Claim] | None = None, *keep: str) -> str:
     """The runs as CSV, as `judge_table` takes them, without what names places of this machine.
 
-    What claims name stays as it is: their file names it too.
+    What claims name stays as it is: their file names it too; and so do the tags in `keep`.
     """
-    named = {name for claim in claims or () for name in _named(claim)}
+    named = {*keep, *(name for claim in claims or () for name in _named(claim))}
     hidden = ("params.data.path", "tags.mlflow.", *(f"tags.{name}" for name in _OF_THIS_MACHINE))
     frame = frame_of(runs)
     shown = [

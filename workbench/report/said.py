@@ -159,6 +159,9 @@ def look(one: Verdict) -> str:
         return ""
     if one.look:
         return f"decided at look {one.look} of {len(one.looks)}, of {one.looks[one.look - 1]} pairs"
+    there = one.pairs + len({part["block"] for part in one.failed})
+    if there < one.looks[-1]:
+        return f"open, and not judged to the last look: {there} of its {one.looks[-1]} blocks are there"
     words = f"open after all {len(one.looks)} looks"
     if one.verdict != "inconclusive" or one.kind != "measured" or one.decided_at is None or one.reasons:
         return words

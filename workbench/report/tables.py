@@ -12,6 +12,7 @@ import pandas as pd
 
 from workbench.claims import NOT_ASSESSABLE, Verdict
 from workbench.record import METRICS, Run
+from workbench.record.metrics import OURS
 from workbench.report import arms, said
 from workbench.report.numbers import (
     NOTHING,
@@ -160,13 +161,22 @@ def summarised(
 
 
 def main_metrics(runs: Iterable[Run]) -> list[str]:
-    """The main metrics that any of the runs has; what is told per token is not told per example too."""
+    """The main metrics that any of the runs has, and those that a file names of runs that others made.
+
+    What is told per token is not told per example too.
+    """
     runs = list(runs)
     titles: dict[str, str] = {}
-    for name, title in MAIN_METRICS.items():
+    of_others = {name: name for name in METRICS if name not in OURS}
+    for name, title in (MAIN_METRICS | of_others).items():
         if arms.values(runs, name):
             titles.setdefault(title, name)
     return list(titles.values())
+
+
+def title(metric: str) -> str:
+    """What a main metric is called; one of others' runs by its name."""
+    return MAIN_METRICS.get(metric, metric)
 
 
 def skipped_markdown(skipped: Sequence[tuple[Any, str]]) -> str:
@@ -201,7 +211,7 @@ def level(verdicts: Iterable[Verdict]) -> str:
 def head(metric: str, between: str = ", ") -> str:
     """A main metric's column: its name and its unit."""
     unit = "%" if metric in _SHARES else METRICS[metric].unit
-    return MAIN_METRICS[metric] + (f"{between}{unit}" if unit != "1" else "")
+    return title(metric) + (f"{between}{unit}" if unit != "1" else "")
 
 
 def _mean(values: Sequence[float], runs: int, metric: str) -> str:

@@ -85,7 +85,7 @@ def runs_table(runs: Sequence[Run], varying: Sequence[str] | None = None, width:
     if not any(count for _, count, _ in summary):
         table.caption = "no run finished"
     elif shown < len(metrics):
-        left_out = ", ".join(tables.MAIN_METRICS[one] for one in metrics[shown:])
+        left_out = ", ".join(map(tables.title, metrics[shown:]))
         table.caption, table.caption_justify = f"no room here for {left_out}: the page has them", "left"
     return table
 
