@@ -38,6 +38,8 @@ _HOMES = {  # as above
     "load_tf1_weights": "workbench.cells",
     "restore": "workbench.rnn",
 }
+_ROOMS = ("cells", "claims", "losses", "masking", "probes", "rnn")
+"""What is written by its whole name, as workbench.rnn.PackedRNN, after `import workbench` alone."""
 __all__ = [*_HOMES, "check"]  # the names that __getattr__ gives
 
 
@@ -46,6 +48,8 @@ def __getattr__(name: str) -> Any:
         name == "check"
     ):  # the command's module, which is called too, lest importing it hides a function of its name
         return import_module("workbench.check")
+    if name in _ROOMS:
+        return import_module(f"workbench.{name}")
     if name not in _HOMES:
         raise AttributeError(
             f"module 'workbench' has no attribute {name!r}; it has {', '.join(sorted(__all__))}"

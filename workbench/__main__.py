@@ -12,18 +12,17 @@ Exit code 0: all went well; 1: a run failed, or its record was lost; 2: the inpu
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from rich.console import Console
 
 from workbench import __version__
 from workbench.claims import ClaimError, PairingError
 from workbench.config import ConfigError, Problem
+from workbench.console import Lasting, on_stderr, on_stdout
 from workbench.options.schema import ABSENT
 from workbench.places import CONF
 from workbench.provenance import without_passwords
@@ -65,7 +64,7 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    console, errors = terminal(), Console(stderr=True, soft_wrap=True, emoji=False)
+    console, errors = on_stdout(Lasting, width=100), on_stderr()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         given = parse(sys.argv[1:] if arguments is None else arguments)
@@ -98,14 +97,6 @@ def _is_interruption(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
-
-
-def terminal() -> Console:
-    """The terminal; where there is none, lines of 100 characters unless COLUMNS says otherwise."""
-    console = Console(emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 100
-    return console
 
 
 def parse(arguments: Sequence[str]) -> Arguments:

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import advice
+from workbench.console import on_stderr, on_stdout
 from workbench.data.convert.rows import LONGEST_LINE
 from workbench.data.errors import DataError
 from workbench.data.given import whole_numbers
@@ -45,7 +46,7 @@ class LengthsError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the lengths, print histogram, table and the override to paste; 2 where they cannot be read."""
     given = _parser().parse_args(arguments)
-    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+    console, errors = on_stdout(), on_stderr()
     try:
         histogram = read_lengths(given.data, given.column, sys.stdin)
         manifest = load_manifest(Path(given.data)) if Path(given.data).is_dir() else None

@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from workbench.__main__ import terminal
+from workbench.console import on_stderr, on_stdout
 
 if TYPE_CHECKING:
     from workbench.probes import Finding, Findings
@@ -44,7 +44,7 @@ class InputError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check and print; the exit code."""
     given = _parser().parse_args(arguments)
-    console, errors = terminal(), Console(stderr=True, soft_wrap=True, emoji=False)
+    console, errors = on_stdout(width=100), on_stderr()
     try:
         found = run(given)
     except (InputError, ValueError, OSError) as error:

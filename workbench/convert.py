@@ -31,6 +31,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from workbench.console import on_stderr, on_stdout
 from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
@@ -41,8 +42,7 @@ from workbench.wording import typed
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert and print what was written and what to type next; the exit code."""
     given = _parser().parse_args(arguments)
-    console = Console(emoji=False, soft_wrap=True, highlight=False)
-    errors = Console(stderr=True, soft_wrap=True, emoji=False)
+    console, errors = on_stdout(soft_wrap=True, highlight=False), on_stderr()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closed as truthfully as on Ctrl-C
     try:
         schema = _schema(given)

@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
+from workbench.console import on_stderr, on_stdout
 from workbench.record import Run
 from workbench.report.in_mlflow import address
 from workbench.tracking import Tracker, TrackingError
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=_port, default=5000, help="of the server that is started here")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
-    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+    console, errors = on_stdout(), on_stderr()
     try:
         tracker = Tracker(given.uri, create=False)
         last = _last(tracker, given.name)

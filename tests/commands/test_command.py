@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from workbench.__main__ import main, terminal
+from workbench.__main__ import main
+from workbench.console import on_stdout
 from workbench.record import METRICS, TAGS
 from workbench.record.frames import frame_of
 from workbench.tracking import Tracker
 
+ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = """
 schema: 1
 pairs: 2
@@ -326,7 +331,33 @@ def test_what_was_typed_is_shown_as_it_was_typed(capsys: pytest.CaptureFixture[s
     """`module:X: ...` holds what rich takes for an emoji's name."""
     assert main(["cell=:X:"]) == 2
     assert "cell=:X:" in capsys.readouterr().err
-    console = terminal()
+    console = on_stdout(width=100)
     with console.capture() as printed:
         console.print("cell.target=nomod:X: cannot import nomod")
     assert printed.get() == "cell.target=nomod:X: cannot import nomod\n"
+
+
+ASCII = {"PYTHONIOENCODING": "ascii", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+@pytest.mark.slow  # a sweep of three jobs
+@pytest.mark.parametrize("reader", ["goes away", "has no such letters"])
+def test_who_reads_a_sweep_s_lines_does_not_end_it(tmp_path, reader):
+    label = '"größe"' if reader == "has no such letters" else "plain"
+    command = [
+        sys.executable, "-m", "workbench", "-m", "name=read", f"label={label}", "data=synthetic", "seed=1,2,3",
+        "data.examples=64", "data.batch_size=8", "measure=off", "cell.units=4",
+    ]  # fmt: skip
+    environment = {**os.environ, **ASCII, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as sweep:
+        first = sweep.stdout.readline()
+        if reader == "goes away":
+            sweep.stdout.close()
+        else:
+            sweep.stdout.read()
+        said = sweep.stderr.read().decode()
+    assert (sweep.returncode, first.isascii()) == (0, True), said
+    runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db", create=False).matching("", "read")
+    assert sorted(run.status for run in runs) == ["FINISHED"] * 4

@@ -26,6 +26,9 @@ CHILDREN = {
     "leaves": "sys.exit('this cell needs the file licence.txt')",
     "killed": "channel.log(1, {'loss/step': 2.0}); os.kill(os.getpid(), signal.SIGKILL)",
     "hangs": "time.sleep(60)",
+    "ended by a real-time signal": "os.kill(os.getpid(), 40)",
+    "leaves a helper": "os.fork() or time.sleep(30); os.kill(os.getpid(), signal.SIGKILL)",
+    "talks": "channel.log(1, {'loss/step': 2.0}); channel.send('result', metrics={})",
     "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
 }
 SCRIPT = """
@@ -184,3 +187,42 @@ def test_a_child_that_was_just_forked_and_leads_no_group_yet_is_ended(
         unled.setattr("workbench.process.spawner._kill_group", lambda pid: None)
         outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
     assert outcome.status == "timed_out"
+
+
+def test_a_child_that_dies_is_not_waited_for_because_a_helper_of_it_lives(start) -> None:
+    began = time.monotonic()
+    outcome, _ = start(CHILDREN["leaves a helper"], time_limit_s=20)
+    assert time.monotonic() - began < 10
+    assert (outcome.status, outcome.error) == ("killed", "ended by SIGKILL (out of memory?)")
+
+
+def test_a_signal_without_a_name_is_called_by_its_number(start) -> None:
+    outcome, _ = start(CHILDREN["ended by a real-time signal"])
+    assert (outcome.status, outcome.error) == ("killed", "ended by signal 40")
+
+
+def test_time_in_which_the_store_is_waited_for_is_not_the_child_s(tmp_path: Path) -> None:
+    """A link that is down for longer than the limit: the child itself needs none of that time."""
+    (tmp_path / "child.py").write_text(SCRIPT.format(body=CHILDREN["talks"]))
+    outcome = run_child(
+        [],
+        output=tmp_path / "output.log",
+        on_message=lambda message: time.sleep(4),
+        environment={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        time_limit_s=3,
+        spawner=Fresh("child"),
+    )
+    assert outcome.status == "finished"
+
+
+def test_a_fork_server_whose_imports_hang_is_given_up_at_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    began = time.monotonic()
+    with ForkServer(tmp_path / "server.log", environment, preloaded=["hangs"]) as server:
+        outcome = run_child(
+            [], output=tmp_path / "output.log", on_message=print, time_limit_s=2, spawner=server
+        )
+    assert time.monotonic() - began < 20
+    assert outcome.status == "killed"
+    assert "had started no process within 2 s" in outcome.error

@@ -32,6 +32,21 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     assert not target.with_name("results.old").exists()
 
 
+def test_results_that_a_kill_left_under_another_name_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its two renames nothing lies where the results belong."""
+    target, made, old = (tmp_path / name for name in ("results", "made", "results.old"))
+    for folder in (made, old):
+        folder.mkdir()
+        (folder / "report.md").write_text(folder.name)
+    (old / "my_notes.md").write_text("a person's own")
+    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    assemble.Report(made, [], [], {}).commit_results("any")
+    assert (target / "my_notes.md").read_text() == "a person's own"
+    assert (target / "report.md").read_text() == "made"
+
+
 def test_an_experiment_of_ones_own_gets_its_first_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

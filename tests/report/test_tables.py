@@ -288,3 +288,14 @@ def test_the_summary_makes_up_nothing():
     lines = dict(summary.summary_lines({}, {"loss/validation_per_token": math.nan}, "abc", "here"))
     assert "not a number" in lines["loss"]
     assert "accuracy" not in lines
+
+
+def test_what_was_timed_of_a_part_of_a_run_stands_in_no_mean():
+    metrics = {"speed/valid_tokens_per_s": 100.0, "loss/validation_per_token": 1.0, "memory/rss_growth_mb": 5.0}
+    runs = [
+        Run(str(n), "FINISHED", {"seed": str(n)}, metrics, {"training.resumed_from_step": "24"} if n else {})
+        for n in range(2)
+    ]
+    assert arms.values(runs, "speed/valid_tokens_per_s") == [100.0]
+    assert arms.values(runs, "memory/rss_growth_mb") == [5.0]
+    assert arms.values(runs, "loss/validation_per_token") == [1.0, 1.0]

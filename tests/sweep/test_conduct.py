@@ -22,7 +22,7 @@ from workbench.record.plan import Job
 from workbench.report import arms
 from workbench.sweep import conduct, journal
 from workbench.sweep.conduct import Conductor, PrepareError
-from workbench.sweep.journal import OWNER, close_dead, is_dead, owner
+from workbench.sweep.journal import OWNER, Journal, close_dead, is_dead, owner
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.progress import Watcher
 from workbench.tracking import TrackingError
@@ -163,6 +163,52 @@ def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor
     assert "workbench.error" not in tracker.get(gone).tags, "a sweep that goes on has not failed"
 
 
+def test_a_run_that_is_reopened_is_never_seen_running_for_a_process_that_is_gone(
+    conductor: Conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = conductor.tracker
+    place = owner()[OWNER].rsplit(":", 2)[0]
+    tags = {OWNER: f"{place}:999999:1.00", "workbench.error": "its process was gone"}
+    run_id = tracker.start(conductor.experiment, "x", params={}, tags=tags)
+    tracker.finish(run_id, "KILLED")
+    closed = []
+    for name in ("log_batch", "update_run", "delete_tag"):
+        asked = getattr(tracker._client, name)
+
+        def and_then(*given, asked=asked, **named):
+            asked(*given, **named)
+            closed.extend(close_dead(tracker))
+
+        monkeypatch.setattr(tracker._client, name, and_then)
+    tracker.reopen(run_id, owner())
+    assert closed == []
+    found = tracker.get(run_id)
+    assert (found.status, "workbench.error" in found.tags) == ("RUNNING", False)
+
+
+def test_what_the_store_took_is_not_said_again_where_it_refuses_the_next(
+    conductor: Conductor, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = conductor.tracker
+    run_id = tracker.start(conductor.experiment, "x", params={}, tags={})
+    points = [[step, 1.0 / (step + 1)] for step in range(2000)]
+    said, log = 0, tracker.log
+
+    def refuses_the_second(run: str, rows: list) -> None:
+        nonlocal said
+        said += 1
+        if said == 2:
+            raise TrackingError("not now")
+        log(run, rows)
+
+    monkeypatch.setattr(tracker, "log", refuses_the_second)
+    with Journal(tmp_path, tracker, run_id, conductor.watcher, job) as book:
+        book.take({"kind": "curve", "metric": "loss/step", "points": points})
+        book.take({"kind": "quiet"})
+        book.take({"kind": "quiet"})
+    assert len(tracker._client.get_metric_history(run_id, "loss/step")) == 2000
+
+
 def test_a_run_that_ends_while_it_is_looked_at_has_ended(
     conductor: Conductor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +234,8 @@ def test_a_run_that_ends_while_it_is_looked_at_has_ended(
         ({"processes": "1"}, True),
         ({"machine": "1"}, True),
         ({"machine": ""}, False),
+        ({"boot": "earlier", "machine": ""}, False),
+        ({"boot": "earlier", "machine": "", "processes": "1"}, True),
         ({"host": "another"}, True),
     ],
 )

@@ -74,6 +74,7 @@ def test_with_fewer_than_jobs_they_take_turns_and_say_so() -> None:
         ({"strategy": "mirrored", "workers": 3}, {}, {}),
         ({"strategy": "multi_worker", "workers": 2}, {}, {}),
         ({}, {VISIBLE: "7"}, {VISIBLE: "7"}),
+        ({"strategy": "mirrored", "workers": 2}, {VISIBLE: "7,7"}, {}),  # it is one, and its child says so
         ({}, {VISIBLE: "-1"}, {}),
         ({}, {VISIBLE: "3,-1,4"}, {VISIBLE: "3"}),
         ({}, {VISIBLE: "3,none,4"}, {VISIBLE: "3"}),

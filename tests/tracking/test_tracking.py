@@ -50,6 +50,29 @@ def test_a_run_is_read_back_as_it_was_written(tracker: Tracker, tmp_path: Path) 
     assert len(tracker._client.get_metric_history(run, "loss/step")) == 1500
 
 
+def test_what_is_logged_is_there_whatever_the_shell_says_of_asynchronous_logging(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a store that refuses loses numbers without a word, and a timed window begins while they are written."""
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    run = tracker.start(tracker.experiment("x"), "one", params={"a": 1}, tags={"b": "2"})
+    tracker.log(run, [(0, {"loss/step": 1.0})])
+    assert (tracker.get(run).metrics, tracker.get(run).params) == ({"loss/step": 1.0}, {"a": "1"})
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise mlflow.MlflowException("not now")
+
+    monkeypatch.setattr(type(tracker._client._tracking_client.store), "log_batch", refuse)
+    with pytest.raises(TrackingError, match="not now"):
+        tracker.log(run, [(1, {"loss/step": 2.0})])
+
+
+def test_an_error_that_names_a_file_of_other_letters_is_recorded(tracker: Tracker) -> None:
+    run = tracker.start(tracker.experiment("x"), "one", params={}, tags={})
+    tracker.tag(run, {"workbench.error": "no such file: 'w\udcf6rter.txt'"})
+    assert tracker.get(run).tags["workbench.error"] == "no such file: 'w\\udcf6rter.txt'"
+
+
 def test_where_a_run_ran_stands_in_a_tag_a_section(tracker: Tracker) -> None:
     """MLflow shows few tags; whoever reads runs has each by itself, whenever it was written and however long."""
     experiment = tracker.experiment("x")

@@ -157,12 +157,26 @@ def test_a_kill_while_it_is_written_leaves_the_one_before(toy, tmp_path, monkeyp
     assert (last.saved.resumed_from, last.bits) == (4, whole.bits)
 
 
+def _flip(file, after: bytes, place: int) -> None:
+    found = bytearray(file.read_bytes())
+    found[found.index(after) + place] ^= 0x80
+    file.write_bytes(bytes(found))
+
+
+def _without(file, name: str) -> None:
+    with np.load(file) as stored:
+        kept = {one: stored[one] for one in stored.files if one != name}
+    np.savez(file, allow_pickle=False, **kept)
+
+
 @SLOW
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda file: file.write_bytes(file.read_bytes()[:500]), "cannot be read"),
         (lambda file: file.write_bytes(b""), "cannot be read"),
+        (lambda file: _flip(file, b"PK\x01\x02", 6), "cannot be read"),  # the version that is needed to read it
+        (lambda file: _without(file, "variable 1"), "cannot be read ('it has no variable 1')"),
         (lambda file: None, "was made with another configuration"),
     ],
 )

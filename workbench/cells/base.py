@@ -195,6 +195,11 @@ class StepCell(Cell):
     def stepper(self, training: bool = False) -> Stepper:
         """`step` on inputs that are not projected yet."""
         weights = self.step_weights()
+        if weights.kernel.shape[-1] != self.projection_width:
+            raise ValueError(
+                f"{type(self).__name__}.projection_width is {self.projection_width}, but the kernel of its step_weights "
+                f"has {weights.kernel.shape[-1]} columns."
+            )
 
         def run(inputs: tf.Tensor, states: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
             return self.step(weights.project(inputs), list(states), weights.small, weights.product)
@@ -241,10 +246,11 @@ def keras_form_of(cell: Any, dtype: Any = None, *, by_numbers: bool = False) -> 
 
 
 def stepper(cell: Any, training: bool) -> Stepper:
-    """The stepper of any cell, ours or Keras'."""
+    """The stepper of any cell, ours or Keras'; as Keras', one that is no layer is not told of training."""
     if isinstance(cell, Cell):
         return cell.stepper(training)
-    options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
+    is_told = isinstance(cell, keras.layers.Layer) and "training" in inspect.signature(cell.call).parameters
+    options = {"training": training} if is_told else {}
     return lambda inputs, states: cell(inputs, states, **options)
 
 
@@ -290,6 +296,11 @@ def check_is_cell(what: str, cell: Any) -> None:
         raise TypeError(
             f"{what} needs a cell with Keras' cell contract (call, state_size), not {cell!r}: take one of "
             "workbench.cells.CELLS, as CELLS['lstm'](units)."
+        )
+    if type(cell).__hash__ is None:
+        raise TypeError(
+            f"{what} needs a cell that can be told from others, and {type(cell).__name__} has __eq__ without "
+            "__hash__, as a dataclass: give it @dataclass(eq=False)."
         )
 
 

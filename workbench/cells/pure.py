@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -46,7 +47,7 @@ def is_of_each_row(function: Any, width: int, dtype: Any, *, may_draw: bool = Fa
         return True
     if not isinstance(function, keras.layers.Layer) and _assigns_in_training(function, width, dtype):
         return False  # as a layer's statistics of the batch do; they would move
-    with initialisation(0, "a copy"):
+    with initialisation(0, "a copy"), _put_back(function, width, dtype):
         return all(_gives_each_row(way, width, dtype, may_draw) for way in _ways_to_call(function))
 
 
@@ -83,6 +84,26 @@ def _assigns_in_training(function: Any, width: int, dtype: Any) -> bool:
         return False
     assigned = (op.inputs[1] for op in traced.graph.get_operations() if op.type.startswith("Assign"))
     return any(value.dtype.is_floating for value in assigned)
+
+
+@contextmanager
+def _put_back(function: Any, width: int, dtype: Any) -> Iterator[None]:
+    """After it the variables that a function of somebody's own reads and sets (a count, a seed) are what they were."""
+    variables: dict[int, Any] = {}
+    for training in (False, True):
+        with suppress(Exception):  # of what fails nothing is known
+            traced = tf.function(
+                partial(called, function, training=training), autograph=False
+            ).get_concrete_function(tf.TensorSpec([None, width], dtype))
+            variables |= {id(one.handle): one for one in traced.graph.variables}
+    with tf.init_scope():
+        before = [(one, tf.identity(one)) for one in variables.values()]
+    try:
+        yield
+    finally:
+        with tf.init_scope():
+            for one, value in before:
+                one.assign(value)
 
 
 def _gives_each_row(function: Any, width: int, dtype: Any, may_draw: bool) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.config.tracking import password_in
+from workbench.options.data import SCHEMAS as DATA
 from workbench.options.schema import Problem
 from workbench.options.training import interval
 
@@ -267,13 +269,13 @@ def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _path(tree: Mapping[str, Any]) -> list[Problem]:
+def _needed(tree: Mapping[str, Any]) -> list[Problem]:
     data = tree["data"]
-    if data["name"] == "tfrecord" and not data["path"]:
-        return [Problem("data.path", None, "data=tfrecord needs the folder that holds manifest.json")]
-    if data["name"] == "text" and not data["path"]:
-        return [Problem("data.path", None, "data=text needs a text file, or a folder of *.txt")]
-    return []
+    return [
+        Problem(f"data.{field.name}", None, f"data={data['name']} needs it: {field.metadata['help']}")
+        for field in fields(DATA[data["name"]])
+        if field.metadata.get("needed") and not data[field.name]
+    ]
 
 
 def _lengths(tree: Mapping[str, Any]) -> list[Problem]:
@@ -387,7 +389,7 @@ RULES = (
     _keras_cudnn,
     _cudnn,
     _boundaries,
-    _path,
+    _needed,
     _lengths,
     _strategy,
     _keep,

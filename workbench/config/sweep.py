@@ -8,6 +8,9 @@ from typing import Any
 from workbench.options.schema import option
 
 
+SWEEP_ID = r"[A-Za-z0-9_][\w.-]*"
+
+
 @dataclass(frozen=True)
 class Sweep:
     """The grid of an experiment, its blocks and its claims."""
@@ -40,7 +43,7 @@ class Command:
         False,
         "go on with a sweep that was ended: true for the last one of this experiment (a new one where there is "
         "none), or its id; what has finished is not run again",
-        pattern=r"[A-Za-z0-9_][\w.-]*",
+        pattern=SWEEP_ID,
     )
     changed: str = option(
         "refuse",

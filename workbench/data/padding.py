@@ -48,12 +48,40 @@ def plan(
     """The batches of one epoch. `longest`: of the data set; None: the longest there is.
 
     Raises ValueError where an example is longer than `longest` or a global padding's `length`, or where it alone is
-    over the token budget.
+    over the token budget; and where a padding breaks a rule of all: each example once, no batch over the budget, none
+    padded to less than its longest or to more than all need.
 
     >>> [batch.padded_length for batch in plan(Padding("batch"), np.array([3, 1, 2]), np.arange(3), batch_size=2)]
     [3, 2]
     """
-    return PADDINGS[padding.name](lengths, order, padding, sized(padding, lengths, batch_size, longest))
+    size = sized(padding, lengths, batch_size, longest)
+    batches = PADDINGS[padding.name](lengths, order, padding, size)
+    _check(padding, batches, lengths, order, size)
+    return batches
+
+
+def _check(padding: Padding, batches: Plan, lengths: np.ndarray, order: np.ndarray, size: Size) -> None:
+    """Hold a plan to the rules of all paddings."""
+    counts = np.array([len(one.indices) for one in batches], np.int64)
+    given = np.concatenate([one.indices for one in batches]) if batches else np.zeros(0, np.int64)
+    wrong = ""
+    if not np.array_equal(np.bincount(given, minlength=len(lengths)), np.bincount(order, minlength=len(lengths))):
+        wrong = f"of {len(order)} examples it gives {len(given)}, not each once"
+    elif not counts.all():
+        wrong = "it gives a batch without examples"
+    elif len(batches):
+        padded = np.array([one.padded_length for one in batches], np.int64)
+        longest = np.maximum.reduceat(lengths[given], np.cumsum(counts) - counts)
+        most = max(size.longest, *(getattr(padding, "boundaries", None) or [0]))
+        if (padded < longest).any():
+            place = int(np.argmax(padded < longest))
+            wrong = f"it pads a batch whose longest example has {longest[place]} tokens to {padded[place]}"
+        elif (padded > most).any():
+            wrong = f"it pads a batch to {padded.max()}, and {most} would be enough for all"
+        elif size.positions and (counts * padded > size.positions).any():
+            wrong = f"a batch has {(counts * padded).max()} positions, over the token_budget of {size.positions}"
+    if wrong:
+        raise ValueError(f"padding={padding.name}: {wrong}")
 
 
 def sized(padding: Padding, lengths: np.ndarray, batch_size: int, longest: int | None = None) -> Size:

@@ -69,7 +69,7 @@ class Text(Built):
     """Plain text: lines, paragraphs or files, as words or characters."""
 
     name: str = "text"
-    path: str | None = option(None, "a file, or a folder of *.txt, in UTF-8")
+    path: str | None = option(None, "a file, or a folder of *.txt, in UTF-8", needed=True)
     sequences: str = option(
         "line",
         "what one sequence is; a paragraph ends with an empty line",
@@ -123,7 +123,7 @@ class TFRecord(Data):
     """Anyone's shards with a manifest, used as they are."""
 
     name: str = "tfrecord"
-    path: str | None = option(None, "folder with manifest.json")
+    path: str | None = option(None, "the folder that holds manifest.json", needed=True)
     test: bool = option(False, "also report on its test split, once, after training")
 
 

@@ -54,12 +54,15 @@ def option(
     high: float | None = None,
     choices: Sequence[Any] | None = None,
     pattern: str | None = None,
+    needed: bool = False,
 ) -> Any:
     """A field of a schema: its default, its meaning, and the values it may have.
 
-    `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range.
+    `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range. What is
+    `needed` and still null is refused before anything starts.
     """
     limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "pattern": pattern}
+    limits["needed"] = needed
     if isinstance(default, list | dict):
         frozen = default
         return dataclasses.field(default_factory=lambda: type(frozen)(frozen), metadata=limits)

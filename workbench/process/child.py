@@ -25,6 +25,7 @@ Message = dict[str, Any]
 PADDING = "WORKBENCH_PADDING"
 _LONGEST_PADDING = 4096
 _ANSWER_S = 2.0
+_HELD = "held"
 
 
 @dataclass
@@ -61,29 +62,33 @@ def run_child(
     try:
         with open(output, "ab") as log:
             child = (spawner or Fresh()).start(
-                arguments, log.fileno(), child_reads, child_writes, environment or {}
+                arguments, log.fileno(), child_reads, child_writes, environment or {}, time_limit_s
             )
         child_reads, child_writes = _close(child_reads, child_writes)
-        waited = 0.0
+        waited, closed = 0.0, False
 
         def left() -> float | None:
             return time_limit_s and max(0.0, started + time_limit_s + waited - time.monotonic())
 
-        for message in _messages(from_child, left):
+        for message in _messages(from_child, child.pid, left):
             if message is None:
                 timed_out = True
+                break
+            if message["kind"] == _HELD:  # it has ended, and a process that it started holds its end of the pipe
+                closed = True
                 break
             if message["kind"] in ("result", "failure"):
                 result = message if len(message) > 1 else {}  # an empty one takes back what was said
                 continue
             asked = time.monotonic()
             on_message(message)
+            waited += time.monotonic() - asked  # for others of its sweep, or for the store: no fault of this child
             if message["kind"] == "quiet":
-                waited += time.monotonic() - asked  # for others of its sweep: no fault of this child
                 with suppress(BrokenPipeError):
                     os.write(to_child, b"\n")
         if timed_out:
             _ask_where(child, output)
+        if timed_out or closed:
             child.kill()
         code = child.wait()
     except SpawnerGoneError as error:
@@ -110,20 +115,38 @@ def random_environment() -> dict[str, str]:
     return {PADDING: "x" * secrets.randbelow(_LONGEST_PADDING), "PYTHONHASHSEED": "0"}
 
 
-def _messages(pipe: int, left: Callable[[], float | None]) -> Iterator[Message | None]:
-    """Whole lines as they come, until the other end closes; None once no time is left."""
-    rest = b""
-    while True:
-        ready, _, _ = select.select([pipe], [], [], left())
-        if not ready:
-            yield None
-            return
-        piece = os.read(pipe, 1 << 16)
-        if not piece:
-            return
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield json.loads(line)
+def _messages(pipe: int, pid: int, left: Callable[[], float | None]) -> Iterator[Message | None]:
+    """Whole lines as they come, until the other end closes; None once no time is left.
+
+    The last is of kind _HELD where the child has ended and another process holds the other end open.
+    """
+    rest, end = b"", _end_of(pid)
+    try:
+        while True:
+            ready, _, _ = select.select([pipe, *([end] if end is not None else [])], [], [], left())
+            if not ready:
+                yield None
+                return
+            if pipe not in ready:  # all that it said has been read
+                yield {"kind": _HELD}
+                return
+            piece = os.read(pipe, 1 << 16)
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+    finally:
+        if end is not None:
+            os.close(end)
+
+
+def _end_of(pid: int) -> int | None:
+    """A descriptor that is ready to be read once a process has ended; None where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # no Linux, an old one, or it has ended and is gone
+        return None
 
 
 def _outcome(
@@ -136,13 +159,25 @@ def _outcome(
         found: Message = {part: result[part] for part in ("facts", "metrics", "tags") if part in result}
         return Outcome("failed", found, result["error"], result["trace"], seconds)
     if code < 0:
-        name = signal.Signals(-code).name
+        name = signal_name(-code)
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return Outcome("killed", error=f"ended by {name}{hint}", trace=_tail(output), seconds=seconds)
     if code != 0 or not result:
         error = f"ended with exit code {code} and without a result"
         return Outcome("failed", error=error, trace=_tail(output), seconds=seconds)
     return Outcome("finished", result=result, seconds=seconds)
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; the real-time ones have none.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _ask_where(child: Child, output: Path) -> None:

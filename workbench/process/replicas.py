@@ -181,7 +181,7 @@ class Replicas:
             traces.append(f"--- worker {number}\n{said[-4000:]}")
             how, reason = "runs still, but does not answer", ""
             if code is not None and code < 0:
-                how = f"was ended by {signal.Signals(-code).name}"
+                how = f"was ended by {signal_name(-code)}"
             elif code is not None:
                 how, reason = f"ended with exit code {code}", _failure(lines)
             ends.append(f"worker {number} of {self._count} {how}{reason and ': '}{reason}")

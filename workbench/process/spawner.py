@@ -73,9 +73,19 @@ class Spawner(Protocol):
     name: str
 
     def start(
-        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        log: int,
+        reads: int,
+        writes: int,
+        environment: Mapping[str, str],
+        limit_s: float | None = None,
     ) -> Child:
-        """Start `python -m workbench.entry ARGUMENTS` with stdout and stderr going to the descriptor `log`."""
+        """Start `python -m workbench.entry ARGUMENTS` with stdout and stderr going to the descriptor `log`.
+
+        Raises:
+            SpawnerGoneError: it could not, or not within `limit_s`.
+        """
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -90,7 +100,13 @@ class Fresh:
         self._module = module
 
     def start(
-        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        log: int,
+        reads: int,
+        writes: int,
+        environment: Mapping[str, str],
+        limit_s: float | None = None,
     ) -> Child:
         """See `Spawner`."""
         process = subprocess.Popen(
@@ -156,7 +172,13 @@ class ForkServer:
         self.close()
 
     def start(
-        self, arguments: Sequence[str], log: int, reads: int, writes: int, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        log: int,
+        reads: int,
+        writes: int,
+        environment: Mapping[str, str],
+        limit_s: float | None = None,
     ) -> Child:
         """See `Spawner`."""
         request = json.dumps(
@@ -164,7 +186,16 @@ class ForkServer:
         ).encode()
         with contextlib.suppress(BrokenPipeError):
             socket.send_fds(self._socket, [request], [log, reads, writes])
-        answer = self._answer()
+        self._socket.settimeout(limit_s)
+        try:
+            answer = self._answer()
+        except TimeoutError:
+            raise SpawnerGoneError(
+                f"the fork server had started no process within {limit_s:g} s: what it imports hangs, or takes longer "
+                f"({self._log}); workbench.time_limit_s gives more"
+            ) from None
+        finally:
+            self._socket.settimeout(None)
         return _Forked(int(answer["pid"]), self._answer)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.record.metrics import LARGEST, METRICS
 from workbench.record.tags import DIVERGED, DIVERGED_AT, NOT_FINITE
+from workbench.wording import did_you_mean
 
 
 @dataclass
@@ -28,12 +29,13 @@ class Findings:
         and a claim on it counts the run as failed. The first is said in words; nothing where there is none.
 
         Raises:
-            KeyError: a name that METRICS does not declare.
+            ValueError: a name that METRICS does not declare.
         """
         lost = {}
         for name, value in values.items():
             if name not in METRICS:
-                raise KeyError(f"{name} is no declared metric; declare it in workbench.record.METRICS")
+                near = did_you_mean(name, METRICS)
+                raise ValueError(f"{name} is no metric of workbench.record.METRICS{near}; declare it there")
             if value is None:
                 continue
             if abs(value) < LARGEST:

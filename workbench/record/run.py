@@ -230,12 +230,18 @@ class Run:
             return f"{metric} is no number"
         if metric not in self.metrics:
             return f"no {metric}"
-        is_timed = metric.startswith("speed/") and metric in METRICS and METRICS[metric].noisy
-        if is_timed and names.NOT_ALONE in self.tags:
-            return "perhaps timed beside another run"
-        if names.RESUMED_FROM in self.tags and (metric.startswith("speed/") or METRICS[metric].noisy):
-            return f"not timed as a whole: resumed from step {self.tags[names.RESUMED_FROM]}"
+        if untimed := self.untimed(metric):
+            return untimed
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
+
+    def untimed(self, metric: str) -> str:
+        """Why what a clock or the system measured of the run is no measurement of it; empty where it is."""
+        noisy = metric in METRICS and METRICS[metric].noisy
+        if noisy and metric.startswith("speed/") and names.NOT_ALONE in self.tags:
+            return "perhaps timed beside another run"
+        if names.RESUMED_FROM in self.tags and (metric.startswith("speed/") or noisy):
+            return f"not timed as a whole: resumed from step {self.tags[names.RESUMED_FROM]}"
+        return ""
 
     def is_nan(self, metric: str) -> bool:
         """Whether NaN was recorded of a run that the workbench did not make."""

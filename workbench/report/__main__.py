@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from workbench import claims as claims_room
 from workbench.claims import Claim, Verdict
 from workbench.claims.others import known_metrics
 from workbench.claims.schema import nearest_or_all
+from workbench.config.sweep import SWEEP_ID
+from workbench.console import on_stderr, on_stdout
 from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
@@ -95,9 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--runs QUERY needs --claims FILE, which says what is judged; and goes without --guide")
     if given.runs is None and given.guide == bool(given.name):
         parser.error("give the name of one experiment, or --guide for all")
+    if given.sweep and not re.fullmatch(SWEEP_ID, given.sweep):
+        parser.error(f"--sweep {given.sweep!r} is no sweep's id, which is letters, digits, _ . and -")
     if unused := _unused(given, parser):
         parser.error(unused)
-    console = Console(emoji=False)
+    console = on_stdout()
     try:
         if given.guide:
             return _guide(given.commit_results)
@@ -113,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _redraw(given)
         return _judge(given, console)
     except _BAD_INPUT as error:
-        errors = Console(stderr=True, soft_wrap=True, emoji=False)
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        on_stderr().print(str(error), style="red", highlight=False, markup=False)
         return 2
 
 

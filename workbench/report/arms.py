@@ -130,9 +130,9 @@ def varying_parameters(runs: Sequence[Run]) -> list[str]:
 
 
 def value(run: Run, metric: str) -> float | None:
-    """A metric's value; None where it is missing, is not finite, or was recorded as infinite."""
+    """A metric's value; None where it is missing, not finite, recorded as infinite, or timed of a part of the run."""
     found = run.metrics.get(metric)
-    return found if found is not None and abs(found) < LARGEST else None
+    return found if found is not None and abs(found) < LARGEST and not run.untimed(metric) else None
 
 
 def values(runs: Iterable[Run], metric: str) -> list[float]:

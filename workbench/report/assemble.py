@@ -85,6 +85,9 @@ class Report:
                 claims that it has none on.
         """
         target = results_folder(name)
+        old = _beside(target)[1]
+        if old.exists() and not target.exists():  # ended between its two renames
+            old.rename(target)
         if self.exploratory or (any(one.exploratory for one in self.verdicts) and _has_declared(target)):
             raise ReportError(
                 f"{target} was left as it is: it holds verdicts on claims that were declared before the runs, and "
@@ -93,7 +96,7 @@ class Report:
         recorded.refuse_fewer(target, self.verdicts, another=True)
         if self.folder.resolve() == target.resolve():
             return target
-        beside, old = target.with_name("results.new"), target.with_name("results.old")
+        beside, old = _beside(target)
         for left_over in (beside, old):
             shutil.rmtree(left_over, ignore_errors=True)
         copy_own(self.folder, beside)
@@ -105,6 +108,11 @@ class Report:
         beside.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         return target
+
+
+def _beside(results: Path) -> tuple[Path, Path]:
+    """Where new results are made, and where the old ones stand for a moment."""
+    return results.with_name("results.new"), results.with_name("results.old")
 
 
 def _has_declared(results: Path) -> bool:

@@ -63,6 +63,9 @@ class Acceleration(NamedTuple):
         return "\n".join(lines + ([str(self.comparison)] if self.comparison else []))
 
 
+_OF_A_LOOP = ("inner_loop", "call")
+
+
 class _Before(NamedTuple):
     """What a layer had of its own before it was packed."""
 
@@ -178,13 +181,22 @@ def _left(layer: Any) -> str | None:
     kind = type(layer).__name__
     if type(layer) not in _KINDS:
         return f"{kind} is a class of its own, whose loop may be another than Keras' for RNN"
+    if layer not in _LAYERS and (name := next((one for one in _OF_A_LOOP if one in vars(layer)), None)):
+        return f"its {name} was set to another than its class's"
     if getattr(layer, "use_cudnn", None) is True:
         return "use_cudnn=True asks for cuDNN"
     if layer.unroll and layer.go_backwards and layer.zero_output_for_mask:
         return (
             "unrolled and backwards Keras zeroes outputs by the mask of the other end; unroll=False does not"
         )
-    for cell in innermost(layer.cell):
+    cells = list(innermost(layer.cell))
+    if len({id(cell) for cell in cells}) < len(cells):
+        return "one cell stands in its stack more than once"
+    for cell in cells:
+        if "call" in vars(cell):
+            return f"the call of its {type(cell).__name__} was set to another than its class's"
+        if getattr(cell, "activity_regularizer", None) is not None:
+            return f"the activity_regularizer of its {type(cell).__name__} adds a loss at each step of each example"
         if hasattr(cell, "get_dropout_mask") and layer.built and not draws_once(cell):
             return f"{type(cell).__name__} draws masks as Keras' cells do, and has not their two kernels"
     sizes = tf.nest.flatten(layer.cell.state_size)

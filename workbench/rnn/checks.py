@@ -75,8 +75,9 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
     if not isinstance(inner, OF_FLOATS):
         return
     kind = type(inner).__name__
-    if len(tensors) > 1 or tensors[0].shape.rank != 3:
+    if tf.nest.is_nested(inputs) or tensors[0].shape.rank != 3:
         found = ", ".join(str(tensor.shape) for tensor in tensors)
+        found = f"a {type(inputs).__name__} of {found}" if len(tensors) == 1 and tf.nest.is_nested(inputs) else found
         raise ValueError(f"inputs of {kind} are one tensor {layout[:-4]}D], not {found}.")
     if tensors[0].shape[-1] is None and not inner.built:
         raise ValueError(

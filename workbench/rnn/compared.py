@@ -29,8 +29,8 @@ Named = list[tuple[str, np.ndarray]]
 class Measured(NamedTuple):
     """Numbers with their names, and the seconds of one forward and backward pass."""
 
-    outputs: Named
-    whole: list[np.ndarray]  # outputs of whole numbers, as of an argmax
+    outputs: Named  # and last the sum of the losses that layers added
+    whole: list[np.ndarray]  # outputs that are no floats, as of an argmax
     gradients: Named
     seconds: float
     near: float  # the relative difference that is rounding in the model's dtype
@@ -126,7 +126,7 @@ class _Kept:
         found = list(model.non_trainable_variables)
         for layer in model._flatten_layers():
             found += tf.nest.flatten(getattr(layer, "states", None))
-            found += [one for one in vars(layer).values() if isinstance(one, tf.Variable)]
+            found += [variable for one in vars(layer).values() for variable in _variables_in(one)]
         if (generator := generator_of_keras()) is not None:
             found.append(generator.state)
         for one in found:
@@ -136,6 +136,17 @@ class _Kept:
     def put_back(self) -> None:
         for variable, value in self.values.values():
             variable.assign(value)
+
+
+def _variables_in(value: Any, depth: int = 3) -> Iterator[tf.Variable]:
+    """TensorFlow's own variables that a layer holds, also in a list, and a generator's state."""
+    if isinstance(value, tf.Variable):
+        yield value
+    elif isinstance(value, tf.random.Generator):
+        yield value.state
+    elif isinstance(value, (list, tuple, dict)) and depth:
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _variables_in(one, depth - 1)
 
 
 def _build(model: Any, sample: Any) -> None:
@@ -151,6 +162,8 @@ def _build(model: Any, sample: Any) -> None:
 
 
 def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
+    if isinstance(sample, tf.data.Dataset):
+        raise TypeError("a sample is inputs of the model, not a Dataset: next(iter(dataset)), less the labels.")
     flat = tf.nest.flatten(sample)
     if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
         sample = np.array(sample)
@@ -168,12 +181,13 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         kept.put_back()
         with tf.GradientTape() as tape:
             tape.watch(floats)
-            made = [tf.convert_to_tensor(one) for one in tf.nest.flatten(model(sample))]
+            made = [one for one in tf.nest.flatten(model(sample), expand_composites=True) if one is not None]
+            made = [part for one in made for part in _real(tf.convert_to_tensor(one))]
             outputs = [one for one in made if one.dtype.is_floating]
             total = sum(map(_weighted, outputs), tf.zeros([], tf.float64))
         gradients = tape.gradient(total, [*floats, *weights], unconnected_gradients="zero")
-        whole = [one for one in made if one.dtype.is_integer or one.dtype.is_bool]
-        return outputs, gradients, whole
+        whole = [one for one in made if not one.dtype.is_floating]
+        return [*outputs, _losses(model)], gradients, whole
 
     compiled = tf.function(run, autograph=False)
     seconds = []
@@ -184,13 +198,27 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         seconds.append(time.perf_counter() - begin)
     dense = [tf.convert_to_tensor(one) for one in gradients]
     made = [[np.asarray(tf.cast(one, tf.float64)) for one in some] for some in (outputs, dense)]
+    if not (outputs[:-1] or whole):
+        raise ValueError("the model puts out nothing on this sample that could be compared.")
     return Measured(
-        [(f"output {n}", one) for n, one in enumerate(made[0])],
+        [*((f"output {n}", one) for n, one in enumerate(made[0][:-1])), ("its losses", made[0][-1])],
         [np.asarray(one) for one in whole],
         list(zip(names, made[1], strict=True)),
         min(seconds[1:]),
         max(_NEAR.get(dtype, _OF_HALVES) for dtype in _dtypes(model)),
     )
+
+
+def _real(tensor: tf.Tensor) -> list[tf.Tensor]:
+    return [tf.math.real(tensor), tf.math.imag(tensor)] if tensor.dtype.is_complex else [tensor]
+
+
+def _losses(model: Any) -> tf.Tensor:
+    """The sum of the losses that layers have added; no number where one was added inside a loop of a graph."""
+    try:
+        return tf.add_n([tf.cast(one, tf.float64) for one in model.losses] or [tf.zeros([], tf.float64)])
+    except ValueError:  # it is of the loop's graph
+        return tf.fill([], tf.constant(np.nan, tf.float64))
 
 
 def step_is_of_each_row(layer: Any) -> bool:
@@ -208,7 +236,9 @@ def step_is_of_each_row(layer: Any) -> bool:
     with tf.init_scope(), _without_tf32():
         drawn = random.normal(size=(5, *shape[2:]))
         ways = [tf.cast(drawn, layer.compute_dtype), tf.cast(drawn > 0, tf.int32)]  # numbers, or else ids
-        nest = initial_states(cell, 5)
+        nest, again = initial_states(cell, 5), initial_states(cell, 5)
+        if not all(map(alike, tf.nest.flatten(nest), tf.nest.flatten(again))):
+            return False  # it begins from what it draws
         states = [
             one + tf.cast(random.normal(size=one.shape), one.dtype) if one.dtype.is_floating else one
             for one in map(tf.convert_to_tensor, tf.nest.flatten(nest))
@@ -251,12 +281,13 @@ def _dtypes(model: Any) -> set[str]:
 def compare(before: Measured, after: Measured) -> Comparison:
     """Both runs, tensor by tensor; one that is small beside the others is held to a thousandth of the largest.
 
-    Whole numbers must be equal where nothing else is put out: rounding may decide between two that are near.
+    Whole numbers, and texts, must be equal where nothing else is put out: rounding may decide between two that are
+    near.
     """
     found = [_furthest(before.outputs, after.outputs, 1.0), _furthest(before.gradients, after.gradients)]
     words = ", ".join(f"{name} by {by:.1e}" for name, by in found)
     alike = all(by <= before.near for _, by in found)
-    if not before.outputs:
+    if len(before.outputs) == 1:  # the losses alone
         differ = sum(np.sum(one != other) for one, other in zip(before.whole, after.whole, strict=True))
         words += f", {differ} whole numbers put out"
         alike = alike and not differ

@@ -9,6 +9,7 @@ import keras
 
 from workbench.cells import BasicRNNCell, GRUCell, LSTMCell, keras_layer
 from workbench.cells.base import Cell, freeze_inside
+from workbench.cells.keras_layer import copied
 from workbench.cells.wrappers import MultiRNNCell
 from workbench.rnn.packed import BESIDE_ANOTHER
 
@@ -83,7 +84,7 @@ def _same_cell(theirs: Any) -> Any:
     make = _CELL_OF.get(type(theirs))
     if make and all(config.get(option, value) == value for option, value in _FIXED.items()):
         cell = make(
-            theirs, activation=theirs.activation, dtype=theirs.dtype_policy, trainable=theirs.trainable
+            theirs, activation=copied(theirs.activation), dtype=theirs.dtype_policy, trainable=theirs.trainable
         )
         cell.build((None, theirs.kernel.shape[0]))
     else:
@@ -120,12 +121,13 @@ def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
         raise ValueError(
             f"layer {layer.name} has no weights yet: call it once, or layer.build((None, None, D))."
         )
-    options = {**BESIDE_ANOTHER, **options}
+    names = ("name", "trainable", "activity_regularizer")  # of the layer around both
+    own = {name: options.get(name, getattr(layer, name)) for name in names} | {"dtype": layer.dtype_policy}
+    options = BESIDE_ANOTHER | {name: value for name, value in options.items() if name not in names}
     forward, backward = (
         from_keras(make, way, options) for way in (layer.forward_layer, layer.backward_layer)
     )
-    names = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
-    both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **names)
+    both = keras.layers.Bidirectional(forward, merge_mode=layer.merge_mode, backward_layer=backward, **own)
     built = layer.get_build_config()
     both.build(built["input_shape"] if "input_shape" in built else built["shapes_dict"]["sequences_shape"])
     both.forward_layer.cell.set_weights(forward.cell.get_weights())  # Keras made that layer anew

@@ -278,7 +278,8 @@ class Conductor:
             ended = journal.close_with(outcome)
         if ended.status == "finished":  # and is recorded: until then it is what a resume goes on from
             for file in parts_of_checkpoint(own):
-                file.unlink(missing_ok=True)
+                with suppress(OSError):  # what cannot be removed is of no use, and of no harm
+                    file.unlink(missing_ok=True)
         return ended
 
     def _say_inputs(self, run_id: str, manifest: Manifest) -> None:

@@ -56,14 +56,17 @@ _NAMED = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; none where it hides them.
 
-    >>> gpus({"CUDA_VISIBLE_DEVICES": "2,0"}), gpus({"CUDA_VISIBLE_DEVICES": "-1"})
+    >>> gpus({"CUDA_VISIBLE_DEVICES": "2,0,2"}), gpus({"CUDA_VISIBLE_DEVICES": "-1"})
     (('2', '0'), ())
     """
     named = {**os.environ, **(given or {})}.get(VISIBLE)
     if named is None:
         return _of_machine()
     each = [one.strip() for one in named.split(",")]
-    return tuple(itertools.takewhile(_NAMED.fullmatch, each))  # CUDA reads no further
+    once: dict[Path, str] = {}
+    for one in itertools.takewhile(_NAMED.fullmatch, each):  # CUDA reads no further
+        once.setdefault(_lock_of(one), one)
+    return tuple(once.values())
 
 
 def turns_of(trees: list[Mapping[str, Any]], side_by_side: int) -> str:

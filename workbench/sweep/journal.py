@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from workbench.record.sections import by_section
 from workbench.record.tags import ERROR, OWNER
 from workbench.sweep.progress import Watcher
 from workbench.tracking import Tracker, TrackingError
+from workbench.tracking.writing import BATCH
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "timed_out": "FAILED"}
 _SECONDS = 5.0
@@ -139,10 +141,13 @@ class Journal:
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
     def _flush(self) -> None:
+        """Rows by the batch; those that were taken are not said again where the next batch is not."""
         self._flushed = time.monotonic()
-        if self._rows:
-            self._tracker.log(self._run_id, self._rows)
-            self._rows = []
+        while self._rows:
+            values = itertools.accumulate(len(values) for _, values in self._rows)
+            some = max(1, sum(1 for _ in itertools.takewhile(lambda count: count <= BATCH, values)))
+            self._tracker.log(self._run_id, self._rows[:some])
+            del self._rows[:some]
 
 
 def environment_json(tags: Mapping[str, str]) -> str:
@@ -205,15 +210,29 @@ def is_dead(tag: str) -> bool:
     return found is not None and found != born
 
 
+def pid_of(tag: str) -> str:
+    """The number of the process that an owner's tag names, on its host."""
+    return tag.rsplit(":", 2)[1] if tag.count(":") > 1 else "unknown"
+
+
 def is_of_another_host(tag: str) -> bool:
     """Whether an owner's tag names another host than this, or none, or a container of its own.
 
-    Two hosts of one name are told apart by their machine's id, where both have one.
+    Two hosts of one name are told apart by their machine's id. Of a container without one that was started in
+    another life of its host it is not known whether it was that host's: it is taken for another's.
     """
     theirs, ours = _Place.read(tag.rsplit(":", 2)[0]), _place()
     if theirs.host != ours.host or _differ(theirs.machine, ours.machine):
         return True
-    return theirs.boot == ours.boot and _differ(theirs.processes, ours.processes)
+    if theirs.boot != ours.boot:
+        nameless = not (theirs.machine and ours.machine)
+        return nameless and any(_is_container(one) for one in (theirs, ours))
+    return _differ(theirs.processes, ours.processes)
+
+
+def _is_container(place: _Place) -> bool:
+    """Whether its processes are numbered apart from the host's, whose own numbers Linux calls by this one."""
+    return place.processes not in ("", "4026531836")
 
 
 def _born(pid: int) -> str | None:

@@ -262,7 +262,7 @@ def _watching(conductor: Conductor, jobs: Sequence[Job]) -> Iterator[None]:
             job = by_number.get(int(path.parent.name.partition("-")[0]))
             try:
                 result = json.loads(path.read_text())
-            except ValueError:  # half written
+            except (ValueError, OSError):  # half written, or not to be read now
                 continue
             seen.add(path)
             if job is not None:

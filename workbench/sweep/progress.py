@@ -6,7 +6,6 @@ import io
 import math
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from statistics import fmean
 from types import TracebackType
 from typing import Any, Self
@@ -27,22 +26,11 @@ from workbench.report.summary import in_brief
 from workbench.wording import lasting
 
 
-class _Forgiving:
-    """A console whose file may be on a full disk: what cannot be shown costs no job."""
-
-    def __init__(self, console: Console) -> None:
-        self.console, self.is_terminal = console, console.is_terminal
-
-    def print(self, text: str, **how: Any) -> None:
-        with suppress(OSError):
-            self.console.print(text, **how)
-
-
 class Watcher:
     """Shows the jobs of one command. `quiet` shows nothing but failures."""
 
     def __init__(self, console: Console, jobs: int, *, quiet: bool = False) -> None:
-        self._console, self._jobs, self._quiet = _Forgiving(console), jobs, quiet
+        self._console, self._jobs, self._quiet = console, jobs, quiet
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),

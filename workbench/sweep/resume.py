@@ -229,7 +229,8 @@ def _close(tracker: Tracker, run_id: str, own: OwnRun, take_over: bool) -> None:
     tag = run.tags.get(OWNER, "")
     if not is_of_another_host(tag) or not take_over:
         remedy = (
-            f"its run {run_id} is still open and belongs to a process that is alive; wait for it, or end it"
+            f"its run {run_id} is still open and belongs to a process that is alive (pid {pid_of(tag)}); wait for "
+            "it, or end it"
         )
         if is_of_another_host(tag):
             host = tag.split("/")[0] or "an unknown host"

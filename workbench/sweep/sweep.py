@@ -103,6 +103,14 @@ class Asked:
             found.todo = [job for job in found.todo if job.number in numbers]
         return found, [*self.said, *said]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its verdicts will be, where that can still be changed."""
+        if self.own.is_begun or self.own.tags.get(names.CLAIMS_COMMITTED) != "false":
+            return []
+        file = self.declared[0].file if self.declared else "claims.yaml"
+        return [f"{file} is not committed as it is: the verdicts will be called exploratory"]
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -121,6 +129,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     asked = ask(compose, overrides)
     if asked.config.workbench.dry_run:
         known, said = asked.stock()
+        said = [*said, *asked.warnings]
         list_jobs(console, asked.planned, asked.declared, config=asked.config, known=known, said=said)
         return Swept(0, asked.own.sweep)
     folder = sweep_folder(asked.config.tracking.folder, asked.config.name, asked.own.sweep)
@@ -172,7 +181,7 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
     with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         if config.workbench.resume and not own.is_begun:
             watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
-        watcher.say(headline(planned, asked.declared))
+        watcher.say("\n".join([headline(planned, asked.declared), *asked.warnings]))
         conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
         conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
         conductor.titles = watcher.titles = titles(planned.jobs)

@@ -26,7 +26,8 @@ from workbench.tracking.reading import Reader
 
 _LONGEST_TAG = 8000
 _LONGEST_PARAM = 6000
-_BATCH = 900
+BATCH = 900
+"""Values that MLflow takes at once."""
 
 
 class Tracker(Reader):
@@ -105,7 +106,7 @@ class Tracker(Reader):
         ]
         with self._reached():
             for at in range(0, len(entries), 100):
-                self._client.log_batch(run_id, params=entries[at : at + 100])
+                self._client.log_batch(run_id, params=entries[at : at + 100], synchronous=True)
 
     def log(self, run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> None:
         """Log rows of (step, values) in as few calls as can be.
@@ -119,18 +120,18 @@ class Tracker(Reader):
             for name, value in values.items()
         ]
         with self._reached():
-            for at in range(0, len(entries), _BATCH):
-                self._client.log_batch(run_id, metrics=entries[at : at + _BATCH])
+            for at in range(0, len(entries), BATCH):
+                self._client.log_batch(run_id, metrics=entries[at : at + BATCH], synchronous=True)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
         if sections := by_section(tags):  # what stands in the same tags already stays
             before = self.get(run_id).tags
             tags = {name: before[name] for name in before if name.partition(".")[0] in sections} | dict(tags)
-        entries = [RunTag(key, str(value)) for key, value in folded(tags).items()]
+        entries = [RunTag(key, _encodable(str(value))) for key, value in folded(tags).items()]
         with self._reached():
             for at in range(0, len(entries), 100):
-                self._client.log_batch(run_id, tags=entries[at : at + 100])
+                self._client.log_batch(run_id, tags=entries[at : at + 100], synchronous=True)
 
     def inputs(self, run_id: str, name: str, digest: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
         """Say which data set a run reads: one entry a split, its profile what is told of it.
@@ -210,11 +211,11 @@ class Tracker(Reader):
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a run that was closed running again; the error that it was closed with is no longer its own."""
+        self.tag(run_id, tags)  # first whose it is: what runs and is a dead process' may be closed by any command
         with self._reached():
-            self._client.update_run(run_id, status="RUNNING")
             if ERROR in self.get(run_id).tags:
                 self._client.delete_tag(run_id, ERROR)
-        self.tag(run_id, tags)
+            self._client.update_run(run_id, status="RUNNING")
 
 
 def _said_again(call: Callable[..., Any], *given: Any) -> None:
@@ -229,6 +230,11 @@ def _said_again(call: Callable[..., Any], *given: Any) -> None:
         if error.error_code != "BAD_REQUEST":
             raise
         call(*given)
+
+
+def _encodable(text: str) -> str:
+    """A text that a store can take: a file's name need not be UTF-8, and stands in errors."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def as_text(value: Any) -> str:

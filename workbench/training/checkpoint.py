@@ -16,6 +16,7 @@ import json
 import os
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,25 @@ class Checkpoints:
 
     def _write(self) -> float:
         start = self._clock()
-        facts = {"identity": self._identity, "found": self._found, "order": self._order.hexdigest()}
-        arrays = {"facts": np.array(json.dumps(facts)), "losses": np.array(self._losses, np.float64)}
+        arrays = {"losses": np.array(self._losses, np.float64)}
         arrays |= {f"variable {k}": _bytes(one.numpy()) for k, one in enumerate(self.variables)}
         arrays |= {f"best {k}": _bytes(values) for k, values in enumerate(self._watch.best_weights)}
+        facts = {
+            "identity": self._identity,
+            "found": self._found,
+            "order": self._order.hexdigest(),
+            "holds": [*arrays],
+        }
         beside = self._file.with_suffix(".part")
-        with open(beside, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, self._file)
+        try:
+            with open(beside, "wb") as stream:
+                np.savez(stream, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(beside, self._file)
+        except OSError:
+            beside.unlink(missing_ok=True)  # a full disk has room for the record of how the run ended
+            raise
         self._written = self._clock()
         return self._written - start
 
@@ -140,12 +150,16 @@ class Checkpoints:
             facts = json.loads(str(arrays.pop("facts")))
             was = facts["identity"]
             other = [name for name in {**was, **self._identity} if was.get(name) != self._identity.get(name)]
+            if lacking := [name for name in facts["holds"] if name not in arrays]:
+                raise KeyError(f"it has no {lacking[0]}")
             if not other:
                 self._known = {**arrays, **facts, "losses": arrays["losses"]}
                 self.said = f"goes on after step {len(arrays['losses'])}, from {self._file}"
                 return
             why = f"was made with another {', another '.join(sorted(other))}"
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+        ) as error:  # fmt: skip
             why = f"cannot be read ({error})"
         self.said = f"begins again: its checkpoint {self._file} {why}"
 

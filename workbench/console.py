@@ -1,0 +1,56 @@
+"""What commands print on: a terminal, a pipe or a file, of whatever encoding, which may be gone or full."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+
+
+class Lasting(Console):
+    """A console whose failures cost no work: its reader may go away, and its file may be on a full disk."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As Console's; what cannot be shown is not."""
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            self._nobody_reads()
+
+    def on_broken_pipe(self) -> None:
+        """Go on: Console's own ends the process, and with it a sweep whose output was piped into `head`."""
+        self._nobody_reads()
+
+    def _nobody_reads(self) -> None:
+        """Show nothing from now on; nor may what is left in Python's buffer fail when the process ends."""
+        self.quiet = True
+        if self.file is sys.stdout:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+def on_stdout(kind: type[Console] = Console, *, width: int | None = None, **options: Any) -> Console:
+    """Stdout; where it is no terminal, lines of `width` characters unless COLUMNS says otherwise.
+
+    What its encoding lacks is written by number: ASCII has no ±.
+    """
+    _take_all_letters(sys.stdout)
+    console = kind(emoji=False, **options)
+    if width and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = width
+    return console
+
+
+def on_stderr() -> Console:
+    """Stderr, where a sentence is one line however long."""
+    _take_all_letters(sys.stderr)
+    return Console(stderr=True, soft_wrap=True, emoji=False)
+
+
+def _take_all_letters(stream: Any) -> None:
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
