@@ -13,19 +13,18 @@ from rich.console import Console
 class Lasting(Console):
     """A console whose failures cost no work: its reader may go away, and its file may be on a full disk."""
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        """As Console's; what cannot be shown is not."""
+    def _check_buffer(self) -> None:
+        """By this rich writes whatever is shown: what cannot be written is not shown."""
         try:
-            super().print(*objects, **how)
+            super()._check_buffer()
         except OSError:
-            self._nobody_reads()
+            del self._buffer[:]  # there may be room for the next line
 
     def on_broken_pipe(self) -> None:
-        """Go on: Console's own ends the process, and with it a sweep whose output was piped into `head`."""
-        self._nobody_reads()
+        """Go on: Console's own ends the process, and with it a sweep whose output was piped into `head`.
 
-    def _nobody_reads(self) -> None:
-        """Show nothing from now on; nor may what is left in Python's buffer fail when the process ends."""
+        Nothing is shown from now on; nor may what is left in Python's buffer fail when the process ends.
+        """
         self.quiet = True
         if self.file is sys.stdout:
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -36,7 +35,7 @@ class Lasting(Console):
 def on_stdout(kind: type[Console] = Console, *, width: int | None = None, **options: Any) -> Console:
     """Stdout; where it is no terminal, lines of `width` characters unless COLUMNS says otherwise.
 
-    What its encoding lacks is written by number: ASCII has no ±.
+    Characters that its encoding cannot write come as escapes (`\\xb1` for ± in ASCII).
     """
     _take_all_letters(sys.stdout)
     console = kind(emoji=False, **options)

@@ -15,10 +15,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from workbench.console import on_stderr, on_stdout
 from workbench.config import ConfigError
+from workbench.console import Lasting, on_stderr, on_stdout
 from workbench.provenance import without_passwords
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.rerun import rerun
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--other-machine", action="store_true", help="this is not the machine of the record: bits may differ"
     )
     given = parser.parse_args(arguments)
-    console, errors = on_stdout(width=100), on_stderr()
+    console, errors = on_stdout(Lasting, width=100), on_stderr()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return rerun(Tracker(given.uri, create=False), given.id, console, other_machine=given.other_machine)

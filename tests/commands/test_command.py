@@ -356,7 +356,7 @@ def test_who_reads_a_sweep_s_lines_does_not_end_it(tmp_path, reader):
         if reader == "goes away":
             sweep.stdout.close()
         else:
-            sweep.stdout.read()
+            assert rb"gr\xf6\xdfe" in first + sweep.stdout.read()
         said = sweep.stderr.read().decode()
     assert (sweep.returncode, first.isascii()) == (0, True), said
     runs = Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db", create=False).matching("", "read")

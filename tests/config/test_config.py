@@ -132,7 +132,7 @@ def test_every_experiment_opens_with_its_question_command_minutes_and_what_was_f
     assert all(line.startswith(f"# {head}") for line, head in zip(lines, heads, strict=True))
     machine = re.search(r"\d+ minutes on a 2-core ([A-Z]\w+ [A-Z]\w+)", lines[1])
     has_run = results_folder(name).exists()
-    assert machine or (not has_run and lines[1].endswith("not yet")), f"{lines[1]}: minutes and machine, or `not yet`"
+    assert machine or (not has_run and lines[1].endswith("not yet")), f"{lines[1]}: no minutes and machine"
     if machine and (facts := results_folder(name) / "facts.json").is_file():
         assert machine[1] in json.loads(facts.read_text())["machine"].replace("(R)", "")
     question = yaml.safe_load(text)["sweep"]["question"]
@@ -188,8 +188,11 @@ REFUSED = [
     (["cell=grid_lstm", "cell.frequency_skip=2"], "cell.frequency_skip=2: does nothing without"),
     (["cell.proj_clip=0.5"], "cell.proj_clip=0.5: clips a projection; set cell.num_proj too"),
     (["padding=bucket", "padding.boundaries=[9,5]"], "padding.boundaries=[9, 5]: must be rising lengths"),
-    (["data=tfrecord"], "data.path=null: data=tfrecord needs the folder"),
-    (["data=text"], "data.path=null: data=text needs it: a file, or a folder of *.txt"),
+    (
+        ["data=tfrecord"],
+        "data.path=null: data=tfrecord needs a value here: the folder that holds manifest.json",
+    ),
+    (["data=text"], "data.path=null: data=text needs a value here: a file, or a folder of *.txt"),
     (["data.task=next", "rnn.direction=both"], "has read the token that it is to predict"),
     (["training.truncate=5", "rnn.direction=both"], "training.truncate=5: carries the state forward"),
     (["training.truncate=5", "data=synthetic", "data.task=classify"], "needs a label a step"),

@@ -28,7 +28,8 @@ CHILDREN = {
     "hangs": "time.sleep(60)",
     "ended by a real-time signal": "os.kill(os.getpid(), 40)",
     "leaves a helper": "os.fork() or time.sleep(30); os.kill(os.getpid(), signal.SIGKILL)",
-    "talks": "channel.log(1, {'loss/step': 2.0}); channel.send('result', metrics={})",
+    "talks": "channel.log(1, {'loss/step': 2.0}); time.sleep(5); channel.send('result', metrics={})",
+    "ends at once": "channel.send('result', metrics={})",
     "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
 }
 SCRIPT = """
@@ -196,13 +197,18 @@ def test_a_child_that_dies_is_not_waited_for_because_a_helper_of_it_lives(start)
     assert (outcome.status, outcome.error) == ("killed", "ended by SIGKILL (out of memory?)")
 
 
+def test_what_a_child_says_last_is_heard_however_fast_it_ends(start) -> None:
+    outcomes = [start(CHILDREN["ends at once"])[0] for _ in range(20)]
+    assert {one.status for one in outcomes} == {"finished"}
+
+
 def test_a_signal_without_a_name_is_called_by_its_number(start) -> None:
     outcome, _ = start(CHILDREN["ended by a real-time signal"])
     assert (outcome.status, outcome.error) == ("killed", "ended by signal 40")
 
 
 def test_time_in_which_the_store_is_waited_for_is_not_the_child_s(tmp_path: Path) -> None:
-    """A link that is down for longer than the limit: the child itself needs none of that time."""
+    """A link that is down for 4 s: the child, which needs 5 s, has 3 s more than those."""
     (tmp_path / "child.py").write_text(SCRIPT.format(body=CHILDREN["talks"]))
     outcome = run_child(
         [],
@@ -215,13 +221,16 @@ def test_time_in_which_the_store_is_waited_for_is_not_the_child_s(tmp_path: Path
     assert outcome.status == "finished"
 
 
-def test_a_fork_server_whose_imports_hang_is_given_up_at_the_limit(tmp_path: Path) -> None:
+def test_a_fork_server_whose_imports_hang_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.process.spawner.IMPORTS_S", 2.0)
     (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     began = time.monotonic()
     with ForkServer(tmp_path / "server.log", environment, preloaded=["hangs"]) as server:
         outcome = run_child(
-            [], output=tmp_path / "output.log", on_message=print, time_limit_s=2, spawner=server
+            [], output=tmp_path / "output.log", on_message=print, time_limit_s=1, spawner=server
         )
     assert time.monotonic() - began < 20
     assert outcome.status == "killed"

@@ -61,7 +61,9 @@ def test_data_and_code_bear_on_the_identity(tree: dict) -> None:
 
 
 def test_an_undeclared_metric_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"speed/tokens is no metric of workbench.record.METRICS; did you mean"):
+    with pytest.raises(
+        ValueError, match=r"speed/tokens is no metric of workbench.record.METRICS; did you mean"
+    ):
         Findings().add({"speed/tokens": 1.0})
 
 

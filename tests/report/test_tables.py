@@ -291,7 +291,11 @@ def test_the_summary_makes_up_nothing():
 
 
 def test_what_was_timed_of_a_part_of_a_run_stands_in_no_mean():
-    metrics = {"speed/valid_tokens_per_s": 100.0, "loss/validation_per_token": 1.0, "memory/rss_growth_mb": 5.0}
+    metrics = {
+        "speed/valid_tokens_per_s": 100.0,
+        "loss/validation_per_token": 1.0,
+        "memory/rss_growth_mb": 5.0,
+    }
     runs = [
         Run(str(n), "FINISHED", {"seed": str(n)}, metrics, {"training.resumed_from_step": "24"} if n else {})
         for n in range(2)

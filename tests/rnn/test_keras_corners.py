@@ -76,7 +76,7 @@ def test_whole_numbers_are_compared_where_there_are_no_others(monkeypatch):
     model.set_weights([kernel])
     model.set_weights([kernel if int(model(sample)[0]) else -kernel])
     assert int(model(sample)[0])
-    with pytest.raises(ValueError, match=r"whole numbers put out"):
+    with pytest.raises(ValueError, match=r"of the whole numbers or texts differ"):
         accelerate(model, sample=sample)
 
 

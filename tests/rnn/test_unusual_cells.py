@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import workbench
+from tests.alone import run_alone
 from workbench.cells import CELLS
 from workbench.rnn import PackedRNN, accelerate, acceleration_of, packed_rnn, restore
 
@@ -67,19 +68,25 @@ def _same_cell_twice():
 
 def _patched(name):
     model = _around(layers.LSTMCell(3))
-    of = model.layers[0] if name == "inner_loop" else model.layers[0].cell
-    whole = getattr(of, name)
-    setattr(of, name, lambda first, *others, **named: whole(2 * first, *others, **named))
+    layer = model.layers[0]
+    loop, call = layer.inner_loop, layer.cell.call
+    if name == "inner_loop":
+        layer.inner_loop = lambda sequences, **named: loop(2 * sequences, **named)
+    else:
+        layer.cell.call = lambda inputs, *others, **named: call(2 * inputs, *others, **named)
     return model
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: _around(layers.LSTMCell(3, activity_regularizer="l2")), "activity_regularizer of its LSTMCell"),
+        (
+            lambda: _around(layers.LSTMCell(3, activity_regularizer="l2")),
+            "activity_regularizer of its LSTMCell",
+        ),
         (_same_cell_twice, "more than once"),
-        (lambda: _patched("call"), "the call of its LSTMCell was set"),
-        (lambda: _patched("inner_loop"), "its inner_loop was set"),
+        (lambda: _patched("call"), "the call of its LSTMCell was replaced"),
+        (lambda: _patched("inner_loop"), "its inner_loop was replaced"),
     ],
     ids=["loss of each step", "one cell twice", "another call", "another loop"],
 )
@@ -236,5 +243,9 @@ def test_a_nest_of_one_tensor_is_no_tensor(cell, inputs):
         packed_rnn(cell, nested)
 
 
+@pytest.mark.slow  # a process that imports TensorFlow; quick: none, the names are a line of workbench/__init__.py
 def test_rooms_are_there_by_their_whole_names():
-    assert workbench.rnn.PackedRNN is PackedRNN
+    code = (
+        "import workbench; workbench.rnn.PackedRNN; workbench.losses; print(workbench.claims.load.__name__)"
+    )
+    assert run_alone(code).splitlines()[-1] == "load"

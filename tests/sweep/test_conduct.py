@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
+from mlflow.exceptions import MlflowException
 
 from workbench.config import ConfigError
+from workbench.console import Lasting
 from workbench.process import spawner
 from workbench.record import unfinished
 from workbench.record.gate import disturbance
@@ -146,8 +147,12 @@ def test_a_killed_child_or_server_is_one_killed_run_and_the_next_job_runs(
     assert conductor.run(job, attempt=2).outcome.status == "finished"
 
 
-def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(conductor: Conductor) -> None:
+def test_runs_of_a_process_that_is_gone_are_closed_and_others_are_left(
+    conductor: Conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracker, experiment = conductor.tracker, conductor.experiment
+    here = journal._Place("one", "boot", "4026531836", "1a2b3c4d")  # no container
+    monkeypatch.setattr(journal, "_place", lambda: here)
     mine = owner()[OWNER]
     boot = mine.rsplit(":", 2)[0]
     gone = tracker.start(experiment, "gone", params={}, tags={OWNER: f"{boot}:999999:1.00"})
@@ -192,16 +197,16 @@ def test_what_the_store_took_is_not_said_again_where_it_refuses_the_next(
     tracker = conductor.tracker
     run_id = tracker.start(conductor.experiment, "x", params={}, tags={})
     points = [[step, 1.0 / (step + 1)] for step in range(2000)]
-    said, log = 0, tracker.log
+    said, log = 0, tracker._client.log_batch
 
-    def refuses_the_second(run: str, rows: list) -> None:
+    def refuses_the_second(*given, **named) -> None:
         nonlocal said
         said += 1
         if said == 2:
-            raise TrackingError("not now")
-        log(run, rows)
+            raise MlflowException("not now")
+        log(*given, **named)
 
-    monkeypatch.setattr(tracker, "log", refuses_the_second)
+    monkeypatch.setattr(tracker._client, "log_batch", refuses_the_second)
     with Journal(tmp_path, tracker, run_id, conductor.watcher, job) as book:
         book.take({"kind": "curve", "metric": "loss/step", "points": points})
         book.take({"kind": "quiet"})
@@ -288,7 +293,7 @@ def test_a_full_disk_under_the_terminals_output_costs_no_job(conductor: Conducto
         def write(self, text: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    conductor.watcher = Watcher(Console(file=Full()), 2)
+    conductor.watcher = Watcher(Lasting(file=Full()), 2)
     assert conductor.run(job).outcome.status == "finished"
 
 

@@ -175,7 +175,10 @@ def _without(file, name: str) -> None:
     [
         (lambda file: file.write_bytes(file.read_bytes()[:500]), "cannot be read"),
         (lambda file: file.write_bytes(b""), "cannot be read"),
-        (lambda file: _flip(file, b"PK\x01\x02", 6), "cannot be read"),  # the version that is needed to read it
+        (
+            lambda file: _flip(file, b"PK\x01\x02", 6),
+            "cannot be read",
+        ),  # the version that is needed to read it
         (lambda file: _without(file, "variable 1"), "cannot be read ('it has no variable 1')"),
         (lambda file: None, "was made with another configuration"),
     ],

@@ -195,10 +195,11 @@ class StepCell(Cell):
     def stepper(self, training: bool = False) -> Stepper:
         """`step` on inputs that are not projected yet."""
         weights = self.step_weights()
-        if weights.kernel.shape[-1] != self.projection_width:
+        width, columns = getattr(self, "projection_width", None), weights.kernel.shape[-1]
+        if width != columns:
             raise ValueError(
-                f"{type(self).__name__}.projection_width is {self.projection_width}, but the kernel of its step_weights "
-                f"has {weights.kernel.shape[-1]} columns."
+                f"{type(self).__name__}.projection_width is {width}, but the kernel of its step_weights has "
+                f"{columns} columns."
             )
 
         def run(inputs: tf.Tensor, states: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:

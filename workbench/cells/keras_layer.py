@@ -40,9 +40,7 @@ def keras_layer(cell: Any, **options: Any) -> keras.layers.Layer:
         stacked = keras.layers.StackedRNNCells([made[id(one)] for one in cell.cells], dtype=options["dtype"])
         return keras.layers.RNN(stacked, **options)
     form = _form(cell)
-    layer = form.layer(
-        cell.units, **{name: copied(value) for name, value in form.options.items()}, **options
-    )
+    layer = form.layer(cell.units, **{name: copied(value) for name, value in form.options.items()}, **options)
     layer.build((None, None, form.weights["kernel"].shape[0]))
     for name, weight in form.weights.items():
         getattr(layer.cell, name).assign(np.asarray(weight))
@@ -53,7 +51,11 @@ def copied(activation: Any) -> Any:
     """A layer that is an activation (`PReLU()`) anew, with its weights; any other as it is."""
     if not isinstance(activation, keras.layers.Layer):
         return activation
-    copy = type(activation).from_config(activation.get_config())
+    try:
+        copy = type(activation).from_config(activation.get_config())
+    except (TypeError, NotImplementedError) as error:
+        kind = type(activation).__name__
+        raise ValueError(f"{kind} as an activation cannot be copied: give it get_config.") from error
     if activation.built and activation.weights:
         copy.build_from_config(activation.get_build_config())
         copy.set_weights(activation.get_weights())

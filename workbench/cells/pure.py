@@ -88,7 +88,13 @@ def _assigns_in_training(function: Any, width: int, dtype: Any) -> bool:
 
 @contextmanager
 def _put_back(function: Any, width: int, dtype: Any) -> Iterator[None]:
-    """After it the variables that a function of somebody's own reads and sets (a count, a seed) are what they were."""
+    """Puts back the variables (a count, a seed) that somebody's function reads or sets.
+
+    Not a layer's: a copy of that is tried.
+    """
+    if isinstance(function, keras.layers.Layer):
+        yield
+        return
     variables: dict[int, Any] = {}
     for training in (False, True):
         with suppress(Exception):  # of what fails nothing is known

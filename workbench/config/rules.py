@@ -272,7 +272,9 @@ def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
 def _needed(tree: Mapping[str, Any]) -> list[Problem]:
     data = tree["data"]
     return [
-        Problem(f"data.{field.name}", None, f"data={data['name']} needs it: {field.metadata['help']}")
+        Problem(
+            f"data.{field.name}", None, f"data={data['name']} needs a value here: {field.metadata['help']}"
+        )
         for field in fields(DATA[data["name"]])
         if field.metadata.get("needed") and not data[field.name]
     ]

@@ -7,7 +7,6 @@ from typing import Any
 
 from workbench.options.schema import option
 
-
 SWEEP_ID = r"[A-Za-z0-9_][\w.-]*"
 
 
@@ -67,7 +66,10 @@ class Command:
     )
     quiet: bool = option(False, "print the verdicts only")
     time_limit_s: float | None = option(
-        None, "a job that takes longer is ended and recorded as failed", above=0
+        None,
+        "a job that takes longer is ended and recorded as failed; the time in which the store takes what it says "
+        "does not count",
+        above=0,
     )
     prepare_limit_s: float | None = option(
         21600.0, "a data set that takes longer to make or verify ends the command; null: no limit", above=0

@@ -48,8 +48,8 @@ def plan(
     """The batches of one epoch. `longest`: of the data set; None: the longest there is.
 
     Raises ValueError where an example is longer than `longest` or a global padding's `length`, or where it alone is
-    over the token budget; and where a padding breaks a rule of all: each example once, no batch over the budget, none
-    padded to less than its longest or to more than all need.
+    over the token budget; and where a padding breaks a rule of all: each example once, no batch over the budget,
+    none padded to less than its longest or to more than all need.
 
     >>> [batch.padded_length for batch in plan(Padding("batch"), np.array([3, 1, 2]), np.arange(3), batch_size=2)]
     [3, 2]
@@ -63,10 +63,11 @@ def plan(
 def _check(padding: Padding, batches: Plan, lengths: np.ndarray, order: np.ndarray, size: Size) -> None:
     """Hold a plan to the rules of all paddings."""
     counts = np.array([len(one.indices) for one in batches], np.int64)
-    given = np.concatenate([one.indices for one in batches]) if batches else np.zeros(0, np.int64)
-    wrong = ""
-    if not np.array_equal(np.bincount(given, minlength=len(lengths)), np.bincount(order, minlength=len(lengths))):
-        wrong = f"of {len(order)} examples it gives {len(given)}, not each once"
+    given = np.concatenate([np.zeros(0, np.int64), *(np.asarray(one.indices, np.int64) for one in batches)])
+    wrong, count = "", len(lengths)
+    if not np.array_equal(np.bincount(given, minlength=count), np.bincount(order, minlength=count)):
+        places = f"it gives {len(given)} places for {len(order)}, some twice or never"
+        wrong = f"each example must be in one batch: {places}"
     elif not counts.all():
         wrong = "it gives a batch without examples"
     elif len(batches):
@@ -75,11 +76,15 @@ def _check(padding: Padding, batches: Plan, lengths: np.ndarray, order: np.ndarr
         most = max(size.longest, *(getattr(padding, "boundaries", None) or [0]))
         if (padded < longest).any():
             place = int(np.argmax(padded < longest))
-            wrong = f"it pads a batch whose longest example has {longest[place]} tokens to {padded[place]}"
+            wrong = (
+                f"it pads a batch whose longest example has {longest[place]} tokens to {padded[place]} steps"
+            )
         elif (padded > most).any():
-            wrong = f"it pads a batch to {padded.max()}, and {most} would be enough for all"
+            wrong = f"it pads a batch to {padded.max()} steps, more than the longest that is needed ({most})"
         elif size.positions and (counts * padded > size.positions).any():
-            wrong = f"a batch has {(counts * padded).max()} positions, over the token_budget of {size.positions}"
+            wrong = (
+                f"a batch has {(counts * padded).max()} positions, over the token_budget of {size.positions}"
+            )
     if wrong:
         raise ValueError(f"padding={padding.name}: {wrong}")
 

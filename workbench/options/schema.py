@@ -58,8 +58,8 @@ def option(
 ) -> Any:
     """A field of a schema: its default, its meaning, and the values it may have.
 
-    `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range. What is
-    `needed` and still null is refused before anything starts.
+    `low` and `high` belong to the range, `above` does not. Numbers in a list are each held against the range.
+    What is `needed` and still null is refused before anything starts.
     """
     limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "pattern": pattern}
     limits["needed"] = needed

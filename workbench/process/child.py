@@ -50,8 +50,9 @@ def run_child(
 ) -> Outcome:
     """Run `python -m workbench.entry ARGUMENTS` to its end and say how it ended; never raises for the child.
 
-    Its stdout and stderr go to `output`. A child that takes longer than the limit is asked where it is, and killed
-    with its children.
+    Its stdout and stderr go to `output`. A child that takes longer than the limit, less the time that `on_message`
+    takes, is asked where it is, and killed with its children; processes that it leaves behind are killed too, where
+    they hold its channel.
     """
     started = time.monotonic()
     from_child, child_writes = os.pipe()
@@ -74,7 +75,9 @@ def run_child(
             if message is None:
                 timed_out = True
                 break
-            if message["kind"] == _HELD:  # it has ended, and a process that it started holds its end of the pipe
+            if (
+                message["kind"] == _HELD
+            ):  # it has ended, and a process that it started holds its end of the pipe
                 closed = True
                 break
             if message["kind"] in ("result", "failure"):
@@ -82,7 +85,9 @@ def run_child(
                 continue
             asked = time.monotonic()
             on_message(message)
-            waited += time.monotonic() - asked  # for others of its sweep, or for the store: no fault of this child
+            waited += (
+                time.monotonic() - asked
+            )  # for others of its sweep, or for the store: no fault of this child
             if message["kind"] == "quiet":
                 with suppress(BrokenPipeError):
                     os.write(to_child, b"\n")
@@ -127,7 +132,9 @@ def _messages(pipe: int, pid: int, left: Callable[[], float | None]) -> Iterator
             if not ready:
                 yield None
                 return
-            if pipe not in ready:  # all that it said has been read
+            if (
+                pipe not in ready and not select.select([pipe], [], [], 0)[0]
+            ):  # all that it said has been read
                 yield {"kind": _HELD}
                 return
             piece = os.read(pipe, 1 << 16)

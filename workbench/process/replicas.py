@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any, Self
 
 from workbench.config import ConfigError, Problem
 from workbench.options.training import Training
+from workbench.process.child import signal_name
 
 TF_CONFIG = "TF_CONFIG"
 WORKER = "--worker"

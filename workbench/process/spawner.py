@@ -26,6 +26,8 @@ from workbench.places import IS_SHIPPED, PACKAGE
 from workbench.process.channel import CHANNEL, die_with_parent
 
 MODULE = "workbench.entry"
+IMPORTS_S = 300.0
+"""What a fork server may take for its imports, whatever the limit of the job that waits for them."""
 PRELOADED = (
     "workbench.run",
     "workbench.measured",
@@ -84,7 +86,7 @@ class Spawner(Protocol):
         """Start `python -m workbench.entry ARGUMENTS` with stdout and stderr going to the descriptor `log`.
 
         Raises:
-            SpawnerGoneError: it could not, or not within `limit_s`.
+            SpawnerGoneError: it could not, or not within `limit_s` and the time that imports may take.
         """
 
     def close(self) -> None:
@@ -186,13 +188,13 @@ class ForkServer:
         ).encode()
         with contextlib.suppress(BrokenPipeError):
             socket.send_fds(self._socket, [request], [log, reads, writes])
-        self._socket.settimeout(limit_s)
+        self._socket.settimeout(limit_s and max(limit_s, IMPORTS_S))
         try:
             answer = self._answer()
         except TimeoutError:
             raise SpawnerGoneError(
-                f"the fork server had started no process within {limit_s:g} s: what it imports hangs, or takes longer "
-                f"({self._log}); workbench.time_limit_s gives more"
+                f"the fork server had started no process within {max(limit_s or 0, IMPORTS_S):g} s: what it "
+                f"imports hangs ({self._log})"
             ) from None
         finally:
             self._socket.settimeout(None)

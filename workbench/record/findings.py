@@ -35,7 +35,9 @@ class Findings:
         for name, value in values.items():
             if name not in METRICS:
                 near = did_you_mean(name, METRICS)
-                raise ValueError(f"{name} is no metric of workbench.record.METRICS{near}; declare it there")
+                raise ValueError(
+                    f"{name} is no metric of workbench.record.METRICS{near} (a new one is declared there)"
+                )
             if value is None:
                 continue
             if abs(value) < LARGEST:

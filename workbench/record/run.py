@@ -235,7 +235,7 @@ class Run:
         return "" if abs(self.metrics[metric]) < LARGEST else f"{metric} is not finite"
 
     def untimed(self, metric: str) -> str:
-        """Why what a clock or the system measured of the run is no measurement of it; empty where it is."""
+        """Why the run's timings and memory must not be used for this metric; empty where they may."""
         noisy = metric in METRICS and METRICS[metric].noisy
         if noisy and metric.startswith("speed/") and names.NOT_ALONE in self.tags:
             return "perhaps timed beside another run"

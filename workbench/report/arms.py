@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from workbench.claims.blocks import as_number
 from workbench.record import FACTS, LARGEST, Run, data_of, normalise, one_of_each_job
-from workbench.record.tags import BLOCK
+from workbench.record.tags import BLOCK, RESUMED_FROM
 
 VARIANTS = ("name", "unroll")
 """Options that say which variant of their group is chosen."""
@@ -130,9 +130,10 @@ def varying_parameters(runs: Sequence[Run]) -> list[str]:
 
 
 def value(run: Run, metric: str) -> float | None:
-    """A metric's value; None where it is missing, not finite, recorded as infinite, or timed of a part of the run."""
+    """A metric's value; None where it is missing, not finite, recorded as infinite, or timed of a part of a run."""
     found = run.metrics.get(metric)
-    return found if found is not None and abs(found) < LARGEST and not run.untimed(metric) else None
+    of_a_part = RESUMED_FROM in run.tags and run.untimed(metric)
+    return found if found is not None and abs(found) < LARGEST and not of_a_part else None
 
 
 def values(runs: Iterable[Run], metric: str) -> list[float]:

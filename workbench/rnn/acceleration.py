@@ -182,21 +182,27 @@ def _left(layer: Any) -> str | None:
     if type(layer) not in _KINDS:
         return f"{kind} is a class of its own, whose loop may be another than Keras' for RNN"
     if layer not in _LAYERS and (name := next((one for one in _OF_A_LOOP if one in vars(layer)), None)):
-        return f"its {name} was set to another than its class's"
+        return f"its {name} was replaced on this layer"
     if getattr(layer, "use_cudnn", None) is True:
         return "use_cudnn=True asks for cuDNN"
     if layer.unroll and layer.go_backwards and layer.zero_output_for_mask:
         return (
             "unrolled and backwards Keras zeroes outputs by the mask of the other end; unroll=False does not"
         )
-    cells = list(innermost(layer.cell))
-    if len({id(cell) for cell in cells}) < len(cells):
-        return "one cell stands in its stack more than once"
-    for cell in cells:
-        if "call" in vars(cell):
-            return f"the call of its {type(cell).__name__} was set to another than its class's"
+    for cell in with_those_inside(layer.cell):
+        if "call" in getattr(cell, "__dict__", {}):
+            return f"the call of its {type(cell).__name__} was replaced on this cell"
         if getattr(cell, "activity_regularizer", None) is not None:
-            return f"the activity_regularizer of its {type(cell).__name__} adds a loss at each step of each example"
+            kind = type(cell).__name__
+            return f"the activity_regularizer of its {kind} adds a loss at every step, also at masked ones"
+    drawing = [
+        id(cell)
+        for cell in innermost(layer.cell)
+        if getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0)
+    ]
+    if len(set(drawing)) < len(drawing):
+        return "one cell stands in its stack more than once, and Keras gives both places one mask"
+    for cell in innermost(layer.cell):
         if hasattr(cell, "get_dropout_mask") and layer.built and not draws_once(cell):
             return f"{type(cell).__name__} draws masks as Keras' cells do, and has not their two kernels"
     sizes = tf.nest.flatten(layer.cell.state_size)

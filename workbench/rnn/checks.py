@@ -77,7 +77,8 @@ def check_inputs(cell: Any, inputs: Any, time_major: bool) -> None:
     kind = type(inner).__name__
     if tf.nest.is_nested(inputs) or tensors[0].shape.rank != 3:
         found = ", ".join(str(tensor.shape) for tensor in tensors)
-        found = f"a {type(inputs).__name__} of {found}" if len(tensors) == 1 and tf.nest.is_nested(inputs) else found
+        if tf.nest.is_nested(inputs) and len(tensors) == 1:
+            found = f"a {type(inputs).__name__} of {found}"
         raise ValueError(f"inputs of {kind} are one tensor {layout[:-4]}D], not {found}.")
     if tensors[0].shape[-1] is None and not inner.built:
         raise ValueError(

@@ -163,7 +163,9 @@ def _build(model: Any, sample: Any) -> None:
 
 def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
     if isinstance(sample, tf.data.Dataset):
-        raise TypeError("a sample is inputs of the model, not a Dataset: next(iter(dataset)), less the labels.")
+        raise TypeError(
+            "a sample is inputs of the model, not a Dataset: next(iter(dataset)), less the labels."
+        )
     flat = tf.nest.flatten(sample)
     if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
         sample = np.array(sample)
@@ -237,7 +239,9 @@ def step_is_of_each_row(layer: Any) -> bool:
         drawn = random.normal(size=(5, *shape[2:]))
         ways = [tf.cast(drawn, layer.compute_dtype), tf.cast(drawn > 0, tf.int32)]  # numbers, or else ids
         nest, again = initial_states(cell, 5), initial_states(cell, 5)
-        if not all(map(alike, tf.nest.flatten(nest), tf.nest.flatten(again))):
+        begins_alike = all(map(alike, tf.nest.flatten(nest), tf.nest.flatten(again)))
+        kept.put_back()
+        if not begins_alike:
             return False  # it begins from what it draws
         states = [
             one + tf.cast(random.normal(size=one.shape), one.dtype) if one.dtype.is_floating else one
@@ -284,12 +288,19 @@ def compare(before: Measured, after: Measured) -> Comparison:
     Whole numbers, and texts, must be equal where nothing else is put out: rounding may decide between two that are
     near.
     """
-    found = [_furthest(before.outputs, after.outputs, 1.0), _furthest(before.gradients, after.gradients)]
+    found = [
+        _furthest(before.outputs[:-1], after.outputs[:-1], 1.0),
+        _furthest(before.gradients, after.gradients),
+        _furthest(before.outputs[-1:], after.outputs[-1:]),
+    ]
     words = ", ".join(f"{name} by {by:.1e}" for name, by in found)
     alike = all(by <= before.near for _, by in found)
     if len(before.outputs) == 1:  # the losses alone
-        differ = sum(np.sum(one != other) for one, other in zip(before.whole, after.whole, strict=True))
-        words += f", {differ} whole numbers put out"
+        differ = sum(
+            np.sum(one != other) if one.shape == other.shape else max(one.size, other.size)
+            for one, other in zip(before.whole, after.whole, strict=True)
+        )
+        words += f", and {differ} of the whole numbers or texts differ"
         alike = alike and not differ
     return Comparison(words, alike, found[0][1], found[1][1], before.seconds, after.seconds)
 
@@ -303,6 +314,8 @@ def _furthest(before: Named, after: Named, most: float = np.inf) -> tuple[str, f
     least = 1e-3 * min(max(sizes, default=0), most)
     found = [
         (name, float(np.max(_apart(one, other), initial=0)) / (max(size, least) or 1))
+        if one.shape == other.shape
+        else (name, np.inf)
         for (name, one), (_, other), size in zip(before, after, sizes, strict=True)
     ]
     return max(found, key=lambda one: np.nan_to_num(one[1], nan=np.inf), default=("nothing", 0.0))

@@ -84,7 +84,10 @@ def _same_cell(theirs: Any) -> Any:
     make = _CELL_OF.get(type(theirs))
     if make and all(config.get(option, value) == value for option, value in _FIXED.items()):
         cell = make(
-            theirs, activation=copied(theirs.activation), dtype=theirs.dtype_policy, trainable=theirs.trainable
+            theirs,
+            activation=copied(theirs.activation),
+            dtype=theirs.dtype_policy,
+            trainable=theirs.trainable,
         )
         cell.build((None, theirs.kernel.shape[0]))
     else:

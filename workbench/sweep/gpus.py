@@ -35,7 +35,8 @@ def held(
     Empty where it takes none, or where there are not as many as it needs (which its child then says). `given` are
     the job's own variables. Where all are taken it waits for one, and says so.
     """
-    there, wanted = gpus(given), _wanted(tree["training"])
+    wanted = _wanted(tree["training"])
+    there = gpus(given) if wanted else ()
     if not wanted or len(there) < wanted:
         yield {}
         return

@@ -141,7 +141,7 @@ class Journal:
         self._tracker.finish(self._run_id, _STATUS[outcome.status])
 
     def _flush(self) -> None:
-        """Rows by the batch; those that were taken are not said again where the next batch is not."""
+        """Send the rows in batches; what the store took is dropped at once, and never sent again."""
         self._flushed = time.monotonic()
         while self._rows:
             values = itertools.accumulate(len(values) for _, values in self._rows)
@@ -218,8 +218,8 @@ def pid_of(tag: str) -> str:
 def is_of_another_host(tag: str) -> bool:
     """Whether an owner's tag names another host than this, or none, or a container of its own.
 
-    Two hosts of one name are told apart by their machine's id. Of a container without one that was started in
-    another life of its host it is not known whether it was that host's: it is taken for another's.
+    Two hosts of one name are told apart by their machine's id. Of a process from before this host's last boot,
+    where a container is involved and an id is missing, nobody can tell whose it was: it counts as another host's.
     """
     theirs, ours = _Place.read(tag.rsplit(":", 2)[0]), _place()
     if theirs.host != ours.host or _differ(theirs.machine, ours.machine):
@@ -231,7 +231,7 @@ def is_of_another_host(tag: str) -> bool:
 
 
 def _is_container(place: _Place) -> bool:
-    """Whether its processes are numbered apart from the host's, whose own numbers Linux calls by this one."""
+    """Whether it has a PID namespace of its own; 4026531836 is the host's."""
     return place.processes not in ("", "4026531836")
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (

@@ -32,7 +32,7 @@ from workbench.record.tags import (
 )
 from workbench.report import recorded
 from workbench.sweep.conduct import Conductor
-from workbench.sweep.journal import is_of_another_host
+from workbench.sweep.journal import is_of_another_host, pid_of
 from workbench.sweep.ledger import (
     Ledger,
     config_differences,

@@ -109,7 +109,8 @@ class Asked:
         if self.own.is_begun or self.own.tags.get(names.CLAIMS_COMMITTED) != "false":
             return []
         file = self.declared[0].file if self.declared else "claims.yaml"
-        return [f"{file} is not committed as it is: the verdicts will be called exploratory"]
+        words = "verdicts will be called exploratory; commit it first to have them count"
+        return [f"{file} has changes that are not committed: {words}"]
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Artifacts:
         uri = place.of_run(run.info.artifact_uri)
         yield self._store(uri)
         if folder := local(uri):
-            self._client.set_tag(run_id, FILES, as_tag(files_in(folder)))
+            self._client.set_tag(run_id, FILES, as_tag(files_in(folder)), synchronous=True)
 
     def reading(self, run_id: str) -> tuple[Any, str]:
         """Where a run's artifacts are read, as a store of MLflow's, and in words."""

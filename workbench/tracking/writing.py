@@ -83,7 +83,11 @@ class Tracker(Reader):
         others = {key: value for key, value in tags.items() if key != KIND}
         with self._reached():
             run = self._client.create_run(
-                experiment, tags={FILES: "{}", **own, **folded(others)}, run_name=name
+                experiment,
+                tags={
+                    key: _encodable(str(one)) for key, one in {FILES: "{}", **own, **folded(others)}.items()
+                },
+                run_name=_encodable(name),
             )
         run_id = str(run.info.run_id)
         try:
@@ -102,7 +106,9 @@ class Tracker(Reader):
     def params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log parameters that are set; a value too long for MLflow is cut, the whole config is an artifact."""
         entries = [
-            Param(key, as_text(value)[:_LONGEST_PARAM]) for key, value in params.items() if value is not None
+            Param(key, _encodable(as_text(value))[:_LONGEST_PARAM])
+            for key, value in params.items()
+            if value is not None
         ]
         with self._reached():
             for at in range(0, len(entries), 100):
@@ -211,7 +217,9 @@ class Tracker(Reader):
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a run that was closed running again; the error that it was closed with is no longer its own."""
-        self.tag(run_id, tags)  # first whose it is: what runs and is a dead process' may be closed by any command
+        self.tag(
+            run_id, tags
+        )  # first whose it is: what runs and is a dead process' may be closed by any command
         with self._reached():
             if ERROR in self.get(run_id).tags:
                 self._client.delete_tag(run_id, ERROR)

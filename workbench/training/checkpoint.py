@@ -150,7 +150,7 @@ class Checkpoints:
             facts = json.loads(str(arrays.pop("facts")))
             was = facts["identity"]
             other = [name for name in {**was, **self._identity} if was.get(name) != self._identity.get(name)]
-            if lacking := [name for name in facts["holds"] if name not in arrays]:
+            if lacking := [name for name in facts.get("holds", ()) if name not in arrays]:
                 raise KeyError(f"it has no {lacking[0]}")
             if not other:
                 self._known = {**arrays, **facts, "losses": arrays["losses"]}

@@ -49,15 +49,17 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)
     ]
     states = [_moved(state, packing.place, chain.examples) for state in states]
-    if tf.get_static_value(chain.steps) == 0:  # outside a graph the loop was then never run, and no weight read
+    if (
+        tf.get_static_value(chain.steps) == 0
+    ):  # outside a graph the loop was then never run, and no weight read
         return _of_weights(outputs, received.cell), _of_weights(states, received.cell)
     return outputs, states
 
 
 def _of_weights(tensors: list[tf.Tensor], cell: Any) -> list[tf.Tensor]:
-    """The same numbers, whose gradients to a cell's weights are zeros, not missing, as a loop in a graph gives them."""
-    weights = getattr(cell, "trainable_variables", ())
-    nothing = tf.add_n([tf.reduce_sum(tf.reshape(tf.cast(one, tf.float32), [-1])[:0]) for one in weights] or [0.0])
+    """The same tensors, tied to the cell's weights, so that their gradients are zeros and not None."""
+    weights = [tf.cast(one, tf.float32) for one in getattr(cell, "trainable_variables", ())]
+    nothing = tf.add_n([tf.reduce_sum(tf.reshape(one, [-1])[:0]) for one in weights] or [tf.zeros([])])
     return [one + tf.cast(nothing, one.dtype) if one.dtype.is_floating else one for one in tensors]
 
 
