@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from workbench.console import on_stderr, on_stdout
 
@@ -94,7 +95,8 @@ def table(found: Findings) -> Table:
     for column in ("kind", "by", "where", "cause", "remedy"):
         made.add_column(column, overflow="fold")
     for one in found:
-        made.add_row(one.kind, f"{one.size:.3g}", one.where, one.cause, one.remedy)
+        texts = (one.kind, f"{one.size:.3g}", one.where, one.cause, one.remedy)
+        made.add_row(*map(Text, texts))  # brackets in them are no markup
     return made
 
 

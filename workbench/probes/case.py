@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from workbench.probes.findings import Findings
 from workbench.probes.padded import Padded, is_ids
-from workbench.probes.subject import Subject, largest
+from workbench.probes.subject import Subject, is_put_in, largest
 from workbench.probes.traced import Ran, quiet
 
 ABOVE = 16  # a difference counts that is so many times what rounding may do
@@ -255,7 +255,8 @@ def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, tuple[int, ..
     a, b = one.astype(float), other.astype(float)
     with np.errstate(invalid="ignore"):
         apart = np.abs(a - b)
-    apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, apart)
+        rounded = (is_put_in(a) & is_put_in(b)) & (apart <= 1e-5 * np.abs(a))
+    apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)) | rounded, 0.0, apart)
     if np.isnan(apart).any():
         return float("nan"), tuple(int(n) for n in np.argwhere(np.isnan(apart))[0])
     at = np.unravel_index(int(np.argmax(apart)), apart.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Findings(list[Finding]):
         new = Finding(kind, size, where, cause, remedy)
         for i, old in enumerate(self):
             if (old.kind, old.cause) == (kind, cause):
-                if not old.size >= size:
+                if size > old.size or (math.isnan(size) and not math.isnan(old.size)):
                     self[i] = new
                 return
         self.append(new)

@@ -123,16 +123,22 @@ def _known(option: str, given: Any, get: Callable[[str], Any]) -> None:
                 raise ValueError(f"{option}={one!r}: Keras knows none of that name.") from error
 
 
+_NO_LOSS = ("The loss was not tried", "The loss: not tried")
+
+
 def assert_padding_invariant(model: Any, inputs: Any, lengths: Any, **options: Any) -> None:
     """As `check`, for test suites: raises where there are findings.
 
     Raises:
-        AssertionError: the findings, a line each; or that nothing could be compared.
+        AssertionError: the findings, a line each; or that nothing, or not the loss that was given, was compared.
     """
     found = check(model, inputs, lengths, **options)
     not_tried = getattr(found, "not_tried", ())
     if nothing := next((one for one in not_tried if one.startswith("Nothing was compared")), ""):
         raise AssertionError(f"{nothing} training=False, or a model that draws nothing, can be checked.")
+    lost = next((one for one in not_tried if one.startswith(_NO_LOSS)), "")
+    if lost and options.get("loss") is not None:
+        raise AssertionError(f"{lost} Without loss= the outputs alone are checked.")
     if found:
         lines = "\n".join(f"  {finding}" for finding in found)
         raise AssertionError(f"{len(found)} faults in how the model treats padding:\n{lines}")

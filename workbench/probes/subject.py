@@ -23,6 +23,9 @@ from workbench.probes.traced import Graph, Ran, quiet, ran_of, tensors
 _MANY_STEPS = 24  # from here on a trace of the gradient costs less than the steps one by one
 
 
+_PUT_IN = 1e6
+
+
 class Subject:
     """A model, called the same way each time: same seeds, same weights, no warnings."""
 
@@ -218,9 +221,20 @@ def loaded(path: Path) -> Any:
 
 
 def largest(values: np.ndarray) -> float:
-    """The largest magnitude of those numbers that are finite."""
-    finite = values[np.isfinite(values.astype(float))].astype(float)
-    return float(np.abs(finite).max(initial=0.0))
+    """The largest magnitude of those numbers that are finite, and none put in for what is ruled out."""
+    sizes = np.abs(values.astype(float))
+    return float(sizes[np.isfinite(sizes) & ~is_put_in(values)].max(initial=0.0))
+
+
+def is_put_in(values: np.ndarray) -> np.ndarray:
+    """Which numbers stand for minus infinity, as -1e9 in the score of a class that is ruled out.
+
+    They are a million times as large as most: held to their rounding, nothing beside them would be seen.
+    """
+    sizes = np.abs(values.astype(float))
+    there = sizes[np.isfinite(sizes) & (sizes > 0)]
+    typical = float(np.median(there)) if there.size else np.inf
+    return np.isfinite(sizes) & (sizes > _PUT_IN * typical)
 
 
 def _is_functional(model: Any) -> bool:

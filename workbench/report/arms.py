@@ -14,7 +14,7 @@ VARIANTS = ("name", "unroll")
 """Options that say which variant of their group is chosen."""
 WORDS = {("rnn.pass_lengths", "true"): "lengths", ("rnn.pass_lengths", "false"): "no lengths"}
 """Values that have words of their own."""
-_OWN = ("seed", "repeat", "data.longest")
+_OWN = ("seed", "repeat")
 """Parameters that tell no arm from another; nor do FACTS, of runs that the workbench made."""
 
 
@@ -44,6 +44,8 @@ def block(run: Run) -> float:
 def telling(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     """The fewest of the varying parameters that tell the arms apart: names first, what only follows them left out.
 
+    Of two that tell the same arms apart the one that bears on a result is taken: how it is measured comes last.
+
     >>> params = [("20", "synthetic", "batch"), ("", "code", "batch"), ("20", "synthetic", "global")]
     >>> names = ["data.mean", "data.name", "padding.name"]
     >>> telling([Run("", "", dict(zip(names, one))) for one in params], names)
@@ -51,12 +53,40 @@ def telling(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
     """
     chosen: list[str] = []
     groups = 1
-    for name in sorted(varying, key=lambda name: not name.endswith((".name", ".unroll", ".mask"))):
+    for name in sorted(varying, key=_rank):
         told = len({tuple(run.params.get(one, "") for one in (*chosen, name)) for run in runs})
         if told > groups:
             chosen.append(name)
             groups = told
     return chosen
+
+
+def _rank(name: str) -> tuple[int, str]:
+    if name.endswith((".name", ".unroll", ".mask")):
+        return 0, name
+    if any(name == known for known, _ in WORDS):
+        return 1, name
+    return (3 if name.startswith("measure.") else 2), name
+
+
+def unsaid(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
+    """What arms differ in beside what their labels say: values that most arms do not have, by the arm's label.
+
+    How an arm is measured is left out, and what all arms of one variant have (a cell's own options).
+    """
+    others = [one for one in varying_parameters(runs) if one not in names and not one.startswith("measure.")]
+    found = {}
+    arms = by_arm(runs, names)
+    for name in others:
+        values = {arm: of_arm[0].params.get(name, "") for arm, of_arm in arms.items()}
+        there = [value for value in values.values() if value]
+        if len(there) < len(values):
+            continue  # an option of some variants alone
+        most = Counter(there).most_common(1)[0][0]
+        for arm, value in values.items():
+            if value != most:
+                found.setdefault(arm, []).append(f"{name}={value}")
+    return {arm: ", ".join(texts) for arm, texts in found.items()}
 
 
 def label(run: Run, names: Sequence[str], usual: Mapping[str, str] | None = None) -> str:

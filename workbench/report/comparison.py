@@ -87,11 +87,13 @@ def compare_runs(
     names = sorted({*first, *second})
     spreads = {name: noise(name, groups) for name in names if name in METRICS and METRICS[name].noisy}
     judged = sum(1 for one in spreads.values() if one is not None)
-    resumed = next((run.tags[RESUMED_FROM] for run in (recorded, again) if RESUMED_FROM in run.tags), "")
-    untimed = f"resumed from step {resumed}, so not timed as a whole" if resumed else unequal(first, second)
+    busy = unequal(first, second)
+    resumed = next((run for run in (recorded, again) if RESUMED_FROM in run.tags), None)
     found = [
-        Compared(name, first.get(name), second.get(name), "not judged", untimed)
-        if untimed and _is_timing(name) and name in differing and name in first and name in second
+        Compared(name, first.get(name), second.get(name), "not judged", resumed.untimed(name))
+        if name in differing and resumed and resumed.untimed(name)
+        else Compared(name, first.get(name), second.get(name), "not judged", busy)
+        if busy and _is_timing(name) and name in differing and name in first and name in second
         else _judged(differing[name], spreads.get(name), judged)
         if name in differing
         else Compared(name, first[name], second[name], "equal")
@@ -221,7 +223,8 @@ def _judged(differs: Difference, spread: Noise | None, judged: int) -> Compared:
 
 
 def _short(value: Any) -> str:
-    return str(value)[:60]
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _shown(value: Any) -> str:

@@ -71,11 +71,12 @@ def _metric(
     level: float,
     near: float,
 ) -> Compared:
-    if a is None or b is None:
+    is_measured = name not in METRICS or METRICS[name].noisy or name == "loss/step"
+    if (a is None or b is None) and not is_measured:
         return Compared(name, a, b, "different", "only one of the two has it")
-    if _is_same(a, b):
+    if a is not None and b is not None and _is_same(a, b):
         return Compared(name, a, b, "equal")
-    if name not in METRICS or METRICS[name].noisy or name == "loss/step":
+    if a is None or b is None or is_measured:
         return Compared(name, a, b, "not judged", "measured, of another machine")
     if float(a).is_integer() and float(b).is_integer():
         return Compared(name, a, b, "different", "a count: must be equal")

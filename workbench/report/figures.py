@@ -176,7 +176,7 @@ def block_by_block(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure |
         axis.set_ylim(bottom=0)
         axis.set_title(shortened(title), loc="left")
         grid(axis, "y")
-    blocks = len(arms.by_block(counted))
+    blocks = len(arms.by_block([run for run in counted if arms.value(run, MAIN_METRIC) is not None]))
     axes[0].set_ylabel("training speed (valid tokens/s), more is better")
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     figure.supxlabel(

@@ -225,7 +225,9 @@ def _count(verdicts: Sequence[Verdict]) -> str:
 
 
 def _arms(runs: Sequence[Run]) -> str:
-    return f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
+    table = f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
+    beside = tables.unsaid_markdown(runs)
+    return f"{table}\n\nWhat the names do not say: {_line(beside)}." if beside else table
 
 
 def _breakdown(verdicts: Sequence[Verdict]) -> str:

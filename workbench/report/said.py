@@ -234,6 +234,8 @@ def counter_example(one: Verdict) -> str:
     if not words:
         return found
     treatment, control = (_in_unit(_number(text), one) for text in words.groups()[1:])
+    if treatment == control:  # to the digits that are shown
+        treatment, control = words.groups()[1:]
     return f"{words[1]}: {treatment} against {control}"
 
 

@@ -64,7 +64,8 @@ class Watch:
         if training.patience and self._since >= training.patience and not is_last:
             self.ended_early = (
                 f"ended early, after epoch {count} of {training.epochs}: no better validation {training.best_by} "
-                f"in training.patience={training.patience} evaluations since epoch {self.best_epoch}"
+                f"in training.patience={training.patience} evaluations"
+                + (f" since epoch {self.best_epoch}" if self.best_epoch else ", and none at all")
             )
         return self._clock() - start
 
