@@ -75,7 +75,7 @@ def unsaid(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
     How an arm is measured is left out, and what all arms of one variant have (a cell's own options).
     """
     others = [one for one in varying_parameters(runs) if one not in names and not one.startswith("measure.")]
-    found = {}
+    found: dict[str, list[str]] = {}
     arms = by_arm(runs, names)
     for name in others:
         values = {arm: of_arm[0].params.get(name, "") for arm, of_arm in arms.items()}
