@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.data.files_of_people import NOTHING_HELD_OUT, examples_of
 from workbench import advice
 from workbench.convert import main
 from workbench.data.convert import Schema, convert
+from workbench.data.convert.schema import lines
 from workbench.data.errors import DataError
 from workbench.data.sources import synthetic, ud_conllu
 from workbench.options.data import Synthetic
@@ -113,3 +115,26 @@ def test_a_folder_of_any_name_is_typed_so_that_hydra_reads_it(name: str) -> None
     override = parsed(word)
     assert not override.is_sweep_override()
     assert OmegaConf.create({"path": override.value()}).path == name
+
+
+def test_quoted_texts_of_several_lines_with_commas_are_what_quotes_are_for(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [
+                ["text", "stars", "note"],
+                ["Great product, loved it.\nWould buy again.", "good", "a, b\nc"],
+                ["No.", "bad", ""],
+            ]
+        )
+    convert([path], tmp_path / "out", Schema(inputs="text", labels="stars", **NOTHING_HELD_OUT))
+    assert [label for _, label in examples_of(tmp_path / "out")["train"]] == ["good", "bad"]
+
+
+def test_an_empty_line_among_names_is_refused_and_at_their_end_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("<pad>\na\n\n\n")
+    assert lines(path, "vocabulary") == ["<pad>", "a"]
+    path.write_text("<pad>\n\nb\n")
+    with pytest.raises(DataError, match=r"words.txt, line 2.*vocabulary.*move all ids after it"):
+        lines(path, "vocabulary")

@@ -113,6 +113,16 @@ def test_the_same_data_set_twice_is_the_same_bytes(tmp_path):
     assert str(tmp_path) not in (folders[0] / MANIFEST).read_text()
 
 
+def test_the_bytes_of_a_shard_do_not_depend_on_the_process(tmp_path):
+    """Protobuf gives a map's entries in an order of the process, unless it is told not to."""
+    folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
+    shards = [str(folder / shard.file) for shard in open_dataset(folder).shards]
+    records = [one.numpy() for one in tf.data.TFRecordDataset(shards)]
+    assert len(records) == 40
+    for record in records:
+        assert tf.train.SequenceExample.FromString(record).SerializeToString(deterministic=True) == record
+
+
 def test_prepare_finds_what_it_has_built(tmp_path, monkeypatch):
     folder = prepare(Synthetic(**SMALL, cache_dir=tmp_path))
     monkeypatch.setattr(module, "_write", None)  # a second build would fail

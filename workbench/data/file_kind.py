@@ -144,6 +144,9 @@ def check_complete(path: Path) -> None:
                     raise DataError(path, "file", str(error), f"damaged: {restore(path)}") from None
                 block = stream.unconsumed_tail or stream.unused_data
                 if stream.unused_data:  # another member begins
+                    if compression_of(path) == "ZLIB":
+                        remedy = "holds several streams, of which TensorFlow reads the first: write it as one"
+                        raise DataError(path, "file", "ZLIB", remedy)
                     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     if not stream.eof:
         raise DataError(path, "file", f"{path.stat().st_size} bytes", f"ends too early: {restore(path)}")

@@ -126,7 +126,7 @@ def _inputs(inputs: Any, where: str, feature_size: int | None) -> tuple[Any, Kin
     if all(isinstance(value, str) for value in values):
         for i, value in enumerate(values):
             check_unicode(value, f"inputs[{i}]", where)
-        return [*map(str, values)], "symbols"
+        return [*map(str.__str__, values)], "symbols"
     return _whole(
         values,
         "inputs",
@@ -145,7 +145,7 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     if task == "classify":
         if isinstance(labels, str):
             check_unicode(labels, "labels", where)
-            return str(labels)
+            return str.__str__(labels)  # of an Enum of texts its value
         if isinstance(labels, np.ndarray) and not labels.ndim:
             labels = labels[()]
         if not isinstance(labels, (int, np.integer)) or isinstance(labels, bool):
@@ -162,7 +162,7 @@ def _labels(labels: Any, where: str, task: str, length: int) -> Any:
     if all(isinstance(label, str) for label in labels):
         for i, label in enumerate(labels):
             check_unicode(label, f"labels[{i}]", where)
-        return [*map(str, labels)]
+        return [*map(str.__str__, labels)]
     return _whole(labels, "labels", where, "labels are names or class ids (whole numbers), not both")
 
 

@@ -49,7 +49,7 @@ __all__ = ["default_cache_dir", "index_shards", "open_dataset", "prepare", "veri
 
 _UNFINISHED = ".building-"
 _OF_CONTENT = {field.name for field in fields(Built)} - {field.name for field in fields(Data)}
-_RECIPE = 3  # raised when the same arguments give other bytes: no older data set in the cache is then taken
+_RECIPE = 4  # raised when the same arguments give other bytes: no older data set in the cache is then taken
 _STORED = 0x73746F726564  # "stored": the purpose for which the seed is used here
 _MESSAGE_NO_SPACE = (
     "the disk is full: free that much, or give another folder (data.cache_dir, for what the workbench keeps); "
@@ -156,7 +156,7 @@ def _write(
 ) -> Manifest:
     """Shards, then manifest, into a temporary folder beside `target`, renamed to it when all is on disk."""
     records = {
-        split: [to_sequence_example(example).SerializeToString() for example in examples]
+        split: [to_sequence_example(example).SerializeToString(deterministic=True) for example in examples]
         for split, examples in encoded.splits.items()
     }
     needed = sum(len(record) + 16 for of in records.values() for record in of)

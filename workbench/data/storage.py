@@ -65,7 +65,11 @@ def packed_examples(chunk: Chunk, manifest: Manifest) -> list[bytes]:
             )
             features["weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=own))
         start += len(inputs)
-        records.append(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        records.append(
+            tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+                deterministic=True
+            )
+        )
     return records
 
 

@@ -43,7 +43,10 @@ class Built(Data):
     compression: str = option("", "of the TFRecord files; empty: none", choices=["", "GZIP"])
     first_class: int = option(0, "id of the first class; 1 leaves 0 to padding", low=0, high=1)
     split_seed: int = option(
-        0, "seed of the held-out split and the stored order: the same for every run of a sweep", low=0
+        0,
+        "seed of the stored order, and of which examples max_examples takes; what is held out goes by its content "
+        "(of data=synthetic by this seed)",
+        low=0,
     )
 
 

@@ -105,7 +105,8 @@ def write_dataset(
                             "one data set has them of every example alike: make this one like those before"
                         )
                         raise DataError(f"{where}[{first + at}]", "weights", said, remedy)
-                layout = Layout(schema.of_kind(kind or "symbols"), feature_size, None, *weighings)
+                unseen = "ids" if vocabulary is not None else "symbols"  # of a chunk without a token
+                layout = Layout(schema.of_kind(kind or unseen), feature_size, None, *weighings)
                 block = _Given("", where, split, "", first, None, 0)
                 divided, of_block = divide(_packed(taken, block, layout), block, layout)
                 left.add(of_block)

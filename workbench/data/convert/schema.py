@@ -161,7 +161,15 @@ def lines(path: Path, field: str) -> list[str]:
         found = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(path, field, str(error), "must be a text in UTF-8, one a line") from None
-    return check_names([name for line in found if (name := line.rstrip("\r"))], field, str(path))
+    names = [line.rstrip("\r") for line in found]
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        number = names.index("") + 1
+        raise DataError(
+            f"{path}, line {number}", field, "", "an empty line would move all ids after it: take it out"
+        )
+    return check_names(names, field, str(path))
 
 
 def _shown(value: object) -> object:

@@ -57,10 +57,10 @@ def find_files(path: str | None) -> dict[str, list[Path]]:
 
 
 def fingerprint(options: Text) -> str:
-    """Hash of the options, without the path, and of the files' contents by split."""
+    """Hash of the options, without the path, and of the files' contents by split, in the order they are read."""
     files = find_files(options.path)
     rest = {name: value for name, value in own_options(options).items() if name != "path"}
-    return digest("text", 1, rest, {split: sorted(map(_sha, of)) for split, of in files.items()})
+    return digest("text", 2, rest, {split: [*map(_sha, of)] for split, of in files.items()})
 
 
 def recorded(options: Text) -> dict[str, Any]:

@@ -166,8 +166,11 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
         )
 
         def swallows(cell: str) -> bool:
-            """Whether rows seem to lie in a cell: of steps any line, of texts one with a tab."""
-            return "\n" in cell and (schema.group is not None or delimiter in cell)
+            """Whether rows seem to lie in a cell: of steps any line, of texts one with a tab.
+
+            A text of several lines with commas in it is what quotes are for.
+            """
+            return "\n" in cell and (schema.group is not None or (delimiter == "\t" and delimiter in cell))
 
         try:
             head = next(table, [])
