@@ -28,7 +28,7 @@ CHILDREN = {
     "hangs": "time.sleep(60)",
     "ended by a real-time signal": "os.kill(os.getpid(), 40)",
     "leaves a helper": "os.fork() or time.sleep(30); os.kill(os.getpid(), signal.SIGKILL)",
-    "talks": "channel.log(1, {'loss/step': 2.0}); time.sleep(5); channel.send('result', metrics={})",
+    "talks": "channel.log(1, {'loss/step': 2.0}); time.sleep(2); channel.send('result', metrics={})",
     "ends at once": "channel.send('result', metrics={})",
     "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
 }
@@ -208,14 +208,14 @@ def test_a_signal_without_a_name_is_called_by_its_number(start) -> None:
 
 
 def test_time_in_which_the_store_is_waited_for_is_not_the_child_s(tmp_path: Path) -> None:
-    """A link that is down for 4 s: the child, which needs 5 s, has 3 s more than those."""
+    """A link that is down for 1.5 s: the child, which needs 2 s, has 1.5 s more than those."""
     (tmp_path / "child.py").write_text(SCRIPT.format(body=CHILDREN["talks"]))
     outcome = run_child(
         [],
         output=tmp_path / "output.log",
-        on_message=lambda message: time.sleep(4),
+        on_message=lambda message: time.sleep(1.5),
         environment={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
-        time_limit_s=3,
+        time_limit_s=1.5,
         spawner=Fresh("child"),
     )
     assert outcome.status == "finished"

@@ -130,7 +130,7 @@ def test_the_timings_of_a_run_that_was_resumed_are_not_judged_and_make_no_noise(
     found = {each.name: each for each in compare_runs(whole, cut, pairs(0.05, 6, np.random.default_rng(3)))}
     assert (found[SPEED].judgement, found[SPEED].why) == (
         "not judged",
-        "resumed from step 18, so not timed as a whole",
+        "not timed as a whole: resumed from step 18",
     )
     assert found[LOSS].judgement == "equal"
     both = [

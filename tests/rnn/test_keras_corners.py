@@ -88,6 +88,7 @@ def test_a_layer_in_halves_in_a_model_that_is_not(dtype):
     assert model.layers[0].compute_dtype == dtype.removeprefix("mixed_"), "its policy is put back"
 
 
+@pytest.mark.slow  # quick: a layer in halves, above
 def test_halves_have_the_room_of_their_own_rounding(monkeypatch):
     """Keras' bfloat16 lies 7% of a gradient from its own float32; packed sums in float32, nearer to that."""
     keras.utils.set_random_seed(4)

@@ -154,6 +154,7 @@ def test_a_cell_may_give_its_weights_as_tuples() -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow  # quick: what models share, above
 def test_a_step_with_functions_of_its_own_is_kept_by_its_cell_alone() -> None:
     """Their names are never the same again, so that what was kept for them would be found by none."""
     known = set(saved_step._ALIKE)

@@ -72,7 +72,7 @@ def _metric(
     near: float,
 ) -> Compared:
     is_measured = name not in METRICS or METRICS[name].noisy or name == "loss/step"
-    if (a is None or b is None) and not is_measured:
+    if (a is None or b is None) and not (name in METRICS and METRICS[name].noisy):
         return Compared(name, a, b, "different", "only one of the two has it")
     if a is not None and b is not None and _is_same(a, b):
         return Compared(name, a, b, "equal")
