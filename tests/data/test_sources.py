@@ -484,3 +484,26 @@ def test_a_treebanks_files_are_split_by_any_usual_name(tmp_path):
     treebank(tmp_path, test=1)
     with pytest.raises(DataError, match="none is for training"):
         read("ud_english_ewt", path=tmp_path)
+
+
+def test_two_spaces_are_part_of_a_word_and_of_no_column(tmp_path):
+    lines = ["# global.columns = ID FORM UPOS LEMMA", "1\tDr.  X\tDr.\tNOUN", "2\ta  b\t_\tVERB"]
+    file = tmp_path / "x-ud-train.conllu"
+    file.write_text("\n".join(lines) + "\n\n")
+    _, splits = read("ud_english_ewt", path=file)
+    assert splits["train"] + splits.get("validation", []) == [Example(["Dr.  X", "a  b"], ["NOUN", "VERB"])]
+
+
+def test_sentences_of_the_same_words_are_held_out_together(tmp_path):
+    """Whatever else their lines say, or what was learnt would be measured on what it was learnt from."""
+    text = "".join(
+        f"1\tword{n}\t_\tNOUN\t_\t_\t_\t_\t_\t{misc}\n\n"
+        for n in range(100)
+        for misc in ("_", "SpaceAfter=No")
+    )
+    file = tmp_path / "x-ud-train.conllu"
+    file.write_text(text)
+    _, splits = read("ud_english_ewt", path=file, validation_share=0.3)
+    held, kept = ({tuple(one.inputs) for one in splits[name]} for name in ("validation", "train"))
+    assert held
+    assert not held & kept

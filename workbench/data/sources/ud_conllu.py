@@ -8,7 +8,8 @@ A token is a syntactic word, as UD has it: the range line of a multiword token (
 its words follow it, and so are empty nodes ("8.1"), which stand for what was not said; both are counted in the
 manifest's source info. Labels are the 17 universal tags; a sentence with a word that has none (`_`) is dropped
 as `no_upos`. Sentences without words are dropped as `no_words`. A line that is no CoNLL-U, and a tag that is
-none of the 17, are refused with file and line.
+none of the 17, are refused with file and line. Columns are what tabs separate, as UD says: two spaces are part of a
+word.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import conllu
 
 from workbench.data.errors import DataError
 from workbench.data.file_kind import GZIP, kind_of, remedy_of
@@ -45,6 +44,19 @@ WHERE = (
 )
 FIELDS = ("id", "form", "lemma", "upos")  # the columns that are read
 _ID = re.compile(r"[0-9]+([-.][0-9]+)?")
+
+
+class _Token(NamedTuple):
+    """What is read of a line."""
+
+    id: str
+    form: str
+    upos: str
+
+    @property
+    def is_word(self) -> bool:
+        """Not the range of a multiword token, nor an empty node."""
+        return self.id.isdigit()
 
 
 class _Block(NamedTuple):
@@ -105,7 +117,7 @@ def fingerprint(options: UniversalDependencies) -> str:
             raise DataError("data=ud_english_ewt", "path", name, f"has the content of {seen[sha]}, and what is "
                             "learned on one must not be measured on the other: leave one out")  # fmt: skip
         seen[sha] = name
-    return digest("ud_conllu", 1, rest, sums)
+    return digest("ud_conllu", 2, rest, sums)
 
 
 def recorded(options: UniversalDependencies) -> dict[str, Any]:
@@ -136,7 +148,9 @@ def read(options: UniversalDependencies, task: str, limits: Limits) -> Corpus:
         border = options.validation_share * 2.0**32
         parts = {"train": [], "validation": []}
         for block in train:
-            words = "\n".join(line for line in block.text.split("\n") if not line.startswith("#"))
+            words = "\n".join(
+                token.form for token in _tokens(block) if token.is_word
+            )  # alike ones stay together
             held_out = int(hashlib.sha256(words.encode()).hexdigest()[:8], 16) < border
             parts["validation" if held_out else "train"].append(block)
         if not parts["validation"]:
@@ -158,29 +172,27 @@ def read(options: UniversalDependencies, task: str, limits: Limits) -> Corpus:
 
 def _examples(blocks: list[_Block], corpus: Corpus, lower: bool, *, tagged: bool = True) -> Iterator[Example]:
     for block in blocks:
-        _check_lines(block)
-        try:
-            [sentence] = conllu.parse(block.text, fields=FIELDS) or [[]]
-        except (conllu.exceptions.ParseException, ValueError) as error:
-            raise DataError(
-                block.where(0), "sentence", block.text, f"not CoNLL-U ({error}): mend the file"
-            ) from None
-        words = [token for token in sentence if isinstance(token.get("id"), int)]
-        for token in sentence:
-            if isinstance(token.get("id"), tuple):
-                kind = "multiword_tokens" if token["id"][1] == "-" else "empty_nodes"
-                corpus.info[kind] += 1
+        tokens = _tokens(block)
+        words = [token for token in tokens if token.is_word]
+        for token in tokens:
+            if not token.is_word:
+                corpus.info["multiword_tokens" if "-" in token.id else "empty_nodes"] += 1
         if not words:
             corpus.dropped["no_words"] = corpus.dropped.get("no_words", 0) + 1
-        elif tagged and any(token["upos"] in (None, "_") for token in words):
+        elif tagged and any(token.upos == "_" for token in words):
             corpus.dropped["no_upos"] = corpus.dropped.get("no_upos", 0) + 1
         else:
-            forms = [token["form"].lower() if lower else token["form"] for token in words]
-            yield Example(forms, [token["upos"] for token in words] if tagged else ())
+            forms = [token.form.lower() if lower else token.form for token in words]
+            yield Example(forms, [token.upos for token in words] if tagged else ())
 
 
-def _check_lines(block: _Block) -> None:
-    """Raise DataError, naming the line, for one that is no word's, and for a word whose tag is none."""
+def _tokens(block: _Block) -> list[_Token]:
+    """The lines of a sentence.
+
+    Raises:
+        DataError: a line is no word's, or a word's tag is none; it is named.
+    """
+    found = []
     for i, line in enumerate(block.text.split("\n")):
         if line.startswith("#") or not line.strip():
             continue
@@ -200,6 +212,8 @@ def _check_lines(block: _Block) -> None:
                 columns[3],
                 f"outside the universal tags {', '.join(UPOS)}: correct it, or _ where a word has none",
             )
+        found.append(_Token(columns[0], columns[1], columns[3]))
+    return found
 
 
 def _blocks(file: Path) -> list[_Block]:
