@@ -162,7 +162,7 @@ def test_labels_are_not_given(tmp_path, options, labels, text):
 @pytest.mark.parametrize("task", ["tag", "next"])
 def test_python_source_as_either_task(tmp_path, task):
     folder = prepare(
-        PythonSource(package="conllu", max_examples=20, max_length=400, task=task, cache_dir=str(tmp_path))
+        PythonSource(package="pluggy", max_examples=20, max_length=400, task=task, cache_dir=str(tmp_path))
     )
     assert load_manifest(folder).task == task
 
