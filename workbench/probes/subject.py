@@ -21,9 +21,7 @@ from workbench.probes.padded import LENGTH_NAMES, Padded
 from workbench.probes.traced import Graph, Ran, quiet, ran_of, tensors
 
 _MANY_STEPS = 24  # from here on a trace of the gradient costs less than the steps one by one
-
-
-_PUT_IN = 1e6
+_PUT_IN = 1e6  # times the median magnitude: what is larger stands for minus infinity
 
 
 class Subject:

@@ -64,7 +64,7 @@ def telling(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
 def _rank(name: str) -> tuple[int, str]:
     if name.endswith((".name", ".unroll", ".mask")):
         return 0, name
-    if any(name == known for known, _ in WORDS):
+    if name in {known for known, _ in WORDS}:
         return 1, name
     return (3 if name.startswith("measure.") else 2), name
 

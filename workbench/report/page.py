@@ -226,7 +226,7 @@ def _count(verdicts: Sequence[Verdict]) -> str:
 
 def _arms(runs: Sequence[Run]) -> str:
     table = f"Mean ± standard deviation over blocks.\n\n{tables.runs_markdown(runs)}"
-    beside = tables.unsaid_markdown(runs)
+    beside = tables.unsaid_words(runs)
     return f"{table}\n\nWhat the names do not say: {_line(beside)}." if beside else table
 
 

@@ -143,7 +143,7 @@ def runs_markdown(runs: Sequence[Run], varying: Sequence[str] | None = None) -> 
     return markdown(titles, [(arm, str(count), *cells) for arm, count, cells in summary])
 
 
-def unsaid_markdown(runs: Sequence[Run]) -> str:
+def unsaid_words(runs: Sequence[Run]) -> str:
     """What the arms of `runs_markdown` differ in beside what they are called by; empty where that is all."""
     runs = arms.of_jobs(runs)
     found = arms.unsaid(runs, arms.telling(runs, arms.varying_parameters(runs)))

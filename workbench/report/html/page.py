@@ -177,7 +177,7 @@ def _arms(runs: Sequence[Run]) -> dict[str, Any]:
             *map(tables.head, metrics),
         ],
         "rows": [(arm, count, cells) for arm, count, cells in summary],
-        "unsaid": tables.unsaid_markdown(runs),
+        "unsaid": tables.unsaid_words(runs),
     }
 
 
