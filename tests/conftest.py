@@ -17,6 +17,8 @@ from zlib import crc32
 
 import pytest
 
+THREADS = "TF_NUM_INTRAOP_THREADS"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -62,6 +64,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     elif shutil.which("nvidia-smi"):
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    if workers > 1:  # threads that wait for another worker's core double the time of what a test computes
+        os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // workers))
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled
@@ -98,7 +103,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made stays: collecting garbage needs not look at it each time, for up to seconds a time."""
+    """What the imports made stays: collecting garbage needs not look at it each time, for up to seconds a time.
+
+    Processes that tests start have as many threads as a user's have.
+    """
+    if tf := sys.modules.get("tensorflow"):
+        tf.config.list_logical_devices()  # which makes its threads
+    os.environ.pop(THREADS, None)
     gc.collect()
     gc.freeze()
 

@@ -11,7 +11,7 @@ QUICK_RIGHT = {
     "masked_average_pooling", "mean_by_length_on_junk", "attention_with_mask", "nan_past_the_end",
     "cancelling_sums",
     "half_precision_with_a_mask_that_fits", "callable_reads_the_mask_from_ids", "causal_convolution_tagger",
-    "sum_of_rectified_features", "rows_of_valid_steps", "ids_that_begin_with_zero_and_end_in_ones",
+    "sum_of_rectified_features", "ids_that_begin_with_zero_and_end_in_ones",
     "text_beside_as_many_things_bought",
 }  # fmt: skip
 

@@ -351,6 +351,7 @@ def test_a_block_that_is_no_number_is_no_block() -> None:
     assert Run("r", "FINISHED", tags={"workbench.block": "x"}).block == 0
 
 
+@pytest.mark.slow  # quick: the JSON is the verdicts
 def test_pictures_of_ones_own_in_the_folder_stay(tmp_path, verdicts, sweep_runs, facts):
     (tmp_path / "figures").mkdir()
     for name in ("mine.png", "effects_9.svg"):

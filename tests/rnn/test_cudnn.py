@@ -279,6 +279,7 @@ class TestAgainstTheOpAsDocumented:
             cudnn_rnn(stack, INPUTS, LENGTHS)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("lengths", [None, LENGTHS, [4] * 4])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_op_gets_its_states_as_it_reads_them(monkeypatch, kind, lengths):

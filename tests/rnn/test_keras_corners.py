@@ -54,6 +54,7 @@ def test_a_cell_of_ones_own_need_have_no_units():
     np.testing.assert_allclose(packed(INPUTS), layer(INPUTS), atol=1e-6)
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_tried.py
 def test_a_sample_without_padding_does_not_let_a_cell_pass_that_looks_around():
     model = keras.Sequential([keras.Input([None, 2]), layers.Masking(), layers.RNN(Own(3, around=True))])
     with pytest.raises(
@@ -239,6 +240,7 @@ class Clipped(layers.SimpleRNNCell):
         return h, [h]
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_tried.py
 def test_a_step_that_is_tried_leaves_no_mask_of_five_rows():
     inputs = np.concatenate([INPUTS, INPUTS])
     model = keras.Sequential([keras.Input([None, 2]), layers.RNN(Clipped(3, dropout=0.5))])

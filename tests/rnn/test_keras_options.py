@@ -223,7 +223,8 @@ def gradients_in_a_graph(layer, given):
     return step(given)
 
 
-@pytest.mark.parametrize("reset_after", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: options in Keras' numbers; tests/rnn/test_tried.py
+@pytest.mark.parametrize("reset_after", [True, False])
 def test_a_gate_may_be_no_elementwise_function(reset_after):
     options = {"recurrent_activation": "softmax", "reset_after": reset_after, "bias_initializer": "ones"}
     layer = layers.GRU(4, return_sequences=True, dtype="float64", **options)
@@ -236,7 +237,8 @@ def test_a_gate_may_be_no_elementwise_function(reset_after):
     assert {one.kernel for one in kernels_of(layer.cell)} == {"plain", "xla"}
 
 
-@pytest.mark.parametrize("part", ["outputs", pytest.param("states", marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: tests/rnn/test_tapes.py
+@pytest.mark.parametrize("part", ["outputs", "states"])
 def test_what_is_gathered_from_has_gradients_in_a_graph(part):
     layer = layers.LSTM(3, return_sequences=True, return_state=True, dtype="float64")
     inputs = keras.Input([None, 2], dtype="float64")
@@ -275,9 +277,10 @@ def test_an_activation_that_draws_has_no_one_step_form():
         assert PackedRNN.from_keras(layer).cell.has_step(True) == has_one
 
 
-@pytest.mark.parametrize("go_backwards", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kernel", ["xla", pytest.param("tiles", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [layers.SimpleRNN, pytest.param(layers.GRU, marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: options in Keras' numbers
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("kernel", ["xla", "tiles"])
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.GRU])
 def test_an_activation_may_have_no_slope_at_zero(kind, kernel, go_backwards):
     """A batch of unknown size is filled up with examples that do not exist, and the longest has a silent frame."""
 

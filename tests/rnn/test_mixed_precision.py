@@ -90,7 +90,7 @@ def test_every_cell_in_every_runner(name, rnn):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("gru", "layer_norm_lstm") else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "gru" else pytest.param(name, marks=pytest.mark.slow)
         for name in CELLS
         if name not in BLOCKS
     ],

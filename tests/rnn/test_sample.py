@@ -162,6 +162,7 @@ def test_a_cell_of_ones_own_whose_numbers_stay_is_packed_with_a_sample():
     assert acceleration_of(accelerate(model, IDS)).layers[0].packed
 
 
+@pytest.mark.slow  # quick: a sample of other numbers
 def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
     noise = Noisy()
     noise.seeds = None
@@ -170,6 +171,7 @@ def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
     assert acceleration_of(model).layers[0].packed
 
 
+@pytest.mark.slow  # quick: a sample of other numbers
 def test_a_sample_may_be_sparse_in_part():
     ids, bag = keras.Input([None], dtype="int32"), keras.Input([5], sparse=True)
     text = layers.RNN(Inside(layers.GRUCell(3)))(layers.Embedding(9, 4, mask_zero=True)(ids))

@@ -121,7 +121,10 @@ def test_keras_remat_scope_in_eager_mode():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("lengths", [[6] * 5, [6, 2, 4, 1, 5]], ids=["full", "ragged"])
+@pytest.mark.parametrize(
+    "lengths",
+    [pytest.param([6] * 5, id="full", marks=pytest.mark.slow), pytest.param([6, 2, 4, 1, 5], id="ragged")],
+)
 @pytest.mark.parametrize("of", ["inputs", pytest.param("weights", marks=pytest.mark.slow)])
 def test_a_jacobian_of_what_was_run_outside_a_graph(of, lengths):
     """TensorFlow makes all its rows at once in a graph, which finds what the steps kept."""

@@ -141,13 +141,12 @@ class Ends(keras.Model):
 @pytest.mark.parametrize(
     "end",
     [
-        tf.signal.rfft,
-        tf.sparse.from_dense,
-        lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]),
-        lambda outputs: {"one": outputs, "none": None},
-        lambda outputs: tf.as_string(tf.cast(outputs[:, -1] > 0, tf.int32)),
+        pytest.param(tf.signal.rfft, id="complex", marks=pytest.mark.slow),
+        pytest.param(tf.sparse.from_dense, id="sparse", marks=pytest.mark.slow),
+        pytest.param(lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]), id="ragged"),
+        pytest.param(lambda outputs: {"one": outputs, "none": None}, id="nothing beside", marks=pytest.mark.slow),
+        pytest.param(lambda outputs: tf.as_string(tf.cast(outputs[:, -1] > 0, tf.int32)), id="texts"),
     ],
-    ids=["complex", "sparse", "ragged", "nothing beside", "texts"],
 )
 def test_what_is_put_out_is_compared_whatever_its_kind(end, monkeypatch):
     model = Ends(end)
@@ -182,6 +181,7 @@ class Noise(layers.Layer):
         return inputs
 
 
+@pytest.mark.slow  # quick: tests/rnn/test_sample.py
 def test_a_sample_puts_back_what_a_layer_holds_in_a_list_and_a_generator():
     noise = Noise()
     model = keras.Sequential([keras.Input([None, 3]), noise, layers.LSTM(3)])

@@ -116,7 +116,8 @@ def test_block_cells_say_that_a_map_loses_their_gradient(name):
             tf.vectorized_map(lambda given, run=run: run(cell, *given), (inputs, LENGTHS))
 
 
-@pytest.mark.parametrize("sequences", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: a map
+@pytest.mark.parametrize("sequences", [False, True])
 def test_time_distributed_of_unknown_steps_in_a_graph(sequences):
     """Where steps are known, as in a call outside a graph, Keras takes a loop.
 
