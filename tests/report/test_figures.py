@@ -95,6 +95,14 @@ def test_padding_is_in_percent(verdicts, sweep_runs):
     assert "%" in axis.get_xlabel()
 
 
+def test_padding_of_other_lengths_is_another_row(verdicts, sweep_runs):
+    runs = sweep_runs.copy()
+    runs["params.data.mean"] = runs["tags.workbench.block"].map(lambda block: "20" if block in {"1", "3", "5"} else "80")
+    runs["params.data.name"] = "synthetic"
+    axis = figures.padding(verdicts, runs_of(runs)).axes[0]
+    assert len(axis.get_yticks()) == 2 * 3
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.95, 1.05), (0.5, 2), (0.9, 8), (0.99, 1.01), (0.01, 100)])
 def test_ticks_read_well(low, high):
     ticks = figures._ratio_ticks(low, high)

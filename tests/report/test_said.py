@@ -180,6 +180,7 @@ def test_an_exact_claim_says_how_much_it_may_miss() -> None:
     """What is 1.018x and reproduced was not claimed to make no difference, but to lie within a fiftieth."""
     equal = replace(BASE, kind="exact", direction="same", smallest=1.0, tolerance=0.02)
     assert said.claimed(equal) == "within 1.02x either way"
+    assert said.claimed(replace(equal, tolerance=4e-4)) == "within 1.0004x either way", "and not none"
     near = replace(LOSS, kind="exact", direction="same", smallest=0.0, tolerance=0.001)
     assert said.claimed(near) == "apart by at most 0.001 nats"
     assert said.claimed(replace(near, control="0", unit="1")) == "within 0.001 of 0"

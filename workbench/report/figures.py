@@ -191,9 +191,8 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     kept = [run for run in arms.counted(runs) if any(arms.value(run, one) is not None for one in _PADDING)]
     if not kept:
         return None
-    varying = set(arms.varying_parameters(kept))
-    known = [one for one in ("data.name", "padding.name", "data.batch_size") if one in varying]
-    names = arms.telling(kept, known)
+    bears = ("data.", "padding.")  # on how much is padded; a model pads nothing
+    names = arms.telling(kept, [one for one in arms.varying_parameters(kept) if one.startswith(bears)])
     every = arms.by_arm(kept, names)
     grouped = list(every.items())[:MOST_ROWS]
     if len(grouped) < 2:

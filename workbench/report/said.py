@@ -240,9 +240,9 @@ def counter_example(one: Verdict) -> str:
 
 
 def _claimed_ratio(one: Verdict) -> str:
-    up, down = f"{_bound(one):.4g}x", f"{1 / _bound(one):.3g}x"
+    up, down = _times(_bound(one), 4), _times(1 / _bound(one), 3)
     if one.direction == "same":
-        up = f"{one.smallest * (1 + one.tolerance):.4g}x"
+        up = _times(one.smallest * (1 + one.tolerance), 4)
         return "no difference" if up == "1x" else f"within {up} either way"
     return {
         "higher": f"at least {up}",
@@ -250,6 +250,15 @@ def _claimed_ratio(one: Verdict) -> str:
         "not_higher": f"at most {up}",
         "not_lower": f"at least {down}",
     }[one.direction]
+
+
+def _times(ratio: float, digits: int) -> str:
+    """
+    >>> _times(1.0004, 4), _times(1.05, 4), _times(1, 4)
+    ('1.0004x', '1.05x', '1x')
+    """
+    enough = (n for n in range(digits, 12) if f"{ratio:.{n}g}" != "1")
+    return f"{ratio:.{next(enough, digits)}g}x"
 
 
 def _bound(one: Verdict) -> float:
