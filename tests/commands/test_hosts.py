@@ -186,14 +186,15 @@ def test_a_sweep_waits_for_the_store_whose_link_is_cut(
     """It goes on when the link comes back; each job once."""
     if seconds > 5:
         only_in_the_long_form(request)
-    words = ["tracking=server", f"tracking.uri={uri}", "name=cut", "measure=off"]
+    name = f"cut_for_{seconds}"  # the store keeps what it has from test to test
+    words = ["tracking=server", f"tracking.uri={uri}", f"name={name}", "measure=off"]
     sweep = typed(three, "one", "-m", *words, "padding=global,batch", "seed=1,2,3", log="cut.log")
-    begun(three, uri, "cut")
+    begun(three, uri, name)
     three.link("store", up=False)
     time.sleep(seconds)
     three.link("store", up=True)
     assert sweep.wait(300) == 0, three.said("cut.log")
-    found = jobs(three, uri, "cut")
+    found = jobs(three, uri, name)
     assert [one["status"] for one in found] == ["FINISHED"] * 6
     assert len({one["workbench.identity"] for one in found}) == 6
 
