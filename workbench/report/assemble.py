@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from workbench.report import (
 from workbench.report.recorded import ReportError
 from workbench.report.results import FACTS, OWN, RUNS, beside_verdicts, copy_own, published, published_facts
 from workbench.tracking import Tracker, as_text
+from workbench.wording import counted
 
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
@@ -227,7 +229,7 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
         "name": str(own.params.get("name")),
         "question": own.params.get("sweep.question") or "",
         "sweep": own.sweep,
-        "machine": f"{tag('machine.cpu')}, {tag('machine.cores')} cores, {tag('machine.memory_gb')} GB",
+        "machine": _machines(runs) or _machine(own),
         "versions": {
             name.removeprefix("version."): text
             for name, text in sorted(own.tags.items())
@@ -250,6 +252,26 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
         "notes": [f"When the sweep was resumed: {kept}."] if (kept := tag(names.KEPT)) else [],
         "resumed": int(tag(names.RESUMED) or 0),
     }
+
+
+def _machine(run: Run) -> str:
+    cpu, cores, memory = (run.tags.get(f"machine.{one}", "") for one in ("cpu", "cores", "memory_gb"))
+    return f"{cpu}, {cores} cores, {memory} GB"
+
+
+def _machines(runs: Sequence[Run]) -> str:
+    """Where the runs themselves were made, which a launcher may have sent elsewhere; empty where none says it.
+
+    >>> one, two = ({"machine.cpu": cpu, "machine.cores": "2", "machine.memory_gb": "8"} for cpu in ("Xeon", "EPYC"))
+    >>> _machines([Run("a", "", tags=one), Run("b", "", tags=one)])
+    'Xeon, 2 cores, 8 GB'
+    >>> _machines([Run("a", "", tags=one), Run("b", "", tags=two), Run("c", "", tags=two)])
+    'EPYC, 2 cores, 8 GB (2 runs); Xeon, 2 cores, 8 GB (1 run)'
+    """
+    number = Counter(_machine(run) for run in runs if "machine.cpu" in run.tags)
+    if len(number) < 2:
+        return next(iter(number), "")
+    return "; ".join(f"{one} ({counted(count, 'run')})" for one, count in number.most_common())
 
 
 def _minutes(own: Run, runs: Sequence[Run]) -> float:
