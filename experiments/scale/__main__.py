@@ -24,6 +24,7 @@ from workbench.provenance import without_passwords
 
 RESULTS = Path(__file__).resolve().parent / "results"
 JOBS, WRITERS = (10, 100, 1000, 5000), (1, 2, 4, 8, 16)
+PARTS = ("sweeps", "writers", "filled")
 EACH = 40
 """Runs of a writer."""
 FORETOLD = (100_000, 1_000_000)
@@ -43,9 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--filled", type=int, metavar="N", help="runs that a store holds before its last sweep"
     )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the whole; the rest is not measured"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if [*given.only] == ["filled"] and not given.filled:
+        parser.error("--only filled needs --filled N, the runs that the store is to hold")
     if given.one:
         print(json.dumps(_one(*json.loads(given.one))))
         return 0
@@ -70,9 +76,11 @@ def _parts(given: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, str,
     stores = {"SQLite": None} if not given.without_sqlite else {}
     stores |= {"PostgreSQL": given.postgresql} if given.postgresql else {}
     for store, uri in stores.items():
-        yield from (("sweeps", store, ["sweep", count, uri]) for count in given.jobs)
-        yield from (("writers", store, ["writers", count, uri]) for count in given.writers)
-        if given.filled:
+        if "sweeps" in given.only:
+            yield from (("sweeps", store, ["sweep", count, uri]) for count in given.jobs)
+        if "writers" in given.only:
+            yield from (("writers", store, ["writers", count, uri]) for count in given.writers)
+        if given.filled and "filled" in given.only:
             where = uri or f"sqlite:///{scratch}/filled.db"
             yield "filled", store, ["fill", given.filled, where]
             yield "filled", store, ["sweep", max(given.jobs), where]
@@ -106,8 +114,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         "# What a sweep costs beside its jobs\n",
         f"{made_by('experiments.scale', found)}.\n",
     ]
-    for store, rows in found["sweeps"].items():
-        lines += [f"## {store}\n", *_HEAD, *map(_row, rows), ""]
+    for store in dict.fromkeys(store for part in PARTS for store in found[part]):
+        rows = found["sweeps"].get(store, [])
+        lines += [f"## {store}\n", *([*_HEAD, *map(_row, rows), ""] if rows else [])]
         if len(rows) > 2:
             lines += [*_foretold(rows), ""]
         if of_writers := found["writers"].get(store):
