@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.claims import check_against, check_arms, check_pairs, load
+from workbench.claims import check_against, check_arms, check_measured, check_pairs, load
 
 CONFIG = {"padding.name": "batch", "data.name": "x", "seed": 1}
 JOBS = {
@@ -120,6 +120,16 @@ def test_no_jobs_make_no_arms_and_a_plain_value_needs_none(claim):
     ]
     exact = claim(kind="exact", control={"value": 0}, scale="difference", smallest=0, direction="same")
     assert check_arms([exact], JOBS) == []
+
+
+def test_a_metric_that_no_job_would_record_is_refused_before_they_run(written):
+    claims = load(path := written(more=["  over: {cell.name: [lstm]}"]))
+    timed = {name: job | {"measure.timing": "global" in name} for name, job in JOBS.items()}
+    assert check_measured(claims, JOBS) == check_measured(claims, timed) == []
+    assert check_measured(claims, {name: job | {"measure.timing": False} for name, job in JOBS.items()}) == [
+        f"{path}:8: claim batch_is_faster: no job records speed/valid_tokens_per_s, as all have "
+        "measure.timing=false: set it, or leave the claim out"
+    ]
 
 
 def test_jobs_that_judging_would_refuse_to_pair_are_refused_before_they_run(written):

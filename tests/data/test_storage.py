@@ -11,6 +11,7 @@ from workbench.data.sources import Example
 from workbench.data.storage import packed_examples, storage
 from workbench.data.verify import read_split
 from workbench.places import ROOT
+from workbench.record import METRICS
 
 FRAME = 16  # bytes around a record in a TFRecord file
 
@@ -42,6 +43,7 @@ def test_bytes_are_those_of_the_files_themselves(tmp_path, case, compression):
     manifest = write_dataset(examples, folder, name=case, compression=compression, **options)
     taken = sum(shard.bytes for shard in manifest.shards)
     found = storage(folder)
+    assert set(found) == {name for name, one in METRICS.items() if one.needs == "storage"}
     assert found["data/bytes_per_token"] == taken / sum(len(example.inputs) for example in examples)
     assert found["data/times_text"] == taken / len(text)
     [chunk] = read_split(folder, "train", manifest)

@@ -97,7 +97,9 @@ def test_padding_is_in_percent(verdicts, sweep_runs):
 
 def test_padding_of_other_lengths_is_another_row(verdicts, sweep_runs):
     runs = sweep_runs.copy()
-    runs["params.data.mean"] = runs["tags.workbench.block"].map(lambda block: "20" if block in {"1", "3", "5"} else "80")
+    runs["params.data.mean"] = runs["tags.workbench.block"].map(
+        lambda block: "20" if block in {"1", "3", "5"} else "80"
+    )
     runs["params.data.name"] = "synthetic"
     axis = figures.padding(verdicts, runs_of(runs)).axes[0]
     assert len(axis.get_yticks()) == 2 * 3

@@ -143,8 +143,12 @@ class Ends(keras.Model):
     [
         pytest.param(tf.signal.rfft, id="complex", marks=pytest.mark.slow),
         pytest.param(tf.sparse.from_dense, id="sparse", marks=pytest.mark.slow),
-        pytest.param(lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]), id="ragged"),
-        pytest.param(lambda outputs: {"one": outputs, "none": None}, id="nothing beside", marks=pytest.mark.slow),
+        pytest.param(
+            lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]), id="ragged"
+        ),
+        pytest.param(
+            lambda outputs: {"one": outputs, "none": None}, id="nothing beside", marks=pytest.mark.slow
+        ),
         pytest.param(lambda outputs: tf.as_string(tf.cast(outputs[:, -1] > 0, tf.int32)), id="texts"),
     ],
 )

@@ -6,7 +6,7 @@ for verdict in judge_table(claims, mlflow.search_runs(...)):
 """
 
 from workbench.claims.assay import NOT_ASSESSABLE
-from workbench.claims.checks import as_run, check_against, check_arms, check_pairs
+from workbench.claims.checks import as_run, check_against, check_arms, check_measured, check_pairs
 from workbench.claims.declaration import Claim, ClaimError, ClaimSet, claims_sha, load, looks, planned
 from workbench.claims.pairing import concerns
 from workbench.claims.runs import PairingError
@@ -26,6 +26,7 @@ __all__ = [
     "as_run",
     "check_against",
     "check_arms",
+    "check_measured",
     "check_pairs",
     "claims_sha",
     "concerns",

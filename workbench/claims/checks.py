@@ -11,7 +11,7 @@ from workbench.claims.declaration import Claim
 from workbench.claims.pairing import is_set_apart, pair
 from workbench.claims.runs import PairingError
 from workbench.claims.schema import nearest_or_all, parse_where
-from workbench.record import Run, normalise
+from workbench.record import METRICS, Run, normalise
 from workbench.record.tags import BLOCK
 
 RECORDED = frozenset({"device", "threads", "task", "data.fingerprint", "data.longest", "data.task"})
@@ -86,6 +86,22 @@ def check_arms(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]
                 if problem := _no_job(claim, arm, [*wanted, *condition], of_arm):
                     problems.append(problem)
     return list(dict.fromkeys(problems))
+
+
+def check_measured(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:
+    """Problems, one a line with file:line, of metrics that no planned job records; `arms` as above."""
+    problems = []
+    for claim in claims:
+        needs = METRICS[claim.metric].needs if claim.metric in METRICS else ""
+        option = f"measure.{needs}"
+        values = {_text(config[option]): config[option] for config in arms.values() if option in config}
+        if values and not any(values.values()):
+            off = ", ".join(values)
+            problems.append(
+                f"{claim.at('metric')}: claim {claim.name}: no job records {claim.metric}, as all have "
+                f"{option}={off}: set it, or leave the claim out"
+            )
+    return problems
 
 
 def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:

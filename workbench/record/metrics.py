@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Better = Literal["higher", "lower", "zero"] | None
@@ -23,6 +23,8 @@ class Metric:
     noisy: bool = False
     title: str = ""
     """What it is called in a sentence; empty where its own name, less its group, says it."""
+    needs: str = ""
+    """The option of `measure` without which a run has it not; empty: every run has it, or its data says whether."""
 
 
 def _correctness() -> dict[str, Metric]:
@@ -100,19 +102,32 @@ METRICS: dict[str, Metric] = {
         "higher",
         noisy=True,
         title="training speed",
+        needs="timing",
     ),
     "speed/padded_tokens_per_s": Metric(
-        "tokens/s", "computed positions, padding included, over the same time", "higher", noisy=True
+        "tokens/s",
+        "computed positions, padding included, over the same time",
+        "higher",
+        noisy=True,
+        needs="timing",
     ),
-    "speed/examples_per_s": Metric("examples/s", "examples over the same time", "higher", noisy=True),
-    "speed/step_p50_ms": Metric("ms", "median training step (descriptive)", "lower", noisy=True),
-    "speed/step_p95_ms": Metric("ms", "95th percentile of training steps (descriptive)", "lower", noisy=True),
-    "speed/valid_tokens": Metric("tokens", "valid tokens in one pass of the timed window"),
-    "speed/batches": Metric("batches", "batches in one pass of the timed window"),
-    "speed/passes": Metric("passes", "passes over the timed window's batches"),
-    "speed/window_s": Metric("s", "length of the timed window, all passes", noisy=True),
-    "speed/warmup_steps": Metric("steps", "training steps before the timed window"),
-    "speed/traces_in_window": Metric("traces", "graphs traced inside the timed window (must be 0)", "lower"),
+    "speed/examples_per_s": Metric(
+        "examples/s", "examples over the same time", "higher", noisy=True, needs="timing"
+    ),
+    "speed/step_p50_ms": Metric(
+        "ms", "median training step (descriptive)", "lower", noisy=True, needs="timing"
+    ),
+    "speed/step_p95_ms": Metric(
+        "ms", "95th percentile of training steps (descriptive)", "lower", noisy=True, needs="timing"
+    ),
+    "speed/valid_tokens": Metric("tokens", "valid tokens in one pass of the timed window", needs="timing"),
+    "speed/batches": Metric("batches", "batches in one pass of the timed window", needs="timing"),
+    "speed/passes": Metric("passes", "passes over the timed window's batches", needs="timing"),
+    "speed/window_s": Metric("s", "length of the timed window, all passes", noisy=True, needs="timing"),
+    "speed/warmup_steps": Metric("steps", "training steps before the timed window", needs="timing"),
+    "speed/traces_in_window": Metric(
+        "traces", "graphs traced inside the timed window (must be 0)", "lower", needs="timing"
+    ),
     "speed/traces": Metric(
         "traces", "graphs of the training step traced in the whole run", "lower", title="graphs traced"
     ),
@@ -133,7 +148,7 @@ METRICS: dict[str, Metric] = {
         "s", "first training step, its graph being traced already", "lower", noisy=True
     ),
     "speed/input_wait_share": Metric(
-        "1", "share of the timed window spent waiting for a batch", "lower", noisy=True
+        "1", "share of the timed window spent waiting for a batch", "lower", noisy=True, needs="timing"
     ),
     "speed/train_input_wait_share": Metric(
         "1", "share of training's time spent waiting for a batch", "lower", noisy=True
@@ -150,6 +165,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         noisy=True,
         title="speed of reading",
+        needs="reading",
     ),
     "speed/shards_examples_per_s": Metric(
         "examples/s",
@@ -157,16 +173,21 @@ METRICS: dict[str, Metric] = {
         "higher",
         noisy=True,
         title="speed of reading shards",
+        needs="reading",
     ),
     "speed/train_s": Metric("s", "training to its end, evaluation apart", "lower", noisy=True),
     "speed/calibration_before_gflops": Metric(
-        "GFLOP/s", "a matrix product directly before the timed window", "higher", noisy=True
+        "GFLOP/s", "a matrix product directly before the timed window", "higher", noisy=True, needs="timing"
     ),
     "speed/calibration_after_gflops": Metric(
-        "GFLOP/s", "the same directly after the timed window", "higher", noisy=True
+        "GFLOP/s", "the same directly after the timed window", "higher", noisy=True, needs="timing"
     ),
     "speed/foreign_cpu_share": Metric(
-        "1", "CPU time of other processes and steal, as a share of the window's CPU time", "lower", noisy=True
+        "1",
+        "CPU time of other processes and steal, as a share of the window's CPU time",
+        "lower",
+        noisy=True,
+        needs="timing",
     ),
     # memory
     "memory/peak_rss_mb": Metric(
@@ -260,13 +281,18 @@ METRICS: dict[str, Metric] = {
         "1", "share of padding in random batches of this size, from the length histogram", None, "difference"
     ),
     "data/bytes_per_token": Metric(
-        "bytes", "bytes of the data set's shards for each of its tokens", "lower", title="size of a token"
+        "bytes",
+        "bytes of the data set's shards for each of its tokens",
+        "lower",
+        title="size of a token",
+        needs="storage",
     ),
     "data/times_text": Metric(
         "times",
         "bytes of the shards over those of the same examples as plain text, floats as 4 bytes (data/storage.py)",
         "lower",
         title="size over that of plain text",
+        needs="storage",
     ),
     "data/times_packed_example": Metric(
         "times",
@@ -274,6 +300,7 @@ METRICS: dict[str, Metric] = {
         "same compression",
         "lower",
         title="size over that of tf.train.Example",
+        needs="storage",
     ),
     "data/shards": Metric("files", "shards of the training split"),
     "data/class_zero_share": Metric(
@@ -295,7 +322,7 @@ METRICS: dict[str, Metric] = {
     "data/batches": Metric("batches", "batches trained on, all epochs"),
     "data/longest": Metric("tokens", "longest example of the data set"),
     "data/mean_length": Metric("tokens", "mean length of the training split"),
-    **_correctness(),
+    **{name: replace(one, needs="correctness_batches") for name, one in _correctness().items()},
 }
 
 OURS = frozenset(METRICS)

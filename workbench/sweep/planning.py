@@ -61,6 +61,7 @@ def _plan(config: Config, grid: Grid, declared: list[Claim] | None) -> Plan:
         wrong = (
             claims_room.check_against(declared, known)
             or claims_room.check_arms(declared, arms)
+            or claims_room.check_measured(declared, arms)
             or claims_room.check_pairs(declared, arms)
         )
         if wrong:
