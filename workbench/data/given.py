@@ -38,6 +38,23 @@ def whole_numbers(texts: Sequence[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
+def plain_numbers(steps: Sequence[Any]) -> None:
+    """Nothing where texts among the steps are of plain digits; NumPy, as Python, takes more than that.
+
+    Raises:
+        ValueError: one is not: `1_000`, or digits of another script.
+
+    >>> plain_numbers([["1e-3", "2"], ["0", "nan"]])
+    """
+    first = steps[0][0] if isinstance(steps[0], (list, tuple)) and steps[0] else steps[0]
+    if not isinstance(first, str):  # of numbers all are; looking at each would take as long as parsing them
+        return
+    for step in steps:
+        for one in step if isinstance(step, (list, tuple)) else (step,):
+            if isinstance(one, str) and ("_" in one or not one.isascii()):
+                raise ValueError(f"{one!r} is no number of plain digits")
+
+
 def check_splits(splits: Iterable[str], where: str) -> None:
     """Raise DataError for a split that the workbench would not know what to do with."""
     for split in splits:

@@ -12,7 +12,7 @@ from workbench.data.convert.layout import Layout, Packed
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
-from workbench.data.given import as_weights, check_weights, whole_numbers
+from workbench.data.given import as_weights, check_weights, plain_numbers, whole_numbers
 from workbench.data.manifest import SPLITS
 from workbench.data.next_token import END, marked, with_end
 from workbench.data.sources import Example
@@ -149,6 +149,7 @@ def _features(value: Any, schema: Schema, width: int | None, block: Block, numbe
     if not len(value):
         return np.zeros((0, width or 1), np.float32)
     try:
+        plain_numbers(value)
         with np.errstate(over="ignore"):
             found = np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):
@@ -166,6 +167,7 @@ def _odd_step(value: Any, width: int | None, where: str, wanted: str) -> DataErr
         if isinstance(step, (list, tuple, np.ndarray)) and len(step) != width:
             return DataError(where, f"inputs[{i}]", f"{len(step)} values", f"must have {width}")
         try:
+            plain_numbers([step])
             np.asarray(step, np.float32)
         except (TypeError, ValueError, OverflowError):
             return DataError(

@@ -24,6 +24,7 @@ from workbench.data.convert.rows import (
 )
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
+from workbench.data.given import plain_numbers
 
 
 class _Line(NamedTuple):
@@ -99,6 +100,7 @@ def _numbers(lines: list[_Line], block: Block, schema: Schema) -> Any:
 
 def _floats(values: object) -> np.ndarray | None:
     try:
+        plain_numbers(values if isinstance(values, list) else [values])
         return np.asarray(values, np.float32)
     except ValueError:
         return None
