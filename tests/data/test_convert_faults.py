@@ -186,6 +186,19 @@ def write_classes(path, names, labels):
     parquet.write_table(made.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
 
 
+def test_columns_that_nobody_asked_for_may_be_called_alike(tmp_path):
+    """As those without a name that a spreadsheet leaves; of Parquet too."""
+    (tmp_path / "a.csv").write_text("inputs,,labels,\na b,1,x,2\nc,,y,\n")
+    made = pyarrow.table([["a b", "c"], ["x", "y"], ["1", ""], ["2", ""]], ["inputs", "labels", "b", "b"])
+    parquet.write_table(made, tmp_path / "a.parquet")
+    one, other = (convert([tmp_path / f"a.{of}"], tmp_path / of, Schema()) for of in ("csv", "parquet"))
+    assert one.fingerprint == other.fingerprint
+    parquet.write_table(made.rename_columns(["inputs", "labels", "labels", "b"]), tmp_path / "b.parquet")
+    refused(
+        lambda: convert([tmp_path / "b.parquet"], tmp_path / "out", Schema()), "columns = labels", "two columns"
+    )
+
+
 @pytest.mark.parametrize("given", [{}, {"classes": ["no", "yes"]}])
 def test_files_that_number_their_classes_unlike_are_refused(tmp_path, given):
     write_classes(tmp_path / "train.parquet", ["neg", "pos"], [0, 1, 1])
