@@ -195,7 +195,9 @@ def test_columns_that_nobody_asked_for_may_be_called_alike(tmp_path):
     assert one.fingerprint == other.fingerprint
     parquet.write_table(made.rename_columns(["inputs", "labels", "labels", "b"]), tmp_path / "b.parquet")
     refused(
-        lambda: convert([tmp_path / "b.parquet"], tmp_path / "out", Schema()), "columns = labels", "two columns"
+        lambda: convert([tmp_path / "b.parquet"], tmp_path / "out", Schema()),
+        "columns = labels",
+        "two columns",
     )
 
 

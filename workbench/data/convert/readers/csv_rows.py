@@ -216,7 +216,9 @@ def _line_of_no_text(path: Path) -> int:
 
 def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-untyped-def]
     """From a row's cells to those of a `_Line`."""
-    for name in schema.columns:  # others may be called alike, or not at all, as a table with empty columns has them
+    for (
+        name
+    ) in schema.columns:  # others may be called alike, or not at all, as a table with empty columns has them
         if head.count(name) > 1:
             raise DataError(path, "head", name, "is the name of two columns: each its own")
 
