@@ -45,6 +45,11 @@ COLOURS = {
 }
 MAIN_METRIC = "speed/valid_tokens_per_s"
 _PADDING = ("data/padding_share", "data/predicted_padding_share")
+_PADS = {
+    f"data.{one}"
+    for one in ("name", "path", "lengths", "mean", "longest", "minimum", "max_length", "max_examples", "batch_size")
+}
+"""The options of data that bear on how much is padded."""
 
 
 def write_figures(
@@ -191,8 +196,8 @@ def padding(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> Figure | None:
     kept = [run for run in arms.counted(runs) if any(arms.value(run, one) is not None for one in _PADDING)]
     if not kept:
         return None
-    bears = ("data.", "padding.")  # on how much is padded; a model pads nothing
-    names = arms.telling(kept, [one for one in arms.varying_parameters(kept) if one.startswith(bears)])
+    varying = arms.varying_parameters(kept)
+    names = arms.telling(kept, [one for one in varying if one in _PADS or one.startswith("padding.")])
     every = arms.by_arm(kept, names)
     grouped = list(every.items())[:MOST_ROWS]
     if len(grouped) < 2:
