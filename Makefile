@@ -35,7 +35,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadsc
 test: $(READY) ## the quick tests, of every idea one (TESTS=tests/cells: those)
 	$(PYTEST) -m "not slow" $(TESTS)
 
-test-all: $(READY) ## every test (PART=2/3: all quick ones, and of the slow ones the second of three parts)
+test-all: $(READY) ## every test (PART=2/4: all quick ones, and of the slow ones the second of four parts)
 	$(PYTEST) --part $(PART) $(TESTS)
 
 TENSOR_HALF = tests/rnn tests/golden tests/cells tests/masking tests/losses tests/model

@@ -18,6 +18,8 @@ from zlib import crc32
 import pytest
 
 THREADS = "TF_NUM_INTRAOP_THREADS"
+OURS = pytest.StashKey[bool]()
+"""Whether THREADS is set by this file."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,8 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
     elif shutil.which("nvidia-smi"):
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    if workers > 1:  # threads that wait for another worker's core double the time of what a test computes
+    if workers > 1 and THREADS not in os.environ:
+        # threads that wait for another worker's core double the time of what a test computes
         os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // workers))
+        config.stash[OURS] = True
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at, and before the order is shuffled
@@ -102,14 +106,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _begin_with_the_longest(items)
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """What the imports made stays: collecting garbage needs not look at it each time, for up to seconds a time.
 
-    Processes that tests start have as many threads as a user's have.
+    Processes that tests start have as many threads as a user's have; so has a worker none of whose files imports
+    TensorFlow before its tests do.
     """
-    if tf := sys.modules.get("tensorflow"):
-        tf.config.list_logical_devices()  # which makes its threads
-    os.environ.pop(THREADS, None)
+    if session.config.stash.get(OURS, False):
+        if tf := sys.modules.get("tensorflow"):
+            tf.config.list_logical_devices()  # which makes its threads
+        del os.environ[THREADS]
     gc.collect()
     gc.freeze()
 

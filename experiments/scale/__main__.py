@@ -3,6 +3,7 @@
 python -m experiments.scale                                     # SQLite; some 20 minutes
 python -m experiments.scale --postgresql postgresql+psycopg2://...       # the same on PostgreSQL, beside it
 python -m experiments.scale --filled 50000                     # its largest sweep again, in a store of so many runs
+python -m experiments.scale --filled 50000 --only filled --out FOLDER   # that sweep alone
 python -m experiments.scale --jobs 10 50 --writers 1 2 --out /tmp/tried
 """
 
@@ -47,11 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the whole; the rest is not measured"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help=f"default: {RESULTS.name}, where all of it is measured")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if [*given.only] == ["filled"] and not given.filled:
-        parser.error("--only filled needs --filled N, the runs that the store is to hold")
+    if given.only is not PARTS:
+        if given.out is None:
+            parser.error("--only needs --out FOLDER: a part would stand in place of all that was measured")
+        if ("filled" in given.only) != bool(given.filled):
+            parser.error("--filled N, the runs that a store is to hold, and --only filled go together")
+    given.out = given.out or RESULTS
     if given.one:
         print(json.dumps(_one(*json.loads(given.one))))
         return 0

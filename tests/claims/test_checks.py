@@ -124,12 +124,22 @@ def test_no_jobs_make_no_arms_and_a_plain_value_needs_none(claim):
 
 def test_a_metric_that_no_job_would_record_is_refused_before_they_run(written):
     claims = load(path := written(more=["  over: {cell.name: [lstm]}"]))
-    timed = {name: job | {"measure.timing": "global" in name} for name, job in JOBS.items()}
+    timed = {name: job | {"measure.timing": "lstm" in name} for name, job in JOBS.items()}
     assert check_measured(claims, JOBS) == check_measured(claims, timed) == []
-    assert check_measured(claims, {name: job | {"measure.timing": False} for name, job in JOBS.items()}) == [
-        f"{path}:8: claim batch_is_faster: no job records speed/valid_tokens_per_s, as all have "
-        "measure.timing=false: set it, or leave the claim out"
+    timed["batch-lstm"]["measure.timing"] = False  # though others have it
+    assert check_measured(claims, timed) == [
+        f"{path}:8: claim batch_is_faster: no job of its treatment records speed/valid_tokens_per_s, since "
+        "measure.timing=false: give measure.timing=true, or leave the claim out"
     ]
+    of_outputs = "correctness/max_rel_error_output_with_lengths"
+    claims = load(written(("speed/valid_tokens_per_s", of_outputs), more=["  scale: difference"]))
+    off = {name: job | {"measure.correctness_batches": 0} for name, job in JOBS.items()}
+    first, second = check_measured(claims, off)
+    assert "its treatment" in first
+    assert (
+        f"its control records {of_outputs}, since measure.correctness_batches=0: give measure.cor" in second
+    )
+    assert "=1 or more, or" in second
 
 
 def test_jobs_that_judging_would_refuse_to_pair_are_refused_before_they_run(written):

@@ -53,7 +53,6 @@ WORDS = (
     "-m",
     "padding=global,batch",
     "cell=gru,lstm,basic_rnn",
-    "measure=off",
     "data=synthetic",
     "sweep.claims=claims.yaml",
 )

@@ -56,8 +56,7 @@ class Stepped(keras.Model):
         return {"loss": loss}
 
 
-@pytest.mark.slow  # quick: dropout of a recurrent layer, below
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("masked", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_loss_of_a_step_with_dropout_inside_an_lstm(masked: bool) -> None:
     model = Stepped(masked)
     model.compile("adam")
@@ -156,7 +155,7 @@ def test_an_assertion_on_what_cannot_be_compared_fails() -> None:
         assert_padding_invariant(noisy, features, LENGTHS)
 
 
-@pytest.mark.slow  # quick: variables of which Keras does not know, and dropout
+@pytest.mark.slow  # quick: variables of which Keras does not know; the stateful layer below
 def test_running_metrics_states_and_a_generator_of_keras_stay() -> None:
     """As in the middle of an epoch."""
     rnn = layers.GRU(3, stateful=True)
@@ -178,7 +177,6 @@ def test_running_metrics_states_and_a_generator_of_keras_stay() -> None:
     np.testing.assert_array_equal(drawn, np.array(generator.state))
 
 
-@pytest.mark.slow  # quick: dropout of a recurrent layer
 def test_a_function_whose_stateful_layer_the_check_builds_begins_at_zeros() -> None:
     rnn = layers.GRU(3, stateful=True)
     check(lambda x: rnn(x), np.ones([4, 6, 2], "float32") * (IDS > 0)[..., None], LENGTHS)

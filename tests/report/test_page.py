@@ -351,7 +351,6 @@ def test_a_block_that_is_no_number_is_no_block() -> None:
     assert Run("r", "FINISHED", tags={"workbench.block": "x"}).block == 0
 
 
-@pytest.mark.slow  # quick: the JSON is the verdicts
 def test_pictures_of_ones_own_in_the_folder_stay(tmp_path, verdicts, sweep_runs, facts):
     (tmp_path / "figures").mkdir()
     for name in ("mine.png", "effects_9.svg"):
@@ -372,3 +371,14 @@ def test_arms_that_would_be_called_alike_have_their_whole_names():
     found = arms.by_arm(runs, ["cell.layers", "model.layers"])
     assert [len(of_arm) for of_arm in found.values()] == [2, 2, 2]
     assert {"cell.layers=2, model.layers=1", "cell.layers=1, model.layers=2"} <= {*found}
+
+
+def test_the_machines_are_those_of_the_runs_and_not_the_one_that_the_sweep_was_typed_at() -> None:
+    def on(cpu: str, name: str) -> Run:
+        return Run(
+            name, "FINISHED", tags={"machine.cpu": cpu, "machine.cores": "2", "machine.memory_gb": "8"}
+        )
+
+    plan, own = Plan([], [], 1, False), on("laptop", "sweep")
+    assert assemble._facts(own, [on("node", "a")], plan, None)["machine"] == "node, 2 cores, 8 GB"
+    assert assemble._facts(own, [], plan, None)["machine"] == "laptop, 2 cores, 8 GB"

@@ -236,7 +236,7 @@ class Inside(layers.Layer):
         return self.cell(inputs, states, training=training)
 
 
-@pytest.mark.slow  # quick: dropout of the same seed
+@pytest.mark.slow  # quick: dropout of the same seed; tests/rnn/test_keras_corners.py, masks of five rows
 def test_recurrent_dropout_inside_a_cell_of_ones_own():
     """One mask for all steps of a run, which is cut to the examples that run and dropped after it."""
     cell = layers.SimpleRNNCell(3, recurrent_dropout=0.5, seed=1)

@@ -240,7 +240,6 @@ class Clipped(layers.SimpleRNNCell):
         return h, [h]
 
 
-@pytest.mark.slow  # quick: tests/rnn/test_tried.py
 def test_a_step_that_is_tried_leaves_no_mask_of_five_rows():
     inputs = np.concatenate([INPUTS, INPUTS])
     model = keras.Sequential([keras.Input([None, 2]), layers.RNN(Clipped(3, dropout=0.5))])

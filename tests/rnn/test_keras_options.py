@@ -223,7 +223,7 @@ def gradients_in_a_graph(layer, given):
     return step(given)
 
 
-@pytest.mark.slow  # quick: options in Keras' numbers; tests/rnn/test_tried.py
+@pytest.mark.slow  # quick: tests/rnn/test_of_each_row.py, activations that look over the units
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_a_gate_may_be_no_elementwise_function(reset_after):
     options = {"recurrent_activation": "softmax", "reset_after": reset_after, "bias_initializer": "ones"}
@@ -237,8 +237,7 @@ def test_a_gate_may_be_no_elementwise_function(reset_after):
     assert {one.kernel for one in kernels_of(layer.cell)} == {"plain", "xla"}
 
 
-@pytest.mark.slow  # quick: tests/rnn/test_tapes.py
-@pytest.mark.parametrize("part", ["outputs", "states"])
+@pytest.mark.parametrize("part", ["outputs", pytest.param("states", marks=pytest.mark.slow)])
 def test_what_is_gathered_from_has_gradients_in_a_graph(part):
     layer = layers.LSTM(3, return_sequences=True, return_state=True, dtype="float64")
     inputs = keras.Input([None, 2], dtype="float64")
@@ -277,10 +276,9 @@ def test_an_activation_that_draws_has_no_one_step_form():
         assert PackedRNN.from_keras(layer).cell.has_step(True) == has_one
 
 
-@pytest.mark.slow  # quick: options in Keras' numbers
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("kernel", ["xla", "tiles"])
-@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.GRU])
+@pytest.mark.parametrize("go_backwards", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kernel", ["xla", pytest.param("tiles", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, pytest.param(layers.GRU, marks=pytest.mark.slow)])
 def test_an_activation_may_have_no_slope_at_zero(kind, kernel, go_backwards):
     """A batch of unknown size is filled up with examples that do not exist, and the longest has a silent frame."""
 

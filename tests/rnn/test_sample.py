@@ -162,7 +162,6 @@ def test_a_cell_of_ones_own_whose_numbers_stay_is_packed_with_a_sample():
     assert acceleration_of(accelerate(model, IDS)).layers[0].packed
 
 
-@pytest.mark.slow  # quick: a sample of other numbers
 def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
     noise = Noisy()
     noise.seeds = None
@@ -171,7 +170,7 @@ def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
     assert acceleration_of(model).layers[0].packed
 
 
-@pytest.mark.slow  # quick: a sample of other numbers
+@pytest.mark.slow  # quick: sparse outputs, tests/rnn/test_unusual_cells.py
 def test_a_sample_may_be_sparse_in_part():
     ids, bag = keras.Input([None], dtype="int32"), keras.Input([5], sparse=True)
     text = layers.RNN(Inside(layers.GRUCell(3)))(layers.Embedding(9, 4, mask_zero=True)(ids))
@@ -180,7 +179,7 @@ def test_a_sample_may_be_sparse_in_part():
     assert acceleration_of(model).layers[0].packed
 
 
-@pytest.mark.slow  # quick: a sample of other numbers, a sample that is sparse in part
+@pytest.mark.slow  # quick: a sample of other numbers
 def test_a_sample_whose_mask_cudnn_does_not_take_is_compared_with_keras_own_loop(monkeypatch):
     """In a graph Keras takes cuDNN wherever there is a GPU, and asserts there what the mask is."""
     devices = tf.config.list_logical_devices

@@ -93,8 +93,7 @@ def test_a_small_output_beside_a_large_one_is_held_to_its_own_size() -> None:
     assert _furthest(alike, alike) == ("output 0", 0.0)
 
 
-@pytest.mark.slow  # quick: tests/rnn/test_mixed_precision.py
-@pytest.mark.parametrize("outer", ["RNN", "TimeDistributed"])
+@pytest.mark.parametrize("outer", ["RNN", pytest.param("TimeDistributed", marks=pytest.mark.slow)])
 def test_a_cell_of_float32_in_a_layer_of_halves_keeps_its_digits(outer: str) -> None:
     """Keras' cell reads its weights in its own type; a half rounds 1 + 2**-12 to 1."""
     x = np.zeros([1, 600, 1], "float32")

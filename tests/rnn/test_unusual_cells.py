@@ -142,9 +142,11 @@ class Ends(keras.Model):
     "end",
     [
         pytest.param(tf.signal.rfft, id="complex", marks=pytest.mark.slow),
-        pytest.param(tf.sparse.from_dense, id="sparse", marks=pytest.mark.slow),
+        pytest.param(tf.sparse.from_dense, id="sparse"),
         pytest.param(
-            lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]), id="ragged"
+            lambda outputs: tf.RaggedTensor.from_tensor(outputs, lengths=[6, 3, 6, 6, 6]),
+            id="ragged",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             lambda outputs: {"one": outputs, "none": None}, id="nothing beside", marks=pytest.mark.slow
@@ -185,7 +187,7 @@ class Noise(layers.Layer):
         return inputs
 
 
-@pytest.mark.slow  # quick: tests/rnn/test_sample.py
+@pytest.mark.slow  # quick: a step that is tried leaves no trace, tests/rnn/test_keras_corners.py
 def test_a_sample_puts_back_what_a_layer_holds_in_a_list_and_a_generator():
     noise = Noise()
     model = keras.Sequential([keras.Input([None, 3]), noise, layers.LSTM(3)])

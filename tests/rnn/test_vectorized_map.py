@@ -77,7 +77,7 @@ def test_a_map_gives_a_loops_numbers_and_gradients(name, rnn):
     near(found(lambda: tf.vectorized_map(run, (INPUTS, LENGTHS)), sources), found(loop, sources))
 
 
-@pytest.mark.slow  # quick: the maps of layers
+@pytest.mark.slow  # quick: a map gives a loop's numbers
 def test_a_function_inside_a_map_keeps_its_gradient():
     """Its graph has no scope of the map's name, but lies in one that has."""
     cell = lstm()

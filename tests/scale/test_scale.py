@@ -41,6 +41,20 @@ def test_the_table_says_what_follows_for_a_million_jobs() -> None:
     assert said.index("holds 50,000 runs of another") < said.rindex("| 10 | 1.1 s |")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--only", "filled", "--filled", "20"], "--only needs --out"),
+        (["--only", "sweeps", "filled", "--out", "here"], "go together"),
+        (["--only", "writers", "--filled", "20", "--out", "here"], "go together"),
+    ],
+)
+def test_a_part_stands_in_a_folder_of_its_own_and_is_what_was_asked_for(words, says, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command.main(words)
+    assert says in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("jobs", ["0", "15", "some", "-10"])
 def test_a_number_that_is_no_whole_ten_is_refused(jobs: str, capsys) -> None:
     with pytest.raises(SystemExit):

@@ -16,6 +16,7 @@ from workbench.cells import CELLS, WRAPPERS
 from workbench.data.padding import PADDINGS
 from workbench.losses import LOSSES, MASKS
 from workbench.options import cell, data, loss, measure, model, optimizer, padding, rnn, training
+from workbench.record import METRICS
 from workbench.rnn import RNNS, PackedRNN
 from workbench.training import OPTIMIZERS
 
@@ -180,3 +181,15 @@ def test_a_default_that_drifts_is_found() -> None:
         def __init__(self, units: int, *, forget_bias: float = 0.0) -> None: ...
 
     assert differ(Drifted, defaults(cell.LSTM)) == {"forget_bias": (0.0, 1.0)}
+
+
+def test_what_a_metric_needs_is_an_option_of_measure_and_each_that_measures_has_its_own():
+    needs = {name: one.needs for name, one in METRICS.items() if one.needs}
+    of_measure = {field.name for field in fields(measure.Measure)}
+    assert set(needs.values()) == {"timing", "correctness_batches", "reading", "storage"} <= of_measure
+    assert {name for name, option in needs.items() if option == "reading"} == {
+        "speed/read_examples_per_s",
+        "speed/shards_examples_per_s",
+    }
+    of_probes = {name for name, option in needs.items() if option == "correctness_batches"}
+    assert of_probes == {name for name in METRICS if name.startswith("correctness/")}

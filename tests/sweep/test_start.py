@@ -89,6 +89,21 @@ def test_claims_that_are_edited_while_a_sweep_is_prepared_are_refused_and_nothin
     assert Tracker(f"sqlite:///{tmp_path}/mlruns/mlflow.db").runs("runs") == []
 
 
+def test_a_claim_on_what_no_job_would_record_is_refused_and_nothing_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        CLAIMS.replace("loss/validation_per_token", "speed/valid_tokens_per_s")
+    )
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["-m", "padding=global,batch", "measure=off", "sweep.claims=claims.yaml", "data=synthetic"]) == 2
+    )
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no job of its treatment records speed/valid_tokens_per_s, since measure.timing=false" in said
+    assert not (tmp_path / "mlruns" / "mlflow.db").exists()
+
+
 @pytest.mark.parametrize(
     ("typed", "file"), [(["data=synthetic"], "config.yaml"), (["-m", "seed=1,2", "measure=off"], "grid.json")]
 )

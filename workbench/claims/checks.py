@@ -67,41 +67,25 @@ def check_arms(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]
     (`normalise`). What is said is the value that no job has, with the nearest that is there; where each value
     is there and the combination is not, the job that comes nearest.
     """
-    jobs = {name: {key: _text(value) for key, value in config.items()} for name, config in arms.items()}
-    problems = []
-    for claim in claims:
-        named = {"treatment": claim.treatment, "control": claim.control}
-        if claim.assay:
-            named["assay"] = claim.as_planted.treatment
-        for arm, values in named.items():
-            if "value" in values:  # an exact claim held against a number, not against runs
-                continue
-            of_arm = {
-                name: job
-                for name, job in jobs.items()
-                if not is_set_apart(claim, values, as_run(name, arms[name]))
-            }
-            wanted = [(_at(claim, arm, name), name, _text(one)) for name, one in values.items()]
-            for condition in _conditions(claim):
-                if problem := _no_job(claim, arm, [*wanted, *condition], of_arm):
-                    problems.append(problem)
-    return list(dict.fromkeys(problems))
+    asked = _asked(claims, arms)
+    problems = (_no_job(claim, arm, wanted, jobs) for claim, arm, wanted, jobs in asked)
+    return [one for one in dict.fromkeys(problems) if one]
 
 
 def check_measured(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:
-    """Problems, one a line with file:line, of metrics that no planned job records; `arms` as above."""
+    """Problems, one a line with file:line, of metrics that no planned job of an arm records; `arms` as above."""
     problems = []
-    for claim in claims:
+    for claim, arm, wanted, jobs in _asked(claims, arms):
         needs = METRICS[claim.metric].needs if claim.metric in METRICS else ""
         option = f"measure.{needs}"
-        values = {_text(config[option]): config[option] for config in arms.values() if option in config}
-        if values and not any(values.values()):
-            off = ", ".join(values)
+        values = [arms[job].get(option, True) for job in jobs if not _missed(wanted, jobs[job])]
+        if needs and values and not any(values):
+            off, on = _text(values[0]), "true" if isinstance(values[0], bool) else "1 or more"
             problems.append(
-                f"{claim.at('metric')}: claim {claim.name}: no job records {claim.metric}, as all have "
-                f"{option}={off}: set it, or leave the claim out"
+                f"{claim.at('metric')}: claim {claim.name}: no job of its {arm} records {claim.metric}, since "
+                f"{option}={off}: give {option}={on}, or leave the claim out"
             )
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def check_pairs(claims: Sequence[Claim], arms: Mapping[str, Config]) -> list[str]:
@@ -145,12 +129,39 @@ def _conditions(claim: Claim) -> Iterator[tuple[Named, ...]]:
     return itertools.product(*factors)
 
 
-def _no_job(claim: Claim, arm: str, wanted: Sequence[Named], jobs: Mapping[str, Mapping[str, str]]) -> str:
+Jobs = Mapping[str, Mapping[str, str]]  # a job's name -> its config, values as text
+
+
+def _asked(
+    claims: Sequence[Claim], arms: Mapping[str, Config]
+) -> Iterator[tuple[Claim, str, list[Named], Jobs]]:
+    """For each claim, arm of it and condition: the values that a job of it has, and the jobs that may be one."""
+    every = {name: {key: _text(value) for key, value in config.items()} for name, config in arms.items()}
+    for claim in claims:
+        named = {"treatment": claim.treatment, "control": claim.control}
+        if claim.assay:
+            named["assay"] = claim.as_planted.treatment
+        for arm, values in named.items():
+            if "value" in values:  # an exact claim held against a number, not against runs
+                continue
+            jobs = {
+                name: job
+                for name, job in every.items()
+                if not is_set_apart(claim, values, as_run(name, arms[name]))
+            }
+            wanted = [(_at(claim, arm, name), name, _text(one)) for name, one in values.items()]
+            for condition in _conditions(claim):
+                yield claim, arm, [*wanted, *condition], jobs
+
+
+def _missed(wanted: Sequence[Named], job: Mapping[str, str]) -> list[Named]:
+    """What a job does not have of what is wanted."""
+    return [(at, name, one) for at, name, one in wanted if job.get(name, "null") != one]
+
+
+def _no_job(claim: Claim, arm: str, wanted: Sequence[Named], jobs: Jobs) -> str:
     """What is wrong where no job has all the wanted values; empty where one has."""
-    missed = {
-        job: [(at, name, one) for at, name, one in wanted if config.get(name, "null") != one]
-        for job, config in jobs.items()
-    }
+    missed = {job: _missed(wanted, config) for job, config in jobs.items()}
     if not all(missed.values()):  # a job that misses nothing
         return ""
     head = f"claim {claim.name}: no planned job"

@@ -39,20 +39,18 @@ def whole_numbers(texts: Sequence[str]) -> list[int]:
 
 
 def plain_numbers(steps: Sequence[Any]) -> None:
-    """Nothing where texts among the steps are of plain digits; NumPy, as Python, takes more than that.
+    """Raise where a text among the steps is not of plain digits; NumPy, as Python, takes more than that.
 
     Raises:
         ValueError: one is not: `1_000`, or digits of another script.
 
-    >>> plain_numbers([["1e-3", "2"], ["0", "nan"]])
+    >>> plain_numbers([["1e-3", "2"], [0.5, "nan"]])
     """
-    first = steps[0][0] if isinstance(steps[0], (list, tuple)) and steps[0] else steps[0]
-    if not isinstance(first, str):  # of numbers all are; looking at each would take as long as parsing them
-        return
     for step in steps:
-        for one in step if isinstance(step, (list, tuple)) else (step,):
-            if isinstance(one, str) and ("_" in one or not one.isascii()):
-                raise ValueError(f"{one!r} is no number of plain digits")
+        row = step if isinstance(step, (list, tuple)) else (step,)
+        texts = "".join([one for one in row if isinstance(one, str)])
+        if "_" in texts or not texts.isascii():
+            raise ValueError(f"{step!r} are no numbers of plain digits")
 
 
 def check_splits(splits: Iterable[str], where: str) -> None:
@@ -204,6 +202,7 @@ def as_weights(values: Any, where: str) -> np.ndarray:
     if given is None or (isinstance(given, (list, tuple)) and any(one is None for one in given)):
         raise refused
     try:
+        plain_numbers(given if isinstance(given, (list, tuple)) else ())
         return np.asarray(given, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise refused from None
@@ -241,6 +240,7 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:
     try:
+        plain_numbers(inputs if isinstance(inputs, (list, tuple)) else ())
         found = np.array(inputs, np.float32)  # a copy: who gives it may fill it anew for the next example
     except (TypeError, ValueError):
         rows = list(inputs) if isinstance(inputs, Iterable) else []

@@ -24,7 +24,7 @@ class Metric:
     title: str = ""
     """What it is called in a sentence; empty where its own name, less its group, says it."""
     needs: str = ""
-    """The option of `measure` without which a run has it not; empty: every run has it, or its data says whether."""
+    """The option of `measure` that must be on, or more than 0, for a run to have it; empty: none."""
 
 
 def _correctness() -> dict[str, Metric]:

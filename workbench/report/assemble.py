@@ -268,7 +268,7 @@ def _machines(runs: Sequence[Run]) -> str:
     >>> _machines([Run("a", "", tags=one), Run("b", "", tags=two), Run("c", "", tags=two)])
     'b, 2 cores, 8 GB (2 runs); a, 2 cores, 8 GB (1 run)'
     """
-    number = Counter(_machine(run) for run in runs if "machine.cpu" in run.tags)
+    number = Counter(_machine(run) for run in runs if "machine.cpu" in run.tags and not run.superseded)
     if len(number) < 2:
         return next(iter(number), "")
     return "; ".join(f"{one} ({counted(count, 'run')})" for one, count in number.most_common())

@@ -47,9 +47,12 @@ MAIN_METRIC = "speed/valid_tokens_per_s"
 _PADDING = ("data/padding_share", "data/predicted_padding_share")
 _PADS = {
     f"data.{one}"
-    for one in ("name", "path", "lengths", "mean", "longest", "minimum", "max_length", "max_examples", "batch_size")
-}
-"""The options of data that bear on how much is padded."""
+    for one in (
+        "name", "path", "package", "tests", "lines_per_file", "sequences", "tokens", "task", "lengths", "mean",
+        "longest", "minimum", "examples", "max_examples", "max_length", "over_length", "batch_size",
+    )
+}  # fmt: skip
+"""The options of data that bear on lengths, and so on how much is padded."""
 
 
 def write_figures(

@@ -114,7 +114,7 @@ def _parts(path: Path, schema: Schema) -> Iterator[Part]:
                 if name not in there:
                     raise no_column(str(path), name, there)
                 if there.count(name) > 1:
-                    raise DataError(path, "columns", name, "is the name of two columns: each its own")
+                    raise DataError(path, "columns", name, "is the name of two columns: give each its own")
             batch = batch.select(list(dict.fromkeys(wanted)))
             rows = max(1, min(_ROWS, len(batch) * BLOCK // max(1, batch.nbytes)))
             for start in range(0, len(batch), rows):

@@ -92,7 +92,11 @@ def _numbers(lines: list[_Line], block: Block, schema: Schema) -> Any:
             for name, cell in _inputs(line, schema):
                 number = _floats(cell)
                 if number is None or not np.isfinite(number):
-                    what = "must be numbers" if number is None else "not finite, and would make the loss so"
+                    what = (
+                        "must be numbers, as 1000 or 1e-3"
+                        if number is None
+                        else "not finite, and would make the loss so"
+                    )
                     remedy = f"{what}: correct it, or leave the example out"
                     raise DataError(block.where(line.number), name, repr(cell), remedy)
     return values
@@ -216,11 +220,10 @@ def _line_of_no_text(path: Path) -> int:
 
 def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-untyped-def]
     """From a row's cells to those of a `_Line`."""
-    for (
-        name
-    ) in schema.columns:  # others may be called alike, or not at all, as a table with empty columns has them
+    # the others may be called alike, or not at all, as a table with empty columns has them
+    for name in schema.columns:
         if head.count(name) > 1:
-            raise DataError(path, "head", name, "is the name of two columns: each its own")
+            raise DataError(path, "head", name, "is the name of two columns: give each its own")
 
     def at(name: str | None) -> int | None:
         if name is None:
