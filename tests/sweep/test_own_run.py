@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from workbench.config import ConfigError
 from workbench.record.plan import Typed
+from workbench.record.tags import OWNER
 from workbench.report import assemble
+from workbench.sweep import own_run
 from workbench.sweep.compose import Composer
 from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_sweep
@@ -37,6 +42,24 @@ def test_a_sweep_that_cannot_go_on_is_closed(conductor, monkeypatch: pytest.Monk
     with pytest.raises(TrackingError):
         own.open(conductor, config, more, None, Typed())
     assert conductor.tracker.get(run_id).status == "FAILED"
+
+
+def test_of_two_hosts_that_resume_a_sweep_in_the_same_moment_one_goes_on(
+    conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _, planned = plan_sweep(Composer(), ["seed=1,2"])
+    conductor.experiment = conductor.tracker.experiment(config.name)
+    run_id = OwnRun.new(config, planned, None).open(conductor, config, planned, None, Typed())
+    own = OwnRun("s", config.name, run_id, planned, Typed(), dict(conductor.tracker.get(run_id).tags))
+    others = iter([{}, {OWNER: "node7/boot:12:34"}])  # what another host says while this one waits
+    monkeypatch.setattr(
+        own_run, "time", SimpleNamespace(sleep=lambda _: conductor.tracker.tag(run_id, next(others)))
+    )
+    monkeypatch.setattr(conductor.tracker, "uri", "http://store:5000")
+    assert own.open(conductor, config, planned, None, Typed()) == run_id
+    with pytest.raises(ConfigError, match="node7 resumed this sweep in the same moment"):
+        own.open(conductor, config, planned, None, Typed())
+    assert conductor.tracker.get(run_id).status == "RUNNING", "it is the other's now"
 
 
 def test_the_question_that_a_sweep_asks_reaches_its_report(conductor) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workbench import claims as claims_room
 from workbench.claims import Claim
-from workbench.config import Config
+from workbench.config import Config, ConfigError, Problem
 from workbench.places import IS_SHIPPED, ROOT
 from workbench.provenance import command
 from workbench.record import tags as names
@@ -21,6 +21,7 @@ from workbench.repositories import committed_at
 from workbench.sweep.conduct import Conductor, new_sweep_id
 from workbench.sweep.journal import close_by, owner
 from workbench.sweep.ledger import differences
+from workbench.tracking import Tracker
 
 _OF_ITS_RUNS = (
     names.SWEEP,
@@ -31,6 +32,10 @@ _OF_ITS_RUNS = (
     names.CLAIMS_COMMIT,
     names.CLAIMS_COMMITTED,
 )
+
+
+_MEETING_S = 2.0
+"""Longer than a server takes from a look at a sweep to the word whose it is."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class OwnRun:
         tracker, times = conductor.tracker, int(self.tags.get(names.RESUMED, 0)) + 1
         # tasks of a launcher's that still wait somewhere are of a launch that is over
         tracker.reopen(self.run_id, {**owner(), names.RESUMED: str(times), names.LAUNCH: ""})
+        self._require_alone(tracker)
         try:
             if differences(before, planned):
                 grid = conductor.folder / NAME
@@ -133,6 +139,21 @@ class OwnRun:
             close_by(tracker, self.run_id, error)
             raise
         return self.run_id
+
+    def _require_alone(self, tracker: Tracker) -> None:
+        """Raise where another host resumed this sweep in the same moment: of several, the last to say so goes on.
+
+        Hosts share a server; the processes of one host, which may share a file, are told apart by a lock (`sole`).
+        """
+        if tracker.uri.startswith("sqlite"):
+            return
+        time.sleep(_MEETING_S)
+        if (whose := tracker.get(self.run_id).tags.get(names.OWNER, "")) != owner()[names.OWNER]:
+            host = whose.partition("/")[0] or "another host"
+            remedy = (
+                f"{host} resumed this sweep in the same moment, and goes on with it: wait for it, or end it"
+            )
+            raise ConfigError([Problem("workbench.resume", self.sweep, remedy)])
 
 
 def _require_unchanged(declared: list[Claim], tags: dict[str, str]) -> None:
