@@ -5,11 +5,17 @@ An A/A study: one configuration, 200 windows. On a machine on which nothing else
     python -m workbench -m name=quiet_windows data=synthetic data.lengths=fixed sweep.blocks=200
     python -m experiments.quiet_windows mlruns/hydra/quiet_windows/SWEEP/report/runs.csv
 
-The gate (workbench/record/gate.py) sends a block back, under `sweep.requeue`, by fixed limits: calibrations 10%
+The gate (workbench/record/gate.py) sends a block back, under `sweep.requeue`, by fixed limits: calibrations 21%
 apart, or 5% foreign CPU. This prints for each limit how many windows are beyond it, and the limit that at least 95%
 of such windows pass (an order statistic, with 95% confidence); and how much the speed varies among the windows that
 are passed and those that are stopped: where it varies no more, the limit stops what does no harm. Exit code 1 where
 fewer than 95% of the windows pass.
+
+Measured: 200 windows on a 2-core Intel Xeon (a virtual machine, 23.5 GB; Python 3.11.7, TensorFlow 2.21.0; commit
+1f2ce88, the first command above, 2026-11-30, nothing else at work). Calibrations lay more than 10% apart, which
+was the limit until then, in 13%; a limit that 95% of such windows pass is 20.4%. The speed of the 26 beyond 10%
+varied by 6.2% and had the mean of the others, which varied by 5.6%: to send them back would have changed nothing.
+At 21%, which was chosen by these windows, 3 of 200 are sent back.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from workbench.record.frames import read_csv
-from workbench.record.gate import CALIBRATION_SPREAD, FOREIGN_CPU, WATCHED, disturbance
+from workbench.record.gate import FOREIGN_CPU, REQUEUE_SPREAD, WATCHED, disturbance
 from workbench.record.run import Run
 
 PASSED = 0.95
@@ -36,7 +42,7 @@ def quantities(windows: Sequence[Run]) -> Mapping[str, tuple[np.ndarray, float]]
         np.array([run.metrics.get(name, math.nan) for run in windows]) for name in WATCHED
     )
     spread = np.abs(after - before) / np.minimum(before, after)
-    return {"calibrations apart": (spread, CALIBRATION_SPREAD), "foreign CPU": (foreign, FOREIGN_CPU)}
+    return {"calibrations apart": (spread, REQUEUE_SPREAD), "foreign CPU": (foreign, FOREIGN_CPU)}
 
 
 def limit(values: np.ndarray, share: float = PASSED, confidence: float = 0.95) -> float:
@@ -53,7 +59,7 @@ def limit(values: np.ndarray, share: float = PASSED, confidence: float = 0.95) -
 
 def lines(windows: Sequence[Run]) -> list[str]:
     """What the study says."""
-    stopped = np.array([bool(disturbance(run.metrics)) for run in windows])
+    stopped = np.array([bool(disturbance(run.metrics, REQUEUE_SPREAD)) for run in windows])
     found = [f"{stopped.sum()} of {len(windows)} windows stopped by the gate"]
     for name, (values, now) in quantities(windows).items():
         known = values[np.isfinite(values)]
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not windows:
         parser.error(f"{given.runs[0]} holds no run with a timed window ({WATCHED[0]})")
     print("\n".join(lines(windows)))
-    return int(np.mean([bool(disturbance(run.metrics)) for run in windows]) > 1 - PASSED)
+    return int(np.mean([bool(disturbance(run.metrics, REQUEUE_SPREAD)) for run in windows]) > 1 - PASSED)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.scale import __main__ as command
-from experiments.scale import measure
+from experiments.scale import measure, sequences
 
 
 def row(jobs: int) -> dict[str, float]:
@@ -53,6 +53,18 @@ def test_a_part_stands_in_a_folder_of_its_own_and_is_what_was_asked_for(words, s
     with pytest.raises(SystemExit):
         command.main(words)
     assert says in capsys.readouterr().err
+
+
+def test_sequences_are_the_same_each_time_and_their_labels_can_be_learnt(tmp_path: Path) -> None:
+    assert sequences.main(["--examples", "300", "--out", str(tmp_path / "all.csv")]) == 0
+    head, *lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert head == "text,label"
+    assert lines == [line.strip() for line in sequences.rows(300)]
+    for line in lines:
+        words, label = line.split(",")
+        odd = [int(word[1:]) % 2 for word in words.split()]
+        assert 1 <= len(odd) <= sequences.LONGEST
+        assert label == ("odd" if sum(odd) > len(odd) / 2 else "even")
 
 
 @pytest.mark.parametrize("jobs", ["0", "15", "some", "-10"])

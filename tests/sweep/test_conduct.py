@@ -18,7 +18,7 @@ from workbench.config import ConfigError
 from workbench.console import Lasting
 from workbench.process import spawner
 from workbench.record import unfinished
-from workbench.record.gate import disturbance
+from workbench.record.gate import WATCHED, disturbance
 from workbench.record.plan import Job
 from workbench.report import arms
 from workbench.sweep import conduct, journal
@@ -300,6 +300,12 @@ def test_a_full_disk_under_the_terminals_output_costs_no_job(conductor: Conducto
 def test_a_disturbed_block_is_set_aside_as_a_whole(conductor: Conductor, job: Job) -> None:
     quiet, loud = conductor.run(job), conductor.run(job, attempt=2)
     assert not conductor.set_aside([quiet, loud])
+    quiet.outcome.result["metrics"] |= dict(zip(WATCHED[:2], (100.0, 83.0), strict=True))
+    assert disturbance(quiet.outcome.result["metrics"]), "which a page says"
+    assert not conductor.set_aside([quiet, loud]), "but a quiet machine's calibrations lie as far apart"
+    quiet.outcome.result["metrics"][WATCHED[1]] = 82.0
+    assert conductor.set_aside([quiet, loud])
+    quiet.outcome.result["metrics"][WATCHED[1]] = 100.0
     loud.outcome.result["metrics"]["speed/foreign_cpu_share"] = 0.2
     assert conductor.set_aside([quiet, loud])
     tags = [conductor.tracker.get(one.run_id).tags for one in (quiet, loud)]

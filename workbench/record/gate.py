@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 CALIBRATION_SPREAD = 0.10
+"""Where a page calls a window disturbed, and no two timings are compared."""
+REQUEUE_SPREAD = 0.21
+"""Where `sweep.requeue` sends a block back: 95% of quiet windows pass it (experiments/quiet_windows.py)."""
 FOREIGN_CPU = 0.05
 WATCHED = (
     "speed/calibration_before_gflops",
@@ -36,17 +39,17 @@ def unequal(first: Mapping[str, float], second: Mapping[str, float]) -> str:
     return ""
 
 
-def disturbance(metrics: Mapping[str, float]) -> str:
+def disturbance(metrics: Mapping[str, float], spread: float = CALIBRATION_SPREAD) -> str:
     """What disturbed a timed window, in words; empty where nothing did, or nothing was timed.
 
-    The larger calibration must not exceed the smaller by more than 10%, nor foreign CPU 5% of the window.
+    The larger calibration must not exceed the smaller by more than `spread`, nor foreign CPU 5% of the window.
 
     >>> disturbance({"speed/calibration_before_gflops": 200.0, "speed/calibration_after_gflops": 150.0})
     'the calibration went from 200 to 150 GFLOP/s'
     """
     before, after, foreign = map(metrics.get, WATCHED)
     found = []
-    if before and after and abs(after - before) > CALIBRATION_SPREAD * min(before, after):
+    if before and after and abs(after - before) > spread * min(before, after):
         found.append(f"the calibration went from {before:.0f} to {after:.0f} GFLOP/s")
     if foreign and foreign > FOREIGN_CPU:
         found.append(f"other processes took {foreign:.0%} of the CPU")

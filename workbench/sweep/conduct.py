@@ -28,7 +28,7 @@ from workbench.process.child import PADDING, Message, Outcome, random_environmen
 from workbench.process.spawner import ForkServer, Fresh, Spawner
 from workbench.record import Run, arm_tag
 from workbench.record import tags as names
-from workbench.record.gate import disturbance
+from workbench.record.gate import REQUEUE_SPREAD, disturbance
 from workbench.record.plan import Job, Tree, publishable
 from workbench.record.tags import AGAIN, ASIDE, RERUN, THROW_AWAY
 from workbench.sweep import gpus
@@ -293,7 +293,7 @@ class Conductor:
 
         Nothing is deleted. Only the calibration and other processes' CPU time are looked at, never a speed.
         """
-        reasons = {e.run_id: disturbance(e.outcome.result.get("metrics", {})) for e in block}
+        reasons = {e.run_id: disturbance(e.outcome.result.get("metrics", {}), REQUEUE_SPREAD) for e in block}
         found = [reason for reason in reasons.values() if reason]
         if not found:
             return False
