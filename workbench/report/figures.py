@@ -48,8 +48,8 @@ _PADDING = ("data/padding_share", "data/predicted_padding_share")
 _PADS = {
     f"data.{one}"
     for one in (
-        "name", "path", "package", "tests", "lines_per_file", "sequences", "tokens", "task", "lengths", "mean",
-        "longest", "minimum", "examples", "max_examples", "max_length", "over_length", "batch_size",
+        "name", "path", "package", "tests", "lines_per_file", "sequences", "tokens", "lengths", "mean",
+        "longest", "minimum", "max_examples", "max_length", "over_length", "batch_size",
     )
 }  # fmt: skip
 """The options of data that bear on lengths, and so on how much is padded."""
