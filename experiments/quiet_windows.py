@@ -57,9 +57,14 @@ def limit(values: np.ndarray, share: float = PASSED, confidence: float = 0.95) -
     return float(np.sort(values)[place]) if place < len(values) else math.inf
 
 
+def stopped_of(windows: Sequence[Run]) -> np.ndarray:
+    """Whether the gate sends a window back, for each."""
+    return np.array([bool(disturbance(run.metrics, REQUEUE_SPREAD)) for run in windows])
+
+
 def lines(windows: Sequence[Run]) -> list[str]:
     """What the study says."""
-    stopped = np.array([bool(disturbance(run.metrics, REQUEUE_SPREAD)) for run in windows])
+    stopped = stopped_of(windows)
     found = [f"{stopped.sum()} of {len(windows)} windows stopped by the gate"]
     for name, (values, now) in quantities(windows).items():
         known = values[np.isfinite(values)]
@@ -94,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not windows:
         parser.error(f"{given.runs[0]} holds no run with a timed window ({WATCHED[0]})")
     print("\n".join(lines(windows)))
-    return int(np.mean([bool(disturbance(run.metrics, REQUEUE_SPREAD)) for run in windows]) > 1 - PASSED)
+    return int(np.mean(stopped_of(windows)) > 1 - PASSED)
 
 
 if __name__ == "__main__":

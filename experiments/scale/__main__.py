@@ -46,17 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--filled", type=int, metavar="N", help="runs that a store holds before its last sweep"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the whole; the rest is not measured"
+        "--only", nargs="+", choices=PARTS, help="parts of the whole; the rest is not measured"
     )
     parser.add_argument("--out", type=Path, help=f"default: {RESULTS.name}, where all of it is measured")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if given.only is not PARTS:
+    if given.only:
         if given.out is None:
             parser.error("--only needs --out FOLDER: a part would stand in place of all that was measured")
         if ("filled" in given.only) != bool(given.filled):
             parser.error("--filled N, the runs that a store is to hold, and --only filled go together")
-    given.out = given.out or RESULTS
+    given.only, given.out = given.only or PARTS, given.out or RESULTS
     if given.one:
         print(json.dumps(_one(*json.loads(given.one))))
         return 0

@@ -32,10 +32,13 @@ def whole_numbers(texts: Sequence[str]) -> list[int]:
     >>> whole_numbers(["7", " -12 "])
     [7, -12]
     """
-    joined = "".join(texts)
-    if "_" in joined or not joined.isascii():
+    if not _is_plain("".join(texts)):
         raise ValueError(f"{texts!r} are no whole numbers")
     return [int(text) for text in texts]
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "_" not in text
 
 
 def plain_numbers(steps: Sequence[Any]) -> None:
@@ -48,8 +51,7 @@ def plain_numbers(steps: Sequence[Any]) -> None:
     """
     for step in steps:
         row = step if isinstance(step, (list, tuple)) else (step,)
-        texts = "".join([one for one in row if isinstance(one, str)])
-        if "_" in texts or not texts.isascii():
+        if not _is_plain("".join([one for one in row if isinstance(one, str)])):
             raise ValueError(f"{step!r} are no numbers of plain digits")
 
 
