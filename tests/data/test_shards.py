@@ -535,6 +535,13 @@ def failing():
             ["inputs[1] = 1 values", "must have 2"],
         ),
         ([Example([[1.0, 2.0]], [0])], {"feature_size": 3}, ["inputs = (1, 2): must be [1, 3]"]),
+        ([Example([("1_0", "2")], [0])], {"feature_size": 2}, ["must be numbers"]),
+        ([Example(np.array([["1_0", "2"]]), [0])], {"feature_size": 2}, ["must be numbers"]),
+        (
+            [Example([[1.0, 2.0]], [0], np.array(["1_0"]))],
+            {"feature_size": 2},
+            ["weights", "must be numbers"],
+        ),
         (
             [Example([[1.0], [float("nan")]], [0, 0])],
             {"feature_size": 1},

@@ -61,6 +61,14 @@ def test_of_two_hosts_that_resume_a_sweep_in_the_same_moment_one_goes_on(
         own.open(conductor, config, planned, None, Typed())
     assert conductor.tracker.get(run_id).status == "RUNNING", "it is the other's now"
 
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(own_run, "time", SimpleNamespace(sleep=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        own.open(conductor, config, planned, None, Typed())
+    assert conductor.tracker.get(run_id).status == "KILLED"
+
 
 def test_the_question_that_a_sweep_asks_reaches_its_report(conductor) -> None:
     """With the letters that Markdown and HTML would take for their own."""

@@ -37,20 +37,27 @@ def whole_numbers(texts: Sequence[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
+def _items(values: Any) -> Sequence[Any]:
+    """What a list holds; of an array what may be text: of numbers nothing need be looked at."""
+    if isinstance(values, np.ndarray):
+        return [str(one) for one in values.astype(str).ravel()] if values.dtype.kind in "USO" else ()
+    return values if isinstance(values, (list, tuple)) else ()
+
+
 def _is_plain(text: str) -> bool:
     return text.isascii() and "_" not in text
 
 
-def plain_numbers(steps: Sequence[Any]) -> None:
-    """Raise where a text among the steps is not of plain digits; NumPy, as Python, takes more than that.
+def plain_numbers(steps: Any) -> None:
+    """Raise where a text, in a list or an array, is not of plain digits; NumPy, as Python, takes more than that.
 
     Raises:
         ValueError: one is not: `1_000`, or digits of another script.
 
     >>> plain_numbers([["1e-3", "2"], [0.5, "nan"]])
     """
-    for step in steps:
-        row = step if isinstance(step, (list, tuple)) else (step,)
+    for step in _items(steps):
+        row = _items(step) if isinstance(step, (list, tuple, np.ndarray)) else (step,)
         if not _is_plain("".join([one for one in row if isinstance(one, str)])):
             raise ValueError(f"{step!r} are no numbers of plain digits")
 
@@ -204,7 +211,7 @@ def as_weights(values: Any, where: str) -> np.ndarray:
     if given is None or (isinstance(given, (list, tuple)) and any(one is None for one in given)):
         raise refused
     try:
-        plain_numbers(given if isinstance(given, (list, tuple)) else ())
+        plain_numbers(given)
         return np.asarray(given, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise refused from None
@@ -242,7 +249,7 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:
     try:
-        plain_numbers(inputs if isinstance(inputs, (list, tuple)) else ())
+        plain_numbers(inputs)
         found = np.array(inputs, np.float32)  # a copy: who gives it may fill it anew for the next example
     except (TypeError, ValueError):
         rows = list(inputs) if isinstance(inputs, Iterable) else []

@@ -128,13 +128,15 @@ class OwnRun:
         tracker, times = conductor.tracker, int(self.tags.get(names.RESUMED, 0)) + 1
         # tasks of a launcher's that still wait somewhere are of a launch that is over
         tracker.reopen(self.run_id, {**owner(), names.RESUMED: str(times), names.LAUNCH: ""})
-        self._require_alone(tracker)
         try:
+            self._require_alone(tracker)
             if differences(before, planned):
                 grid = conductor.folder / NAME
                 grid.write_text(plan_json(planned, typed))
                 tracker.text(self.run_id, plan_json(before, self.typed), f"grid-before-{times}.json")
                 tracker.artifact(self.run_id, grid)
+        except ConfigError:  # another host goes on with it
+            raise
         except BaseException as error:
             close_by(tracker, self.run_id, error)
             raise
