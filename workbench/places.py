@@ -36,9 +36,12 @@ def claims_file(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def results_folder(name: str) -> Path:
-    """Where an experiment's committed results lie; only a checkout has them writable."""
-    return ROOT / "experiments" / name / "results"
+def results_folder(name: str, *beside: str) -> Path:
+    """Where an experiment's committed results lie; only a checkout has them writable.
+
+    `beside`: what sets them apart from those that the guide's page is made of, as "gpu" or "full".
+    """
+    return ROOT / "experiments" / name / "-".join(["results", *beside])
 
 
 def experiments_folder() -> Path:

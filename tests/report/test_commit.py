@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from workbench import places
+from workbench.record import Run
 from workbench.report import assemble
 
 
@@ -23,7 +25,7 @@ def test_a_report_replaces_the_one_before_and_leaves_the_rest(
     (made / "figures" / "mine.png").touch()
     (made / "private_notes.txt").touch()
     (made / "exploratory-0123456789ab").mkdir()
-    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    monkeypatch.setattr(assemble, "results_folder", lambda name, *_: target)
     assemble.Report(made, [], [], {}).commit_results("any")
     found = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
     assert found == ["figures/padding.svg", "protocol.md", "report.md"]
@@ -41,7 +43,7 @@ def test_results_that_a_kill_left_under_another_name_are_not_lost(
         folder.mkdir()
         (folder / "report.md").write_text(folder.name)
     (old / "my_notes.md").write_text("a person's own")
-    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    monkeypatch.setattr(assemble, "results_folder", lambda name, *_: target)
     assemble.Report(made, [], [], {}).commit_results("any")
     assert (target / "my_notes.md").read_text() == "a person's own"
     assert (target / "report.md").read_text() == "made"
@@ -53,7 +55,7 @@ def test_an_experiment_of_ones_own_gets_its_first_folder(
     made, target = tmp_path / "made", tmp_path / "experiments" / "own" / "results"
     made.mkdir()
     (made / "report.md").write_text("first")
-    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    monkeypatch.setattr(assemble, "results_folder", lambda name, *_: target)
     assemble.Report(made, [], [], {}).commit_results("own")
     assert (target / "report.md").read_text() == "first"
 
@@ -77,7 +79,7 @@ def test_verdicts_on_claims_that_were_not_committed_go_over_no_declared_ones(
     if held is not None:
         target.mkdir()
         (target / "verdicts.json").write_text(held)
-    monkeypatch.setattr(assemble, "results_folder", lambda name: target)
+    monkeypatch.setattr(assemble, "results_folder", lambda name, *_: target)
     exploratory = [replace(verdicts[0], claim="a", exploratory=True)]
     report = assemble.Report(made, exploratory, [], {})
     if not is_refused:
@@ -87,3 +89,29 @@ def test_verdicts_on_claims_that_were_not_committed_go_over_no_declared_ones(
     with pytest.raises(assemble.ReportError, match="was left as it is"):
         report.commit_results("any")
     assert (target / "verdicts.json").read_text() == held
+
+
+@pytest.mark.parametrize(
+    ("scale", "devices", "folder"),
+    [
+        ("quick", ("cpu", "cpu"), "results"),
+        ("", ("cpu",), "results"),
+        ("full", ("cpu",), "results-full"),
+        ("quick", ("cpu", "gpu"), "results-gpu"),
+        ("full", ("gpu",), "results-gpu-full"),
+    ],
+)
+def test_what_is_of_a_gpu_or_another_scale_lies_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str, devices: tuple[str, ...], folder: str
+) -> None:
+    """The guide's page is made of `results`, which a larger sweep, or one on a GPU, must not replace."""
+    own, made = tmp_path / "experiments" / "own", tmp_path / "made"
+    for one, text in ((own / "results", "the guide's"), (made, "new")):
+        one.mkdir(parents=True)
+        (one / "report.md").write_text(text)
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    runs = [Run(device, "", params={"device": device}) for device in devices]
+    assert assemble.Report(made, [], runs, {"scale": scale}).commit_results("own") == own / folder
+    assert (own / folder / "report.md").read_text() == "new"
+    assert (own / "results" / "report.md").read_text() == ("new" if folder == "results" else "the guide's")
+    assert sorted(path.name for path in own.iterdir()) == sorted({"results", folder})

@@ -157,17 +157,19 @@ def test_curves_survive_their_file(tmp_path: Path) -> None:
     assert read_curves(tmp_path / "nowhere") == []
 
 
-NAMES = sorted(folder.parent.name for folder in experiments_folder().glob("*_ablation/results"))
+FOLDERS = sorted(experiments_folder().glob("*_ablation/results*"))
 
 
 @pytest.mark.parametrize(
-    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+    "committed",
+    [FOLDERS[0], *(pytest.param(folder, marks=pytest.mark.slow) for folder in FOLDERS[1:])],
+    ids=lambda folder: f"{folder.parent.name}-{folder.name}",
 )
-def test_committed_pages_are_those_of_their_runs(name: str, tmp_path: Path) -> None:
+def test_committed_pages_are_those_of_their_runs(committed: Path, tmp_path: Path) -> None:
     """The quick one stands for all: each is drawn again from its runs, to the same bytes."""
-    committed, folder = experiments_folder() / name / "results", tmp_path / "results"
+    folder = tmp_path / "results"
     shutil.copytree(committed, folder)
-    path = claims_file(name)
+    path = claims_file(committed.parent.name)
     assert path is not None
     written = results.redraw(folder, claims_room.load(path))
     assert {one.name for one in written} >= {"report.html", "report.md", "effects.svg"}
@@ -178,9 +180,8 @@ def test_committed_pages_are_those_of_their_runs(name: str, tmp_path: Path) -> N
 def test_a_folder_that_is_no_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"holds no runs\.csv"):
         results.redraw(tmp_path, None)
-    committed = experiments_folder() / NAMES[0] / "results"
     with pytest.raises(ReportError, match="was judged by other claims"):
-        results.redraw(committed, None)
+        results.redraw(FOLDERS[0], None)
 
 
 def test_what_was_not_measured_has_the_value_that_sorts_last(verdicts) -> None:
@@ -195,8 +196,8 @@ def test_the_folder_of_a_sweep_is_drawn_again_by_the_claims_of_the_experiment_th
 ) -> None:
     folder = tmp_path / "20260101-000000-abcd" / "report"
     folder.mkdir(parents=True)
-    shutil.copy(experiments_folder() / NAMES[0] / "results" / "facts.json", folder)
+    shutil.copy(FOLDERS[0] / "facts.json", folder)
     by_which = []
     monkeypatch.setattr(results, "redraw", lambda folder, claims: by_which.append(claims) or [])
     assert main([str(folder)]) == 0
-    assert by_which == [claims_room.load(claims_file(NAMES[0]))]
+    assert by_which == [claims_room.load(claims_file(FOLDERS[0].parent.name))]

@@ -222,3 +222,24 @@ def test_a_claim_that_its_own_interval_would_decide_says_why_it_is_open(decided,
     assert said.sentence(one).endswith(words)
     outside = replace(BASE, verdict="inconclusive", decision_interval=(1.2, 1.6))
     assert said.undecided(outside).endswith("[1.20, 1.60]")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({1: 1.61, 8: 1.05}, "each of 2 conditions is judged, files=8 1.05x and files=1 1.61x"),
+        (
+            {1: 1.61, 2: 1.5, 4: 1.2, 8: 1.05},
+            "each of 4 conditions is judged, between files=8 1.05x and files=1 1.61x",
+        ),
+    ],
+)
+def test_a_claim_of_every_condition_names_them(files: dict[int, float], words: str) -> None:
+    """The mean over conditions, which stands first, is then not what is judged."""
+    parts = tuple(
+        {"condition": {"data.files": str(number)}, "effect": effect, "interval": (1.0, 2.0), "pairs": 6}
+        for number, effect in files.items()
+    )
+    assert "conditions" not in said.sentence(replace(BASE, by_condition=parts))
+    judged = replace(BASE, by_condition=tuple({**part, "judged": True} for part in parts))
+    assert f"faster: 1.32x [1.26, 1.39]; {words}; worth the name" in said.sentence(judged)

@@ -13,22 +13,22 @@ import yaml
 
 from workbench import claims
 from workbench.config import load
-from workbench.places import claims_file, results_folder
+from workbench.places import claims_file
 from workbench.sweep.compose import Composer
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMITTED = [path.parent.parent.name for path in ROOT.glob("experiments/*/results/verdicts.json")]
+COMMITTED = [path.parent for path in ROOT.glob("experiments/*/results*/verdicts.json")]
 
 
-@pytest.mark.parametrize("name", COMMITTED)
-def test_v0_the_committed_verdicts_follow_from_the_committed_runs_byte_for_byte(name: str) -> None:
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_v0_the_committed_verdicts_follow_from_the_committed_runs_byte_for_byte(folder: Path) -> None:
     from workbench.report.page import verdicts_json
 
-    runs = pd.read_csv(results_folder(name) / "runs.csv", low_memory=False)
-    path = claims_file(name)
+    runs = pd.read_csv(folder / "runs.csv", low_memory=False)
+    path = claims_file(folder.parent.name)
     assert path is not None
     verdicts = claims.judge_table(claims.load(path), runs.sample(frac=1.0, random_state=1))
-    assert verdicts_json(verdicts) == (results_folder(name) / "verdicts.json").read_text()
+    assert verdicts_json(verdicts) == (folder / "verdicts.json").read_text()
 
 
 def digests(tmp_path: Path, cache: Path, *overrides: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from workbench.claims import Claim, Verdict
 from workbench.claims.others import known_metrics
 from workbench.claims.schema import nearest_or_all
 from workbench.config.sweep import SWEEP_ID
-from workbench.console import on_stderr, on_stdout
+from workbench.console import on_stderr, on_stdout, say
 from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _redraw(given)
         return _judge(given, console)
     except _BAD_INPUT as error:
-        on_stderr().print(str(error), style="red", highlight=False, markup=False)
+        on_stderr().print(str(error), style="red")
         return 2
 
 
@@ -133,18 +133,23 @@ def _unused(given: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
 
 
 def _judge(given: argparse.Namespace, console: Console) -> int:
-    tracker = Tracker(given.uri, create=False)
-    sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
+    tracker, sweep = _sweep_of(given)
     own = recorded.own_run(tracker, given.name, sweep)
     claims = claims_room.load(given.claims) if given.claims else recorded.declared(tracker, given.name, own)
     folder = given.out or Path("mlruns").resolve() / "hydra" / given.name / sweep / "report"
     found = assemble.report(tracker, given.name, sweep, claims, folder)
     found.show(console, full=given.full)
     said = _by_which(given, found, own.tags.get(CLAIMS_SHA, ""))
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    say(console, said)
     if given.commit_results:
         print(f"copied to {found.commit_results(given.name)}")
     return 0
+
+
+def _sweep_of(given: argparse.Namespace) -> tuple[Tracker, str]:
+    """The store, and the sweep that is meant of it."""
+    tracker = Tracker(given.uri, create=False)
+    return tracker, given.sweep or recorded.latest_sweep(tracker, given.name)
 
 
 def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console) -> int:
@@ -175,7 +180,7 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
             said.setdefault(line, []).append(one.claim)
     for line, of in said.items():
         whose = "" if len(of) == len(verdicts) else f"{', '.join(of)}: "
-        console.print(f"{whose}{line}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{whose}{line}")
     if given.out:
         results.of_others(given.out, verdicts, claims, runs, given.name)
         print(f"report: {given.out / 'report.html'}")
@@ -249,9 +254,9 @@ def _plan(given: argparse.Namespace, console: Console) -> int:
     looks = claims_room.looks(claims, given.scale)
     pairs = looks[-1]
     runs, source = _earlier(given)
-    console.print(f"noise from {source}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"noise from {source}")
     for line in (*plan_lines(claims, runs, pairs, len(looks)), time_line(runs, pairs)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return 0
 
 
@@ -261,8 +266,7 @@ def _claims_to_plan(given: argparse.Namespace) -> list[Claim]:
     if path is not None:
         return claims_room.load(path)
     try:
-        tracker = Tracker(given.uri, create=False)
-        sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
+        tracker, sweep = _sweep_of(given)
         found = recorded.declared(tracker, given.name, recorded.own_run(tracker, given.name, sweep))
         why = f"and neither does its sweep {sweep}"
     except (TrackingError, recorded.ReportError) as error:
@@ -277,8 +281,7 @@ def _claims_to_plan(given: argparse.Namespace) -> list[Claim]:
 def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
     """The runs of the last sweep in the store, else of the committed results, and which these are."""
     try:
-        tracker = Tracker(given.uri, create=False)
-        sweep = given.sweep or recorded.latest_sweep(tracker, given.name)
+        tracker, sweep = _sweep_of(given)
         return tracker.jobs(given.name, sweep), f"sweep {sweep}"
     except (TrackingError, recorded.ReportError) as missing:
         committed = results_folder(given.name) / "runs.csv"
@@ -318,7 +321,7 @@ def _against(given: argparse.Namespace, console: Console) -> int:
         with known_metrics(results.metrics_of_others(own)):
             lines += compare_results(*map(results.read_runs, (own, given.against)))
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return 1 if any(one.failed for one in repeated) else 0
 
 

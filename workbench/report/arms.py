@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -114,7 +115,7 @@ def usual(runs: Iterable[Run], names: Sequence[str]) -> dict[str, str]:
 
 
 def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
-    """The runs of each arm, by its label, labels sorted."""
+    """The runs of each arm, by its label; labels sorted, numbers in them by their size."""
     runs = list(runs)
     ways = usual(runs, names)
     arms: dict[tuple[str, ...], list[Run]] = {}
@@ -128,7 +129,17 @@ def by_arm(runs: Iterable[Run], names: Sequence[str]) -> dict[str, list[Run]]:
         if counts[name] > 1:  # two options of one name, of other groups: by their whole names
             name = ", ".join(f"{key}={one or 'none'}" for key, one in zip(names, values, strict=True))
         found[name] = of_arm
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda item: _numbers_by_size(item[0])))
+
+
+def _numbers_by_size(label: str) -> list[tuple[float, str]]:
+    """A key to sort labels by.
+
+    >>> sorted(["units=128", "units=16", "gru", "units=16, layers=2"], key=_numbers_by_size)
+    ['gru', 'units=16', 'units=16, layers=2', 'units=128']
+    """
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", label)
+    return [(float(part), "") if number % 2 else (-1.0, part) for number, part in enumerate(parts)]
 
 
 def by_data(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, dict[str, list[Run]]]]]:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from workbench import claims as claims_room
 from workbench.claims import NOT_ASSESSABLE, Claim, Judged, Verdict
+from workbench.console import say
 from workbench.places import results_folder
 from workbench.record import METRICS, Run, unfinished
 from workbench.record import tags as names
@@ -36,6 +37,7 @@ from workbench.report.results import FACTS, OWN, RUNS, beside_verdicts, copy_own
 from workbench.tracking import Tracker, as_text
 from workbench.wording import counted
 
+_OF_THE_GUIDE = "quick"  # the scale
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
@@ -59,10 +61,10 @@ class Report:
         if not quiet:
             console.print(terminal.runs_table(self.runs, width=console.width))
             for arm, reason in self.facts["skipped"]:
-                console.print(f"skipped: {arm}: {reason}", highlight=False, markup=False, soft_wrap=True)
+                say(console, f"skipped: {arm}: {reason}")
         if words := str(self.facts.get("state") or ""):
             style = "bold reverse" if "NOISY" in words else "bold"
-            console.print(words, style=style, highlight=False, markup=False, soft_wrap=True)
+            say(console, words, style=style)
         if self.verdicts:
             lines = terminal.verdict_lines(self.verdicts, console.width)
             console.print(terminal.verdict_table(self.verdicts) if full else lines)
@@ -71,22 +73,25 @@ class Report:
                 for one in self.verdicts:
                     if one.looks or one.verdict == NOT_ASSESSABLE:
                         line = f"{one.claim}: {'; '.join(said.reasons(one))}"
-                        console.print(line, highlight=False, markup=False, soft_wrap=True)
+                        say(console, line)
             console.print(tables.headline(self.verdicts), style="bold", highlight=False)
         if self.history and (not quiet or "ALARM" in self.history):
-            console.print(self.history, highlight=False, markup=False, soft_wrap=True)
+            say(console, self.history)
         if self.look and not quiet:
-            console.print(f"in MLflow: {self.look}", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"report: {self.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"in MLflow: {self.look}")
+        say(console, f"report: {self.folder / 'report.html'}")
 
     def commit_results(self, name: str) -> Path:
         """Copy the report into experiments/NAME/results/, to be committed; what else lies there stays.
+
+        What was run on a GPU, or at another scale than quick, goes into a folder beside it: results-gpu/,
+        results-full/, results-gpu-full/.
 
         Raises:
             ReportError: it is exploratory and would lie over declared verdicts, or the results hold verdicts on
                 claims that it has none on.
         """
-        target = results_folder(name)
+        target = results_folder(name, *self._beside_the_guides())
         old = _beside(target)[1]
         if old.exists() and not target.exists():  # ended between its two renames
             old.rename(target)
@@ -111,10 +116,16 @@ class Report:
         shutil.rmtree(old, ignore_errors=True)
         return target
 
+    def _beside_the_guides(self) -> list[str]:
+        """What sets these results apart from those that the guide's page is made of."""
+        on_gpu = any(run.params.get("device") == "gpu" for run in self.runs)
+        scale = self.facts.get("scale") or _OF_THE_GUIDE
+        return [*(["gpu"] if on_gpu else []), *([scale] if scale != _OF_THE_GUIDE else [])]
+
 
 def _beside(results: Path) -> tuple[Path, Path]:
     """Where new results are made, and where the old ones stand for a moment."""
-    return results.with_name("results.new"), results.with_name("results.old")
+    return results.with_name(f"{results.name}.new"), results.with_name(f"{results.name}.old")
 
 
 def _has_declared(results: Path) -> bool:

@@ -133,7 +133,20 @@ def sentence(one: Verdict) -> str:
         words = words.partition(", but less")[0]
     compared = in_words(words, one.metric)
     named = found if compared != words else f"{title(one.metric)} {found}"
-    return "; ".join(text for text in (f"{compared}: {named}", worth(one), undecided(one)) if text)
+    return "; ".join(text for text in (f"{compared}: {named}", each(one), worth(one), undecided(one)) if text)
+
+
+def each(one: Verdict) -> str:
+    """What was measured in each condition, where the claim is of every one; of many the least and the most."""
+    judged = sorted(
+        (part for part in one.by_condition if part.get("judged")), key=lambda part: part["effect"]
+    )
+    if not judged:
+        return ""
+    of_many = "between " if len(judged) > 3 else ""
+    shown = [judged[0], judged[-1]] if of_many else judged
+    told = [f"{_short(part['condition'])} {numbers.sized(part['effect'], None, one)}" for part in shown]
+    return f"each of {len(judged)} conditions is judged, {of_many}{numbers.listed(told)}"
 
 
 def held(one: Verdict) -> tuple[int, int] | None:

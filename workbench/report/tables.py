@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -197,7 +198,17 @@ def failures_markdown(failures: Sequence[Sequence[Any]]) -> str:
     """The jobs that failed, each with its reason and its run."""
     if not failures:
         return "None."
-    return markdown(["job", "why it failed", "run"], [tuple(map(str, one)) for one in failures])
+    rows = [(str(job), _plain(str(why)), str(run)) for job, why, run in failures]
+    return markdown(["job", "why it failed", "run"], rows)
+
+
+def _plain(text: str) -> str:
+    r"""A text whose letters mean nothing to Markdown.
+
+    >>> print(_plain("<Tensor _x>: y*"))
+    \<Tensor \_x>: y\*
+    """
+    return re.sub(r"([\\`*_<\[])", r"\\\1", text)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
