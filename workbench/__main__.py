@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         if not isinstance(error, _BAD_INPUT):
             raise
-        errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
+        errors.print(without_passwords(str(error)), style="red")
         return 1 if isinstance(error, RecordLostError) else 2
 
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import advice
-from workbench.console import on_stderr, on_stdout
+from workbench.console import on_stderr, on_stdout, say, whole_from_1
 from workbench.data.convert.rows import LONGEST_LINE
 from workbench.data.errors import DataError
 from workbench.data.given import whole_numbers
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             budgets.append(advice.largest_budget(histogram, given.max_memory, per_position, whole))
         rows = advice.advise(histogram, given.batch_size, budgets, longest=whole)
     except (LengthsError, DataError, ValueError, OSError) as error:
-        errors.print(_why(given.data, error), style="red", highlight=False, markup=False)
+        errors.print(_why(given.data, error), style="red")
         return 2
     speeds: list[float] = []
     if given.measure is not None:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with console.status("timing some steps"):
                 speeds = foretold(histogram, rows, given.measure, model)
         except ValueError as error:
-            errors.print(f"--measure: {error}", style="red", highlight=False, markup=False)
+            errors.print(f"--measure: {error}", style="red")
             return 2
     _print(console, histogram, rows, per_position, given.buckets, speeds)
     if speeds:
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else []
         )
         words = shlex.join(["python", "-m", "workbench", *data, *fastest.override.split(), *given.measure])
-        console.print(f"fastest here: {words}", style="bold", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"fastest here: {words}", style="bold")
     return 0
 
 
@@ -116,28 +116,43 @@ def _parser() -> argparse.ArgumentParser:
         help="of a CSV: the column of the lengths; else its only one, or the one called length or lengths",
     )
     parser.add_argument(
-        "--batch-size", type=_whole, nargs="+", default=[16, 32, 64, 128], metavar="N", help="examples"
+        "--batch-size", type=whole_from_1, nargs="+", default=[16, 32, 64, 128], metavar="N", help="examples"
     )
     parser.add_argument(
-        "--budget", type=_whole, nargs="+", default=[], metavar="N", help="tokens a batch, padding included"
+        "--budget",
+        type=whole_from_1,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="tokens a batch, padding included",
     )
     parser.add_argument(
-        "--buckets", type=_whole, nargs="+", default=[4, 8, 16], metavar="K", help="show best boundaries"
+        "--buckets",
+        type=whole_from_1,
+        nargs="+",
+        default=[4, 8, 16],
+        metavar="K",
+        help="show best boundaries",
     )
     parser.add_argument(
         "--max-memory", type=_megabytes, metavar="MB", help="find the largest token budget that fits"
     )
-    parser.add_argument("--units", type=_whole, default=64, help="of the cell, for the memory of a batch")
     parser.add_argument(
-        "--embedding", type=_whole, default=64, help="size of the inputs of the cell, likewise"
+        "--units", type=whole_from_1, default=64, help="of the cell, for the memory of a batch"
+    )
+    parser.add_argument(
+        "--embedding", type=whole_from_1, default=64, help="size of the inputs of the cell, likewise"
     )
     parser.add_argument(
         "--measure", nargs="*", metavar="OVERRIDE", help="time some steps, of the model that these make"
     )
     parser.add_argument(
-        "--vocabulary", type=_whole, default=10_000, help="of the timed model, where --data is no data set"
+        "--vocabulary",
+        type=whole_from_1,
+        default=10_000,
+        help="of the timed model, where --data is no data set",
     )
-    parser.add_argument("--classes", type=_whole, default=10, help="likewise")
+    parser.add_argument("--classes", type=whole_from_1, default=10, help="likewise")
     return parser
 
 
@@ -273,7 +288,7 @@ def _print(
         words = (
             f"{number} buckets: padding.boundaries=[{listed}] ({share:.1%} where each is padded to its limit)"
         )
-        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        say(console, words)
     chosen = advice.best(rows)
     console.print(
         f"least padding: python -m workbench {chosen.override}", style="bold", highlight=False, soft_wrap=True
@@ -301,12 +316,6 @@ def _megabytes(text: str) -> float:
     if not (number > 0 and math.isfinite(number * 1e6)):
         raise argparse.ArgumentTypeError(f"{text!r} must be a number of megabytes above 0")
     return number
-
-
-def _whole(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from workbench.console import on_stderr, on_stdout
+from workbench.console import on_stderr, on_stdout, whole_from_1
 
 if TYPE_CHECKING:
     from workbench.probes import Finding, Findings
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found = run(given)
     except (InputError, ValueError, OSError) as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(str(error), style="red")
         return 2
     if found:
         console.print(table(found))
@@ -124,6 +124,12 @@ def read(data: Path, split: str, examples: int) -> dict[str, np.ndarray]:
             f"{data}: every array must hold the same number of examples, one at the least; got {said}."
         )
     name = _lengths_name(arrays, None)
+    examples_there = next(iter(sizes.values()))
+    if name and arrays[name].size != examples_there:
+        raise InputError(
+            f"{data}: {name} has shape {arrays[name].shape}, and lengths are one for each of {examples_there} "
+            "examples: give each sequence its own array, and name the model's by --lengths."
+        )
     order = (
         np.argsort(arrays[name].reshape(-1), kind="stable") if name else np.arange(next(iter(sizes.values())))
     )
@@ -223,16 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--training", action="store_true", help="call the model as in training")
     parser.add_argument("--split", default="train", help="of a folder of shards (default: train)")
     parser.add_argument(
-        "--examples", type=_positive, default=8, help="how many examples to take (default: 8)"
+        "--examples", type=whole_from_1, default=8, help="how many examples to take (default: 8)"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 class _Called(ModuleType):

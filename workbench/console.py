@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
@@ -47,7 +48,19 @@ def on_stdout(kind: type[Console] = Console, *, width: int | None = None, **opti
 def on_stderr() -> Console:
     """Stderr, where a sentence is one line however long."""
     _take_all_letters(sys.stderr)
-    return Console(stderr=True, soft_wrap=True, emoji=False)
+    return Console(stderr=True, soft_wrap=True, emoji=False, highlight=False, markup=False)
+
+
+def say(console: Console, words: str, style: str | None = None) -> None:
+    """Print a sentence as it is, on one line however long: nothing in it is markup, or coloured by what it is."""
+    console.print(words, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def whole_from_1(text: str) -> int:
+    """The type of an option of argparse's: a whole number from 1."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
+    return int(text)
 
 
 def _take_all_letters(stream: Any) -> None:

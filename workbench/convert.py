@@ -31,7 +31,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from workbench.console import on_stderr, on_stdout
+from workbench.console import on_stderr, on_stdout, whole_from_1
 from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _Bar(errors) as bar:
             manifest = convert(given.sources, given.out, schema, processes=given.processes, progress=bar.show)
     except DataError as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(str(error), style="red")
         return 2
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was written", style="red")
@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--schema", type=Path, metavar="FILE.yaml", help="what follows, in YAML")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--processes", type=_positive, default=cores, metavar="N", help="default: all cores")
+    parser.add_argument(
+        "--processes", type=whole_from_1, default=cores, metavar="N", help="default: all cores"
+    )
     hints = typing.get_type_hints(Schema)
     for field in dataclasses.fields(Schema):
         if field.name == "splits":
@@ -123,12 +125,6 @@ def _parser() -> argparse.ArgumentParser:
             options |= {"type": kinds[0], "metavar": kinds[0].__name__.upper()}
         parser.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, **options)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
-    return int(text)
 
 
 def _print(console: Console, manifest: Manifest, folder: Path) -> None:

@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> int:
             joint.set_devices(config, config.training.workers if here else 1)
             channel.send("result", devices="are there")
         elif given.prepare:
-            from workbench.data.shards import open_dataset
+            from workbench.data import shards
 
-            folder = joint.prepare(config)
-            channel.send("result", folder=str(folder), fingerprint=open_dataset(folder).fingerprint)
+            folder = shards.prepare(config.data)
+            channel.send("result", folder=str(folder), fingerprint=shards.open_dataset(folder).fingerprint)
         else:
             with _workers(config, arguments, channel):
                 own = given.frozen.absolute().parent

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Self
 
 from workbench.identity import changes
@@ -57,9 +57,7 @@ class Loading:
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         del SourceFileLoader.get_code  # a loader's own is its class's
 
     def require_as_planned(self) -> None:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return rerun(Tracker(given.uri, create=False), given.id, console, other_machine=given.other_machine)
     except (ConfigError, PrepareError, TrackingError) as error:
-        errors.print(without_passwords(str(error)), style="red", highlight=False, markup=False)
+        errors.print(without_passwords(str(error)), style="red")
         return 2
     except KeyboardInterrupt:
         errors.print("interrupted; what had finished is recorded", style="red")

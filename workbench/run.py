@@ -79,11 +79,11 @@ def _run(
     )
     distribution = _distribution(config, device["device"], channel)
     set_determinism(config.seed, training.deterministic)
-    data = _feed(config, folder or prepare(config))
+    data = _feed(config, folder)
     fingerprint = data.manifest.fingerprint
     same = identity(dataclasses.asdict(config), fingerprint, made_by.code(), length=64)
     distribution.require_equal(same, "configuration, data or code")
-    saved = _checkpoints(config, checkpoint, fingerprint, made_by, channel)
+    saved = _checkpoints(config, checkpoint, fingerprint, made_by, device, channel)
     with distribution.scope():
         model = _model(config, data)
     loading.loaded()  # all that was imported by now is as planned, or nothing is computed
@@ -145,7 +145,12 @@ def _run(
 
 
 def _checkpoints(
-    config: Config, file: Path | None, fingerprint: str, made_by: MadeBy, channel: Channel
+    config: Config,
+    file: Path | None,
+    fingerprint: str,
+    made_by: MadeBy,
+    device: Mapping[str, Any],
+    channel: Channel,
 ) -> Checkpoints | None:
     """Those of a run that is to have them; a file that was made otherwise counts for nothing."""
     from workbench.training.checkpoint import Checkpoints
@@ -158,6 +163,7 @@ def _checkpoints(
         "data": fingerprint,
         **makers({**versions(), **environment(), **made_by.planned}),
         **{name: machine()[name] for name in ("machine.cpu", "machine.cores")},
+        **{name: str(device.get(name)) for name in ("device", "device_name")},
     }
     found = Checkpoints(file, every, follows_from)
     if found.said:
@@ -165,21 +171,19 @@ def _checkpoints(
     return found
 
 
-def prepare(config: Config) -> Path:
-    """Make or find the data set of a configuration; raises `workbench.data.errors.DataError`."""
+def _feed(config: Config, folder: Path | None) -> Feed:
+    """The data set of a run, made or found where no folder is given; its batches as the configuration pads them.
+
+    Raises:
+        DataError: it cannot be had (`workbench.data.errors`).
+    """
     from workbench.data import shards
-
-    return shards.prepare(config.data)
-
-
-def _feed(config: Config, folder: Path) -> Feed:
-    """The data set of a run, with its batches as the configuration pads them."""
     from workbench.data.feed import Feed
     from workbench.data.manifest import require_free_class_zero
     from workbench.seeds import seed_for
 
     feed = Feed(
-        folder,
+        folder or shards.prepare(config.data),
         config.data,
         config.padding,
         window_examples=config.measure.window_examples,
@@ -268,7 +272,7 @@ def set_devices(config: Config, count: int, *, first: int = 0) -> dict[str, Any]
     from workbench.rnn.cudnn import check_machine
 
     device = configure(config.training, count=count, first=first)
-    if config.rnn.unroll == "cudnn":
+    if config.rnn.unroll == "cudnn" or getattr(config.rnn, "use_cudnn", None):
         check_machine(lengths=config.rnn.pass_lengths)
     return device
 

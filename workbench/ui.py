@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from workbench.console import on_stderr, on_stdout
+from workbench.console import on_stderr, on_stdout, say
 from workbench.record import Run
 from workbench.report.in_mlflow import address
 from workbench.tracking import Tracker, TrackingError
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not tracker.uri.startswith("http") and _answers(given.port):
             raise TrackingError(f"--port {given.port}: something answers there already; give another one")
     except TrackingError as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(str(error), style="red")
         return 2
     if tracker.uri.startswith("http"):
         _open(console, address(tracker.uri, last.experiment), given.no_browser)
@@ -100,7 +100,7 @@ def _serve(uri: str, port: int, last: Run, console: Console, *, browser: bool) -
 
 
 def _open(console: Console, where: str, only_print: bool) -> None:
-    console.print(where, highlight=False, markup=False, soft_wrap=True)
+    say(console, where)
     if not only_print:
         webbrowser.open(where)
 

@@ -5,7 +5,8 @@ python -m experiments.gpu.device --out $OUT --parts peers    # some of it: what 
 python -m experiments.gpu.device --size tiny --out /tmp/gpu  # from end to end on a CPU, in some minutes
 
 Writes as it goes: rows.jsonl (a line a result), log.txt (what the parts print), table.md (anew after each part).
-What the runs of the workbench record lies in the system's folder for temporary files.
+What the runs of the workbench record lies in the system's folder for temporary files; their database and results
+are copied to state/ after each part, and report/ has the ablation's verdicts, be it whole or not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ WHOLE_LOOPS = (
 )
 """XLA's flags that put a whole loop into one graph of the GPU; one that it does not know ends the process."""
 _LAST_WORDS_S = 5.0
+REPORT = "report"
 RUNNERS = ("dynamic", "packed", "keras", "cudnn")
 _MEASURE = ("-m", "experiments.gpu.measure")
 _TINY = (
@@ -49,9 +52,10 @@ class Part(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-def parts(size: str, state_in: Path) -> list[Part]:
-    """All of them, in order; runs are recorded in a folder of their own."""
-    state = [f"tracking.folder={state_in}", f"tracking.uri=sqlite:///{state_in}/mlflow.db"]
+def parts(size: str, state_in: Path, out: Path) -> list[Part]:
+    """All of them, in order; runs are recorded in a folder of their own, their report is written to `out`."""
+    uri = f"sqlite:///{state_in}/mlflow.db"
+    state = [f"tracking.folder={state_in}", f"tracking.uri={uri}"]
     state += [f"tracking.artifacts={state_in}/artifacts"]
     # at full size a GPU or nothing: a CPU would be timed for it
     less = _TINY.split() if size == "tiny" else ["training.device=gpu"]
@@ -79,15 +83,18 @@ def parts(size: str, state_in: Path) -> list[Part]:
         if size != "tiny" or name != "cudnn"
     ]
     sweep = ["-m", "padding=global,batch"] if size == "tiny" else ["-m", "+experiment=padding_ablation"]
+    name = "runs" if size == "tiny" else "padding_ablation"
     slow = 6 if size == "tiny" else 1  # anyone's CPU, and others on it
     found = [
         Part("devices", [*_MEASURE, "devices", size], 45),
         Part("tests", tests, 105, {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}),
         *runs,
-        Part("steps", [*_MEASURE, "steps", size], 100),
+        Part("steps", [*_MEASURE, "steps", size], 90),
         Part("peers", [*_MEASURE, "peers", size], 120),
-        Part("whole loops", [*_MEASURE, "whole_loops", size], 40, {"XLA_FLAGS": flags}),
-        Part("ablation", ["-m", "workbench", *sweep, *less, *state], 600),
+        Part("whole loops", [*_MEASURE, "whole_loops", size], 30, {"XLA_FLAGS": flags}),
+        Part("ablation", ["-m", "workbench", *sweep, *less, *state, "workbench.resume=true"], 600),
+        # of what there is, where time ended it
+        Part(REPORT, ["-m", "workbench.report", name, "--uri", uri, "--out", str(out / "report")], 20),
     ]
     return [part._replace(limit_s=slow * part.limit_s) for part in found]
 
@@ -105,18 +112,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", metavar="NAMES", help="by commas; `run` is every run")
     given = parser.parse_args(arguments)
     state_in = Path(tempfile.gettempdir()) / f"workbench-gpu-{os.getuid()}"
-    every = chosen = parts(given.size, state_in)
+    every = chosen = parts(given.size, state_in, given.out)
     if given.parts:
         wanted = given.parts.split(",")
-        chosen = [part for part in chosen if {part.name, part.name.partition(" ")[0]} & {*wanted}]
-        if not chosen:
-            print(f"no part is called {given.parts}; there are {', '.join(part.name for part in every)}")
+        chosen = [part for part in chosen if _names(part) & {*wanted}]
+        if unknown := [name for name in wanted if not any(name in _names(part) for part in every)]:
+            print(f"no part is called {unknown[0]}; there are {', '.join(part.name for part in every)}")
             return 2
     given.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * given.minutes
-    ended = [_run(part, given.out, end - time.monotonic()) for part in chosen]
+    ended = []
+    for number, part in enumerate(chosen, 1):
+        after = sum(other.limit_s for other in chosen[number:] if other.name == REPORT)
+        ended.append(_run(part, given.out, end - time.monotonic() - after))
+        _bring(state_in, given.out / "state")
     print((given.out / TABLE).read_text())
     return 0 if all(status in ("ended", "left out", "found nothing to run") for status in ended) else 1
+
+
+def _names(part: Part) -> set[str]:
+    """What a part is called by: its name, or the first word of it."""
+    return {part.name, part.name.partition(" ")[0]}
+
+
+def _bring(state_in: Path, out: Path) -> None:
+    """Copy the record of the runs, which would go with the machine, to where results come back from."""
+    for path in [*state_in.glob("mlflow.db*"), *state_in.glob("hydra/*/*/*/result.json")]:
+        target = out / path.relative_to(state_in)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _run(part: Part, out: Path, left_s: float) -> str:

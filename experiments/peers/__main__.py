@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"written to {folder}")
             return 0
         jobs = select(SIZES[given.size](), given.only, given.arms)
+        report.require_writable(given.out or OUT)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

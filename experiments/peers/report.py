@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,15 @@ def write(rows: Sequence[Row], facts: Mapping[str, str], out: Path) -> None:
     figures = write_figures(folder, rows)
     page = page_markdown(rows, facts, [path.name for path in figures if path.suffix == ".svg"])
     (folder / "report.md").write_text(page, encoding="utf-8")
+
+
+def require_writable(out: Path) -> None:
+    """Raise where what is measured could not be written in the end."""
+    if out.suffix != ".json" or out.is_dir():
+        raise ValueError(f"--out {out}: must be a file whose name ends in .json")
+    near = next(folder for folder in out.resolve().parents if folder.is_dir())
+    if not os.access(near, os.W_OK):
+        raise ValueError(f"--out {out}: {near} cannot be written to")
 
 
 def folder_of(out: Path) -> Path:

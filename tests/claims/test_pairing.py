@@ -136,10 +136,10 @@ def test_arms_may_differ_by_label_alone(claim, sweep):
 
 
 @pytest.mark.parametrize(
-    "kind", ["params.device", "tags.device", "tags.workbench.device", "metrics.speed/valid_tokens"]
+    "kind", ["params.threads", "tags.threads", "tags.workbench.threads", "metrics.speed/valid_tokens"]
 )
 def test_what_must_be_equal_is_found_wherever_it_is_recorded(claim, sweep, kind):
-    name = "speed/valid_tokens" if kind.startswith("metrics") else "device"
+    name = "speed/valid_tokens" if kind.startswith("metrics") else "threads"
     runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
     runs[kind] = [1.0, 1.0] * 5 + [1.0, 2.0]
     refused(
@@ -454,6 +454,16 @@ def test_a_block_that_went_on_at_another_machine_is_a_failed_one(claim, sweep, t
     of_loss = claim(metric="loss/validation_per_token", direction="lower")
     losses = runs.rename(columns={f"metrics.{SPEED}": "metrics.loss/validation_per_token"})
     assert judge(of_loss, losses).pairs == 6, "what no clock measures is the same number there"
+
+
+def test_a_block_that_went_on_at_another_device_is_a_failed_one(claim, sweep):
+    """It stopped the sweep, and no option of a resume could mend it."""
+    runs = sweep((BATCH, FAST), (GLOBAL, SLOW))
+    runs["params.device"] = "gpu"
+    runs.loc[runs.index[-1], "params.device"] = "cpu"
+    verdict = judge(claim(equal=["device"]), runs)
+    assert verdict.pairs == 5
+    assert "made on two devices, " in str(verdict.failed)
 
 
 def test_a_gpu_and_a_cpu_of_one_machine_are_no_two_machines(claim, sweep):

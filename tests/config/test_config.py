@@ -141,6 +141,23 @@ def test_every_experiment_opens_with_its_question_command_minutes_and_what_was_f
 
 
 REFUSED = [
+    (
+        ["data.over_length=split", "data.max_length=null"],
+        "data.over_length=split: does nothing without data.max_length",
+    ),
+    (
+        ["padding=bucket", "padding.boundaries=[5,10]", "padding.buckets=8"],
+        "padding.buckets=8: does nothing beside padding.boundaries",
+    ),
+    (["cell.variational=true"], "cell.variational=true: does nothing without dropout"),
+    (
+        ["rnn=keras", "rnn.use_cudnn=true", "cell=ugrnn"],
+        "rnn.use_cudnn=true: cuDNN does not have this cell: it has lstm",
+    ),
+    (
+        ["rnn=keras", "rnn.use_cudnn=true", "training.deterministic=true"],
+        "rnn.use_cudnn=true: cuDNN gives no equal bits twice",
+    ),
     (["training.epochs=0"], "training.epochs=0: must be at least 1"),
     (["training.epochs=two"], "training.epochs=two: must be a whole number"),
     (["training.epochs=1.5"], "training.epochs=1.5: must be a whole number"),

@@ -17,7 +17,8 @@ from workbench.convert import main
 from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import lines
 from workbench.data.errors import DataError
-from workbench.data.sources import synthetic, ud_conllu
+from workbench.data.shards import write_dataset
+from workbench.data.sources import Example, synthetic, ud_conllu
 from workbench.options.data import Synthetic
 from workbench.options.padding import Global
 from workbench.sweep.overrides import parsed
@@ -138,3 +139,14 @@ def test_an_empty_line_among_names_is_refused_and_at_their_end_is_not(tmp_path: 
     path.write_text("<pad>\n\nb\n")
     with pytest.raises(DataError, match=r"words.txt, line 2.*vocabulary.*move all ids after it"):
         lines(path, "vocabulary")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [np.ones((2, 3), np.complex64), [np.ones(3, np.complex64)] * 2, np.ones((2, 3), "datetime64[D]")],
+    ids=["complex", "rows of complex", "dates"],
+)
+def test_features_whose_numbers_would_be_cut_are_refused(inputs, tmp_path) -> None:
+    """NumPy casts complex numbers to real ones with a warning, and their imaginary part is gone."""
+    with pytest.raises(DataError, match=r"inputs = of (complex64|datetime64\[D\]): must be real numbers"):
+        write_dataset([Example(inputs, [0, 1])], tmp_path / "d", name="d", feature_size=3)

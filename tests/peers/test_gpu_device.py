@@ -13,7 +13,7 @@ from experiments.peers.settings import can
 
 
 def made(*parts: Part) -> object:
-    return lambda size, state_in: list(parts)
+    return lambda size, state_in, out: list(parts)
 
 
 WRITES = "import os, json; open(os.environ['WORKBENCH_GPU_ROWS'], 'a').write(json.dumps({}) + chr(10))"
@@ -70,14 +70,38 @@ def test_what_fails_of_a_case_costs_nothing_that_was_measured_of_it(
 def test_all_that_is_asked_can_be_done() -> None:
     """In 14 minutes with what comes before: the parts but the ablation, which takes what is left, in 10."""
     for size in ("full", "tiny"):
-        names = [part.name for part in device.parts(size, Path("/nowhere"))]
+        names = [part.name for part in device.parts(size, Path("/nowhere"), Path("/out"))]
         assert len({*names}) == len(names)
         for setting in measure._settings(size):
             assert can("packed", setting)
     assert {"experiments.gpu.measure"} == {
         part.arguments[1]
-        for part in device.parts("full", Path())
+        for part in device.parts("full", Path(), Path())
         if part.name in ("devices", "steps", "peers")
     }
-    limits = {part.name: part.limit_s for part in device.parts("full", Path()) if part.name != "ablation"}
+    limits = {
+        part.name: part.limit_s for part in device.parts("full", Path(), Path()) if part.name != "ablation"
+    }
     assert sum(limits.values()) <= 570, "what --minutes gives by default"
+
+
+def test_a_part_that_is_not_there_is_named_before_any_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["--out", str(tmp_path / "out"), "--parts", "steps,peer"]) == 2
+    assert "no part is called peer; there are devices, " in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_runs_recorded_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's folder for temporary files goes with a machine that is lent."""
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    state = tmp_path / f"workbench-gpu-{device.os.getuid()}"
+    writes = (
+        f"from pathlib import Path; p = Path({str(state)!r}); (p / 'hydra/x/s/0001-1').mkdir(parents=True); "
+        "(p / 'mlflow.db').write_text('db'); (p / 'hydra/x/s/0001-1/result.json').write_text('{}')"
+    )
+    monkeypatch.setattr(device, "parts", made(Part("run", ["-c", writes], 60)))
+    assert main(["--out", str(tmp_path / "out")]) == 0
+    back = sorted(path.relative_to(tmp_path / "out/state") for path in (tmp_path / "out/state").rglob("*.*"))
+    assert list(map(str, back)) == ["hydra/x/s/0001-1/result.json", "mlflow.db"]

@@ -207,3 +207,12 @@ def test_ids_with_ends_of_their_own_are_left_as_they_are_by_name() -> None:
     assert (both.apart, [p.role for p in both.parts]) == ((), ["sequence", "sequence"])
     alone = padded_batch({"two": two}, zoo.LENGTHS)  # nothing beside it says that the lengths are not its own
     assert alone.apart == ()
+
+
+def test_lengths_of_two_sequences_in_one_array_are_refused_by_their_shape(tmp_path: Path) -> None:
+    path = tmp_path / "batch.npz"
+    np.savez(path, ids=np.ones((8, 5), int), lengths=np.ones((8, 2), int))
+    with pytest.raises(
+        command.InputError, match=r"lengths has shape \(8, 2\), and lengths are one for each of 8"
+    ):
+        command.read(path, "train", 4)

@@ -30,6 +30,8 @@ CHILDREN = {
     "leaves a helper": "os.fork() or time.sleep(30); os.kill(os.getpid(), signal.SIGKILL)",
     "talks": "channel.log(1, {'loss/step': 2.0}); time.sleep(2); channel.send('result', metrics={})",
     "ends at once": "channel.send('result', metrics={})",
+    "dies after it": "channel.send('result', metrics={'loss/step': 1.0}); os.kill(os.getpid(), signal.SIGSEGV)",
+    "hangs after it": "channel.send('result', metrics={'loss/step': 1.0}); time.sleep(60)",
     "quiet": "channel.log(1, {'loss/step': 2.0}); channel.quiet(); channel.send('result', metrics={})",
 }
 SCRIPT = """
@@ -125,6 +127,13 @@ def test_a_killed_child_loses_nothing_that_it_logged(start) -> None:
     assert outcome.status == "killed"
     assert "SIGKILL" in outcome.error
     assert heard[0]["values"] == {"loss/step": 2.0}
+
+
+@pytest.mark.parametrize("how", ["dies after it", "hangs after it"])
+def test_a_result_that_is_there_stands_however_the_process_ends(start, how: str) -> None:
+    """As where a library crashes while it is unloaded."""
+    outcome, _ = start(CHILDREN[how], time_limit_s=2.0)
+    assert (outcome.status, outcome.result["metrics"]) == ("finished", {"loss/step": 1.0})
 
 
 def test_a_child_that_hangs_is_ended_and_says_where_it_was(start) -> None:

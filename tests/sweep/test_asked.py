@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -17,12 +18,14 @@ from hypothesis import strategies as st
 
 from workbench.__main__ import main
 from workbench.config import ConfigError, flatten
-from workbench.record.plan import plan_json, read_plan
+from workbench.record.plan import Plan, plan_json, read_plan
 from workbench.sweep.compose import Composer
 from workbench.sweep.grid import expand, plan, require_asked
 from workbench.sweep.own_run import OwnRun
 from workbench.sweep.planning import plan_again, plan_sweep
+from workbench.sweep.resume import reconcile
 from workbench.sweep.typed import as_typed
+from workbench.tracking import Tracker
 
 POOL: dict[str, list[Any]] = {
     "cell": ["lstm", "gru", "ugrnn"],
@@ -357,6 +360,26 @@ def test_a_sweep_that_is_resumed_by_its_id_has_its_frozen_values(monkeypatch: py
         assert [job.tree["label"] for job in again.jobs] == ["me"] * 4
         assert {job.tree["workbench"]["time_limit_s"] for job in again.jobs} == {5}
         assert (config.label, config.workbench.resume) == ("me", "s")
+
+
+def test_a_sweep_whose_checkpoints_lie_elsewhere_is_not_begun_anew_without_a_word(tmp_path: Path) -> None:
+    """In another `tracking.folder` nobody would look for what a job that was cut off left."""
+
+    def planned(*typed: str) -> Plan:
+        return plan_sweep(Composer(), ["seed=1,2", *typed])[2]
+
+    keeps, elsewhere = "training.checkpoint_every=1", f"tracking.folder={tmp_path}"
+    earlier = OwnRun("s", "runs", "r", planned(keeps))
+    asked: dict[str, Any] = {"claims": None, "tracker": cast(Tracker, object())}
+    assert reconcile(earlier, planned(keeps), changed="refuse", **asked)[2] == []
+    told = f"tracking.folder was mlruns, is {tmp_path}: jobs that were cut off have their checkpoints below mlruns"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        reconcile(earlier, planned(keeps, elsewhere), changed="refuse", **asked)
+    frozen, _, said = reconcile(earlier, planned(keeps, elsewhere), changed="keep", **asked)
+    assert said == [f"kept as it was planned, though changed since: {told}"]
+    assert {job.tree["tracking"]["folder"] for job in frozen.jobs} == {str(tmp_path)}
+    without = OwnRun("s", "runs", "r", planned())
+    assert reconcile(without, planned(elsewhere), changed="refuse", **asked)[2] == []
 
 
 REFUSED = [

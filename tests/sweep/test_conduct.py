@@ -353,7 +353,8 @@ def test_a_child_that_fails_may_tell_of_itself_and_is_recorded_with_it(
     assert (run.tags["workbench.diverged"], run.params["device"]) == ("true", "cpu")
     assert run.tags["workbench.error"] == "diverged at step 1"
     known = Ledger(done={(job.number, 1): conductor.tracker.runs("x")[0]})
-    again = conductor.run_blocks([job, replace(job, number=1, block=2)], fail_fast=True, known=known)
+    job = replace(job, tree={**job.tree, "workbench": {**job.tree["workbench"], "fail_fast": True}})
+    again = conductor.run_blocks([job, replace(job, number=1, block=2)], known=known)
     assert [(one.run_id == ended.run_id, one.outcome.error) for one in again] == [
         (True, "diverged at step 1"),
         (False, "diverged at step 1"),
@@ -414,9 +415,10 @@ def test_variables_of_a_job_reach_its_process_from_its_start_and_are_recorded(
 ) -> None:
     if not forks:
         monkeypatch.setattr(conduct, "Fresh", lambda: spawner.Fresh("small_child"))
-    conductor.forks, servers, tags, params = forks, [], [], []
+    servers, tags, params = [], [], []
+    asked = {**job.tree, "workbench": {**job.tree["workbench"], "start": "fork" if forks else "fresh"}}
     for number, given in enumerate(({"GIVEN": "1"}, {"GIVEN": "1"}, {"GIVEN": "2"}, {})):
-        ended = conductor.run(replace(job, number=number, tree={**job.tree, "environment": given}))
+        ended = conductor.run(replace(job, number=number, tree={**asked, "environment": given}))
         run = conductor.tracker.get(ended.run_id)
         tags.append(run.tags)
         params.append(run.params.get("environment.GIVEN"))

@@ -23,7 +23,7 @@ from workbench.places import CONF
 from workbench.record.plan import Job
 from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Ended, PrepareError
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, forks
 from workbench.sweep.journal import OWNER, RecordLostError, owner
 from workbench.sweep.launch import Launch
 from workbench.sweep.ledger import ledger
@@ -169,7 +169,7 @@ def test_a_launched_job_starts_as_it_was_asked_to(
     conductor: Conductor, job: Job, parent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(task._Worker, "_run", lambda self, *given: seen.append(self.forks) or 1 / 0)
+    monkeypatch.setattr(task._Worker, "_run", lambda self, job, _: seen.append(forks(job)) or 1 / 0)
     for start in ("fresh", "fork"):
         tree = {**job.tree, "workbench": {**job.tree["workbench"], "start": start}}
         made = Task.of(conductor, [replace(job, tree=tree)], start, "joblib")

@@ -70,8 +70,9 @@ class Sweep:
         def run(stage: list[Job]) -> list[Ended]:
             return [self._one(job, left, fail) for job in stage]
 
-        conductor, claims = self.conductor, CLAIMS
-        return run_stages(conductor, self.jobs, claims, LOOKS, sweep="s", run=run, fail_fast=bool(fail))
+        for job in self.jobs:
+            job.tree["workbench"] = {"fail_fast": bool(fail)}
+        return run_stages(self.conductor, self.jobs, CLAIMS, LOOKS, sweep="s", run=run)
 
     def _one(self, job: Job, left: Iterator[int], fail: str) -> Ended:
         if job.key in self.record:

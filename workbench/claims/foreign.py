@@ -57,7 +57,6 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
     recorded = {name for run in kept for name in run.metrics}
     for claim in claims:
         _refuse_unknown(claim, kept)
-        _refuse_unknown_conditions(claim, kept)
         if claim.metric not in recorded:
             raise PairingError(
                 f"{claim.at('metric')}: metric={claim.metric}: no run has it; "
@@ -102,26 +101,17 @@ def _refuse_two_texts(runs: Sequence[Run], name: str) -> None:
                 )
 
 
-def _refuse_unknown_conditions(claim: Claim, runs: Sequence[Run]) -> None:
-    """Raise where `over` names what no run records: no pair would be of any condition."""
-    for name in claim.over:
-        if all(run.param(name) is None for run in runs):
-            known = sorted({one for run in runs for one in run.params})
-            raise PairingError(
-                f"{claim.at('over')}: over: no run records {name}{did_you_mean(name, known)}; "
-                f"they have {', '.join(known[:20])}"
-            )
-
-
 def _refuse_unknown(claim: Claim, runs: Sequence[Run]) -> None:
-    """Raise where `where` names what no run records: it would hold of nothing, and be passed over."""
-    for text in claim.where:
-        name, *_ = parse_where(text)
-        if all(run.value(name) is None for run in runs):
-            known = sorted({one for run in runs for one in (*run.params, *run.metrics)})
+    """Raise where `over` or `where` names what no run records: no pair would be, or it would be passed over."""
+    params = {one for run in runs for one in run.params}
+    named = [("over", name, Run.param, params) for name in claim.over]
+    both = params | {one for run in runs for one in run.metrics}
+    named += [("where", parse_where(text)[0], Run.value, both) for text in claim.where]
+    for field, name, value, known in named:
+        if all(value(run, name) is None for run in runs):
             raise PairingError(
-                f"{claim.at('where')}: where: no run records {name}{did_you_mean(name, known)}"
-                + f"; they have {', '.join(known[:20])}"
+                f"{claim.at(field)}: {field}: no run records {name}{did_you_mean(name, sorted(known))}; "
+                f"they have {', '.join(sorted(known)[:20])}"
             )
 
 

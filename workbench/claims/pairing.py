@@ -291,7 +291,13 @@ def _refuse_unequal(claim: Claim, block: str, treatment: Run, control: Run, note
 
 
 def made_on_two_machines(claim: Claim, treatment: Run, control: Run) -> str:
-    """Why runs of two machines are no pair, be it that a block went on elsewhere; empty where they are one."""
+    """Why runs of two machines, or two devices of one, are no pair, be it that a block went on elsewhere.
+
+    Empty where they are one, and where arms are devices.
+    """
+    devices = treatment.value("device"), control.value("device")
+    if "device" in claim.equal and None not in devices and devices[0] != devices[1]:
+        return f"made on two devices, {devices[0]} and {devices[1]}"
     timed = claim.metric in METRICS and METRICS[claim.metric].noisy
     if not timed and treatment.value("threads") == control.value("threads"):
         return ""

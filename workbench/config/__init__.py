@@ -71,15 +71,10 @@ class Top:
     environment: dict[str, Any] = option({}, "variables of the job's process, from hydra.job.env_set")
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(Top):
     """A checked configuration: a schema's instance for each group."""
 
-    name: str
-    seed: int
-    repeat: int
-    label: str
-    environment: dict[str, Any]
     data: data.Data
     padding: padding.Padding
     rnn: rnn.RNN

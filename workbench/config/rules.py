@@ -207,9 +207,16 @@ def _packed_batch(tree: Mapping[str, Any]) -> list[Problem]:
 
 
 def _keras_cudnn(tree: Mapping[str, Any]) -> list[Problem]:
-    if not tree["rnn"].get("use_cudnn") or tree["training"]["device"] != "cpu":
+    if not tree["rnn"].get("use_cudnn"):
         return []
-    remedy = "cuDNN runs on a GPU only; take training.device=gpu, or null"
+    if tree["training"]["device"] == "cpu":
+        remedy = "cuDNN runs on a GPU only; take training.device=gpu, or null"
+    elif tree["training"]["deterministic"]:
+        remedy = "cuDNN gives no equal bits twice, which training.deterministic=true asks for; take null"
+    elif what := _not_in_cudnn(tree):
+        remedy = f"cuDNN does not have this cell: {what}; take null"
+    else:
+        return []
     return [Problem("rnn.use_cudnn", True, remedy, skip=True)]
 
 
@@ -236,34 +243,62 @@ def _keras_dropout(tree: Mapping[str, Any]) -> list[Problem]:
 def _cudnn(tree: Mapping[str, Any]) -> list[Problem]:
     if tree["rnn"]["unroll"] != "cudnn":
         return []
-    cell, problems = tree["cell"], []
+    problems = []
     if tree["training"]["device"] == "cpu":
         remedy = "cuDNN runs on a GPU only; take training.device=gpu, or rnn=packed or rnn=keras on the CPU"
         problems.append(Problem("rnn.unroll", "cudnn", remedy, skip=True))
     if tree["training"]["deterministic"]:
         remedy = "rnn=cudnn (its op CudnnRNNV3) gives no equal bits twice; take false, or rnn=packed"
         problems.append(Problem("training.deterministic", True, remedy, skip=True))
-    what = None
-    if cell["name"] not in ("lstm", "gru"):
-        what = "it has lstm and gru only"
-    elif cell["name"] == "gru" and not cell["reset_after"]:
-        what = "its gru is the one of cell.reset_after=true"
-    elif any(cell.get(key) not in (None, False) for key in ("use_peepholes", "cell_clip", "num_proj")):
-        what = "its lstm has no peepholes, clipping or projection here"
-    elif _wrapped(cell):
-        what = "it takes no wrapped cell"
-    elif tree["model"]["dtype"] == "mixed_bfloat16":
-        what = "it computes in float32 or float64, as model.dtype says, but not in bfloat16"
-    if what:
+    if what := _not_in_cudnn(tree):
         remedy = f"cuDNN does not have this cell: {what}; take rnn=packed or rnn=keras"
-        problems.append(Problem("cell.name", cell["name"], remedy, skip=True))
+        problems.append(Problem("cell.name", tree["cell"]["name"], remedy, skip=True))
     return problems
+
+
+def _not_in_cudnn(tree: Mapping[str, Any]) -> str:
+    """What of the cell cuDNN does not have; empty where it has all."""
+    cell = tree["cell"]
+    if cell["name"] not in ("lstm", "gru"):
+        return "it has lstm and gru only"
+    if cell["name"] == "gru" and not cell["reset_after"]:
+        return "its gru is the one of cell.reset_after=true"
+    if any(cell.get(key) not in (None, False) for key in ("use_peepholes", "cell_clip", "num_proj")):
+        return "its lstm has no peepholes, clipping or projection here"
+    if _wrapped(cell):
+        return "it takes no wrapped cell"
+    if tree["model"]["dtype"] == "mixed_bfloat16":
+        return "it computes in float32 or float64, as model.dtype says, but not in bfloat16"
+    return ""
+
+
+def _over_length(tree: Mapping[str, Any]) -> list[Problem]:
+    data = tree["data"]
+    if data.get("over_length") != "split" or data["max_length"] is not None:
+        return []
+    return [Problem("data.over_length", "split", "does nothing without data.max_length: set that too")]
+
+
+def _variational(tree: Mapping[str, Any]) -> list[Problem]:
+    cell = tree["cell"]
+    if not cell["variational"] or _dropped(cell):
+        return []
+    remedy = (
+        "does nothing without dropout; set cell.input_keep_prob, state_keep_prob or output_keep_prob under 1"
+    )
+    return [Problem("cell.variational", True, remedy, skip=True)]
 
 
 def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     given = tree["padding"].get("boundaries")
     if given is None:
         return []
+    if (number := tree["padding"]["buckets"]) is not None:
+        return [
+            Problem(
+                "padding.buckets", number, "does nothing beside padding.boundaries; leave one of them out"
+            )
+        ]
     if not given or sorted(set(given)) != list(given):
         return [Problem("padding.boundaries", given, "must be rising lengths, at least one, each once")]
     return []
@@ -390,6 +425,8 @@ RULES = (
     _keras_dropout,
     _keras_cudnn,
     _cudnn,
+    _variational,
+    _over_length,
     _boundaries,
     _needed,
     _lengths,

@@ -248,6 +248,10 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
 
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:
+    kind = getattr(next(iter(inputs), None) if isinstance(inputs, list | tuple) else inputs, "dtype", None)
+    if getattr(kind, "kind", "") in tuple("cmM"):
+        remedy = "must be real numbers: give magnitudes, or real and imaginary parts side by side; of dates a count"
+        raise DataError(where, "inputs", f"of {kind}", remedy)
     try:
         plain_numbers(inputs)
         found = np.array(inputs, np.float32)  # a copy: who gives it may fill it anew for the next example

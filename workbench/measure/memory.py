@@ -35,10 +35,13 @@ class Memory:
     peak_device_mb: float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """What was measured, by its name in METRICS; what could not be measured is left out."""
+        """What was measured, by its name in METRICS; what could not be measured is left out.
+
+        On a GPU so is the process' growth: batches are not in it, but what the driver loads in the first step is.
+        """
         found = {
             "memory/peak_rss_mb": self.peak_rss_mb,
-            "memory/rss_growth_mb": self.rss_growth_mb,
+            "memory/rss_growth_mb": self.rss_growth_mb if self.peak_device_mb is None else None,
             "memory/peak_device_mb": self.peak_device_mb,
         }
         return {name: value for name, value in found.items() if value is not None}

@@ -159,6 +159,8 @@ def _end_of(pid: int) -> int | None:
 def _outcome(
     code: int, result: Message, timed_out: bool, limit: float | None, seconds: float, output: Path
 ) -> Outcome:
+    if result.get("kind") == "result":  # all of it is there, however the process then came to its end
+        return Outcome("finished", result=result, seconds=seconds)
     if timed_out:
         error = f"was still running after its limit of {limit:g} s, and was ended"
         return Outcome("timed_out", error=error, trace=_tail(output), seconds=seconds)
@@ -169,10 +171,8 @@ def _outcome(
         name = signal_name(-code)
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return Outcome("killed", error=f"ended by {name}{hint}", trace=_tail(output), seconds=seconds)
-    if code != 0 or not result:
-        error = f"ended with exit code {code} and without a result"
-        return Outcome("failed", error=error, trace=_tail(output), seconds=seconds)
-    return Outcome("finished", result=result, seconds=seconds)
+    error = f"ended with exit code {code} and without a result"
+    return Outcome("failed", error=error, trace=_tail(output), seconds=seconds)
 
 
 def signal_name(number: int) -> str:

@@ -191,17 +191,24 @@ METRICS: dict[str, Metric] = {
     ),
     # memory
     "memory/peak_rss_mb": Metric(
-        "MB", "peak resident memory of the process during training", "lower", noisy=True
+        "MB",
+        "peak resident memory of the process during training, evaluation on the way included",
+        "lower",
+        noisy=True,
     ),
     "memory/rss_growth_mb": Metric(
         "MB",
-        "peak resident memory during training above what the process held before it",
+        "peak resident memory during training, evaluation on the way included, above what the process held before "
+        "it; not on a GPU, where batches lie elsewhere",
         "lower",
         noisy=True,
         title="memory growth",
     ),
     "memory/peak_device_mb": Metric(
-        "MB", "peak memory of the GPU's allocator during training", "lower", noisy=True
+        "MB",
+        "peak memory of the GPU's allocator during training, evaluation on the way included",
+        "lower",
+        noisy=True,
     ),
     "memory/largest_batch_bytes": Metric(
         "bytes", "largest batch that the pipeline gave, all its tensors", "lower"

@@ -279,8 +279,8 @@ def check_machine(*, lengths: bool = True) -> None:
     # the visible ones: to ask for logical ones would start the runtime, before a strategy may
     if not tf.config.get_visible_devices("GPU"):
         raise RuntimeError(
-            "rnn=cudnn: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it); take "
-            "rnn=packed or rnn=keras."
+            "rnn=cudnn: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it), as does "
+            "rnn.use_cudnn=true; take rnn=packed, or rnn=keras with rnn.use_cudnn=null."
         )
     wrong = _wrong_version(cudnn_version(), tf.sysconfig.get_build_info().get("cudnn_version"))
     if lengths and wrong:

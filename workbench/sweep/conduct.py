@@ -68,6 +68,11 @@ class Ended:
     is_known: bool = False
     """Whether it had ended before this command."""
 
+    @property
+    def went_wrong(self) -> bool:
+        """Whether it failed now; what had failed before ends no sweep."""
+        return self.outcome.status != "finished" and not self.is_known
+
 
 @dataclass
 class Conductor:
@@ -82,8 +87,6 @@ class Conductor:
     watcher: Watcher
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
-    time_limit_s: float | None = None
-    forks: bool = True
     kind: str = "run"
     prepared: dict[str, Prepared] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
@@ -124,7 +127,7 @@ class Conductor:
                     on_message=self._say,
                     environment=variables(job),
                     time_limit_s=job.tree["workbench"].get("prepare_limit_s"),
-                    spawner=self.spawner(jobs[0].block, variables(job)),
+                    spawner=self.spawner(job, jobs[0].block),
                 )
                 if outcome.status != "killed":
                     break
@@ -140,9 +143,7 @@ class Conductor:
         """What the data of a job is; it must have been prepared."""
         return self.prepared[data_key(job.tree)].fingerprint
 
-    def run_blocks(
-        self, jobs: list[Job], *, requeue: int = 0, fail_fast: bool = False, known: Ledger | None = None
-    ) -> list[Ended]:
+    def run_blocks(self, jobs: list[Job], *, requeue: int = 0, known: Ledger | None = None) -> list[Ended]:
         """Every block to its end; one that the calibration gate finds disturbed is run again as a whole.
 
         What `known` has as done is not run again, but stands in its block, also before the gate.
@@ -158,8 +159,8 @@ class Conductor:
                 for job in members:
                     before = known.done.get((job.number, attempt))
                     done.append(_known(job, before) if before else self.run(job, attempt=attempt))
-                    went_wrong = done[-1].outcome.status != "finished" and not done[-1].is_known
-                    if went_wrong and (fail_fast or self._store_is_gone()):
+                    fail_fast = job.tree["workbench"]["fail_fast"]
+                    if done[-1].went_wrong and (fail_fast or self._store_is_gone()):
                         return ended + done
                 try:
                     again = attempt < last and self.set_aside(done)
@@ -203,8 +204,9 @@ class Conductor:
         folder = _new_folder(self.folder / f"{job.number:04d}-{attempt}")
         freeze(job.tree, folder)
         fingerprint, made_by = self.fingerprint(job), self.origin.made_by(job.tree)
-        spawner = self.spawner(job.block, variables(job))
-        environment = {**({} if self.forks else random_environment()), **variables(job), **self._gpus}
+        spawner = self.spawner(job, job.block)
+        padding = {} if forks(job) else random_environment()
+        environment = {**padding, **variables(job), **self._gpus}
         run_id = self.tracker.start(
             self.experiment,
             run_name(job, self.titles),
@@ -259,7 +261,7 @@ class Conductor:
                     output=folder / "output.log",
                     on_message=lambda message: self._hear(journal, message),
                     environment=environment,
-                    time_limit_s=self.time_limit_s,
+                    time_limit_s=job.tree["workbench"]["time_limit_s"],
                     spawner=spawner,
                 )
             except OSError:
@@ -329,13 +331,14 @@ class Conductor:
             self._server.close()
             self._server = None
 
-    def spawner(self, block: int, given: Mapping[str, str]) -> Spawner:
+    def spawner(self, job: Job, block: int) -> Spawner:
         """A new fork server for each block: the memory layout belongs to the block, as the seed does.
 
         One also for other variables of a job: what TensorFlow reads when it is imported, the server has read.
         """
-        if not self.forks:
+        if not forks(job):
             return Fresh()
+        given = variables(job)
         if self._server is None or self._server_of != (block, given):
             self.close()
             self._environment = {**random_environment(), **given}
@@ -351,8 +354,9 @@ class Conductor:
             self.watcher.say(f"  {message['text']}")
 
 
-def forks(start: str) -> bool:
-    """Whether jobs are forked from a server, as `workbench.start` says."""
+def forks(job: Job) -> bool:
+    """Whether a job is forked from a server, as `workbench.start` says."""
+    start = job.tree["workbench"]["start"]
     return start == "fork" or (start == "auto" and sys.platform == "linux")
 
 

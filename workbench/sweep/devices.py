@@ -86,7 +86,7 @@ def require_workers(launcher: str, hydra: Any) -> None:
 def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     """What this machine has not that a job needs; where it takes whatever there is, nobody is asked."""
     training, rnn = job.tree["training"], job.tree["rnn"]
-    device, divided, cudnn = training["device"], training["strategy"] != "none", rnn["unroll"] == "cudnn"
+    device, divided, cudnn = training["device"], training["strategy"] != "none", _takes_cudnn(rnn)
     if device != "gpu" and not cudnn and not (divided and device == "auto"):
         return []
     given = tuple(sorted(variables(job).items()))
@@ -104,6 +104,11 @@ def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     return [Problem(key, value, remedy) if told else Problem("training.device", device, error)]
 
 
+def _takes_cudnn(rnn: Mapping[str, Any]) -> bool:
+    """Whether a run has cuDNN or fails."""
+    return rnn["unroll"] == "cudnn" or bool(rnn.get("use_cudnn"))
+
+
 def _asked(job: Job, conductor: Conductor | None) -> str:
     """Why a child could not set its devices up as the job's would; empty where it could."""
     with tempfile.TemporaryDirectory(prefix="workbench-devices-") as folder:
@@ -113,6 +118,6 @@ def _asked(job: Job, conductor: Conductor | None) -> str:
             on_message=lambda message: None,
             environment=variables(job),
             time_limit_s=_LIMIT_S,
-            spawner=conductor.spawner(job.block, variables(job)) if conductor else None,
+            spawner=conductor.spawner(job, job.block) if conductor else None,
         )
     return "" if outcome.status == "finished" else outcome.error

@@ -127,10 +127,7 @@ class Launch:
                     said |= self._launch(task, left, conductor.folder)
                     left = [one for one in left if CANCELLED not in said[one.jobs[0]]]
                     ended, settled = look()
-                    failed = any(
-                        one.outcome.status != "finished" and not one.is_known for one in ended.values()
-                    )
-                    stopped = config.workbench.fail_fast and failed
+                    stopped = config.workbench.fail_fast and any(one.went_wrong for one in ended.values())
                     if stopped or len(settled) == before:
                         break
             except BaseException:

@@ -15,6 +15,7 @@ from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS
 from workbench.config import Config
+from workbench.console import say
 from workbench.record import Run
 from workbench.record.plan import Job, Plan
 from workbench.record.tags import OWNER
@@ -60,12 +61,12 @@ def list_jobs(
 ) -> None:
     """Print the jobs in their order; of a sweep that would be resumed, also which have finished."""
     left = known.todo if known else planned.jobs
-    console.print(headline(planned, declared), highlight=False, markup=False, soft_wrap=True)
+    say(console, headline(planned, declared))
     _print_grid(console, planned, known)
     looks = claims_room.looks(declared, config.scale.name, planned.blocks) if declared else ()
     lines = [_pairs(claim, looks) for claim in declared or ()]
     for line in (*lines, *said, estimate(left, *_last_runs(config))):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
 
 
 def _print_grid(console: Console, planned: Plan, known: Ledger | None) -> None:

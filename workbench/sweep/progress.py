@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from statistics import fmean
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from workbench.console import say
 from workbench.process.child import Message, Outcome
 from workbench.record.plan import Job
 from workbench.report.summary import in_brief
@@ -60,9 +60,7 @@ class Watcher:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def resumed(self, done: Iterable[Job]) -> None:
@@ -78,7 +76,7 @@ class Watcher:
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self._quiet:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            say(self._console, text)
 
     def launched(self, launcher: str) -> None:
         """The jobs are carried out elsewhere, several at once: what is seen of them here is their ends."""
@@ -112,12 +110,10 @@ class Watcher:
         done, failed = len(self._ends), sum(status != "finished" for status in self._ends.values())
         self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
         if outcome.status != "finished" and self._jobs > 1:
-            self._console.print(
+            say(
+                self._console,
                 f"[{done}/{self._jobs}] {outcome.status}: {self._title(job)}: {outcome.error}",
-                highlight=False,
-                markup=False,
                 style="red",
-                soft_wrap=True,
             )
             return
         if early := outcome.result.get("tags", {}).get("training.ended_early"):

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem, load
+from workbench.console import say
 from workbench.provenance import command
 from workbench.record import Run
 from workbench.record.plan import Job
@@ -45,11 +46,6 @@ class Recorded:
         """Its id."""
         return self.run.run_id
 
-    @property
-    def forks(self) -> bool:
-        """Whether it was forked from a server, or a fresh process."""
-        return self.run.tags.get(START, "fork") == "fork"
-
 
 def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool = False) -> int:
     """Run a run, or each of a sweep that finished or diverged, again and compare; 0, or 1 where a number differs.
@@ -72,12 +68,10 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
         conductor = Conductor(tracker, experiment, folder, watcher, kind=KIND_OF_RERUN, origin=origin)
         close_dead_runs(conductor)
         with closing(conductor):
-            conductor.forks = recorded[0].forks
             require_devices((one.job for one in recorded), conductor)
             conductor.prepare([one.job for one in recorded])
             _same_data(recorded, conductor)
             for one in recorded:
-                conductor.forks, conductor.time_limit_s = one.forks, one.config.workbench.time_limit_s
                 conductor.tags = {
                     SWEEP: folder.name,
                     RERUN_OF: one.run_id,
@@ -111,7 +105,7 @@ def rerun(tracker: Tracker, asked: str, console: Console, *, other_machine: bool
                     differing = [number for number in found if number.judgement == "different"]
                     _say_why(console, found, reasons(one.run, again, differing))
     for line in last_words:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     if several:
         words = f"{len(recorded)} runs again: {bad} with a number that differs or failed"
         console.print(words, highlight=False)
@@ -182,6 +176,7 @@ def _read(tracker: Tracker, run: Run) -> Recorded:
             "RUN_ID", run_id, f"was configured for other code than this: check out commit {commit}"
         )
         raise ConfigError([*wrong, more])
+    tree["workbench"]["start"] = run.tags.get(START, "fork")  # as it was, and not as it was asked for
     job = Job(int(run.tags.get(ORDER) or 0), run.arm, run.block, run.repeat, tree)
     return Recorded(run, job, Config.of(tree))
 
@@ -211,4 +206,4 @@ def _say_why(console: Console, found: Sequence[Compared], why: Sequence[str]) ->
         "was busier than when its noise was seen"
     ]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)

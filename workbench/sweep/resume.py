@@ -111,7 +111,7 @@ def reconcile(
     """
     if own.plan is None or tracker is None:
         return now, list(claims) if claims else None, []
-    found = differences(own.plan, now)
+    found = [*differences(own.plan, now), *_checkpoints_elsewhere(own.plan, now)]
     sha = claims_room.claims_sha(claims) if claims else ""
     other_claims = sha != own.tags.get(CLAIMS_SHA, "")
     if other_claims:
@@ -259,6 +259,15 @@ def sole(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise ConfigError([Problem("tracking.folder", folder, str(error))]) from error
         yield
+
+
+def _checkpoints_elsewhere(planned: Plan, now: Plan) -> list[str]:
+    """In words, that checkpoints of jobs which were cut off lie where nobody would look for them."""
+    keeps = any(job.tree["training"].get("checkpoint_every") for job in planned.jobs)
+    old, new = (one.jobs[0].tree["tracking"]["folder"] if one.jobs else "" for one in (planned, now))
+    if not keeps or Path(old).expanduser().absolute() == Path(new).expanduser().absolute():
+        return []
+    return [f"tracking.folder was {old}, is {new}: jobs that were cut off have their checkpoints below {old}"]
 
 
 _HOW = ("workbench", "tracking")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from workbench.claims import Claim, ClaimError, PairingError
 from workbench.config import Config, ConfigError, Problem
+from workbench.console import say
 from workbench.provenance import without_passwords
 from workbench.report import guide
 from workbench.sweep.compose import Composer
@@ -95,7 +96,7 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
         except (ConfigError, ClaimError, PairingError, PrepareError, TrackingError) as error:
             has_run |= isinstance(error, RecordLostError)
             ended.append(f"{name} was ended: {without_passwords(str(error))}")
-            _say(console, ended[-1])
+            say(console, ended[-1], style="red")
     if ran:
         sweeps = {name: (called[name], swept.sweep) for name, swept in ran.items()}
         try:
@@ -103,12 +104,8 @@ def run_series(compose: Composer, series: Series, overrides: Sequence[str], cons
         except (ValueError, OSError, PrepareError, TrackingError) as error:
             ended.append(f"{series.name} has no table: {without_passwords(str(error))}")
     for words in ended:
-        _say(console, words)
+        say(console, words, style="red")
     return max([1 if ended else 0, *(swept.code for swept in ran.values())]) if has_run else 2
-
-
-def _say(console: Console, words: str) -> None:
-    console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_table(
@@ -139,4 +136,4 @@ def _show_table(
     page.with_suffix(".html").write_text(guide.write_html(found, pages, again))
     console.rule(series.name)
     console.print(guide.table(found))
-    console.print(f"page: {page.with_suffix('.html')}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"page: {page.with_suffix('.html')}")

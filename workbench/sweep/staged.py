@@ -22,12 +22,11 @@ def run_stages(
     *,
     sweep: str,
     run: Callable[[list[Job]], list[Ended]],
-    fail_fast: bool,
 ) -> tuple[list[Ended], int]:
     """Run all jobs up to the first look, then from look to look those of the claims that are open.
 
-    How each ended, and how many were left out as nothing is open that they are for; with `fail_fast` no stage is
-    run after one in which a job failed.
+    How each ended, and how many were left out as nothing is open that they are for; no stage is run after
+    one in which a job failed that was to end all (`workbench.fail_fast`).
     """
     ended: list[Ended] = []
     begun: list[Job] = []
@@ -51,7 +50,7 @@ def run_stages(
             left_out = sum(job.block <= begun[-1].block for job in jobs) - len(begun)
             conductor.watcher.planned(len(jobs) - left_out)
             ended += run(stage)
-            if fail_fast and any(one.outcome.status != "finished" and not one.is_known for one in ended):
+            if any(one.went_wrong and one.job.tree["workbench"]["fail_fast"] for one in ended):
                 return ended, left_out
     except claims_room.PairingError as error:
         conductor.watcher.say(f"no more blocks are run, as the runs cannot be judged: {error}")

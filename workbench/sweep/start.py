@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from workbench.config import Config, ConfigError, Problem
+from workbench.console import say
 from workbench.process.child import run_child
 from workbench.process.replicas import number_in_cluster
 from workbench.provenance import command
@@ -18,7 +19,7 @@ from workbench.record.plan import Job, Plan
 from workbench.report.summary import summary_of_run
 from workbench.sweep.asked import lacking
 from workbench.sweep.compose import Composer
-from workbench.sweep.conduct import Conductor, Ended, PrepareError, forks, freeze, new_sweep_id
+from workbench.sweep.conduct import Conductor, Ended, PrepareError, freeze, new_sweep_id
 from workbench.sweep.devices import require_devices
 from workbench.sweep.grid import checked
 from workbench.sweep.honoured import PARAMS
@@ -53,11 +54,11 @@ def run_one(compose: Composer, overrides: Sequence[str], console: Console) -> in
         return 0
     if number := number_in_cluster(config.training):
         return _take_part(config, job, number, console)
-    tracker = tracker_of(config)
+    tracker = Tracker.of(config.tracking)
     sweep_id = new_sweep_id()
     with Watcher(console, 1, quiet=config.workbench.quiet) as watcher:
         folder = sweep_folder(config.tracking.folder, config.name, sweep_id)
-        conductor = conductor_of(config, tracker, folder, watcher, origin)
+        conductor = Conductor(tracker, config.name, folder, watcher, origin=origin)
         conductor.tags = {names.SWEEP: sweep_id, names.COMMAND: command()}
         close_dead_runs(conductor)
         with closing(conductor):
@@ -124,33 +125,12 @@ def _take_part(config: Config, job: Job, number: int, console: Console) -> int:
     where = f"worker {number} of {config.training.workers}"
     said = f"{where} has done its part; worker 0 has the record" if outcome.status == "finished" else ""
     said = said or f"{outcome.status}: {where}: {outcome.error}"
-    console.print(said, style="red" if outcome.error else None, highlight=False, markup=False, soft_wrap=True)
+    say(console, said, style="red" if outcome.error else None)
     return 1 if outcome.error else 0
 
 
 def _title(config: Config) -> str:
     return " ".join((config.data.name, config.padding.name, config.rnn.unroll, config.cell.name))
-
-
-def conductor_of(
-    config: Config, tracker: Tracker, folder: Path, watcher: Watcher, origin: Origin
-) -> Conductor:
-    """A conductor as a configuration says."""
-    return Conductor(
-        tracker,
-        config.name,
-        folder,
-        watcher,
-        time_limit_s=config.workbench.time_limit_s,
-        forks=forks(config.workbench.start),
-        origin=origin,
-    )
-
-
-def tracker_of(config: Config, *, create: bool = True) -> Tracker:
-    """The store that a configuration names; not to `create` is only to read it."""
-    tracking = config.tracking
-    return Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=create)
 
 
 def sweep_folder(root: str, experiment: str, sweep_id: str) -> Path:
@@ -178,4 +158,4 @@ def say_failures(console: Console, failed: Iterable[Ended]) -> None:
         last = one.outcome.trace.strip().splitlines()[-1:] if one.outcome.status == "failed" else []
         lines += [f"  {line}" for line in last if (line.partition(": ")[2] or line) not in error]
         for line in lines:
-            console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+            say(console, line, style="red")

@@ -16,6 +16,7 @@ from rich.console import Console
 from workbench import claims as claims_room
 from workbench.claims import Claim
 from workbench.config import Config, ConfigError, Problem
+from workbench.console import say
 from workbench.places import claims_file
 from workbench.process.replicas import refuse_cluster
 from workbench.record import METRICS
@@ -37,7 +38,7 @@ from workbench.sweep.planning import plan_again, plan_sweep
 from workbench.sweep.progress import Watcher
 from workbench.sweep.resume import sole
 from workbench.sweep.staged import run_stages
-from workbench.sweep.start import close_dead_runs, conductor_of, say_failures, sweep_folder, tracker_of
+from workbench.sweep.start import close_dead_runs, say_failures, sweep_folder
 from workbench.sweep.typed import as_typed, is_how
 from workbench.tracking import Tracker, TrackingError
 from workbench.wording import counted
@@ -80,8 +81,7 @@ class Asked:
             if launch:
                 conductor.close()
                 return launch.run(conductor, jobs, config, known, by_block=self.by_block)
-            fail_fast = config.workbench.fail_fast
-            return conductor.run_blocks(jobs, requeue=config.sweep.requeue, fail_fast=fail_fast, known=known)
+            return conductor.run_blocks(jobs, requeue=config.sweep.requeue, known=known)
 
         return run
 
@@ -140,7 +140,7 @@ def run_sweep(compose: Composer, overrides: Sequence[str], console: Console) -> 
     if not_begun := len(asked.planned.jobs) - len(ended) - asked.left_out:
         some, them = ("1 job was", "it") if not_begun == 1 else (f"{not_begun} jobs were", "them")
         words = f"stopped at the first failure: {some} not run; workbench.resume=true runs {them}"
-        console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
+        say(console, words, style="red")
     return Swept(1 if not _judge(asked, folder, console) or failed else 0, asked.own.sweep)
 
 
@@ -154,7 +154,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     if own and all(is_how(text) or text.startswith("name=") for text in overrides):
         compose = _composer_of(own, compose)
         config, planned = plan_again(compose, own, overrides)
-        declared = _declared(tracker_of(config, create=False), own)
+        declared = _declared(Tracker.of(config.tracking, create=False), own)
         overrides = [*own.typed.overrides, *overrides]
     else:
         config, declared, planned = plan_sweep(compose, overrides)
@@ -167,7 +167,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
             f"name={own.experiment}, or no more than the id"
         )
         raise ConfigError([Problem("workbench.resume", own.sweep, remedy)])
-    tracker = tracker_of(config, create=False) if own else None
+    tracker = Tracker.of(config.tracking, create=False) if own else None
     own = own or OwnRun.new(config, planned, declared)
     planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
     origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
@@ -178,12 +178,12 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
 def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
     """Prepare the data and run what is to do, in the sweep's own run; how each job ended."""
     config, own, planned, launch = asked.config, asked.own, asked.planned, asked.launch
-    asked.tracker = tracker_of(config)
+    asked.tracker = Tracker.of(config.tracking)
     with sole(folder), Watcher(console, len(planned.jobs), quiet=config.workbench.quiet) as watcher:
         if config.workbench.resume and not own.is_begun:
             watcher.say(f"experiment {config.name!r} has no sweep to resume: a new one")
         watcher.say("\n".join([headline(planned, asked.declared), *asked.warnings]))
-        conductor = conductor_of(config, asked.tracker, folder, watcher, asked.origin)
+        conductor = Conductor(asked.tracker, config.name, folder, watcher, origin=asked.origin)
         conductor.tags = {**own.of_its_runs, names.LAUNCHER: launch.name if launch else "basic"}
         conductor.titles = watcher.titles = titles(planned.jobs)
         if earlier := last_finished(asked.tracker, config.name, most=_TO_TELL_THE_TIME):
@@ -218,7 +218,6 @@ def _conduct(asked: Asked, folder: Path, console: Console) -> list[Ended]:
                     asked.looks,
                     sweep=own.sweep,
                     run=asked.runner(conductor, known),
-                    fail_fast=config.workbench.fail_fast,
                 )
                 status = "FINISHED" if all(e.outcome.status == "finished" for e in ended) else "FAILED"
             finally:
@@ -246,13 +245,11 @@ def _judge(asked: Asked, folder: Path, console: Console) -> bool:
     except (ValueError, ArithmeticError, TrackingError, OSError) as error:
         state = "the jobs were run" if isinstance(error, TrackingError) else "the runs are recorded"
         where = f"{folder / 'report'}: " if isinstance(error, OSError) and not error.filename else ""
-        console.print(
+        say(
+            console,
             f"{state} (sweep {sweep}), but not judged: {where}{error}; once that is put right, "
             f"`{_judging(config, sweep, asked.declared)}` judges them from the record and runs nothing",
             style="red",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
         return False
     return True
@@ -281,8 +278,7 @@ def _recorded(outline: Outline) -> OwnRun | None:
     if asked is False:
         return None
     try:
-        tracking = outline.tracking
-        tracker = Tracker(tracking.uri, tracking.artifacts, wal=tracking.wal, create=False)
+        tracker = Tracker.of(outline.tracking, create=False)
     except TrackingError:
         if asked is True:
             return None  # a database that cannot be used at all is refused when the sweep starts

@@ -20,7 +20,7 @@ from workbench.provenance import code_version, settings
 from workbench.record import Run
 from workbench.record.plan import Job, Plan, plan_json, read_plan
 from workbench.record.tags import ATTEMPT, LAUNCH, LAUNCHER, ORDER, OWNER
-from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key, forks
+from workbench.sweep.conduct import Conductor, Ended, Prepared, PrepareError, data_key
 from workbench.sweep.journal import Journal, close_as, is_dead
 from workbench.sweep.ledger import Ledger
 from workbench.sweep.origin import Origin
@@ -118,13 +118,9 @@ class Task:
         worker.share = Share.read(config.share)
         jobs = [job for job in worker.jobs if job.number in worker.share.jobs]
         options = Config.of(jobs[0].tree)
-        worker.time_limit_s, worker.fail_fast = options.workbench.time_limit_s, options.workbench.fail_fast
-        worker.forks = forks(options.workbench.start)
         known = Ledger(attempts={jobs[0].block: worker.share.attempt})
         with ended_by_slurm():
-            ended = worker.run_blocks(
-                jobs, requeue=options.sweep.requeue, fail_fast=worker.fail_fast, known=known
-            )
+            ended = worker.run_blocks(jobs, requeue=options.sweep.requeue, known=known)
         lost = [worker.not_recorded(one) for one in ended]
         return "; ".join(dict.fromkeys(why for why in lost if why))
 
@@ -134,7 +130,6 @@ class _Worker(Conductor):
     """Conducts jobs in a launcher's worker."""
 
     token: str = ""
-    fail_fast: bool = False
     share: Share = Share((), 1, {})
 
     def __post_init__(self) -> None:
@@ -154,13 +149,14 @@ class _Worker(Conductor):
                 return ""
         return one.outcome.error
 
-    def _is_wanted(self) -> bool:
+    def _is_wanted(self, job: Job) -> bool:
         """Whether the sweep still waits for this launch, and no job has failed where that ends it."""
         sweep = self.tracker.get(self.parent or "")
         gone = is_dead(sweep.tags[OWNER])
         if gone or sweep.status != "RUNNING" or sweep.tags.get(LAUNCH) != self.token:
             return False
-        runs = self.tracker.find(self.experiment, {LAUNCH: self.token}) if self.fail_fast else []
+        fail_fast = job.tree["workbench"]["fail_fast"]
+        runs = self.tracker.find(self.experiment, {LAUNCH: self.token}) if fail_fast else []
         return all(run.status in ("RUNNING", "FINISHED") for run in runs)
 
     def _run(self, job: Job, attempt: int) -> Ended:
@@ -174,7 +170,7 @@ class _Worker(Conductor):
                 words = "its worker died, and the launcher started its task again"
                 close_as(self.tracker, run.run_id, "KILLED", words, begun=run.start)
             return ended_as_recorded(job, self.tracker.get(run.run_id))
-        if not self._is_wanted():
+        if not self._is_wanted(job):
             return Ended(job, "", Outcome("failed", error="its sweep no longer waits for it"))
         self._have_data(job)
         with self._turns:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import mlflow
 from mlflow.entities import Run as MlflowRun
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
+from workbench.config.tracking import Tracking
 from workbench.provenance import without_passwords
 from workbench.record import Run
 from workbench.record.sections import unfolded
@@ -70,6 +71,11 @@ class Reader:
             lock=self._lock,
             may_move=create,
         )
+
+    @classmethod
+    def of(cls, tracking: Tracking, *, create: bool = True) -> Self:
+        """The store that a configuration names; not to `create` is only to read it."""
+        return cls(tracking.uri, tracking.artifacts, wal=tracking.wal, create=create)
 
     def runs(self, experiment: str, sweep: str | None = None, most: int | None = None) -> list[Run]:
         """The runs of an experiment, by its name, or of one of its sweeps; the oldest first, `most` of them."""
