@@ -67,7 +67,7 @@ def measure(
         **machine(), **versions(), **git(), **environment(),
         "threads": str(threads),
         "device": "GPU" if gpu else "CPU" if device == "cpu" else "CPU; TensorFlow saw no GPU to measure on",
-        "PyTorch": _torch_version(),
+        "PyTorch": torch_version(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
     return rows, facts
@@ -98,7 +98,8 @@ def _one(processes: Processes, job: Job, given: Machine) -> Outcome:
     return outcome
 
 
-def _torch_version() -> str:
+def torch_version() -> str:
+    """PyTorch's version, or that it is not there."""
     if not has_torch():
         return NO_TORCH
     from importlib.metadata import version

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.about import about, made_by
+from experiments.peers.measure import torch_version
 from experiments.timing import ratio, rounds, step_seconds
 
 STEPS = 64
@@ -98,7 +99,7 @@ def _torch(packed: bool) -> Way:
         matrix, begin, units = torch.from_numpy(weights), torch.from_numpy(state), state.shape[1]
         if packed:
             ops = torch.ops.mkldnn
-            laid = ops._reorder_linear_weight(matrix.T.contiguous().to_mkldnn(), len(state))
+            laid = ops._reorder_linear_weight(matrix.T.contiguous(), len(state))
 
             def product(now: Any) -> Any:
                 return ops._linear_pointwise(now, laid, None, "none", [], "")
@@ -220,7 +221,7 @@ def main() -> None:
         "typed": [word for word in sys.argv[1:] if word != str(given.out) and not word.startswith("--out")],
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "threads": given.threads,
-        "about": about(["tensorflow", "numpy", "torch"]),
+        "about": about(["tensorflow", "numpy"]) | {"version.torch": torch_version()},
         "rows": rows,
     }
     given.out.mkdir(parents=True, exist_ok=True)
