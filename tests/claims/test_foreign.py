@@ -437,3 +437,36 @@ def test_the_order_of_the_claims_does_not_matter_to_the_instrument(tmp_path):
         *found, instrument = judge_table(load(path), runs)
         assert instrument.verdict == "instrument failed"
         assert {each.verdict for each in found} == {"inconclusive"}
+
+
+def test_texts_that_are_one_value_and_no_number_are_one_arm(table):
+    rows = _plain_runs(shuffle=lambda seed, arm: "True" if seed % 2 else "true")
+    assert judged(table(), rows).verdict == "reproduced"
+
+
+def test_tags_of_others_are_no_settings_of_ours(table):
+    """An arm may be a version that a tag tells."""
+    rows = [
+        {**row, "tags.version.numpy": row["params.model"], "tags.sources.x": "abc"} for row in _plain_runs()
+    ]
+    assert judged(table(), rows).verdict == "reproduced"
+
+
+def test_the_control_again_of_others_is_judged_on_the_blocks_of_the_claims(table):
+    """Earlier runs of an arm that nobody compares took the first blocks, and no pair was left to judge."""
+    (claim,) = table()
+    claim = replace(claim, control_again=True)
+    rows = _plain_runs()
+    again = [
+        {**row, "run_id": f"{row['run_id']}-again", "tags.workbench.repeat": "1", "metrics.score": 3.0}
+        for row in rows
+        if row["params.model"] == "a"
+    ]
+    earlier = [
+        {**row, "run_id": f"c{row['run_id']}", "params.seed": f"10{row['params.seed']}", "params.model": "c",
+         "start_time": row["start_time"] - pd.Timedelta(days=1)}
+        for row in rows if row["params.model"] == "a"
+    ]  # fmt: skip
+    found, instrument = judge_table([claim], pd.DataFrame(earlier + rows + again))
+    assert instrument.verdict == "instrument failed"
+    assert found.verdict == "inconclusive"

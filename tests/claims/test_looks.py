@@ -12,6 +12,7 @@ from workbench.claims import ClaimError, ClaimSet, judge_table, load, looks, sta
 from workbench.claims.declaration import claims_sha
 from workbench.claims.runs import read_runs
 from workbench.record.plan import Job
+from workbench.report import said
 
 BATCH, GLOBAL, BUCKET = ({"padding.name": name} for name in ("batch", "global", "bucket"))
 LOOKS = (6, 12, 24)
@@ -247,3 +248,31 @@ def test_the_stages_follow_from_the_runs_of_the_looks_before_alone(table, runs, 
         json.dumps([one.to_json() for one in judge_table(table, some)]) for some in (data, data[::-1])
     ]
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("kind", ["exact", "measured"])
+def test_a_control_that_is_not_bit_identical_voids_what_is_decided_by_then_and_no_look_before(
+    claim, sweep, kind
+):
+    loss = "loss/validation_per_token"
+    again, blocks = {**GLOBAL, "tags.workbench.repeat": "1"}, 24
+    made = {"metric": loss, "scale": "difference", "pairs": LOOKS, "control_again": True}
+    if kind == "exact":
+        one = claim(kind="exact", direction="same", smallest=0, **made)
+        runs = sweep((GLOBAL, [1.0] * blocks), (BATCH, [1.0] * blocks), (again, [1.0] * blocks), metric=loss)
+    else:
+        one = claim(direction="higher", smallest=0.1, **made)
+        runs = sweep(
+            (GLOBAL, [1.0] * blocks), (BATCH, around(2.0, 0.01, blocks)), (again, [1.0] * blocks), metric=loss
+        )
+    runs["params.device"], runs["tags.digest.weights"] = "cpu", "w"
+    repeats = runs["tags.workbench.repeat"] == "1"
+    late, early = runs.copy(), runs.copy()
+    late.loc[repeats & (runs["params.seed"] == "110"), "tags.digest.weights"] = "v"
+    assert (judge_table([one], late)[0].verdict, judge_table([one], late)[0].look) == ("reproduced", 1)
+    early.loc[repeats & (runs["params.seed"] == "102"), "tags.digest.weights"] = "v"
+    assert undecided([one], early[early["params.seed"] < "107"], LOOKS, 1) == [one], "as it would be voided"
+    void = judge_table([one], early)[0]
+    assert (void.verdict, void.look) == ("inconclusive", 0)
+    assert "not bit-identical" in void.reasons[0]
+    assert said.look(void) == "", "it is not open for want of blocks"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from workbench.claims import PairingError, judge, normalise
-from workbench.identity import packed
+from workbench.identity import NOT_IDENTITY, packed
 
 SPEED = "speed/valid_tokens_per_s"
 BATCH, GLOBAL = ({"padding.name": name} for name in ("batch", "global"))
@@ -122,7 +122,15 @@ def test_a_group_that_both_arms_fix_alike_may_not_differ_otherwise(claim, sweep)
 
 @pytest.mark.parametrize(
     "name",
-    ["tracking.uri", "workbench.quiet", "hydra.job", "sweep.blocks", "name", "scale.name", "data.cache_dir"],
+    [
+        "tracking.uri",
+        "workbench.quiet",
+        "hydra.job",
+        "sweep.blocks",
+        "name",
+        "scale.name",
+        *sorted(NOT_IDENTITY),
+    ],
 )
 def test_how_a_run_was_run_is_no_part_of_the_key(claim, sweep, name):
     assert judge(claim(), sweep(({**BATCH, name: "a"}, FAST), ({**GLOBAL, name: "b"}, SLOW))).pairs == 6

@@ -143,3 +143,28 @@ def test_the_timings_of_a_run_that_was_resumed_are_not_judged_and_make_no_noise(
         for name, tags in (("a", {}), ("b", {}), ("c", resumed))
     ]
     assert [len(group) for group in equal_runs(both, [])] == [2]
+
+
+def test_a_busy_run_again_does_not_widen_what_later_ones_are_held_against() -> None:
+    """A window that is not judged says nothing of a machine that is quiet."""
+    calibration = {"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 100.0}
+    busy = calibration | {"speed/calibration_after_gflops": 50.0}
+
+    def again(number: int, metrics: dict[str, float], **tags: str) -> Run:
+        of = {"workbench.rerun_of": "r", "workbench.kind": "rerun", **tags}
+        return Run(f"again{number}", "FINISHED", metrics={SPEED: 100.0, **metrics}, tags=of)
+
+    job = {"workbench.kind": "run", "workbench.block": "1", "workbench.arm": "a"}
+    recorded = Run("r", "FINISHED", metrics={SPEED: 100.0, **calibration}, tags=job)
+    quiet = again(1, calibration)
+    assert equal_runs([recorded, quiet], ["r"]) == [[recorded.metrics, quiet.metrics]]
+    for other in (again(2, busy), again(3, calibration, **{"window.not_alone": "no lock"})):
+        assert equal_runs([recorded, other], ["r"]) == []
+
+
+def test_timings_that_claims_refuse_are_not_judged_by_a_run_again_either() -> None:
+    beside = record(metrics={SPEED: 50.0}, tags={"window.not_alone": "no lock"})
+    for first, second in ((record(metrics={SPEED: 100.0}), beside), (beside, record(metrics={SPEED: 100.0}))):
+        (speed,) = (one for one in compare_runs(first, second, pairs(0.01, 6, np.random.default_rng(0)))
+                    if one.name == SPEED)  # fmt: skip
+        assert (speed.judgement, speed.why) == ("not judged", "perhaps timed beside another run")

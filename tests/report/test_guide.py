@@ -143,9 +143,10 @@ def test_a_verdict_on_a_claim_that_was_changed_since_is_not_its_verdict(tmp_path
 
 
 def test_the_noise_of_a_run_is_that_of_its_pairs_over_the_root_of_two():
-    assert noise(verdict(claim("a"), "reproduced", [1.0, 1.1, 1.21])) == pytest.approx(
-        0.0953 / 2**0.5, rel=1e-3
-    )
+    made = replace(verdict(claim("a"), "reproduced", [1.0, 1.1, 1.21]), interval=None)
+    assert noise(made) == pytest.approx(0.0953 / 2**0.5, rel=1e-3)
+    equal = replace(verdict(claim("a"), "reproduced", [1.1, 1.1, 1.1]), interval=(1.05, 1.15))
+    assert noise(equal) > 0.01, "as it is judged: an accuracy that differs by one example in each block"
     assert noise(verdict(claim("a"), "reproduced", [1.0, 1.1])) is None
 
 

@@ -382,6 +382,17 @@ def test_a_sweep_whose_checkpoints_lie_elsewhere_is_not_begun_anew_without_a_wor
     assert reconcile(without, planned(elsewhere), changed="refuse", **asked)[2] == []
 
 
+def test_blocks_are_sent_back_by_the_rule_that_was_declared() -> None:
+    """Verdicts are known when a sweep is resumed: another gate would choose blocks by them."""
+    requeued = [plan_sweep(Composer(), ["seed=1,2", f"sweep.requeue={number}"])[2] for number in (0, 1)]
+    earlier = OwnRun("s", "runs", "r", requeued[0])
+    asked: dict[str, Any] = {"claims": None, "tracker": cast(Tracker, object())}
+    with pytest.raises(ConfigError, match=r"sweep\.requeue was 0, is 1"):
+        reconcile(earlier, requeued[1], changed="refuse", **asked)
+    frozen, _, _ = reconcile(earlier, requeued[1], changed="keep", **asked)
+    assert {job.tree["sweep"]["requeue"] for job in frozen.jobs} == {0}
+
+
 REFUSED = [
     (
         ["+experiment=padding_ablation,cell_ablation", "-m"],

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +21,8 @@ from omegaconf import OmegaConf
 from workbench.__main__ import main
 from workbench.config import Config, ConfigError
 from workbench.places import CONF
+from workbench.record import Run
+from workbench.record.gate import REQUEUE_SPREAD, disturbance
 from workbench.record.plan import Job
 from workbench.sweep import launch, task
 from workbench.sweep.compose import Composer
@@ -373,3 +376,21 @@ def no_worker_is_left():
     for worker in task._workers.values():
         worker.close()
     task._workers.clear()
+
+
+def test_a_launched_block_is_held_to_the_gate_that_its_worker_held_it_to(
+    conductor: Conductor, launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrations 15% apart are the page's to tell, and nothing that sends a block back."""
+    near = {"speed/calibration_before_gflops": 100.0, "speed/calibration_after_gflops": 115.0}
+    assert disturbance(near)
+    assert not disturbance(near, REQUEUE_SPREAD)
+    find = Tracker.find
+
+    def calibrated(self: Tracker, *given: Any, **more: Any) -> list[Run]:
+        return [replace(run, metrics={**run.metrics, **near}) for run in find(self, *given, **more)]
+
+    (conductor.folder.parent / "mode").write_text("")
+    monkeypatch.setattr(Tracker, "find", calibrated)
+    ended = launched()
+    assert (ended.outcome.status, ended.unsettled) == ("finished", "")

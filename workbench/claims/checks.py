@@ -10,7 +10,7 @@ from typing import Any
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import is_set_apart, pair
 from workbench.claims.runs import PairingError
-from workbench.claims.schema import nearest_or_all, parse_where
+from workbench.claims.schema import is_number, nearest_or_all, parse_where
 from workbench.record import METRICS, Run, normalise
 from workbench.record.tags import BLOCK
 
@@ -181,18 +181,10 @@ def _nearest(wanted: str, there: Sequence[str]) -> str:
     >>> _nearest("100", ["64", "128", "null"]), _nearest("bacth", ["batch", "global"])
     ('; the nearest is 128', '; did you mean batch?')
     """
-    numbers = [one for one in there if _is_number(one)]
-    if _is_number(wanted) and numbers:
+    numbers = [one for one in there if is_number(one)]
+    if is_number(wanted) and numbers:
         return f"; the nearest is {min(numbers, key=lambda one: abs(float(one) - float(wanted)))}"
     return nearest_or_all(wanted, there)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from workbench.claims.declaration import Claim
 from workbench.claims.pairing import has
 from workbench.claims.runs import PairingError, read_runs
-from workbench.claims.schema import parse_where
+from workbench.claims.schema import is_number, parse_where
 from workbench.record import Run
 from workbench.record.tags import PARENT
 from workbench.wording import did_you_mean
@@ -93,7 +93,7 @@ def _refuse_two_texts(runs: Sequence[Run], name: str) -> None:
     for run in runs:
         if (value := run.param(name)) is not None:
             text = run.params[name].strip()
-            if texts.setdefault(value, text) != text:
+            if texts.setdefault(value, text) != text and is_number(text):
                 raise PairingError(
                     f"{name} is written {texts[value]} and {text}, which are one number, and claims compare "
                     f"numbers: leave the runs of one out (--runs \"params.{name} != '{text}'\"), or record names "

@@ -26,13 +26,16 @@ from workbench.claims import statistics, words
 from workbench.claims.blocks import blocks_of
 from workbench.claims.decision import Row, describe
 from workbench.claims.declaration import Claim, ClaimSet
-from workbench.claims.pairing import Pair, Pairs, effect, made_on_two_machines
+from workbench.claims.pairing import Pair, Pairs, concerns, effect, made_on_two_machines
 from workbench.claims.verdict import Verdict
 from workbench.record import METRICS, Run, counted
 from workbench.record.metrics import OURS
 from workbench.record.tags import DIGEST_OF_LOSSES
 
 NAME = "control_again"
+FAILED_AA = "the instrument failed: the control differs from itself run again"
+NOT_ALIKE = "the control run again is not bit-identical to the control"
+"""How the reasons begin for which a verdict is void."""
 OK, WATCH, FAILED = "instrument ok", "watch", "instrument failed"
 DIGESTS = {"losses": DIGEST_OF_LOSSES, "weights": "digest.weights", "order of examples": "digest.order"}
 """What must be alike to the last bit in two runs of one config, and the tag that has its hash."""
@@ -57,6 +60,8 @@ def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Inst
     measured = [claim for claim in table.claims if claim.kind == "measured"]
     if not table.claims[0].control_again:
         return Instrument(None)
+    # of others' runs those of the table: nobody planned their blocks
+    runs = [run for run in runs if run.key_without is None or any(concerns(one, run) for one in table.claims)]
     differing = _differing(table.claims[0].block, runs, planned)
     if not measured:
         return Instrument(None, differing=differing)
@@ -74,7 +79,7 @@ def judge_instrument(table: ClaimSet, runs: Sequence[Run], planned: int) -> Inst
             row = replace(row, verdict=FAILED, reasons=(*row.reasons, f"{metric}: {other.finding}"))
         elif other.verdict == WATCH:
             row = replace(row, flags=(*row.flags, f"also to watch: {other.finding}"))
-    exact = {claim.metric: claim for claim in table.claims if not is_noisy(claim)}
+    exact = {claim.metric: claim for claim in table.claims if not _may_be_noisy(claim)}
     unequal = [
         line for claim in exact.values() for line in _unequal(_pairs(claim, runs, planned), claim.metric)
     ]
@@ -213,7 +218,7 @@ def _differing(block: str, runs: Sequence[Run], planned: int) -> str:
                 )
     if not found:
         return ""
-    return f"the control run again is not bit-identical to the control: {'; '.join(found)}"
+    return f"{NOT_ALIKE}: {'; '.join(found)}"
 
 
 def _digests(run: Run) -> dict[str, str]:

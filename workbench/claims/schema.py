@@ -48,7 +48,7 @@ def parse_where(text: str) -> tuple[str, str, str]:
     if not match:
         raise ValueError(f"{text!r} is not `name operator value`, such as data/padding_share > 0.5")
     name, operator, value = match.groups()
-    if operator not in ("==", "!=") and not _is_number(normalise(value)):
+    if operator not in ("==", "!=") and not is_number(normalise(value)):
         raise ValueError(f"{text!r} compares with {value!r}, which is no number")
     return name, operator, value
 
@@ -125,7 +125,7 @@ def _arms(claim: Mapping[str, Any], ratio: bool, exact: bool) -> Iterator[tuple[
             )
         if len(control) > 1:
             yield "control.value", "stands alone: a value, or dotted config values"
-        if not _is_number(normalise(control["value"])):
+        if not is_number(normalise(control["value"])):
             yield "control.value", f"{control['value']!r} is no number"
         elif ratio and float(control["value"]) <= 0:
             yield "control.value", f"no ratio to {control['value']}; write `scale: difference`"
@@ -145,7 +145,8 @@ def too_few_pairs(pairs: Any, kinds: Iterable[str]) -> Iterator[tuple[str, str]]
                 yield name, f"{first} cannot decide a measured claim; at least {MINIMUM_BLOCKS}"
 
 
-def _is_number(text: str | None) -> bool:
+def is_number(text: str | None) -> bool:
+    """Whether a text is a finite number."""
     try:
         return text is not None and math.isfinite(float(text))
     except ValueError:

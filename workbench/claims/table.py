@@ -12,7 +12,7 @@ from workbench.claims.decision import Row, Tested, decide, test
 from workbench.claims.declaration import Claim, ClaimSet
 from workbench.claims.exact import judge_exact
 from workbench.claims.foreign import with_own_keys
-from workbench.claims.instrument import Instrument, is_noisy, judge_instrument
+from workbench.claims.instrument import FAILED_AA, Instrument, is_noisy, judge_instrument
 from workbench.claims.others import known_metrics
 from workbench.claims.pairing import Pairs, pair
 from workbench.claims.runs import read_runs
@@ -119,7 +119,10 @@ def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...],
             verdict = assayed(row, verdict, runs, pairs)
             found.claims[row.name], found.pairs[row.name] = row.claim, row.pairs
             found.instruments[row.name] = found.instrument
-            stands = verdict.verdict in DECIDED and not (rejected and found.instrument.failed and not last)
+            void = (rejected and found.instrument.failed) or (
+                found.instrument.differing and not is_noisy(row.claim)
+            )
+            stands = verdict.verdict in DECIDED and (last or not void)
             if len(looks) > 1:
                 verdict = replace(verdict, looks=looks, look=number if stands else 0)
             found.verdicts[row.name] = verdict
@@ -137,10 +140,10 @@ def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...],
 def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], planned: int) -> None:
     """A counter-example to an exact claim counts also where it turned up after the look that decided the claim."""
     for claim in table.claims:
-        if claim.kind == "exact" and found.verdicts[claim.name].look:
+        if claim.kind == "exact" and found.decided & {*_names(claim)}:
             for row in _rows(claim, runs, planned):
                 before, later = found.verdicts[row.name], judge_exact(row, runs)
-                if later.verdict == "contradicted" != before.verdict:
+                if before.look and later.verdict == "contradicted" != before.verdict:
                     look = _first_contradicted(row, claim, runs, before.looks)
                     found.verdicts[row.name] = replace(later, looks=before.looks, look=look)
 
@@ -155,14 +158,13 @@ def _first_contradicted(row: Row, claim: Claim, runs: Sequence[Run], looks: Sequ
 
 
 def _voided(verdict: Verdict, found: _Found) -> Verdict:
-    """The verdict, or none where the instrument takes it away: as it was at the look of a measured claim."""
-    instrument, claim = found.instrument, found.claims[verdict.claim]
+    """The verdict, or none where the instrument takes it away, as it was at the claim's look."""
+    instrument, claim = found.instruments[verdict.claim], found.claims[verdict.claim]
     if claim.kind == "measured":
-        instrument = replace(found.instruments[verdict.claim], note=instrument.note)
-        if instrument.note:
-            verdict = replace(verdict, flags=(*verdict.flags, instrument.note))
+        if note := found.instrument.note:
+            verdict = replace(verdict, flags=(*verdict.flags, note))
         if instrument.failed:
-            void = "the instrument failed: the control differs from itself run again (see control_again)"
+            void = f"{FAILED_AA} (see control_again)"
             verdict = replace(verdict, verdict="inconclusive", reasons=(void, *verdict.reasons))
     if instrument.differing and not is_noisy(claim):
         verdict = replace(verdict, verdict="inconclusive", reasons=(instrument.differing, *verdict.reasons))

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from workbench.identity import GROUPS, makers
+from workbench.identity import GROUPS, NOT_IDENTITY, makers
 from workbench.record import tags as names
 from workbench.record.gate import disturbance
 from workbench.record.metrics import LARGEST, METRICS
 from workbench.record.values import normalise
 
-NEVER_KEY = ("data.cache_dir", "data.path", "data.fingerprint", "data.longest", "data.task")
-"""Where the data lay does not matter, and what a run finds out about it only a finished run records; what the
-data was is held equal by `equal`, which names it in its refusal."""
+NEVER_KEY = (*NOT_IDENTITY, "data.fingerprint", "data.longest", "data.task")
+"""What bears on no result does not matter, as where the data lay and how often is logged, and what a run finds out
+about its data only a finished run records; what the data was is held equal by `equal`, which names it in its
+refusal."""
 FACTS = ("device", "threads", "task", "data.fingerprint")
 """Params that a run finds out for itself: no arm is told from another by them, and one that failed lacks them."""
 ARM = "(arm)"

@@ -291,7 +291,7 @@ def _earlier(given: argparse.Namespace) -> tuple[list[Run], str]:
 
 
 def _against(given: argparse.Namespace, console: Console) -> int:
-    own = Path(given.name) if Path(given.name).is_dir() else results_folder(given.name)
+    own = Path(given.name) if Path(given.name).is_dir() else _committed_like(given.name, given.against)
     first, second = _verdicts(own), _verdicts(given.against)
     effects = [{one.claim: numbers.effect_words(one) for one in side} for side in (first, second)]
     repeated = replicated(first, second)
@@ -323,6 +323,20 @@ def _against(given: argparse.Namespace, console: Console) -> int:
     for line in lines:
         say(console, line)
     return 1 if any(one.failed for one in repeated) else 0
+
+
+def _committed_like(name: str, other: Path) -> Path:
+    """The committed results of the scale and device that others are of."""
+    path, runs = other / results.FACTS, other / results.RUNS
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    kind = results.beside_the_guides(facts, results.read_runs(other) if runs.is_file() else ())
+    found = results_folder(name, *kind)
+    if kind and not found.is_dir():
+        raise recorded.ReportError(
+            f"{other} is of {' and '.join(kind)}, and {found} is not there; name the folder to hold it against "
+            f"in place of {name}"
+        )
+    return found
 
 
 def _verdicts(folder: Path) -> list[Verdict]:

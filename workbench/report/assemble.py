@@ -33,11 +33,19 @@ from workbench.report import (
     terminal,
 )
 from workbench.report.recorded import ReportError
-from workbench.report.results import FACTS, OWN, RUNS, beside_verdicts, copy_own, published, published_facts
+from workbench.report.results import (
+    FACTS,
+    OWN,
+    RUNS,
+    beside_the_guides,
+    beside_verdicts,
+    copy_own,
+    published,
+    published_facts,
+)
 from workbench.tracking import Tracker, as_text
 from workbench.wording import counted
 
-_OF_THE_GUIDE = "quick"  # the scale
 _NOT_AGAIN = {"FINISHED": "set aside, and not run again since"}
 
 
@@ -91,7 +99,7 @@ class Report:
             ReportError: it is exploratory and would lie over declared verdicts, or the results hold verdicts on
                 claims that it has none on.
         """
-        target = results_folder(name, *self._beside_the_guides())
+        target = results_folder(name, *beside_the_guides(self.facts, self.runs))
         old = _beside(target)[1]
         if old.exists() and not target.exists():  # ended between its two renames
             old.rename(target)
@@ -115,12 +123,6 @@ class Report:
         beside.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         return target
-
-    def _beside_the_guides(self) -> list[str]:
-        """What sets these results apart from those that the guide's page is made of."""
-        on_gpu = any(run.params.get("device") == "gpu" for run in self.runs)
-        scale = self.facts.get("scale") or _OF_THE_GUIDE
-        return [*(["gpu"] if on_gpu else []), *([scale] if scale != _OF_THE_GUIDE else [])]
 
 
 def _beside(results: Path) -> tuple[Path, Path]:
@@ -242,12 +244,12 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
         "sweep": own.sweep,
         "machine": _machines(runs) or _machine(own),
         "versions": {
-            name.removeprefix("version."): text
-            for name, text in sorted(own.tags.items())
+            name.removeprefix("version."): _of_runs(runs, own, name)
+            for name in sorted(own.tags)
             if name.startswith("version.")
         },
-        "commit": tag("git.commit"),
-        "dirty": tag("git.dirty"),
+        "commit": _of_runs(runs, own, "git.commit"),
+        "dirty": _of_runs(runs, own, "git.dirty"),
         "command": tag(names.COMMAND),
         "started": tag(names.STARTED),
         "minutes": _minutes(own, runs),
@@ -263,6 +265,17 @@ def _facts(own: Run, runs: Sequence[Run], planned: Plan, claims: Sequence[Claim]
         "notes": [f"When the sweep was resumed: {kept}."] if (kept := tag(names.KEPT)) else [],
         "resumed": int(tag(names.RESUMED) or 0),
     }
+
+
+def _of_runs(runs: Sequence[Run], own: Run, tag: str) -> str:
+    """A tag as the runs that count have it, which may be of a later start than the sweep's own; all, where several.
+
+    >>> old, new = (Run(one, "FINISHED", tags={"git.commit": one}) for one in ("a1", "b2"))
+    >>> _of_runs([new], old, "git.commit"), _of_runs([old, new], old, "git.commit"), _of_runs([], old, "git.commit")
+    ('b2', 'a1 and b2', 'a1')
+    """
+    said = dict.fromkeys(run.tags[tag] for run in runs if tag in run.tags and not run.superseded)
+    return " and ".join(sorted(said)) or own.tags.get(tag, "")
 
 
 def _machine(run: Run) -> str:

@@ -20,7 +20,7 @@ from scipy import stats
 from workbench.identity import NOISE, unpacked
 from workbench.record import METRICS, Difference, Run, compare
 from workbench.record.gate import unequal
-from workbench.record.tags import DIVERGED_AT, RERUN_OF, RESUMED_FROM, START
+from workbench.record.tags import DIVERGED_AT, NOT_ALONE, RERUN_OF, RESUMED_FROM, START
 
 LEVEL = 0.95
 FEWEST = 3
@@ -88,10 +88,9 @@ def compare_runs(
     spreads = {name: noise(name, groups) for name in names if name in METRICS and METRICS[name].noisy}
     judged = sum(1 for one in spreads.values() if one is not None)
     busy = unequal(first, second)
-    resumed = next((run for run in (recorded, again) if RESUMED_FROM in run.tags), None)
     found = [
-        Compared(name, first.get(name), second.get(name), "not judged", resumed.untimed(name))
-        if name in differing and resumed and resumed.untimed(name)
+        Compared(name, first.get(name), second.get(name), "not judged", why)
+        if name in differing and (why := recorded.untimed(name) or again.untimed(name))
         else Compared(name, first.get(name), second.get(name), "not judged", busy)
         if busy and _is_timing(name) and name in differing and name in first and name in second
         else _judged(differing[name], spreads.get(name), judged)
@@ -134,7 +133,7 @@ def equal_runs(runs: Sequence[Run], run_ids: Iterable[str]) -> list[list[Mapping
     wanted = set(run_ids)
     groups: dict[tuple[Any, ...], list[Mapping[str, float]]] = {}
     for run in runs:
-        if not run.finished or run.requeued or RESUMED_FROM in run.tags:
+        if not run.finished or run.requeued or run.disturbance or {RESUMED_FROM, NOT_ALONE} & run.tags.keys():
             continue
         if of := run.tags.get(RERUN_OF):
             groups.setdefault((of, *_machine_of(run)), []).append(run.metrics)

@@ -42,10 +42,11 @@ def plan_lines(claims: Sequence[Claim], runs: Sequence[Run], pairs: int, looks: 
 def noise(verdict: Verdict | None) -> float | None:
     """The spread of one run about what its pair shares, from a verdict's blocks; None for fewer than 3.
 
-    A pair's difference varies by sqrt(2) times that.
+    A pair's difference varies by sqrt(2) times that; of a share of few examples by its grain at least, as judged.
     """
-    values = verdict.block_values() if verdict else []
-    return float(np.std(values, ddof=1) / math.sqrt(2)) if len(values) >= 3 else None
+    if verdict is None or len(verdict.block_values()) < 3:
+        return None
+    return verdict.spread() / math.sqrt(2)
 
 
 def time_line(runs: Sequence[Run], pairs: int) -> str:

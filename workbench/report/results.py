@@ -25,6 +25,7 @@ from workbench.report import curves, figures, foretold, page, recorded, sensitiv
 from workbench.report.recorded import ReportError
 
 RUNS, FACTS = "runs.csv", "facts.json"
+_OF_THE_GUIDE = "quick"  # the scale
 _QUOTED: Literal[2] = 2  # csv.QUOTE_NONNUMERIC, of which the type is not told
 OWN = (
     "figures",
@@ -149,6 +150,13 @@ def read_runs(folder: Path) -> list[Run]:
     if not of_runs:
         return runs
     return [replace(run, key_without=tuple(of_runs.get("ignore", ()))) for run in runs]
+
+
+def beside_the_guides(facts: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """What sets results apart from those that the guide's page is made of: "gpu", and another scale than quick."""
+    on_gpu = any(run.params.get("device") == "gpu" for run in runs)
+    scale = facts.get("scale") or _OF_THE_GUIDE
+    return [*(["gpu"] if on_gpu else []), *([scale] if scale != _OF_THE_GUIDE else [])]
 
 
 def copy_own(folder: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from workbench.claims import Verdict
+from workbench.claims.instrument import FAILED_AA, NOT_ALIKE
 from workbench.claims.statistics import REGIONS
 from workbench.record import METRICS
 from workbench.report import numbers, power
@@ -172,6 +173,8 @@ def look(one: Verdict) -> str:
         return ""
     if one.look:
         return f"decided at look {one.look} of {len(one.looks)}, of {one.looks[one.look - 1]} pairs"
+    if any(reason.startswith((FAILED_AA, NOT_ALIKE)) for reason in one.reasons):
+        return ""  # it is open for that, at whatever look
     there = one.pairs + len({part["block"] for part in one.failed})
     if there < one.looks[-1]:
         return f"open, and not judged to the last look: {there} of its {one.looks[-1]} blocks are there"

@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from workbench.config import Config, ConfigError, Problem
 from workbench.process.child import Outcome
 from workbench.process.spawner import python_path
-from workbench.record.gate import disturbance
+from workbench.record.gate import REQUEUE_SPREAD, disturbance
 from workbench.record.plan import Job
 from workbench.record.tags import ERROR, LAUNCH, ORDER, SWEEP
 from workbench.sweep import gpus
@@ -116,7 +116,7 @@ class Launch:
         def look() -> tuple[dict[int, Ended], set[int]]:
             with jobs_have_run(conductor.folder) if said or known.done else nullcontext():
                 _close_ended(conductor, task.token, said)
-                ended = _ends(conductor, task.token, jobs, known, config.sweep.requeue)
+                ended = _ends(conductor, task.token, jobs, known, jobs[0].tree["sweep"]["requeue"])
             return ended, {number for number, one in ended.items() if not one.unsettled}
 
         with _watching(conductor, jobs):
@@ -227,7 +227,7 @@ def _ends(
         members = [job.number for job in of_block]
         if block and all(attempts.get(number, 0) in range(1, requeue + 1) for number in members):
             found = [ended[number] for number in members]
-            if any(disturbance(one.outcome.result["metrics"]) for one in found):
+            if any(disturbance(one.outcome.result["metrics"], REQUEUE_SPREAD) for one in found):
                 for one in found:
                     one.unsettled = _UNTOLD
     return ended

@@ -111,7 +111,9 @@ def reconcile(
     """
     if own.plan is None or tracker is None:
         return now, list(claims) if claims else None, []
-    found = [*differences(own.plan, now), *_checkpoints_elsewhere(own.plan, now)]
+    found = [
+        *differences(own.plan, now), *_another_gate(own.plan, now), *_checkpoints_elsewhere(own.plan, now)
+    ]  # fmt: skip
     sha = claims_room.claims_sha(claims) if claims else ""
     other_claims = sha != own.tags.get(CLAIMS_SHA, "")
     if other_claims:
@@ -261,6 +263,12 @@ def sole(folder: Path) -> Iterator[None]:
         yield
 
 
+def _another_gate(planned: Plan, now: Plan) -> list[str]:
+    """In words, that blocks would be sent back by another rule than that declared before any was judged."""
+    old, new = (one.jobs[0].tree["sweep"]["requeue"] if one.jobs else 0 for one in (planned, now))
+    return [f"sweep.requeue was {old}, is {new}"] if old != new else []
+
+
 def _checkpoints_elsewhere(planned: Plan, now: Plan) -> list[str]:
     """In words, that checkpoints of jobs which were cut off lie where nobody would look for them."""
     keeps = any(job.tree["training"].get("checkpoint_every") for job in planned.jobs)
@@ -284,7 +292,9 @@ def _as_frozen(planned: Plan, now: Plan) -> Plan:
     def tree(job: Job) -> Any:
         new = trees.get(job.key)
         same = new is not None and new["seed"] == job.tree["seed"] and not config_differences(job.tree, new)
-        return new if same else job.tree | {name: (new or how).get(name, job.tree[name]) for name in _HOW}
+        if same:
+            return new | {"sweep": job.tree["sweep"]}
+        return job.tree | {name: (new or how).get(name, job.tree[name]) for name in _HOW}
 
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])
 
