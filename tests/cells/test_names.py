@@ -19,8 +19,7 @@ FOR_EVERY_CELL = {"cells/__init__.py", "options/cell.py", "cells/tf1_layouts.py"
 BESIDE = {
     "config/rules.py": {"lstm", "gru", "lstm_block", "gru_block"},  # what cuDNN and the fused ops cannot do
     "rnn/cudnn.py": {"lstm", "gru"},  # what cuDNN has
-    "rnn/conversion.py": {"lstm", "gru", "basic_rnn"},  # what Keras has
-    "cells/keras_step.py": {"lstm", "gru", "basic_rnn"},
+    "cells/keras_step.py": {"lstm", "gru", "basic_rnn"},  # what Keras has
 }
 
 

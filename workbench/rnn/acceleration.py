@@ -92,13 +92,14 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     alone, which `packed_rnn` runs from then on. So all else is what it was: the layers and their names, the
     variables with the optimizer's slots, losses, metrics, `trainable`, states of `stateful` layers, options, and
     the numbers, also those that Keras repeats at masked steps. Any mask is taken, with padding in front too.
-    All steps are computed inside an outer `jit_compile`, and in a TimeDistributed of an unknown number of steps.
+    All steps are computed inside an outer `jit_compile`, in a TimeDistributed of an unknown number of steps, and by
+    a layer that is called with `initial_state` and no `mask`, as Keras does not tell it its inputs' mask then.
     On a GPU the layers lose Keras' cuDNN kernels for the "tiles" kernel, which was not measured against them yet:
     give a sample, and read what it took.
 
     `sample`: inputs of the model, as it is called with. Outputs and gradients are then computed and timed before
-    and after (without dropout, and without TF32 on a GPU); where they differ by more than rounding, ValueError says
-    by how much, and the model is what it was: its variables, states and seeds are in any case.
+    and after (without dropout and jit_compile, and without TF32 on a GPU); where they differ by more than rounding,
+    ValueError says by how much, and the model is what it was: its variables, states and seeds are in any case.
 
     A cell of your own (any class but Keras' and those of workbench.cells) is packed with a sample alone: it sees
     the examples that still run, longest first, so it must treat each by itself, and draw nothing at random, in
@@ -124,7 +125,7 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     packed, compared = [layer for layer in _recurrent(model) if layer in _LAYERS], _COMPARISONS.get(model)
     try:
         before = _measured_as_it_was(restore(model), sample)
-        _pack_all(model, _recurrent(model))
+        _pack_all(model, (layer for layer in _recurrent(model) if layer.built or not _foreign(layer)))
         _trace_anew(model)
         comparison = _held_to(before, measure(model, sample))
         _refuse_what_looks_around(model)
@@ -163,6 +164,11 @@ def acceleration_of(model: Any) -> Acceleration:
 def _check(model: Any) -> None:
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"accelerate takes a model or a layer of Keras', not {type(model).__name__}.")
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"KERAS_BACKEND={keras.backend.backend()}: packed layers are TensorFlow's; set it to tensorflow before "
+            "Keras is imported."
+        )
 
 
 def _recurrent(model: Any) -> Iterator[Any]:

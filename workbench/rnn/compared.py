@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -191,7 +191,7 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         whole = [one for one in made if not one.dtype.is_floating]
         return [*outputs, _losses(model)], gradients, whole
 
-    compiled = tf.function(run, autograph=False)
+    compiled = run if getattr(model, "run_eagerly", False) else tf.function(run, autograph=False)
     seconds = []
     for _ in range(_RUNS + 1):
         begin = time.perf_counter()
@@ -223,13 +223,13 @@ def _losses(model: Any) -> tf.Tensor:
         return tf.fill([], tf.constant(np.nan, tf.float64))
 
 
-def step_is_of_each_row(layer: Any) -> bool:
+def step_is_of_each_row(layer: Any, ways: Sequence[bool] = (False, True)) -> bool:
     """Whether a step of a built layer's cell gives each example what it gives it alone, as five examples show.
 
-    Out of training and in it, dropout of Keras' cells apart. Of a cell that takes other than a tensor
+    Out of training and in it (`ways`), dropout of Keras' cells apart. Of a cell that takes other than a tensor
     [B, ...] nothing is shown: True; of one whose step fails on the five: False. What the cell keeps is put back.
     """
-    built = layer.get_build_config()
+    built = layer.get_build_config() or {}
     shape = built.get("input_shape") or built.get("shapes_dict", {}).get("sequences_shape")
     if not shape or not all(isinstance(size, int) for size in shape[2:]):
         return True
@@ -237,7 +237,7 @@ def step_is_of_each_row(layer: Any) -> bool:
     kept.add(layer)
     with tf.init_scope(), _without_tf32():
         drawn = random.normal(size=(5, *shape[2:]))
-        ways = [tf.cast(drawn, layer.compute_dtype), tf.cast(drawn > 0, tf.int32)]  # numbers, or else ids
+        kinds = [tf.cast(drawn, layer.compute_dtype), tf.cast(drawn > 0, tf.int32)]  # numbers, or else ids
         nest, again = initial_states(cell, 5), initial_states(cell, 5)
         begins_alike = all(map(alike, tf.nest.flatten(nest), tf.nest.flatten(again)))
         kept.put_back()
@@ -263,10 +263,11 @@ def step_is_of_each_row(layer: Any) -> bool:
             return all(alike(one, part) for one, part in zip(together, parts, strict=True))
 
         # each example has a mask of its own, whatever is beside it
-        with rates_off(with_those_inside(cell), _RATES):
-            for inputs in ways:
+        of_keras = (one for one in with_those_inside(cell) if hasattr(one, "get_dropout_mask"))
+        with rates_off(of_keras, _RATES):
+            for inputs in kinds:
                 try:
-                    return all(is_of_each(inputs, training) for training in (False, True))
+                    return all(is_of_each(inputs, training) for training in ways)
                 except Exception:  # somebody's own cell
                     continue
                 finally:

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 
-from workbench.cells import BasicRNNCell, GRUCell, LSTMCell, keras_layer
-from workbench.cells.base import Cell, freeze_inside
+from workbench.cells import keras_layer
+from workbench.cells.base import Cell, freeze_inside, with_those_inside
 from workbench.cells.keras_layer import copied
 from workbench.cells.wrappers import MultiRNNCell
+from workbench.rnn.compared import step_is_of_each_row
 from workbench.rnn.packed import BESIDE_ANOTHER
 
 _LAYERS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
@@ -18,20 +19,6 @@ _LAYER_OF: dict[type, type] = {
     keras.layers.LSTMCell: keras.layers.LSTM,
     keras.layers.GRUCell: keras.layers.GRU,
     keras.layers.SimpleRNNCell: keras.layers.SimpleRNN,
-}
-_CELL_OF: dict[type, Callable[..., Any]] = {
-    keras.layers.LSTMCell: lambda theirs, **o: LSTMCell(theirs.units, forget_bias=0.0, **o),
-    keras.layers.GRUCell: lambda theirs, **o: GRUCell(theirs.units, reset_after=theirs.reset_after, **o),
-    keras.layers.SimpleRNNCell: lambda theirs, **o: BasicRNNCell(theirs.units, **o),
-}
-# What a cell here cannot do otherwise, by the names of Keras' options.
-_FIXED: dict[str, Any] = {
-    "recurrent_activation": "sigmoid",
-    "use_bias": True,
-    "dropout": 0.0,
-    "recurrent_dropout": 0.0,
-    **{f"{weight}_regularizer": None for weight in ("kernel", "recurrent", "bias")},
-    **{f"{weight}_constraint": None for weight in ("kernel", "recurrent", "bias")},
 }
 
 
@@ -51,7 +38,22 @@ def from_keras(make: Callable[..., Any], layer: Any, options: dict[str, Any]) ->
             "example that ends before the batch does, PackedRNN the output of its last valid step. Where that is "
             "meant, set layer.zero_output_for_mask = False first."
         )
+    tried = own.get("kernel") != "masked" and _is_foreign(layer.cell)
+    if tried and not step_is_of_each_row(layer, ways=(False,)):
+        raise ValueError(
+            f"a step of {type(layer.cell).__name__} gives an example other numbers beside others than alone, and a "
+            'packed step computes only those that still run: from_keras(layer, kernel="masked") computes all.'
+        )
     return make(_same_cell(layer.cell), **own)
+
+
+def _is_foreign(cell: Any) -> bool:
+    """Whether a person's own class stands in a cell: what it looks at is not known."""
+    return any(
+        type(one) not in (*_LAYER_OF, keras.layers.StackedRNNCells)
+        and not type(one).__module__.startswith("workbench.")
+        for one in with_those_inside(cell)
+    )
 
 
 def _check(layer: Any) -> None:
@@ -77,23 +79,18 @@ def _check(layer: Any) -> None:
 
 
 def _same_cell(theirs: Any) -> Any:
-    """A cell with copies of the weights: of ours where one computes the same, else one of the same class."""
+    """A cell of the same class, options (how its weights begin among them) and weights."""
     if type(theirs) is keras.layers.StackedRNNCells:
         return _frozen_alike(_stacked(theirs), theirs)
-    config = theirs.get_config()
-    make = _CELL_OF.get(type(theirs))
-    if make and all(config.get(option, value) == value for option, value in _FIXED.items()):
-        cell = make(
-            theirs,
-            activation=copied(theirs.activation),
-            dtype=theirs.dtype_policy,
-            trainable=theirs.trainable,
+    if not isinstance(theirs, keras.layers.Layer):
+        raise ValueError(
+            f"{type(theirs).__name__} is no layer of Keras', so no copy can be made of it: PackedRNN(layer.cell) "
+            "runs the cell itself."
         )
-        cell.build((None, theirs.kernel.shape[0]))
-    else:
-        cell = type(theirs).from_config(config | _objects(theirs, config))
-        cell.build_from_config(theirs.get_build_config())
-        _drawing_alike(cell, theirs)
+    config = theirs.get_config()
+    cell = type(theirs).from_config(config | _objects(theirs, config))
+    cell.build_from_config(theirs.get_build_config())
+    _drawing_alike(cell, theirs)
     cell.set_weights(theirs.get_weights())
     for ours, its in zip(cell.weights, theirs.weights, strict=True):
         ours.trainable = its.trainable
@@ -110,12 +107,11 @@ def _drawing_alike(cell: Any, theirs: Any) -> None:
 def _objects(theirs: Any, config: dict[str, Any]) -> dict[str, Any]:
     """What a cell of Keras' was given as a function or an object: one that nobody registered has no config.
 
-    A layer is made anew, as its weights are copied.
+    A layer is copied, with its weights.
     """
     kinds = ("activation", "initializer", "regularizer", "constraint")
-    names = [name for name in config if name.endswith(kinds)] if type(theirs) in _CELL_OF else []
-    given = {name: getattr(theirs, name) for name in names}
-    return {name: one for name, one in given.items() if not isinstance(one, keras.layers.Layer)}
+    names = [name for name in config if name.endswith(kinds)] if type(theirs) in _LAYER_OF else []
+    return {name: copied(getattr(theirs, name)) for name in names}
 
 
 def _both_ways(make: Callable[..., Any], layer: Any, options: dict[str, Any]) -> Any:
@@ -156,7 +152,7 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     options = {**{name: getattr(packed, name) for name in names}, **options}
     options.setdefault("zero_output_for_mask", options["return_sequences"])  # as keras_layer's
     stateful = options.pop("stateful", packed.stateful)
-    if isinstance(cell, MultiRNNCell) and all(type(one) in _LAYER_OF for one in cell.cells):
+    if isinstance(cell, MultiRNNCell) and any(type(one) in _LAYER_OF for one in cell.cells):
         stack = _stacked(cell)
         layer = _frozen_alike(keras.layers.RNN(stack, **{"dtype": packed.dtype_policy, **options}), cell)
     elif isinstance(cell, Cell):
@@ -172,14 +168,13 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
 
 def _stacked(cell: Any) -> Any:
     """Keras' stack of copies of the cells of a stack, ours or Keras'."""
-    copies = []
+    copies: dict[int, Any] = {}  # a cell that is shared stays one
     for one in cell.cells:
-        config = one.get_config()
-        copies.append(type(one).from_config(config | _objects(one, config)))
-        _drawing_alike(copies[-1], one)
-    stack = keras.layers.StackedRNNCells(copies, dtype=cell.dtype_policy)
+        if id(one) not in copies:
+            ours = isinstance(one, Cell)
+            copies[id(one)] = keras_layer(one, dtype=one.dtype_policy).cell if ours else _same_cell(one)
+    stack = keras.layers.StackedRNNCells([copies[id(one)] for one in cell.cells], dtype=cell.dtype_policy)
     stack.build(cell.get_build_config()["input_shape"])
-    stack.set_weights(cell.get_weights())
     return stack
 
 
@@ -194,6 +189,7 @@ def _keeping_states(layer: Any, packed: Any) -> Any:
     made = type(layer).from_config({**layer.get_config(), **objects, "stateful": True})
     made.build(packed.get_build_config()["input_shape"])
     made.cell.set_weights(layer.cell.get_weights())
+    _drawing_alike(made.cell, layer.cell)
     return _frozen_alike(made, packed.cell)
 
 
@@ -201,6 +197,7 @@ def _filled(layer: Any, cell: Any, weights: Any) -> Any:
     """The layer, built for the cell's inputs, with these weights, and what was frozen frozen."""
     layer.build((None, None, cell.kernel.shape[0]))
     layer.set_weights(weights)
+    _drawing_alike(layer.cell, cell)
     return _frozen_alike(layer, cell)
 
 

@@ -112,10 +112,11 @@ class PackedRNN(keras.layers.Layer):
     def from_keras(cls, layer: Any, **options: Any) -> Any:
         """A layer with the weights of a built `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN`; `options` as here.
 
-        It gives the same numbers, but zeros where Keras repeats an output past an example's end. What the cells
-        here do not have (dropout, another recurrent_activation, regularizers) is had by a copy of the layer's own
-        cell; recurrent dropout in training takes the "autodiff" kernel. For a whole model there is `accelerate`.
-        Of a `keras.layers.Bidirectional` comes one around two of these.
+        It gives the same numbers, but zeros where Keras repeats an output past an example's end. Its cell is a copy
+        of the layer's own, with all its options; recurrent dropout in training takes the "autodiff" kernel. States
+        that a `stateful` layer has by now are not copied. Called with `initial_state` and without `mask`, Keras'
+        layers hear nothing of their inputs' mask and compute all steps; this one hears it. For a whole model there
+        is `accelerate`. Of a `keras.layers.Bidirectional` comes one around two of these.
         ValueError says what cannot be had, and what to do.
         """
         return from_keras(cls, layer, options)
@@ -159,6 +160,10 @@ class PackedRNN(keras.layers.Layer):
         """Where `stateful`, the next call begins from zeros."""
         for state in self.states or ():
             state.assign(tf.zeros_like(state))
+
+    def reset_states(self) -> None:
+        """As Keras' layers still call it."""
+        self.reset_state()
 
     def build(self, input_shape: Any) -> None:
         """Builds the cell for inputs [B, T, D], nested as it takes them."""
@@ -207,7 +212,7 @@ class PackedRNN(keras.layers.Layer):
         masks = _given(inputs, mask) or _given(inputs, inputs_mask)
         lengths, counts = sequence_length, None
         if lengths is None and masks:
-            counts, wrong = _one_mask(masks, tf.nest.flatten(inputs)[0].shape[:2])
+            counts, wrong = _one_mask(masks, tf.nest.flatten(inputs)[0])
             inputs, lengths = gather_valid(inputs, counts)
             lengths = tf.where(wrong, tf.shape(counts)[1] + 1, lengths)
         if self.stateful and initial_state is None:
@@ -311,13 +316,17 @@ def _given(inputs: Any, mask: Any) -> list[Any]:
     ]
 
 
-def _one_mask(masks: Sequence[Any], shape: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Masks [B, T], all equal, as one of booleans, and which examples have others [B]; `shape` is the inputs'.
+def _one_mask(masks: Sequence[Any], inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Masks [B, T] of such inputs, all equal, as one of booleans, and which examples have others [B].
 
     That is asserted, but inside an outer jit, where no assertion runs.
     """
+    shape, shape_now = inputs.shape[:2], tf.shape(inputs)[:2]
     masks = [tf.cast(mask, tf.bool) for mask in masks]
-    for mask in masks:
+    masks = [mask[..., 0] if mask.shape.rank == 3 and mask.shape[-1] == 1 else mask for mask in masks]
+    for n, mask in enumerate(masks):
+        if mask.shape.rank == 2 and mask.shape[0] == 1:  # one for all examples
+            masks[n] = mask = tf.broadcast_to(mask, shape_now)
         if not mask.shape.is_compatible_with(shape):
             more = ": give lengths [B] as sequence_length" if mask.shape.rank == 1 else ""
             raise ValueError(f"PackedRNN needs a mask of shape [B, T], {shape}, not {mask.shape}{more}.")

@@ -293,7 +293,7 @@ def _as_frozen(planned: Plan, now: Plan) -> Plan:
         new = trees.get(job.key)
         same = new is not None and new["seed"] == job.tree["seed"] and not config_differences(job.tree, new)
         if same:
-            return new | {"sweep": job.tree["sweep"]}
+            return {**(new or {}), "sweep": job.tree["sweep"]}
         return job.tree | {name: (new or how).get(name, job.tree[name]) for name in _HOW}
 
     return replace(planned, jobs=[replace(job, tree=tree(job)) for job in planned.jobs])

@@ -38,7 +38,8 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             tf.ensure_shape(tf.concat([new, old[rows:]], 0), old.shape)
             for new, old in zip(tf.nest.flatten(new_states), states, strict=True)
         ]
-        outputs = [a.write(t, o) for a, o in zip(outputs, tf.nest.flatten(output), strict=True)]
+        made = zip(outputs, map(tf.convert_to_tensor, tf.nest.flatten(output)), strict=True)
+        outputs = [a.write(t, tf.cast(o, a.dtype) if o.dtype.is_floating else o) for a, o in made]
         return t + 1, states, outputs
 
     arrays = [row_array(compute_dtype(received.cell), chain.steps, size) for size in sizes]
