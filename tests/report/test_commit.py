@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from workbench import places
 from workbench.record import Run
 from workbench.report import assemble
+from workbench.report.__main__ import _committed_like
 
 
 def test_a_report_replaces_the_one_before_and_leaves_the_rest(
@@ -115,3 +117,21 @@ def test_what_is_of_a_gpu_or_another_scale_lies_beside(
     assert (own / folder / "report.md").read_text() == "new"
     assert (own / "results" / "report.md").read_text() == ("new" if folder == "results" else "the guide's")
     assert sorted(path.name for path in own.iterdir()) == sorted({"results", folder})
+
+
+def test_results_are_held_against_the_committed_ones_of_their_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    for name in ("results", "results-full"):
+        (tmp_path / "experiments" / "own" / name).mkdir(parents=True)
+    for scale, folder in (("quick", "results"), ("full", "results-full")):
+        other = tmp_path / scale
+        other.mkdir()
+        (other / "facts.json").write_text(json.dumps({"scale": scale}))
+        assert _committed_like("own", other) == tmp_path / "experiments" / "own" / folder
+    (other / "runs.csv").write_text("run_id,status,params.device\na,FINISHED,gpu\n")
+    with pytest.raises(
+        assemble.ReportError, match=r"is of gpu and full, and .*results-gpu-full is not there"
+    ):
+        _committed_like("own", other)
