@@ -13,6 +13,7 @@ from workbench.config import Config
 from workbench.identity import identity, makers
 from workbench.loading import Loading, MadeBy
 from workbench.measured import measured, read, window
+from workbench.options.rnn import needs_cudnn
 from workbench.process.channel import Channel
 from workbench.process.replicas import meet, number_in_cluster, number_on_this_host
 from workbench.provenance import code_version, environment, machine, versions
@@ -272,7 +273,7 @@ def set_devices(config: Config, count: int, *, first: int = 0) -> dict[str, Any]
     from workbench.rnn.cudnn import check_machine
 
     device = configure(config.training, count=count, first=first)
-    if config.rnn.unroll == "cudnn" or getattr(config.rnn, "use_cudnn", None):
+    if needs_cudnn(vars(config.rnn)):
         check_machine(lengths=config.rnn.pass_lengths)
     return device
 

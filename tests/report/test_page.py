@@ -382,3 +382,20 @@ def test_the_machines_are_those_of_the_runs_and_not_the_one_that_the_sweep_was_t
     plan, own = Plan([], [], 1, False), on("laptop", "sweep")
     assert assemble._facts(own, [on("node", "a")], plan, None)["machine"] == "node, 2 cores, 8 GB"
     assert assemble._facts(own, [], plan, None)["machine"] == "laptop, 2 cores, 8 GB"
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "told", "again"),
+    [
+        ("a1" * 20, "false", "a1" * 20, True),
+        ("a1" * 20, "true", "a1" * 20 + " (with changes not committed)", True),
+        (f"{'a1' * 20} and {'b2' * 20}", "false and true", "(with changes not committed)", False),
+    ],
+)
+def test_a_sweep_that_went_on_with_other_code_is_repeated_by_no_checkout(
+    commit: str, dirty: str, told: str, again: bool
+) -> None:
+    rows = dict(page._fact_rows({"commit": commit, "dirty": dirty, "command": "x", "sweep": "s"}))
+    assert told in rows["commit"]
+    assert commit in rows["commit"]
+    assert any("git checkout" in text for text in rows.values()) == again

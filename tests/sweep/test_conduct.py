@@ -387,7 +387,8 @@ def test_a_disturbed_block_that_cannot_be_set_aside_is_named_and_the_next_block_
 
     (conductor.folder.parent / "mode").write_text("disturbed")
     monkeypatch.setattr(conductor, "tag_aside", lost)
-    first, second = conductor.run_blocks([job, replace(job, number=1, block=2)], requeue=1)
+    job = replace(job, tree={**job.tree, "sweep": {**job.tree["sweep"], "requeue": 1}})
+    first, second = conductor.run_blocks([job, replace(job, number=1, block=2)])
     assert [first.outcome.status, second.outcome.status] == ["failed", "failed"]
     assert "could not be set aside: the database is gone" in first.outcome.error
     assert first.run_id != second.run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ class RNN(Options):
     unroll: str = option(help="a name in workbench.rnn.RNNS")
     pass_lengths: bool = option(True, "give the RNN its sequence lengths")
     direction: str = option("forward", "", choices=["forward", "backward", "both"])
+
+
+def needs_cudnn(rnn: Mapping[str, Any]) -> bool:
+    """Whether a run with these options has cuDNN or fails."""
+    return rnn["unroll"] == "cudnn" or bool(rnn.get("use_cudnn"))
 
 
 @dataclass(frozen=True)

@@ -344,8 +344,10 @@ def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "versions",
         ", ".join(f"{name} {which}" for name, which in sorted((facts.get("versions") or {}).items())),
     )
-    yield "commit", commit and f"{commit}{_DIRTY.get(facts.get('dirty', ''), '')}"
-    again = [f"`git checkout {commit[:12]}`, then the command"] if commit and text("command") else []
+    dirty = next((words for which, words in _DIRTY.items() if which in text("dirty").split(" and ")), "")
+    yield "commit", commit and f"{commit}{dirty}"
+    of_one = commit and " and " not in commit  # else resumed with other code: no checkout has all of it
+    again = [f"`git checkout {commit[:12]}`, then the command"] if of_one and text("command") else []
     again += (
         [f"from its records, where they are: `python -m workbench.rerun {text('sweep')}`"]
         if text("sweep")

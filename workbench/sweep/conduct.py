@@ -143,7 +143,7 @@ class Conductor:
         """What the data of a job is; it must have been prepared."""
         return self.prepared[data_key(job.tree)].fingerprint
 
-    def run_blocks(self, jobs: list[Job], *, requeue: int = 0, known: Ledger | None = None) -> list[Ended]:
+    def run_blocks(self, jobs: list[Job], *, known: Ledger | None = None) -> list[Ended]:
         """Every block to its end; one that the calibration gate finds disturbed is run again as a whole.
 
         What `known` has as done is not run again, but stands in its block, also before the gate.
@@ -152,7 +152,7 @@ class Conductor:
         ended: list[Ended] = []
         for block, of_block in groupby(jobs, key=lambda job: job.block):
             members = list(of_block)
-            last = (requeue if block else 0) + 1
+            last = (members[0].tree["sweep"]["requeue"] if block else 0) + 1
             attempt = known.attempts.get(block, 1)
             while True:
                 done: list[Ended] = []

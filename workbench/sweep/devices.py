@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import ConfigError, Problem
+from workbench.options.rnn import needs_cudnn
 from workbench.process.child import run_child
 from workbench.provenance import machine
 from workbench.record.plan import Job
@@ -86,7 +87,7 @@ def require_workers(launcher: str, hydra: Any) -> None:
 def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     """What this machine has not that a job needs; where it takes whatever there is, nobody is asked."""
     training, rnn = job.tree["training"], job.tree["rnn"]
-    device, divided, cudnn = training["device"], training["strategy"] != "none", _takes_cudnn(rnn)
+    device, divided, cudnn = training["device"], training["strategy"] != "none", needs_cudnn(rnn)
     if device != "gpu" and not cudnn and not (divided and device == "auto"):
         return []
     given = tuple(sorted(variables(job).items()))
@@ -102,11 +103,6 @@ def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     key, _, value = named.partition("=")
     told = re.fullmatch(r"[\w.]+=\w+", named)
     return [Problem(key, value, remedy) if told else Problem("training.device", device, error)]
-
-
-def _takes_cudnn(rnn: Mapping[str, Any]) -> bool:
-    """Whether a run has cuDNN or fails."""
-    return rnn["unroll"] == "cudnn" or bool(rnn.get("use_cudnn"))
 
 
 def _asked(job: Job, conductor: Conductor | None) -> str:

@@ -81,7 +81,7 @@ class Asked:
             if launch:
                 conductor.close()
                 return launch.run(conductor, jobs, config, known, by_block=self.by_block)
-            return conductor.run_blocks(jobs, requeue=jobs[0].tree["sweep"]["requeue"], known=known)
+            return conductor.run_blocks(jobs, known=known)
 
         return run
 

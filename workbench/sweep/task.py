@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
-from workbench.config import Config
 from workbench.places import of_this_host
 from workbench.process.child import Message, Outcome
 from workbench.provenance import code_version, settings
@@ -117,10 +116,9 @@ class Task:
         worker = _worker(self)
         worker.share = Share.read(config.share)
         jobs = [job for job in worker.jobs if job.number in worker.share.jobs]
-        options = Config.of(jobs[0].tree)
         known = Ledger(attempts={jobs[0].block: worker.share.attempt})
         with ended_by_slurm():
-            ended = worker.run_blocks(jobs, requeue=options.sweep.requeue, known=known)
+            ended = worker.run_blocks(jobs, known=known)
         lost = [worker.not_recorded(one) for one in ended]
         return "; ".join(dict.fromkeys(why for why in lost if why))
 
