@@ -32,7 +32,7 @@ _CELLS = (
     keras.layers.StackedRNNCells,
 )
 _NOT_YET = "accelerate(model) packs it"
-_BY_SAMPLE = "accelerate(model, sample=inputs) packs it where the sample runs it and the numbers stay"
+_BY_SAMPLE = "accelerate(model, sample=inputs) packs it where the numbers stay"
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
 
