@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from workbench.data.lengths import Histogram, best_boundaries, predict, settled
 from workbench.data.padding import plan
-from workbench.lengths import Histogram, best_boundaries, predict, settled
 from workbench.options.padding import Bucket, Global, Padding, Pooled
 
 FLOAT = 4  # bytes

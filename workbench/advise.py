@@ -31,9 +31,9 @@ from workbench.console import on_stderr, on_stdout, say, whole_from_1
 from workbench.data.convert.rows import LONGEST_LINE
 from workbench.data.errors import DataError
 from workbench.data.given import whole_numbers
+from workbench.data.lengths import Histogram, profile
 from workbench.data.manifest import load_manifest
 from workbench.foretell import TimedModel, foretold
-from workbench.lengths import Histogram, profile
 from workbench.wording import typed
 
 _BARS = 20

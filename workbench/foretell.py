@@ -12,7 +12,7 @@ from typing import NamedTuple
 from workbench import step_cost
 from workbench.advice import Advice, Planned, planned
 from workbench.config import problems
-from workbench.lengths import Histogram
+from workbench.data.lengths import Histogram
 from workbench.sweep.compose import Composer
 
 POINTS, PROCESSES = 6, 3

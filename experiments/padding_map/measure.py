@@ -11,7 +11,7 @@ from experiments.padding_map import sets
 from workbench import foretell, step_cost
 from workbench.advice import Planned, planned
 from workbench.claims.statistics import interval
-from workbench.lengths import predict
+from workbench.data.lengths import predict
 from workbench.options.padding import Bucket, Global, Padding, Pooled
 
 BATCHES, PASSES = 6, 7

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.data.lengths import predict
 from workbench.data.padding import PADDINGS, plan
 from workbench.data.pipeline import batches, example_order, plan_batches
 from workbench.data.shards import open_dataset, prepare
-from workbench.lengths import predict
 from workbench.options.data import PARSES, Synthetic, TFRecord
 from workbench.options.padding import SCHEMAS
 

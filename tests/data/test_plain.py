@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ["workbench.lengths", "workbench.data", "workbench.convert"] + [
+MODULES = ["workbench.data.lengths", "workbench.data", "workbench.convert"] + [
     f"workbench.data.{name}"
     for name in (
         "errors", "manifest", "file_kind", "whose", "encode", "given", "padding", "sources",

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import advice, advise
+from workbench.data.lengths import settled
 from workbench.data.padding import plan
-from workbench.lengths import settled
 from workbench.options.padding import Bucket, Padding, Pooled
 
 LONG_TAIL = {length: max(1, int(400 * 0.9**length)) for length in range(1, 60)} | {300: 2}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench import lengths as of_lengths
-from workbench.lengths import best_boundaries, expected_longest, usual_buckets
+from workbench.data import lengths as of_lengths
+from workbench.data.lengths import best_boundaries, expected_longest, usual_buckets
 from workbench.options.padding import SCHEMAS
 
 histograms = st.dictionaries(st.integers(0, 30), st.integers(1, 9), min_size=1, max_size=8)

@@ -129,7 +129,7 @@ def test_a_killed_child_loses_nothing_that_it_logged(start) -> None:
     assert heard[0]["values"] == {"loss/step": 2.0}
 
 
-@pytest.mark.parametrize("how", ["dies after it", "hangs after it"])
+@pytest.mark.parametrize("how", ["dies after it", pytest.param("hangs after it", marks=pytest.mark.slow)])
 def test_a_result_that_is_there_stands_however_the_process_ends(start, how: str) -> None:
     """As where a library crashes while it is unloaded."""
     outcome, _ = start(CHILDREN[how], time_limit_s=2.0)

@@ -98,12 +98,20 @@ def test_both_ways(merge_mode):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: layers.GRU(3, dropout=0.5),
-        lambda: layers.SimpleRNN(3, dropout=0.5, recurrent_dropout=0.5),
-        lambda: layers.LSTM(3, dropout=0.5, recurrent_dropout=0.5, return_sequences=True),
-        lambda: layers.RNN([layers.GRUCell(3, dropout=0.5), layers.LSTMCell(2, dropout=0.5)]),
+        pytest.param(lambda: layers.GRU(3, dropout=0.5), id="inputs", marks=pytest.mark.slow),
+        pytest.param(
+            lambda: layers.SimpleRNN(3, dropout=0.5, recurrent_dropout=0.5),
+            id="inputs and states",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda: layers.LSTM(3, dropout=0.5, recurrent_dropout=0.5, return_sequences=True),
+            id="a mask for each gate",
+        ),
+        pytest.param(
+            lambda: layers.RNN([layers.GRUCell(3, dropout=0.5), layers.LSTMCell(2, dropout=0.5)]), id="cells"
+        ),
     ],
-    ids=["inputs", "inputs and states", "a mask for each gate", "cells"],
 )
 def test_dropout_of_the_same_seed_drops_what_keras_drops(make):
     hold(of_ids(make()), BEHIND, training=True)

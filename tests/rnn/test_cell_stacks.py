@@ -58,7 +58,14 @@ def test_outputs_and_states_are_those_of_keras(name):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("cell", [layers.GRUCell, layers.SimpleRNNCell, Minimal])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        layers.GRUCell,
+        pytest.param(layers.SimpleRNNCell, marks=pytest.mark.slow),
+        pytest.param(Minimal, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stateful_stack_goes_on_where_it_ended(cell):
     """Two calls of three steps are one of six; states may be given flat, as they are returned."""
     cells = [cell(3), cell(2)]

@@ -237,7 +237,8 @@ def test_a_gate_may_be_no_elementwise_function(reset_after):
     assert {one.kernel for one in kernels_of(layer.cell)} == {"plain", "xla"}
 
 
-@pytest.mark.parametrize("part", ["outputs", pytest.param("states", marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: an option gives Keras' numbers and gradients
+@pytest.mark.parametrize("part", ["outputs", "states"])
 def test_what_is_gathered_from_has_gradients_in_a_graph(part):
     layer = layers.LSTM(3, return_sequences=True, return_state=True, dtype="float64")
     inputs = keras.Input([None, 2], dtype="float64")

@@ -157,8 +157,10 @@ def test_second_derivatives_are_right(name, rnn, graph):
     assert second[at] == pytest.approx((after - before) / 2e-5, rel=1e-3)
 
 
-@pytest.mark.parametrize(("rnn", "graph"), WAYS)
-@pytest.mark.parametrize("name", ["gru_block", "lstm_block"])
+@pytest.mark.parametrize(
+    ("rnn", "graph"), [WAYS[0], *(pytest.param(*way, marks=pytest.mark.slow) for way in WAYS[1:])]
+)
+@pytest.mark.parametrize("name", ["gru_block", pytest.param("lstm_block", marks=pytest.mark.slow)])
 def test_second_derivatives_of_block_cells_are_refused(name, rnn, graph):
     compute = norm_of_gradient(CELLS[name](3), rnn)
     compute = tf.function(compute, autograph=False) if graph else compute

@@ -70,7 +70,9 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "normalised" in name else name for name in CELLS]
+)
 @pytest.mark.parametrize("as_a_decoder", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cell_that_looks_at_its_batch_is_found_by_five_rows(name: str, as_a_decoder: bool) -> None:
     """By little, in training alone, or in a layer that was built by a call with its first states."""

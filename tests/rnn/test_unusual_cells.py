@@ -151,7 +151,11 @@ class Ends(keras.Model):
         pytest.param(
             lambda outputs: {"one": outputs, "none": None}, id="nothing beside", marks=pytest.mark.slow
         ),
-        pytest.param(lambda outputs: tf.as_string(tf.cast(outputs[:, -1] > 0, tf.int32)), id="texts"),
+        pytest.param(
+            lambda outputs: tf.as_string(tf.cast(outputs[:, -1] > 0, tf.int32)),
+            id="texts",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_put_out_is_compared_whatever_its_kind(end, monkeypatch):

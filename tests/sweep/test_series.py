@@ -21,6 +21,25 @@ from workbench.sweep.sweep import Swept
 BOTH = {"padding_ablation", "loss_masking_ablation"}
 
 
+OWN = """# @package _global_
+name: NAME
+sweep:
+  claims: CLAIMS
+  grids:
+    - {padding: [global, batch]}
+"""
+
+
+def two_of_ones_own(folder: Path) -> Path:
+    """Two small experiments, mine_a and mine_b in folder/confs, of one file of claims, which is returned."""
+    claims, confs = folder / "own.yaml", folder / "confs" / "experiment"
+    claims.write_text(CLAIMS)
+    confs.mkdir(parents=True)
+    for name in ("mine_a", "mine_b"):
+        (confs / f"{name}.yaml").write_text(OWN.replace("NAME", name).replace("CLAIMS", str(claims)))
+    return claims
+
+
 def type_in(monkeypatch: pytest.MonkeyPatch, folder: Path, without_data: set[str]) -> tuple[int, list[str]]:
     """Both experiments, of which some have no data: the exit code, and which were run."""
     ran = []
@@ -98,27 +117,17 @@ def test_a_name_for_all_of_them_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The table would then show an older sweep of each as this one."""
+    two_of_ones_own(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert main(["-m", f"sweep.experiments=[{','.join(sorted(BOTH))}]", "name=trial"]) == 2
+    assert main(["-m", "--config-dir", "confs", "sweep.experiments=[mine_a,mine_b]", "name=trial"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "name=trial: loss_masking_ablation and padding_ablation would be recorded under one name" in said
-
-
-OWN = """# @package _global_
-name: NAME
-sweep:
-  claims: CLAIMS
-  grids:
-    - {padding: [global, batch]}
-"""
+    assert "name=trial: mine_a and mine_b would be recorded under one name" in said
 
 
 def test_the_table_has_the_verdicts_of_claims_that_sweep_claims_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, confs = tmp_path / "own.yaml", tmp_path / "confs" / "experiment"
-    path.write_text(CLAIMS)
-    (claim,) = load(path)
+    (claim,) = load(two_of_ones_own(tmp_path))
     found = Verdict(
         *(claim.name, claim.sha, "reproduced", "holds in 2 of 2 pairs: x", "exact", claim.metric, "nats"),
         *("difference", "same", 0.0, "padding.name=batch", "padding.name=global"),
@@ -126,9 +135,6 @@ def test_the_table_has_the_verdicts_of_claims_that_sweep_claims_names(
         pairs=2,
         planned=2,
     )
-    confs.mkdir(parents=True)
-    for name in ("mine_a", "mine_b"):
-        (confs / f"{name}.yaml").write_text(OWN.replace("NAME", name).replace("CLAIMS", str(path)))
 
     def run_sweep(compose: object, overrides: Sequence[str], console: object) -> Swept:
         report = Path("mlruns/hydra") / overrides[0].partition("=")[2] / "s" / "report"

@@ -229,7 +229,10 @@ def test_the_loss_that_is_no_number_is_logged_however_often_others_are(toy: Toy,
 
 @pytest.mark.covering(1)
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("sgd", "adam") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_what_the_last_update_left_is_looked_at(toy: Toy, name: str, clip_norm: float | None) -> None:
     model = model_of()
     result = trained(model, toy, step_of(model, name, float("inf"), clip_norm), max_steps=1)

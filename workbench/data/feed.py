@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from workbench.data.lengths import predict
 from workbench.data.padding import check_length
 from workbench.data.pipeline import Batches, batches
 from workbench.data.shards import open_dataset
 from workbench.data.verify import read_split
-from workbench.lengths import predict
 from workbench.options.data import Data
 from workbench.options.padding import Padding
 

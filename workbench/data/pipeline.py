@@ -26,12 +26,12 @@ import tensorflow as tf
 
 from workbench.data.errors import DataError
 from workbench.data.held import Parsed, Records, hold_parsed, hold_records, read_lengths
+from workbench.data.lengths import settled
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest
 from workbench.data.padding import Plan, plan
 from workbench.data.read_shard import reason_of
 from workbench.data.sequence_example import parse_batch, parse_one
 from workbench.data.whose import restore
-from workbench.lengths import settled
 from workbench.options.data import Data
 from workbench.options.padding import Global, Padding
 

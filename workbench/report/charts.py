@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from workbench.lengths import read_histogram
+from workbench.data.lengths import read_histogram
 from workbench.record import METRICS, Run
 from workbench.record.tags import LENGTHS
 from workbench.report import arms, said

@@ -19,9 +19,9 @@ from typing import Literal
 import yaml
 
 from workbench.data.errors import DataError
+from workbench.data.lengths import histogram_text, profile
 from workbench.data.manifest import Manifest, load_manifest
 from workbench.identity import identity
-from workbench.lengths import histogram_text, profile
 from workbench.options.data import HOW_READ
 from workbench.places import parts_of_checkpoint
 from workbench.process.child import PADDING, Message, Outcome, random_environment, run_child

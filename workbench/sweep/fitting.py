@@ -12,9 +12,9 @@ from workbench.class_weights import resolved
 from workbench.config import Config, ConfigError, Problem
 from workbench.config.rules import impossible
 from workbench.data.errors import DataError
+from workbench.data.lengths import settled
 from workbench.data.manifest import MANIFEST, Manifest, load_manifest, require_free_class_zero
 from workbench.data.padding import plan
-from workbench.lengths import settled
 from workbench.options.loss import Loss
 from workbench.record.plan import Job, Tree
 
