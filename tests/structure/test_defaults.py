@@ -26,7 +26,6 @@ ROOMS = {
     "losses": [loss],
     "model": [model, cell, rnn],
     "data": [data, padding],
-    "lengths": [padding],
     "training": [training, optimizer, loss],
     "measure": [measure, training],
     "probes": [loss, measure],
