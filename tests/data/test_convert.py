@@ -133,6 +133,17 @@ def test_a_label_that_is_one_in_each_group(tmp_path):
     assert examples_of(tmp_path / "out")["train"] == [(["no", "good"], "bad"), (["good"], "fine")]
 
 
+@pytest.mark.parametrize("task", [None, "classify"])
+def test_a_group_whose_label_is_the_name_of_its_folder_has_that_one(tmp_path, task):
+    for folder, rows in (("walk", "run,x\n1,0.5\n1,2\n2,3\n"), ("run", "run,x\n1,8\n")):
+        (tmp_path / "in" / "train" / folder).mkdir(parents=True)
+        (tmp_path / "in" / "train" / folder / "a.csv").write_text(rows)
+    schema = Schema(labels="@folder", group="run", inputs=["x"], task=task, **NOTHING_HELD_OUT)
+    convert([tmp_path / "in"], tmp_path / "out", schema)
+    wanted = [([[8.0]], "run"), ([[0.5], [2.0]], "walk"), ([[3.0]], "walk")]
+    assert examples_of(tmp_path / "out") == {"train": wanted}
+
+
 def test_splits_by_name_by_word_and_by_column(tmp_path):
     for name, (inputs, _) in zip(("my-train.jsonl", "my-dev.jsonl", "third"), WORDS, strict=True):
         (tmp_path / name).write_bytes(json_lines([(inputs, ["A"] * len(inputs))]))

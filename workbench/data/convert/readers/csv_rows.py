@@ -22,7 +22,7 @@ from workbench.data.convert.rows import (
     no_column,
     opened,
 )
-from workbench.data.convert.schema import Schema
+from workbench.data.convert.schema import FILE, FOLDER, Schema
 from workbench.data.errors import DataError
 from workbench.data.given import plain_numbers
 
@@ -125,7 +125,8 @@ def _check_words(lines: list[_Line], block: Block, schema: Schema) -> None:
 def _grouped(lines: list[_Line], block: Block, schema: Schema) -> Row:
     """Rows of one group as an example, a step a row."""
     once = {"split": {line.split for line in lines}}
-    if schema.task == "classify":
+    of_name = schema.task is None and schema.labels in (FILE, FOLDER)  # what a file is called is one label
+    if schema.task == "classify" or of_name:
         once["labels"] = {line.labels for line in lines}
     if schema.task in ("classify", "next"):
         once["weights"] = {line.weights for line in lines}
