@@ -75,7 +75,7 @@ def run(given: argparse.Namespace) -> Findings:
             importlib.import_module(module)
         except ImportError as error:
             raise InputError(f"--import {module}: {error}.") from error
-    arrays = read(given.data, given.split, given.examples)
+    arrays = read(given.data, given.split, given.examples, given.lengths)
     from workbench.probes import Findings, check
     from workbench.probes.subject import loaded
 
@@ -100,8 +100,8 @@ def table(found: Findings) -> Table:
     return made
 
 
-def read(data: Path, split: str, examples: int) -> dict[str, np.ndarray]:
-    """Arrays by name, of a few examples of unlike lengths.
+def read(data: Path, split: str, examples: int, lengths: str | None = None) -> dict[str, np.ndarray]:
+    """Arrays by name, of a few examples of unlike lengths, which stand in the array that `lengths` names.
 
     Raises:
         InputError: nothing that can be read lies there.
@@ -123,7 +123,7 @@ def read(data: Path, split: str, examples: int) -> dict[str, np.ndarray]:
         raise InputError(
             f"{data}: every array must hold the same number of examples, one at the least; got {said}."
         )
-    name = _lengths_name(arrays, None)
+    name = _lengths_name(arrays, lengths)
     examples_there = next(iter(sizes.values()))
     if name and arrays[name].size != examples_there:
         raise InputError(

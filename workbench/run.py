@@ -274,7 +274,8 @@ def set_devices(config: Config, count: int, *, first: int = 0) -> dict[str, Any]
 
     device = configure(config.training, count=count, first=first)
     if needs_cudnn(vars(config.rnn)):
-        check_machine(lengths=config.rnn.pass_lengths)
+        asked = "rnn=cudnn" if config.rnn.unroll == "cudnn" else "rnn.use_cudnn=true"
+        check_machine(lengths=config.rnn.pass_lengths, asked=asked)
     return device
 
 

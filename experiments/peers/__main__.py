@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"written to {folder}")
             return 0
         jobs = select(SIZES[given.size](), given.only, given.arms)
-        report.require_writable(given.out or OUT)
+        out = given.out or (None if given.only or given.arms else OUT)
+        if out is not None and not given.list:
+            report.require_writable(out)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -69,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, facts = measure(jobs, threads, given.seconds, given.device, console)
     facts |= {"minutes": f"{(time.perf_counter() - begin) / 60:.1f}", "size": given.size}
     report.show(rows, facts, console)
-    out = given.out or (None if given.only or given.arms else OUT)
     if out is not None:
         report.write(rows, facts, out)
         console.print(f"written to {out}, and the page and figures to {report.folder_of(out)}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -149,7 +150,7 @@ def measure(units: int, rows: int, seconds: float) -> list[dict[str, Any]]:
         try:
             chains[name] = way(state, weights)
             error = float(np.max(np.abs(chains[name]() - exact)) / np.max(np.abs(exact)))
-        except (ImportError, AttributeError, RuntimeError) as lacking:
+        except (ImportError, AttributeError, RuntimeError, tf.errors.OpError) as lacking:
             refused[name] = str(lacking).splitlines()[0]
             continue
         if not error < 1e-3:  # of 64 products in a row
@@ -162,7 +163,7 @@ def measure(units: int, rows: int, seconds: float) -> list[dict[str, Any]]:
         if name in refused:
             found.append(row | {"refused": refused[name]})
             continue
-        times, low, high = ratio(taken[name], taken[OURS])
+        times, low, high = ratio(taken[name], taken[OURS]) if OURS in taken else (math.nan,) * 3
         us = 1e6 * step_seconds(taken[name]) / STEPS
         gflops = 8e-3 * rows * units * units / us
         found.append(row | {"us": us, "gflops": gflops, "times": times, "low": low, "high": high})

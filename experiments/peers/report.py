@@ -57,7 +57,9 @@ def require_writable(out: Path) -> None:
     """Raise where what is measured could not be written in the end."""
     if out.suffix != ".json" or out.is_dir():
         raise ValueError(f"--out {out}: must be a file whose name ends in .json")
-    near = next(folder for folder in out.resolve().parents if folder.is_dir())
+    near = next(place for place in (out.resolve(), *out.resolve().parents) if place.exists())
+    if near != out.resolve() and not near.is_dir():
+        raise ValueError(f"--out {out}: {near} is no folder")
     if not os.access(near, os.W_OK):
         raise ValueError(f"--out {out}: {near} cannot be written to")
 

@@ -270,6 +270,8 @@ def test_a_control_that_is_not_bit_identical_voids_what_is_decided_by_then_and_n
     late, early = runs.copy(), runs.copy()
     late.loc[repeats & (runs["params.seed"] == "110"), "tags.digest.weights"] = "v"
     assert (judge_table([one], late)[0].verdict, judge_table([one], late)[0].look) == ("reproduced", 1)
+    late.loc[repeats & (runs["params.seed"] == "110"), f"metrics.{loss}"] = 1.5
+    assert (judge_table([one], late)[0].verdict, judge_table([one], late)[0].look) == ("reproduced", 1)
     early.loc[repeats & (runs["params.seed"] == "102"), "tags.digest.weights"] = "v"
     assert undecided([one], early[early["params.seed"] < "107"], LOOKS, 1) == [one], "as it would be voided"
     void = judge_table([one], early)[0]

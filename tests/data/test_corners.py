@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from omegaconf import OmegaConf
 
 from tests.data.files_of_people import NOTHING_HELD_OUT, examples_of
@@ -143,10 +144,17 @@ def test_an_empty_line_among_names_is_refused_and_at_their_end_is_not(tmp_path: 
 
 @pytest.mark.parametrize(
     "inputs",
-    [np.ones((2, 3), np.complex64), [np.ones(3, np.complex64)] * 2, np.ones((2, 3), "datetime64[D]")],
-    ids=["complex", "rows of complex", "dates"],
+    [
+        np.ones((2, 3), np.complex64),
+        [np.ones(3, np.complex64)] * 2,
+        [np.ones(3, np.float64), np.ones(3, np.complex64)],
+        [[np.complex64(1j)] * 3] * 2,
+        tf.ones((2, 3), tf.complex64),
+        np.ones((2, 3), "datetime64[D]"),
+    ],
+    ids=["complex", "rows of complex", "a row of complex", "numbers", "a tensor", "dates"],
 )
 def test_features_whose_numbers_would_be_cut_are_refused(inputs, tmp_path) -> None:
     """NumPy casts complex numbers to real ones with a warning, and their imaginary part is gone."""
-    with pytest.raises(DataError, match=r"inputs = of (complex64|datetime64\[D\]): must be real numbers"):
+    with pytest.raises(DataError, match=r"= of (complex64|complex128|datetime64\[D\]): must be real numbers"):
         write_dataset([Example(inputs, [0, 1])], tmp_path / "d", name="d", feature_size=3)

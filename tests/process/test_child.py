@@ -136,6 +136,18 @@ def test_a_result_that_is_there_stands_however_the_process_ends(start, how: str)
     assert (outcome.status, outcome.result["metrics"]) == ("finished", {"loss/step": 1.0})
 
 
+def test_a_result_that_is_there_stands_where_the_server_has_died(tmp_path: Path) -> None:
+    """And the server says that it is gone, so that the next job has another."""
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    body = "channel.send('result', metrics={'loss/step': 1.0}); os.kill(os.getppid(), signal.SIGKILL)"
+    (tmp_path / "child.py").write_text(SCRIPT.format(body=body))
+    with ForkServer(tmp_path / "server.log", environment, module="child", preloaded=["json"]) as server:
+        assert not server.is_gone
+        outcome = run_child([], output=tmp_path / "log", on_message=lambda message: None, spawner=server)
+        assert (outcome.status, outcome.result["metrics"]) == ("finished", {"loss/step": 1.0})
+        assert server.is_gone
+
+
 def test_a_child_that_hangs_is_ended_and_says_where_it_was(start) -> None:
     outcome, _ = start(CHILDREN["hangs"], time_limit_s=1.0)
     assert outcome.status == "timed_out"

@@ -70,6 +70,31 @@ def test_a_clone_begins_as_keras_layer_does(kind) -> None:
     assert packed.to_keras().cell.kernel_initializer.get_config() == {"value": 0.25}
 
 
+@pytest.mark.parametrize("name", ["ugrnn", "lstm"])
+def test_a_stack_of_cells_that_keras_does_not_have_goes_there_and_back(name: str) -> None:
+    """Each cell is copied as it is: Keras has no UGRNN, and its LSTM has no forget bias beside its bias."""
+    layer = layers.RNN([CELLS[name](4), CELLS[name](4)], return_sequences=True)
+    expected = np.asarray(layer(INPUTS))
+    packed = PackedRNN.from_keras(layer)
+    assert [type(one) for one in packed.cell.cells] == [type(CELLS[name](4))] * 2
+    for one in (packed(INPUTS), packed.to_keras()(INPUTS)):
+        np.testing.assert_allclose(one, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_penalty_of_what_is_put_out_goes_there_and_back(stateful: bool) -> None:
+    layer = layers.LSTM(4, activity_regularizer="l2", stateful=stateful)
+    layer.build((4, None, 2))
+    packed = PackedRNN.from_keras(layer)
+    packed.build((4, None, 2))
+    losses = []
+    for one in (layer, packed, packed.to_keras()):
+        one(INPUTS)
+        losses.append(float(sum(one.losses)))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    assert losses[0] > 0
+
+
 @pytest.mark.parametrize("stateful", [False, True])
 def test_a_mask_a_gate_goes_there_and_back(stateful: bool) -> None:
     layer = layers.LSTM(4, dropout=0.5, implementation=1, stateful=stateful)

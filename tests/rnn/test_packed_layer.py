@@ -262,6 +262,17 @@ def test_options_of_keras_layers_are_refused_with_the_remedy(cell, options, mess
         PackedRNN(cell, **options)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 7])
+def test_a_mask_of_other_steps_is_refused(cell, steps):
+    """One row counts for all examples, but one step for no other."""
+    with pytest.raises(ValueError, match=r"PackedRNN needs a mask of shape \[B, T\]"):
+        PackedRNN(cell)(INPUTS, mask=tf.ones([1, steps], tf.bool))
+    one, all_ = (
+        PackedRNN(cell)(INPUTS, mask=tf.ones([n, INPUTS.shape[1]], tf.bool)) for n in (1, len(INPUTS))
+    )
+    near(one, all_)
+
+
 def test_a_mask_that_is_lengths_is_refused(cell):
     with pytest.raises(ValueError, match=r"give lengths .B. as sequence_length"):
         PackedRNN(cell)(INPUTS, mask=tf.constant(LENGTHS))

@@ -376,8 +376,11 @@ def test_a_sweep_whose_checkpoints_lie_elsewhere_is_not_begun_anew_without_a_wor
     with pytest.raises(ConfigError, match=re.escape(told)):
         reconcile(earlier, planned(keeps, elsewhere), changed="refuse", **asked)
     frozen, _, said = reconcile(earlier, planned(keeps, elsewhere), changed="keep", **asked)
-    assert said == [f"kept as it was planned, though changed since: {told}"]
+    assert said == [f"{told}; these begin anew"]
     assert {job.tree["tracking"]["folder"] for job in frozen.jobs} == {str(tmp_path)}
+    *_, said = reconcile(earlier, planned(keeps, elsewhere, "optimizer=sgd"), changed="rerun", **asked)
+    assert [one.partition(": ")[0] for one in said[:-1]] == ["changed since, and run again"] * (len(said) - 1)
+    assert said[-1] == f"{told}; these begin anew"
     without = OwnRun("s", "runs", "r", planned())
     assert reconcile(without, planned(elsewhere), changed="refuse", **asked)[2] == []
 
@@ -389,6 +392,8 @@ def test_blocks_are_sent_back_by_the_rule_that_was_declared() -> None:
     asked: dict[str, Any] = {"claims": None, "tracker": cast(Tracker, object())}
     with pytest.raises(ConfigError, match=r"sweep\.requeue was 0, is 1"):
         reconcile(earlier, requeued[1], changed="refuse", **asked)
+    with pytest.raises(ConfigError, match="another gate, and then it is another sweep"):
+        reconcile(earlier, requeued[1], changed="rerun", **asked)
     frozen, _, _ = reconcile(earlier, requeued[1], changed="keep", **asked)
     assert {job.tree["sweep"]["requeue"] for job in frozen.jobs} == {0}
 

@@ -138,14 +138,20 @@ def _through_looks(table: ClaimSet, runs: Sequence[Run], looks: tuple[int, ...],
 
 
 def _contradict_exact(found: _Found, table: ClaimSet, runs: Sequence[Run], planned: int) -> None:
-    """A counter-example to an exact claim counts also where it turned up after the look that decided the claim."""
+    """A counter-example to an exact claim counts also where it turned up after the look that decided the claim.
+
+    But not that of an instrument which no longer repeats itself: it decides no more, and takes nothing back.
+    """
     for claim in table.claims:
         if claim.kind == "exact" and found.decided & {*_names(claim)}:
             for row in _rows(claim, runs, planned):
                 before, later = found.verdicts[row.name], judge_exact(row, runs)
                 if before.look and later.verdict == "contradicted" != before.verdict:
                     look = _first_contradicted(row, claim, runs, before.looks)
-                    found.verdicts[row.name] = replace(later, looks=before.looks, look=look)
+                    instrument = judge_instrument(table, runs, before.looks[look - 1])
+                    if not instrument.differing or is_noisy(claim):
+                        found.verdicts[row.name] = replace(later, looks=before.looks, look=look)
+                        found.instruments[row.name] = instrument
 
 
 def _first_contradicted(row: Row, claim: Claim, runs: Sequence[Run], looks: Sequence[int]) -> int:

@@ -276,7 +276,8 @@ def _over_length(tree: Mapping[str, Any]) -> list[Problem]:
     data = tree["data"]
     if data.get("over_length") != "split" or data["max_length"] is not None:
         return []
-    return [Problem("data.over_length", "split", "does nothing without data.max_length: set that too")]
+    remedy = "does nothing without data.max_length: set that too"
+    return [Problem("data.over_length", "split", remedy, skip=True)]
 
 
 def _variational(tree: Mapping[str, Any]) -> list[Problem]:
@@ -294,11 +295,8 @@ def _boundaries(tree: Mapping[str, Any]) -> list[Problem]:
     if given is None:
         return []
     if (number := tree["padding"]["buckets"]) is not None:
-        return [
-            Problem(
-                "padding.buckets", number, "does nothing beside padding.boundaries; leave one of them out"
-            )
-        ]
+        remedy = "does nothing beside padding.boundaries; leave one of them out"
+        return [Problem("padding.buckets", number, remedy, skip=True)]
     if not given or sorted(set(given)) != list(given):
         return [Problem("padding.boundaries", given, "must be rising lengths, at least one, each once")]
     return []

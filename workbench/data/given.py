@@ -248,8 +248,11 @@ def _weights(weights: Any, where: str, task: str, length: int) -> Any:
 
 
 def _features(inputs: Any, where: str, size: int) -> np.ndarray:
-    kind = getattr(next(iter(inputs), None) if isinstance(inputs, list | tuple) else inputs, "dtype", None)
-    if getattr(kind, "kind", "") in tuple("cmM"):
+    try:
+        kind = np.asarray(inputs).dtype
+    except (TypeError, ValueError):  # rows of several sizes: told below
+        kind = np.dtype(object)
+    if kind.kind in "cmM":
         remedy = "must be real numbers: give magnitudes, or real and imaginary parts side by side; of dates a count"
         raise DataError(where, "inputs", f"of {kind}", remedy)
     try:

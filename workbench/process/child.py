@@ -97,6 +97,8 @@ def run_child(
             child.kill()
         code = child.wait()
     except SpawnerGoneError as error:
+        if result.get("kind") == "result":  # all of it is there
+            return Outcome("finished", result=result, seconds=time.monotonic() - started)
         return Outcome("killed", error=str(error), trace=_tail(output), seconds=time.monotonic() - started)
     except BaseException:
         if child is not None:

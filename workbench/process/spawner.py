@@ -197,6 +197,11 @@ class ForkServer:
             self._socket.settimeout(None)
         return _Forked(int(answer["pid"]), self._answer)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server has ended by itself, and starts nothing any more."""
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """End the server."""
         self._socket.close()

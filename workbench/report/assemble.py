@@ -274,7 +274,8 @@ def _of_runs(runs: Sequence[Run], own: Run, tag: str) -> str:
     >>> _of_runs([new], old, "git.commit"), _of_runs([old, new], old, "git.commit"), _of_runs([], old, "git.commit")
     ('b2', 'a1 and b2', 'a1')
     """
-    said = dict.fromkeys(run.tags[tag] for run in runs if tag in run.tags and not run.superseded)
+    count = (run for run in runs if run.is_data and run.has_result and not run.requeued)
+    said = dict.fromkeys(run.tags[tag] for run in count if tag in run.tags)
     return " and ".join(sorted(said)) or own.tags.get(tag, "")
 
 

@@ -24,7 +24,7 @@ from workbench.report.growth import METRICS_THAT_GROW, STEPS, steps
 _Shown = TypeVar("_Shown")
 SHARE, SPEED = "data/padding_share", "speed/valid_tokens_per_s"
 STATE_ERROR = "correctness/max_abs_error_state_without_lengths"
-MEMORY = "memory/rss_growth_mb"
+MEMORY = "memory/rss_growth_mb", "memory/peak_device_mb"
 
 
 def growth(runs: Sequence[Run]) -> Figure | None:
@@ -64,10 +64,11 @@ def error_over_padding(runs: Sequence[Run]) -> Figure | None:
 
 
 def memory(runs: Sequence[Run]) -> Figure | None:
-    """Growth of memory in training by arm, a point a run."""
-    kept = [run for run in arms.counted(runs) if arms.value(run, MEMORY) is not None]
+    """Memory in training by arm, a point a run: the process' growth, or on GPUs the device's peak."""
+    metric = next((one for one in MEMORY if arms.values(arms.counted(runs), one)), MEMORY[0])
+    kept = [run for run in arms.counted(runs) if arms.value(run, metric) is not None]
     grouped = arms.by_arm(kept, arms.telling(kept, arms.varying_parameters(kept)))
-    means = {name: float(np.mean(arms.values(of_arm, MEMORY))) for name, of_arm in grouped.items()}
+    means = {name: float(np.mean(arms.values(of_arm, metric))) for name, of_arm in grouped.items()}
     shown = sorted(means, key=means.__getitem__)
     if len(shown) < 2:
         return None
@@ -76,13 +77,13 @@ def memory(runs: Sequence[Run]) -> Figure | None:
     figure = new_figure(7.5, 0.36 * len(shown) + 1.1)
     axis = figure.subplots()
     for row, name in enumerate(shown):
-        values = arms.values(grouped[name], MEMORY)
+        values = arms.values(grouped[name], metric)
         axis.plot([0, means[name]], [row, row], color=GRID, lw=6, solid_capstyle="butt", zorder=1)
         axis.plot(values, [row] * len(values), "o", color=PALETTE[0], alpha=0.55, ms=4.5, mew=0, zorder=2)
     axis.set_yticks(range(len(shown)), [shortened(name, 48) for name in shown])
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.set_xlim(left=0)
-    axis.set_xlabel(_axis_label(MEMORY))
+    axis.set_xlabel(_axis_label(metric))
     if left_out:
         axis.set_title(f"the {len(shown)} arms that take most, of {len(means)}", loc="left", fontsize=8.5)
     return figure

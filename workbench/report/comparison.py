@@ -209,7 +209,8 @@ def _judged(differs: Difference, spread: Noise | None, judged: int) -> Compared:
     """What a difference comes to, where `judged` metrics in all are held against their spread."""
     name, a, b = differs.name, differs.first, differs.second
     if a is None or b is None:
-        return Compared(name, a, b, "different", "only one of the two has it")
+        judgement = "not judged" if differs.noisy else "different"
+        return Compared(name, a, b, judgement, "only one of the two has it")
     if not differs.noisy:
         return Compared(name, a, b, "different", "must be equal")
     if spread is None or (spread.is_log and min(a, b) <= 0):

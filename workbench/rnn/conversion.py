@@ -81,7 +81,7 @@ def _check(layer: Any) -> None:
 def _same_cell(theirs: Any) -> Any:
     """A cell of the same class, options (how its weights begin among them) and weights."""
     if type(theirs) is keras.layers.StackedRNNCells:
-        return _frozen_alike(_stacked(theirs), theirs)
+        return _frozen_alike(_stacked(theirs, _same_cell), theirs)
     if not isinstance(theirs, keras.layers.Layer):
         raise ValueError(
             f"{type(theirs).__name__} is no layer of Keras', so no copy can be made of it: PackedRNN(layer.cell) "
@@ -153,7 +153,7 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     options.setdefault("zero_output_for_mask", options["return_sequences"])  # as keras_layer's
     stateful = options.pop("stateful", packed.stateful)
     if isinstance(cell, MultiRNNCell) and any(type(one) in _LAYER_OF for one in cell.cells):
-        stack = _stacked(cell)
+        stack = _stacked(cell, _cell_of_keras)
         layer = _frozen_alike(keras.layers.RNN(stack, **{"dtype": packed.dtype_policy, **options}), cell)
     elif isinstance(cell, Cell):
         layer = _frozen_alike(keras_layer(cell, **options), cell)
@@ -166,13 +166,17 @@ def to_keras(packed: Any, options: dict[str, Any]) -> Any:
     return _keeping_states(layer, packed) if stateful else layer
 
 
-def _stacked(cell: Any) -> Any:
+def _cell_of_keras(cell: Any) -> Any:
+    """A cell of Keras' own with the weights of one of ours; a copy of any other."""
+    return keras_layer(cell, dtype=cell.dtype_policy).cell if isinstance(cell, Cell) else _same_cell(cell)
+
+
+def _stacked(cell: Any, copy: Callable[[Any], Any]) -> Any:
     """Keras' stack of copies of the cells of a stack, ours or Keras'."""
     copies: dict[int, Any] = {}  # a cell that is shared stays one
     for one in cell.cells:
         if id(one) not in copies:
-            ours = isinstance(one, Cell)
-            copies[id(one)] = keras_layer(one, dtype=one.dtype_policy).cell if ours else _same_cell(one)
+            copies[id(one)] = copy(one)
     stack = keras.layers.StackedRNNCells([copies[id(one)] for one in cell.cells], dtype=cell.dtype_policy)
     stack.build(cell.get_build_config()["input_shape"])
     return stack
@@ -186,6 +190,8 @@ def _keeping_states(layer: Any, packed: Any) -> Any:
             "to_keras(stateful=False)."
         )
     objects = _objects(layer.cell, layer.get_config())
+    if objects:  # of a layer's own class: its penalty is not its cell's
+        objects["activity_regularizer"] = layer.activity_regularizer
     made = type(layer).from_config({**layer.get_config(), **objects, "stateful": True})
     made.build(packed.get_build_config()["input_shape"])
     made.cell.set_weights(layer.cell.get_weights())

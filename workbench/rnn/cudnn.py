@@ -274,18 +274,18 @@ def pack_params(forms: Sequence[KerasForm], mode: str) -> tf.Tensor:
     return tf.concat([*matrices, *biases], 0)
 
 
-def check_machine(*, lengths: bool = True) -> None:
-    """Refuses in words, before anything runs, a machine on which this runner cannot run rightly."""
+def check_machine(*, lengths: bool = True, asked: str = "rnn=cudnn") -> None:
+    """Refuses in words, before anything runs, a machine on which what was `asked` cannot run rightly."""
     # the visible ones: to ask for logical ones would start the runtime, before a strategy may
     if not tf.config.get_visible_devices("GPU"):
         raise RuntimeError(
-            "rnn=cudnn: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it), as does "
-            "rnn.use_cudnn=true; take rnn=packed, or rnn=keras with rnn.use_cudnn=null."
+            f"{asked}: runs on a GPU only, and TensorFlow sees none (or training.device=cpu hides it); take "
+            "rnn=packed, or rnn=keras with rnn.use_cudnn=null."
         )
     wrong = _wrong_version(cudnn_version(), tf.sysconfig.get_build_info().get("cudnn_version"))
     if lengths and wrong:
         raise RuntimeError(
-            f"rnn=cudnn: under sequence lengths, {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
+            f"{asked}: under sequence lengths, {wrong}. cuDNN {_shown(CORRUPT[0])} to {_shown(CORRUPT[1])} gave "
             "corrupt results there: install cuDNN 8.9.1 or later, or take rnn=packed."
         )
 

@@ -325,7 +325,8 @@ def _one_mask(masks: Sequence[Any], inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     masks = [tf.cast(mask, tf.bool) for mask in masks]
     masks = [mask[..., 0] if mask.shape.rank == 3 and mask.shape[-1] == 1 else mask for mask in masks]
     for n, mask in enumerate(masks):
-        if mask.shape.rank == 2 and mask.shape[0] == 1:  # one for all examples
+        if mask.shape.rank == 2 and mask.shape[0] == 1 and mask.shape[1:].is_compatible_with(shape[1:]):
+            # one for all examples
             masks[n] = mask = tf.broadcast_to(mask, shape_now)
         if not mask.shape.is_compatible_with(shape):
             more = ": give lengths [B] as sequence_length" if mask.shape.rank == 1 else ""

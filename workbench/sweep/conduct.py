@@ -339,7 +339,7 @@ class Conductor:
         if not forks(job):
             return Fresh()
         given = variables(job)
-        if self._server is None or self._server_of != (block, given):
+        if self._server is None or self._server.is_gone or self._server_of != (block, given):
             self.close()
             self._environment = {**random_environment(), **given}
             self._server = ForkServer(self.folder / "server.log", self._environment)

@@ -91,7 +91,8 @@ def _missing(job: Job, conductor: Conductor | None) -> list[Problem]:
     if device != "gpu" and not cudnn and not (divided and device == "auto"):
         return []
     given = tuple(sorted(variables(job).items()))
-    parts = device, training["strategy"], training["workers"], cudnn, cudnn and rnn["pass_lengths"], given
+    asked = cudnn and (rnn["unroll"], rnn["pass_lengths"])
+    parts = device, training["strategy"], training["workers"], asked, given
     if parts not in _answers:
         if conductor:
             conductor.watcher.say("looking for the devices that are asked for")

@@ -111,9 +111,8 @@ def reconcile(
     """
     if own.plan is None or tracker is None:
         return now, list(claims) if claims else None, []
-    found = [
-        *differences(own.plan, now), *_another_gate(own.plan, now), *_checkpoints_elsewhere(own.plan, now)
-    ]  # fmt: skip
+    moved = _checkpoints_elsewhere(own.plan, now)
+    found = [*differences(own.plan, now), *_another_gate(own.plan, now), *moved]
     sha = claims_room.claims_sha(claims) if claims else ""
     other_claims = sha != own.tags.get(CLAIMS_SHA, "")
     if other_claims:
@@ -131,16 +130,22 @@ def reconcile(
         )
     if changed == "keep":
         kept = recorded.declared(tracker, own.experiment, tracker.get(own.run_id)) if other_claims else claims
-        said = [f"kept as it was planned, though changed since: {one}" for one in found]
+        said = _said("kept as it was planned, though changed since", found, moved)
         return _as_frozen(own.plan, now), list(kept) if kept else None, said
-    if other_claims or any(one.startswith("blocks:") for one in found):
+    if other_claims or any(one.startswith(("blocks:", "sweep.requeue ")) for one in found):
         raise _refused(
             own,
-            "has other claims or other blocks, and then it is another sweep (more pairs are never added to one)",
+            "has other claims, other blocks or another gate, and then it is another sweep (neither pairs nor rules "
+            "are added to one whose numbers are known)",
             found,
             "start a new one, or take workbench.changed=keep",
         )
-    return now, list(claims) if claims else None, [f"changed since, and run again: {one}" for one in found]
+    return now, list(claims) if claims else None, _said("changed since, and run again", found, moved)
+
+
+def _said(what: str, found: Sequence[str], moved: Sequence[str]) -> list[str]:
+    """What becomes of each thing that has changed; what lies elsewhere is looked for where paths are today."""
+    return [f"{one}; these begin anew" if one in moved else f"{what}: {one}" for one in found]
 
 
 def take_stock(

@@ -159,7 +159,6 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     else:
         config, declared, planned = plan_sweep(compose, overrides)
     launch = Launch.chosen(compose, first(compose.read(overrides)))
-    by_block = launch is not None and _by_block(config, declared)
     refuse_cluster(job.tree for job in planned.jobs)
     if own and own.experiment != config.name:
         remedy = (
@@ -170,6 +169,7 @@ def ask(compose: Composer, overrides: Sequence[str]) -> Asked:
     tracker = Tracker.of(config.tracking, create=False) if own else None
     own = own or OwnRun.new(config, planned, declared)
     planned, declared, said = resume.reconcile(own, planned, declared, config.workbench.changed, tracker)
+    by_block = launch is not None and _by_block(config, declared, planned)
     origin = Origin.of((job.tree for job in planned.jobs), compose.own_places)
     typed = as_typed(overrides, compose.folders)
     return Asked(config, declared, planned, typed, launch, by_block, own, origin, tracker, said)
@@ -322,9 +322,9 @@ def _finish(conductor: Conductor, status: str) -> None:
         conductor.watcher.say(f"the sweep's own run could not be closed: {error}")
 
 
-def _by_block(config: Config, declared: list[Claim] | None) -> bool:
+def _by_block(config: Config, declared: list[Claim] | None, planned: Plan) -> bool:
     """Whether a launcher's task is a whole block: its arms then share a host and keep their order."""
-    asked, requeue = config.workbench.launch, config.sweep.requeue
+    asked, requeue = config.workbench.launch, planned.jobs[0].tree["sweep"]["requeue"]
     timed = [claim.name for claim in declared or () if METRICS[claim.metric].noisy]
     if asked == "job" and (timed or requeue):
         why = (
