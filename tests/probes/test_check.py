@@ -209,6 +209,13 @@ def test_ids_with_ends_of_their_own_are_left_as_they_are_by_name() -> None:
     assert alone.apart == ()
 
 
+def test_lengths_that_are_named_are_read_whatever_else_is_called_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", ids=np.ones((8, 5), int), lengths=np.ones((8, 2), int), mine=np.arange(8))
+    found = command.read(tmp_path / "a.npz", "train", 4, "mine")
+    assert sorted(found["mine"]) == sorted(set(found["mine"])), "a few of unlike lengths"
+    assert {len(one) for one in found.values()} == {4}
+
+
 def test_lengths_of_two_sequences_in_one_array_are_refused_by_their_shape(tmp_path: Path) -> None:
     path = tmp_path / "batch.npz"
     np.savez(path, ids=np.ones((8, 5), int), lengths=np.ones((8, 2), int))

@@ -151,6 +151,12 @@ def test_the_rows_of_a_figure_stand_clear_of_its_axis(sweep_runs):
     assert low < -0.5 < len(axis.get_yticks()) - 0.5 < high
 
 
+def test_memory_of_runs_on_gpus_is_the_device_s(sweep_runs):
+    on_gpus = sweep_runs.rename(columns={"metrics.memory/rss_growth_mb": "metrics.memory/peak_device_mb"})
+    labels = [charts.memory(runs_of(one)).axes[0].get_xlabel() for one in (sweep_runs, on_gpus)]
+    assert ["device" in label for label in labels] == [False, True]
+
+
 def test_a_row_of_effects_names_its_arms_its_metric_and_the_better_direction(verdicts):
     labels = [
         label.get_text().splitlines() for label in figures.effects(verdicts[:1]).axes[0].get_yticklabels()

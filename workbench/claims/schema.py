@@ -70,7 +70,7 @@ def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tolerance", "is for exact claims only; `smallest` is the margin of a measured one"
     yield from _arms(claim, ratio, exact)
     if claim["assay"]:
-        yield from _assay_of(claim, metric.noisy)
+        yield from (("assay", wrong) for wrong in _assay_of(claim, metric.noisy))
     for name in claim["over"]:
         if name in claim["treatment"] or name in claim["control"]:
             yield f"over.{name}", "is named by an arm too; a factor is either compared or averaged over"
@@ -82,35 +82,20 @@ def contradictions(claim: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "elsewhere", "there is no elsewhere without `where`"
 
 
-def _assay_of(claim: Mapping[str, Any], noisy: bool) -> Iterator[tuple[str, str]]:
+def _assay_of(claim: Mapping[str, Any], noisy: bool) -> Iterator[str]:
     if claim["kind"] == "exact" or claim["direction"] in ("higher", "lower"):
         claimed = "exact" if claim["kind"] == "exact" else claim["direction"]
-        yield (
-            "assay",
-            f"is for measured claims of same, not_lower or not_higher, not for {claimed}; leave it out",
-        )
+        yield f"is for measured claims of same, not_lower or not_higher, not for {claimed}; leave it out"
     if noisy:
-        yield (
-            "assay",
-            f"is for what was learnt, and {claim['metric']} is measured by a clock or the system; leave it out",
-        )
+        yield f"is for what was learnt, and {claim['metric']} is measured by a clock or the system; leave it out"
     if claim["where"]:
-        yield (
-            "assay",
-            "is not judged beside `where`; state the condition in `over`, or leave one of the two out",
-        )
+        yield "is not judged beside `where`; state the condition in `over`, or leave one of the two out"
     for name, value in claim["assay"]["planted"].items():
         if name in claim["over"]:
-            yield (
-                "assay",
-                f"planted: {name} is averaged over too; plant a difference in a value that `over` leaves alone",
-            )
+            yield f"planted: {name} is averaged over too; plant a difference in a value that `over` leaves alone"
         for arm in ("treatment", "control"):
             if name in claim[arm] and normalise(claim[arm][name]) == normalise(value):
-                yield (
-                    "assay",
-                    f"planted: {name}={value} is what the {arm} has; plant another value, that makes it worse",
-                )
+                yield f"planted: {name}={value} is what the {arm} has; plant another value, that makes it worse"
 
 
 def _arms(claim: Mapping[str, Any], ratio: bool, exact: bool) -> Iterator[tuple[str, str]]:
@@ -169,14 +154,9 @@ def _one_of(*allowed: Any) -> Check:
         if type(value) in {type(one) for one in allowed} and value in allowed:
             return None
         names = [str(one) for one in allowed]
-        guess = (
-            nearest_or_all(str(value), names).split(";")[1] if len(names) > 1 else f" it must be {names[0]}"
-        )
-        return (
-            f"{value!r} is none of {', '.join(names)};{guess}"
-            if len(names) > 1
-            else f"{value!r} is wrong;{guess}"
-        )
+        if len(names) == 1:
+            return f"{value!r} is wrong; it must be {names[0]}"
+        return f"{value!r} is none of {', '.join(names)};{nearest_or_all(str(value), names).split(';')[1]}"
 
     return check
 

@@ -151,16 +151,12 @@ def _shards_of(paths: Sequence[Path], manifest: Manifest, readers: int) -> Itera
             for path in paths:
                 if len(waiting) == readers:
                     yield waiting.popleft().result()
-                waiting.append(pool.submit(_whole_shard, path, manifest))
+                waiting.append(pool.submit(list, read_shard(path, manifest)))
             while waiting:
                 yield waiting.popleft().result()
         finally:
             for one in waiting:
                 one.cancel()
-
-
-def _whole_shard(path: Path, manifest: Manifest) -> list[Chunk]:
-    return list(read_shard(path, manifest))
 
 
 def index_shards(

@@ -110,7 +110,7 @@ class Fresh:
         limit_s: float | None = None,
     ) -> Child:
         """See `Spawner`."""
-        process = subprocess.Popen(
+        return _Fresh(
             [sys.executable, "-m", self._module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -119,22 +119,15 @@ class Fresh:
             start_new_session=True,
             env={**_environment(environment), CHANNEL: f"{reads},{writes}"},
         )
-        return _Fresh(process)
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-class _Fresh:
-    def __init__(self, process: subprocess.Popen) -> None:
-        self._process, self.pid = process, process.pid
-
-    def wait(self) -> int:
-        return self._process.wait()
-
+class _Fresh(subprocess.Popen[bytes]):
     def kill(self) -> None:
         _kill_group(self.pid)
-        self._process.wait()
+        self.wait()
 
 
 class ForkServer:

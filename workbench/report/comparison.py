@@ -27,29 +27,9 @@ FEWEST = 3
 """Degrees of freedom below which a spread is not known."""
 
 Judgement = Literal["equal", "within noise", "different", "not judged"]
-_MOVES_NUMBERS = (
-    "source.",
-    "code.",
-    "version.",
-    "environment.",
-    "device",
-    "threads",
-    "rnn.kernels",
-    "machine.",
-    START,
-)
-_MOVES_TIMINGS = (
-    "machine.",
-    "device",
-    "threads",
-    "rnn.kernels",
-    "version.",
-    "environment.",
-    "source.",
-    "code.",
-    START,
-)
-_AND_LAST = ("git.",)
+_DEVICES = ("device", "threads", "rnn.kernels")
+_MOVES_NUMBERS = ("source.", "code.", "version.", "environment.", *_DEVICES, "machine.", START, "git.")
+_MOVES_TIMINGS = ("machine.", *_DEVICES, "version.", "environment.", "source.", "code.", START, "git.")
 """What may be a reason, by the beginnings of names: the likeliest first."""
 _NO_REASON = (*NOISE, "git.branch", "git.left_out", "machine.frequency_khz")
 _WHY_PARAMS = ("device", "threads")
@@ -155,7 +135,7 @@ def reasons(recorded: Run, again: Run, differing: Sequence[Compared] = ()) -> li
     A timing is moved by the machine, its devices and threads before a version; any other number by code first.
     """
     timed = bool(differing) and all(_is_timing(one.name) for one in differing)
-    order = (*(_MOVES_TIMINGS if timed else _MOVES_NUMBERS), *_AND_LAST)
+    order = _MOVES_TIMINGS if timed else _MOVES_NUMBERS
     first, second = (
         {name: value for name, value in unpacked(run.tags).items() if name not in _WHY_PARAMS}
         | {name: run.params[name] for name in _WHY_PARAMS if name in run.params}
@@ -209,7 +189,7 @@ def _judged(differs: Difference, spread: Noise | None, judged: int) -> Compared:
     """What a difference comes to, where `judged` metrics in all are held against their spread."""
     name, a, b = differs.name, differs.first, differs.second
     if a is None or b is None:
-        judgement = "not judged" if differs.noisy else "different"
+        judgement: Judgement = "not judged" if differs.noisy else "different"
         return Compared(name, a, b, judgement, "only one of the two has it")
     if not differs.noisy:
         return Compared(name, a, b, "different", "must be equal")

@@ -59,7 +59,7 @@ def _is_judged(name: str, a: float | None, b: float | None) -> bool:
     """Whether a number that both have is held against other seeds."""
     if a is None or b is None or _is_same(a, b):
         return False
-    is_measured = name not in METRICS or METRICS[name].noisy or name == "loss/step"
+    is_measured = _is_measured(name) or name == "loss/step"
     return not is_measured and not (float(a).is_integer() and float(b).is_integer())
 
 
@@ -71,7 +71,7 @@ def _metric(
     level: float,
     near: float,
 ) -> Compared:
-    is_measured = name not in METRICS or METRICS[name].noisy or name == "loss/step"
+    is_measured = _is_measured(name) or name == "loss/step"
     if (a is None or b is None) and not (name in METRICS and METRICS[name].noisy):
         return Compared(name, a, b, "different", "only one of the two has it")
     if a is not None and b is not None and _is_same(a, b):
@@ -137,7 +137,9 @@ def compare_results(first: Sequence[Run], second: Sequence[Run]) -> list[str]:
     counts: list[tuple[Run, Compared]] = []
     rest: list[tuple[Run, Compared]] = []
     for a, row in numbers:
-        (counts if all(float(value).is_integer() for value in _pair(row)) else rest).append((a, row))
+        (counts if all(float(value).is_integer() for value in (row.recorded, row.again)) else rest).append(
+            (a, row)
+        )
     lines.append(_counts([row for _, row in counts]))
     lines += [_distance("losses", [each for each in rest if each[1].name.startswith("loss/")])]
     lines += [_distance("other numbers", [each for each in rest if not each[1].name.startswith("loss/")])]
@@ -166,10 +168,6 @@ def _is_measured(name: str) -> bool:
     return name not in METRICS or METRICS[name].noisy
 
 
-def _pair(row: Compared) -> tuple[float, float]:
-    return row.recorded, row.again
-
-
 def _counts(rows: Sequence[Compared]) -> str:
     names = sorted({row.name for row in rows if row.judgement != "equal"})
     return f"counts: {sum(row.judgement == 'equal' for row in rows)} of {len(rows)} numbers equal" + (
@@ -193,5 +191,5 @@ def _distance(what: str, rows: Sequence[tuple[Run, Compared]]) -> str:
 
 def _apart(row: Compared) -> float:
     """How far apart two values are: relative, or plain where a quotient has no meaning (an error of rounding)."""
-    a, b = _pair(row)
+    a, b = row.recorded, row.again
     return abs(b - a) / ((max(abs(a), abs(b)) or 1.0) if METRICS[row.name].scale == "ratio" else 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from workbench.claims import Verdict
@@ -102,7 +103,7 @@ def broken(name: str, width: int) -> str:
     tokens_per_s
     """
     lines, line = [], ""
-    for part in _parts(name):
+    for part in re.findall(r"[^_/.]*[_/.]|[^_/.]+", name):
         if line and len(line) + len(part) > width:
             lines.append(line)
             line = ""
@@ -114,13 +115,3 @@ def spaced_unit(metric: str) -> str:
     """A metric's unit with a space before it; nothing where it has none."""
     unit = METRICS[metric].unit if metric in METRICS else "1"
     return "" if unit == "1" else f" {unit}"
-
-
-def _parts(name: str) -> list[str]:
-    parts, part = [], ""
-    for letter in name:
-        part += letter
-        if letter in "_/.":
-            parts.append(part)
-            part = ""
-    return [*parts, part] if part else parts

@@ -8,6 +8,7 @@ Failures, and conditions that average noise out, are left aside: the first make 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 from scipy import stats
@@ -15,7 +16,7 @@ from scipy import stats
 from workbench.claims import Verdict
 from workbench.claims.declaration import Claim
 from workbench.claims.statistics import MINIMUM_BLOCKS, REGIONS, Region, hypotheses
-from workbench.record import METRICS
+from workbench.report.numbers import spaced_unit
 
 MOST_PAIRS = 400
 POWER = 0.9
@@ -45,16 +46,8 @@ def chance_of_showing(region: Region, truth: float, noise: float, pairs: int, le
     return float(np.mean(np.clip(below - above, 0, None)))
 
 
-def pairs_needed(
-    region: Region,
-    truth: float,
-    noise: float,
-    *,
-    level: float = 0.025,
-    power: float = POWER,
-    most: int = MOST_PAIRS,
-) -> int | None:
-    """The fewest pairs that show `region` with chance `power` when the effect is `truth`; None above `most`.
+def pairs_needed(region: Region, truth: float, noise: float, *, level: float = 0.025) -> int | None:
+    """The fewest pairs that show `region` with chance POWER when the effect is `truth`; None above MOST_PAIRS.
 
     Never below 6, under which no verdict is given. The table of claims/README.md, section 2.8, is made by this.
 
@@ -63,17 +56,11 @@ def pairs_needed(
     """
 
     def enough(pairs: int) -> bool:
-        return chance_of_showing(region, truth, noise, pairs, level) >= power
+        return chance_of_showing(region, truth, noise, pairs, level) >= POWER
 
-    if not region[0] < truth < region[1] or not enough(most):
+    if not region[0] < truth < region[1] or not enough(MOST_PAIRS):
         return None
-    if enough(MINIMUM_BLOCKS):
-        return MINIMUM_BLOCKS
-    short, long = MINIMUM_BLOCKS, most
-    while long - short > 1:
-        middle = (short + long) // 2
-        short, long = (short, middle) if enough(middle) else (middle, long)
-    return long
+    return bisect_left(range(MOST_PAIRS + 1), True, MINIMUM_BLOCKS, key=enough)
 
 
 def pairs_that_decide(verdict: Verdict) -> int | None:
@@ -119,7 +106,9 @@ def plan_line(claim: Claim, noise: float, pairs: int, looks: int = 1) -> str:
     own = hypotheses(claim.direction)
     family = max(claim.family, own)
     alone, first = ((1 - claim.confidence) / looks / number for number in (own, family))
-    spread = f"{noise:.3g}{_unit(claim)}" if claim.scale == "difference" else f"{100 * noise:.3g}%"
+    spread = (
+        f"{noise:.3g}{spaced_unit(claim.metric)}" if claim.scale == "difference" else f"{100 * noise:.3g}%"
+    )
     line = (
         f'{claim.name}: at {spread} noise, to show "{claim.direction.replace("_", " ")}" '
         f"{'within' if claim.direction == 'same' else 'beyond'} {_shown(_bound(claim), claim)} "
@@ -157,12 +146,7 @@ def _sign(claim: Claim) -> int:
 
 
 def _shown(value: float, claim: Claim) -> str:
-    return f"{math.exp(value):.2f}x" if claim.scale == "ratio" else f"{value:.3g}{_unit(claim)}"
-
-
-def _unit(claim: Claim) -> str:
-    unit = METRICS[claim.metric].unit if claim.metric in METRICS else "1"
-    return "" if unit == "1" else f" {unit}"
+    return f"{math.exp(value):.2f}x" if claim.scale == "ratio" else f"{value:.3g}{spaced_unit(claim.metric)}"
 
 
 def _count(pairs: int | None) -> str:

@@ -95,22 +95,18 @@ def of_others(
     Raises:
         ReportError: verdicts that lie there would be lost.
     """
-    block, ignored = claims[0].block, claims[0].runs.get("ignore", ())
+    block = claims[0].block
+    ignored = {block, *claims[0].runs.get("ignore", ())}
     kept = with_own_keys(claims, runs)
     blocks = sorted({run.params[block] for run in kept})
-    if any(math.isinf(as_number(one)) for one in blocks):
-        numbered = {one: str(number) for number, one in enumerate(blocks, 1)}
-    else:
-        numbered = {one: one for one in blocks}
+    are_words = any(math.isinf(as_number(one)) for one in blocks)
+    numbered = {one: str(number) if are_words else one for number, one in enumerate(blocks, 1)}
     shown = [
         replace(
             run,
             params={
                 "seed": numbered[run.params[block]],
-                **{
-                    _OURS.get(name, name): value
-                    for name, value in _without(run.params, block, *ignored).items()
-                },
+                **{_OURS.get(name, name): one for name, one in run.params.items() if name not in ignored},
             },
         )
         for run in kept
@@ -130,10 +126,6 @@ def of_others(
     (folder / RUNS).write_text(published(kept, claims, names.NAME))
     (folder / FACTS).write_text(published_facts(facts))
     return written
-
-
-def _without(params: Mapping[str, str], *left_out: str) -> dict[str, str]:
-    return {name: value for name, value in params.items() if name not in left_out}
 
 
 def beside_verdicts(claims: Sequence[Claim] | None, judged: Judged) -> dict[str, Any]:

@@ -287,10 +287,7 @@ def _bound(one: Verdict) -> float:
 
 def _declared(one: Verdict) -> float | None:
     """The value that a claim was held against; None where it was another arm."""
-    try:
-        return None if one.scale == "ratio" else float(one.control)
-    except ValueError:
-        return None
+    return None if one.scale == "ratio" else _number(one.control)
 
 
 def _in_unit(number: float | None, one: Verdict) -> str:

@@ -62,7 +62,7 @@ def gpus(given: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """
     named = {**os.environ, **(given or {})}.get(VISIBLE)
     if named is None:
-        return _of_machine()
+        return tuple(uuid for _, uuid in _listed())
     each = [one.strip() for one in named.split(",")]
     once: dict[Path, str] = {}
     for one in itertools.takewhile(_NAMED.fullmatch, each):  # CUDA reads no further
@@ -84,10 +84,6 @@ def _wanted(training: Mapping[str, Any]) -> int:
     if training["device"] == "cpu" or training["strategy"] == "multi_worker":
         return 0
     return int(training["workers"]) if training["strategy"] == "mirrored" else 1
-
-
-def _of_machine() -> tuple[str, ...]:
-    return tuple(uuid for _, uuid in _listed())
 
 
 @functools.cache

@@ -148,16 +148,12 @@ def plan(
     seeds = grid.seeds or [grid.base["seed"] + k for k in range(blocks)]
     places = [(arm, 0) for arm in grid.arms] + ([(control, 1)] if control else [])
     rng = random.Random(order_seed)
-    parts = [
-        after - before
-        for before, after in itertools.pairwise(
-            [0, *looks] if looks and looks[-1] == len(seeds) else [0, len(seeds)]
-        )
-    ]
+    ends = [0, *looks] if looks and looks[-1] == len(seeds) else [0, len(seeds)]
+    parts = [after - before for before, after in itertools.pairwise(ends)]
     order = [row for part in parts for row in balanced_orders(len(places), part, rng)]
     rows: list[tuple[int, int, list[int]]] = []
     if throw_away:
-        first = list(range(len(places) - (1 if control else 0)))
+        first = list(range(len(grid.arms)))
         random.Random(order_seed + 1).shuffle(first)
         rows.append((0, _unused_seed(seeds), first))
     rows += [(k + 1, seed, order[k]) for k, seed in enumerate(seeds)]

@@ -225,12 +225,7 @@ def _elements(override: Override, key: str, typed: str, choices: Choices) -> lis
 def _length(value: RangeSweep, key: str, typed: str) -> float:
     """How many values a range has, without going through them."""
     start, stop, step = (Decimal(str(one)) for one in (value.start, value.stop, value.step))
-    if (
-        any(one.is_nan() for one in (start, stop, step))
-        or not step
-        or start.is_infinite()
-        or step.is_infinite()
-    ):
+    if not (start.is_finite() and step.is_finite() and step) or stop.is_nan():
         raise ConfigError([Problem(key, typed, "a range needs numbers, and a step that is not 0")])
     steps = (stop - start) / step
     return math.inf if steps.is_infinite() and steps > 0 else max(0, math.ceil(steps)) if steps > 0 else 0
