@@ -153,18 +153,11 @@ def build_vocabulary(
 
 def split_info(examples: Sequence[Encoded], classes: int) -> SplitInfo:
     """Counts of a split."""
-    lengths = np.array([len(example.inputs) for example in examples], np.int64)
-    values, counts = np.unique(lengths, return_counts=True)
     labels = np.concatenate(
         [np.atleast_1d(example.labels) for example in examples] or [np.zeros(0, np.int64)]
     )
-    return SplitInfo(
-        examples=len(examples),
-        tokens=int(lengths.sum()),
-        longest=int(lengths.max(initial=0)),
-        histogram={int(v): int(c) for v, c in zip(values, counts, strict=True)},
-        label_counts=tuple(np.bincount(labels, minlength=classes).tolist()),
-    )
+    lengths = Counter(len(example.inputs) for example in examples)
+    return SplitInfo.of(lengths, np.bincount(labels, minlength=classes).tolist())
 
 
 def _within(

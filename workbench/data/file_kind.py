@@ -1,17 +1,17 @@
 """What a file is, by its first bytes: `check_tfrecord` refuses what is no TFRecord file, and calls it what it is.
 
-Plain Python: nothing is read but the first bytes, and what a compressed file begins with once decompressed.
+No TensorFlow: nothing is read but the first bytes, and what a compressed file begins with once decompressed.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-import struct
 import zlib
 from pathlib import Path
 
 from workbench.data.errors import DataError
+from workbench.data.records import masked_checksums
 from workbench.data.whose import INDEX, MANIFEST, WRITE, restore, unopened
 
 TFRECORD, GZIP, ZLIB, EMPTY = "a TFRecord file", "compressed by gzip", "compressed by zlib", "empty"
@@ -77,7 +77,7 @@ def kind_of(head: bytes) -> str:
     """
     if not head:
         return EMPTY
-    if len(head) >= _FRAME and struct.unpack_from("<I", head, 8)[0] == _masked_crc(head[:8]):
+    if len(head) >= _FRAME and head[8:_FRAME] == masked_checksums([head[:8]])[0]:
         return TFRECORD  # first: a length may begin as another kind's mark does
     text = _text(head)
     for mark, name in (_TEXTS if text else _MARKS).items():
@@ -179,14 +179,3 @@ def _text(head: bytes) -> str:
     if lines and lines[0].startswith("1") and lines[0].count("\t") >= 3:
         return "a CoNLL-U file"
     return "a text"
-
-
-def _masked_crc(data: bytes) -> int:
-    """The checksum that TFRecord files have of a record's length: CRC-32C, rotated and shifted."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -38,6 +38,13 @@ class SplitInfo:
     histogram: dict[int, int]
     label_counts: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, lengths: Mapping[int, int], label_counts: Sequence[int]) -> SplitInfo:
+        """The counts, by how many examples are of each length, and how many labels of each class."""
+        tokens = sum(length * count for length, count in lengths.items())
+        longest, histogram = max(lengths, default=0), dict(sorted(lengths.items()))
+        return cls(sum(lengths.values()), tokens, longest, histogram, tuple(label_counts))
+
     @property
     def mean_length(self) -> float:
         """Tokens an example, by the histogram."""
@@ -303,16 +310,10 @@ def _split(value: dict[str, Any], path: str | Path, where: str) -> SplitInfo:
             if type(number) is not int or number < 0:
                 raise DataError(path, f"{where}.{name}", number, "lengths and counts must be whole numbers")
     histogram = {int(length): count for length, count in value["histogram"].items()}
-    split = SplitInfo(**{**value, "histogram": histogram, "label_counts": tuple(counts)})
-    for name, wanted in (
-        ("examples", sum(histogram.values())),
-        ("tokens", sum(length * count for length, count in histogram.items())),
-        ("longest", max(histogram, default=0)),
-    ):
-        if getattr(split, name) != wanted:
-            raise DataError(
-                path, f"{where}.{name}", getattr(split, name), f"the histogram beside it says {wanted}"
-            )
+    split = SplitInfo.of(histogram, counts)
+    for name in ("examples", "tokens", "longest"):
+        if value[name] != (wanted := getattr(split, name)):
+            raise DataError(path, f"{where}.{name}", value[name], f"the histogram beside it says {wanted}")
     return split
 
 

@@ -19,6 +19,7 @@ from workbench.data.file_kind import check_tfrecord
 from workbench.data.given import are_weights
 from workbench.data.manifest import Manifest
 from workbench.data.record_faults import check_record, decoded
+from workbench.data.sequence_example import declared_features
 from workbench.data.whose import restore
 
 FRAME = 16  # bytes around a record in a TFRecord file: its length and two checksums
@@ -134,16 +135,9 @@ def _check_alone(record: bytes, manifest: Manifest, where: str) -> None:
 def _parsed(records: list[bytes], manifest: Manifest) -> tuple[Chunk, np.ndarray]:
     """The examples, and the numbers of those to be looked at one by one: something is wrong among them."""
     names, tag = manifest.feature_names, manifest.labels_steps
-    context = {} if tag else {names["labels"]: tf.io.FixedLenFeature([], tf.int64)}
+    context, sequence = declared_features(manifest, lambda shape, dtype: tf.io.RaggedFeature(dtype))
     if names["length"]:
         context[names["length"]] = tf.io.FixedLenFeature([], tf.int64)
-    sequence = {names["inputs"]: tf.io.RaggedFeature(tf.int64 if manifest.inputs == "ids" else tf.float32)}
-    if tag:
-        sequence[names["labels"]] = tf.io.RaggedFeature(tf.int64)
-    if manifest.weights == "step":
-        sequence[names["weights"]] = tf.io.RaggedFeature(tf.float32)
-    elif manifest.weights:
-        context[names["weights"]] = tf.io.FixedLenFeature([], tf.float32)
     with tf.device("CPU:0"):
         singles, lists, _ = tf.io.parse_sequence_example(
             records, context_features=context, sequence_features=sequence

@@ -7,6 +7,7 @@ there are any, are floats: of the steps, or one in the context.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -63,15 +64,19 @@ def to_sequence_example(example: Encoded, names: dict[str, str] = FEATURE_NAMES)
     )
 
 
-def declared_features(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Context and sequence features as TensorFlow's parsers want them declared.
+_PADDED: Callable[..., Any] = partial(tf.io.FixedLenSequenceFeature, allow_missing=True)
+
+
+def declared_features(
+    manifest: Manifest, steps: Callable[..., Any] = _PADDED
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Context and sequence features as TensorFlow's parsers want them declared; `steps`: a list, of (shape, dtype).
 
     The length is not among them: an example is as long as its inputs, and a length that is written says the same.
     An empty example may have no list at all.
     """
     names = manifest.feature_names
     scalar = tf.io.FixedLenFeature([], tf.int64)
-    steps = partial(tf.io.FixedLenSequenceFeature, allow_missing=True)
     context: dict[str, Any] = {}
     if manifest.inputs == "ids":
         sequence = {names["inputs"]: steps([], tf.int64)}

@@ -55,13 +55,7 @@ class Counts:
 
     def split_info(self) -> SplitInfo:
         """The counts as a manifest has them."""
-        return SplitInfo(
-            examples=sum(self.lengths.values()),
-            tokens=sum(length * count for length, count in self.lengths.items()),
-            longest=max(self.lengths, default=0),
-            histogram=dict(sorted(self.lengths.items())),
-            label_counts=tuple(self.labels.tolist()),
-        )
+        return SplitInfo.of(self.lengths, self.labels.tolist())
 
 
 def open_dataset(folder: str | Path, verify: bool = True) -> Manifest:

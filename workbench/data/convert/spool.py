@@ -198,14 +198,7 @@ class Spool:
             found = self._labels[split]
             used = np.flatnonzero(found)
             np.add.at(counts, first_class + (used if to_class is None else to_class[used]), found[used])
-            lengths = self._lengths[split]
-            splits[split] = SplitInfo(
-                examples=sum(lengths.values()),
-                tokens=sum(length * times for length, times in lengths.items()),
-                longest=max(lengths),
-                histogram=dict(sorted(lengths.items())),
-                label_counts=tuple(counts.tolist()),
-            )
+            splits[split] = SplitInfo.of(self._lengths[split], counts.tolist())
         if to_class is not None:
             to_class = to_class + first_class
         elif first_class:
