@@ -11,7 +11,7 @@ import tensorflow as tf
 from workbench.cells.base import StepWeights
 from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
-from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, take_valid, unpack
+from workbench.rnn.packing.order import Chain, Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, read_rows, row_array
 from workbench.rnn.packing.tile import wide
@@ -30,8 +30,7 @@ class _Cuts(NamedTuple):
     windows: tf.Tensor
     step: tf.Tensor  # [windows + 1]
     row: tf.Tensor  # [windows + 1], the packed row at which each begins
-    source: tf.Tensor  # Chain.source, and R more rows that are not valid
-    valid: tf.Tensor
+    source: tf.Tensor  # Chain.source, and R more rows that are no example's
 
 
 class _Kept(NamedTuple):
@@ -191,7 +190,7 @@ class _Passes:
         step = tf.concat([begins, [chain.steps]], 0)
         row = tf.concat([tf.gather(chain.offset, begins), [chain.total]], 0)
         more = [[0, rows]]
-        return _Cuts(windows, step, row, tf.pad(chain.source, more), tf.pad(chain.valid, more))
+        return _Cuts(windows, step, row, tf.pad(chain.source, more))
 
     # ------------------------------------------------------------ forward
     @never_clustered
@@ -278,7 +277,8 @@ class _Passes:
                 for flow, width in zip(kept_steps, windows.kept_widths, strict=True)
             ]
             d_before, gradients, small = windows.backward(
-                _take_valid(flat, cuts, k, window_rows),
+                # as many as the largest window has: those after its last belong to the next, or to none
+                take(flat, tf.slice(cuts.source, [cuts.row[k]], [window_rows])),
                 _span(chain, cuts, k),
                 d_states,
                 values,
@@ -319,12 +319,6 @@ class _Passes:
 def _traced(function: Callable[..., Any], *like: Any) -> Any:
     """A function that is traced for tensors like these."""
     return tf.function(function, autograph=False).get_concrete_function(*like)
-
-
-def _take_valid(flat: tf.Tensor, cuts: _Cuts, k: Any, rows: Any) -> tf.Tensor:
-    """So many packed rows from window k's first; those after its last belong to the next, or to none."""
-    at, size = [cuts.row[k]], [rows]
-    return take_valid(flat, tf.slice(cuts.source, at, size), tf.slice(cuts.valid, at, size))
 
 
 def _span(chain: Chain, cuts: _Cuts, k: Any) -> Span:

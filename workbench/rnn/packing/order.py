@@ -28,7 +28,6 @@ class Chain(NamedTuple):
     steps: tf.Tensor  # the longest length, or more where `round_up` adds some
     total: tf.Tensor  # N
     source: tf.Tensor  # [N] each row's place in a batch flattened to [B * T, ...]
-    valid: tf.Tensor  # [N] bool
 
 
 class Packing(NamedTuple):
@@ -78,11 +77,10 @@ def _chain(
     offset, total = tf.cumsum(rows, exclusive=True), tf.reduce_sum(rows)
     step = tf.repeat(tf.range(steps), rows)
     row = tf.range(total) - tf.gather(offset, step)
-    valid = step < tf.gather(lengths, row)
-    row, last = tf.where(valid, row, 0), tf.minimum(step, longest - 1)
+    row, last = tf.where(step < tf.gather(lengths, row), row, 0), tf.minimum(step, longest - 1)
     position = tf.gather(lengths, row) - 1 - last if backwards else last
     source = tf.gather(examples, row) * time_steps + position
-    return Chain(examples, lengths, rows, offset, steps, total, source, valid)
+    return Chain(examples, lengths, rows, offset, steps, total, source)
 
 
 def _rows_of_positions(
@@ -107,12 +105,6 @@ def _rows_of_positions(
 def take(flat: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
     """Packs [B * T, ...], what goes into the steps: the rows at `source`, none of which is in the padding."""
     return tf.gather(flat, source)
-
-
-def take_valid(flat: tf.Tensor, source: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Packs [B * T, ...], the gradient of what comes out: the rows at `source`, zeros where not `valid`."""
-    rows = take(flat, source)
-    return tf.where(tf.reshape(valid, [-1, *[1] * (rows.shape.rank - 1)]), rows, tf.zeros([], rows.dtype))
 
 
 def unpack(pieces: Sequence[tf.Tensor], packed: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ from workbench.cells.base import StepWeights
 from workbench.cells.xla import never_clustered, unrecorded
 from workbench.rnn.packing.compiled import capacity_for, check_fits
 from workbench.rnn.packing.once import Operands, Results, differentiable_once
-from workbench.rnn.packing.order import Packing, deal, gather_back, pack, take, take_valid, unpack
+from workbench.rnn.packing.order import Packing, deal, gather_back, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
 from workbench.rnn.packing.tile import Tile, tile_of, wide
@@ -133,9 +133,7 @@ class _Loop:
     def backward(self, d_results: Results, kept: _Kept) -> Operands:
         """Gradients of the operands."""
         d_outputs, weights = d_results.outputs, kept.weights
-        d_outputs = take_valid(
-            tf.reshape(d_outputs, [-1, d_outputs.shape[-1]]), self.chain.source, self.chain.valid
-        )
+        d_outputs = take(tf.reshape(d_outputs, [-1, d_outputs.shape[-1]]), self.chain.source)
 
         @never_clustered
         def body(k: Any, d_states: Tensors, d_inputs: Any, sums: StepWeights) -> tuple:
