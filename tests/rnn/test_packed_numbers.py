@@ -123,6 +123,13 @@ def test_equals_dynamic(packed, dynamic, name):
     same(packed(*batch), dynamic(*batch))
 
 
+@pytest.mark.parametrize("kernel", ["plain", "autodiff", "masked"])
+def test_kernels_that_compile_nothing_equal_dynamic(cell, dynamic, kernel):
+    """Lengths that are not sorted: what goes into the packed order comes back in the batch's."""
+    batch = make_batch(EDGES["some empty"], padding=1, content=0.0)
+    same(Runner(lambda *a, **k: packed_rnn(*a, kernel=kernel, **k), cell)(*batch), dynamic(*batch))
+
+
 def test_no_step_to_take(packed, dynamic):
     batch = make_batch([0, 0, 0])
     assert batch[0].shape == (3, 0, D)
