@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import shlex
 import signal
@@ -37,6 +38,9 @@ from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
 from workbench.data.manifest import Manifest
 from workbench.wording import typed
+
+_FAR = 5
+"""Standard deviations by which the share held out may miss what was asked for without a word."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,6 +144,12 @@ def _print(console: Console, manifest: Manifest, folder: Path) -> None:
             f"the longest {info.longest:,}",
             markup=False,
         )
+    asked, made = manifest.source.get("validation_share", 0.0), manifest.splits
+    if asked and "validation" in made:
+        share = made["validation"].examples / (made["train"].examples + made["validation"].examples)
+        if abs(share - asked) > _FAR * math.sqrt(asked * (1 - asked) / made["train"].examples):
+            words = "examples that are alike stay together; another --seed draws others"
+            console.print(f"  {share:.0%} are held out where {asked:.0%} were to be: {words}")
     if "validation" not in manifest.splits:
         console.print("  no validation split: nothing is evaluated on what was not trained on")
     for reason, count in manifest.dropped.items():

@@ -117,9 +117,7 @@ def _evaluated(config: Config, model: Any, data: Feed, folder: Path | None) -> d
 
 
 def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
-    from itertools import islice
-
-    from workbench.probes.invariance import correctness
+    from workbench.probes.invariance import correctness, is_of_padding, with_padding
     from workbench.probes.longer import takes_longer_sequence
     from workbench.probes.padding_gradient import gradient_share_past_end
     from workbench.seeds import seed_for
@@ -129,12 +127,12 @@ def _correct(config: Config, model: Any, data: Feed) -> dict[str, float]:
         return {}
     validation = data.manifest.splits.get("validation")
     split = "validation" if validation and validation.examples else "train"
-    batches = list(islice(data.evaluation(split), count))
+    batches, are_padded = with_padding(data.evaluation(split), count)
     found = correctness(model, batches, config.loss, seed=seed_for(config.seed, "probes"))
     found["correctness/takes_longer_sequence"] = takes_longer_sequence(model, batches[0])
     if data.manifest.labels_steps:
         found["correctness/gradient_share_past_end"] = gradient_share_past_end(model, batches, config.loss)
-    return found
+    return {name: value for name, value in found.items() if are_padded or not is_of_padding(name)}
 
 
 def _timed(config: Config, step: Any, data: Feed, channel: Channel, record: Findings) -> Window:

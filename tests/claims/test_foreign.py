@@ -302,6 +302,22 @@ def test_runs_of_no_arm_and_parents_take_no_block(table):
     assert judged(claims, [*rows, search]).pairs == 8
 
 
+def test_a_parent_with_the_params_of_a_child_is_not_its_first_attempt(table):
+    """As where each seed has a run around those of both models, which was begun first and records a mean."""
+    rows = _plain_runs()
+    around = [
+        {**row, "run_id": f"{row['run_id']}p", "start_time": pd.Timestamp(0, unit="s", tz="UTC")}
+        | {name: 99.0 for name in row if name.startswith("metrics.")}
+        for row in rows
+        if row["params.model"] == "a"
+    ]
+    of_seed = {row["params.seed"]: row["run_id"] for row in around}
+    inside = [{**row, "tags.mlflow.parentRunId": of_seed[row["params.seed"]]} for row in rows]
+    assert judged(table(), [*around, *inside]).effect == judged(table(), rows).effect
+    alone = [row for row in inside if row["params.model"] != "a"]  # the parent is the arm
+    assert judged(table(), [*around, *alone]).pairs == 8
+
+
 def _with(table, old: str, new: str) -> Path:
     path = Path(table()[0].file)
     path.write_text(path.read_text().replace(old, new))

@@ -280,7 +280,7 @@ def test_features_that_may_be_padded_or_end_to_end_are_refused(tmp_path):
     ("name", "content", "given", "parts"),
     [
         ("a.csv", b"inputs,labels\na b,pos\nb c,\nc,neg\n", {}, ["line 3: labels = ''"]),
-        ("a.csv", b"inputs,labels\na b,pos\nb c, \nc,neg\n", {}, ["line 3: labels = ' '"]),
+        ("a.csv", b"inputs,labels\na b,pos\nb c, \nc,neg\n", {}, ["line 3: labels = ''"]),
         ("a.csv", b"g,inputs,labels\n1,a,X\n1,b,\n", {"group": "g"}, ["line 3: labels = ''"]),
         ("a.txt", b"a b\tpos\nb c\t\n", {}, ["line 2: labels = ''"]),
         ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": ""}', {}, ["line 2: labels = ''"]),
@@ -296,6 +296,48 @@ def test_an_empty_label_names_no_class(tmp_path, name, content, given, parts):
     path = tmp_path / name
     write_parquet(path, content) if isinstance(content, list) else path.write_bytes(content)
     refused(lambda: convert([path], tmp_path / "out", Schema(**given, **NOTHING_HELD_OUT)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.csv", b"inputs,labels\n\"['the', 'dog']\",x\n['barks'],y\n", ["line 2: inputs", "as Python prints it"]),
+        ("a.csv", b"inputs,labels\n[1 2 3],x\n[4],y\n", ["line 2: inputs", "JSON lines"]),
+        ("a.txt", b"c\tZ\na b\tX Y\n", ["line 2: labels = 'X Y'", "task tag", "task classify"]),
+        ("a.jsonl", b'{"inputs": "a b", "labels": "X Y"}', ["line 1: labels", "a word for each token"]),
+        ("a.csv", b"inputs,labels\na,1\nb,1.0\n", ["labels = '1.0'", "'1' written otherwise"]),
+        ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": "x "}', ["is 'x' written"]),
+        ("a.jsonl", b'{"inputs": "a", "labels": null}\n{"inputs": "b", "labels": "x"}', ["line 1", "no class"]),
+        ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": null}', ["line 2", "no class"]),
+    ],
+    ids=lambda _: "",
+)  # fmt: skip
+def test_what_would_be_read_as_something_else_without_a_word_is_refused(tmp_path, name, content, parts):
+    refused(lambda: made(tmp_path, content, name), *parts)
+
+
+def test_a_share_that_is_far_from_what_was_asked_for_is_said(tmp_path, capsys):
+    """Examples that are alike are held out together: half of a log may be one line."""
+    rows = {"alike": ["the same words"] * 400, "unlike": [f"a{n} b{n}" for n in range(400)]}
+    said = {}
+    for name, texts in rows.items():
+        lines = [f"{text},{'xy'[n % 2]}" for n, text in enumerate([*texts, *map(str, range(100, 200))])]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["inputs,labels", *lines]))
+        for seed in "0", "5", "7":
+            out = tmp_path / name / seed
+            options = ["--kind", "symbols", "--validation-share", "0.5", "--seed", seed, "--out", str(out)]
+            assert command.main([str(tmp_path / f"{name}.csv"), *options]) == 0
+        said[name] = capsys.readouterr().out.count("are held out where 50% were to be")
+    assert said == {"alike": 3, "unlike": 0}
+
+
+def test_blanks_around_a_label_of_a_csv_are_none_of_it(tmp_path):
+    assert made(tmp_path, b"inputs,labels\na, up\nb,up \nc,up\n", "a.csv").labels == ["up"]
+
+
+def test_a_text_in_brackets_and_a_label_of_several_words_are_taken_where_others_are_not_so(tmp_path):
+    made(tmp_path, b"inputs,labels\n[laughs],New York\nno [sighs],Paris\n", "a.csv")
+    assert made(tmp_path / "out", b"c\tZ\na b\tX Y\n", "a.txt", task="tag").task == "tag"
 
 
 def test_an_empty_name_is_a_class_where_the_classes_have_it(tmp_path):

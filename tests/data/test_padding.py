@@ -61,6 +61,15 @@ def test_bucket(options, expected):
     assert shown(planned("bucket", LENGTHS, np.arange(6), **options)) == expected
 
 
+def test_what_is_left_in_buckets_comes_in_the_order_of_the_examples():
+    """Not bucket by bucket: each epoch would then end with its longest."""
+    found = [
+        shown(planned("bucket", np.array([9, 1]), np.array(order), boundaries=[2], batch_size=2))
+        for order in ([0, 1], [1, 0])
+    ]
+    assert found == [[([0], 9), ([1], 1)], [([1], 1), ([0], 9)]]
+
+
 def test_a_batch_of_empty_sequences_has_a_time_axis():
     assert shown(planned("batch", np.zeros(2, int), np.arange(2), batch_size=2)) == [([0, 1], 1)]
 

@@ -17,7 +17,7 @@ from workbench.options.loss import Loss
 from workbench.options.model import Model
 from workbench.options.optimizer import Optimizer
 from workbench.options.rnn import SCHEMAS as RNN_OPTIONS
-from workbench.probes.invariance import RELATIVE_FLOOR, correctness
+from workbench.probes.invariance import RELATIVE_FLOOR, correctness, is_of_padding, with_padding
 from workbench.record import METRICS
 from workbench.training import make_train_step
 
@@ -263,3 +263,20 @@ def test_a_cell_as_keras_own_documentation_writes_one_is_probed(monkeypatch: pyt
     found = correctness(model_of(cell="custom", cell_options=own, direction="both"), BATCHES, LOSS)
     assert set(found) == NAMES
     assert of(found, "max_abs_error_state_with_lengths")["max_abs_error_state_with_lengths"] < 1e-6
+
+
+def test_batches_are_probed_of_which_one_has_padding() -> None:
+    """Of buckets the first may have none: every error without lengths would be 0."""
+    full, some = ({"inputs": np.zeros([2, 3]), "length": np.array(lengths)} for lengths in ([3, 3], [3, 1]))
+    for batches, wanted in (
+        ([some, full, some], [0, 1]),
+        ([full, some, full], [0, 1]),
+        ([full, full, some], [2]),
+    ):
+        found, padded = with_padding(batches, 2)
+        assert ([*map(id, found)], padded) == ([id(batches[i]) for i in wanted], True)
+    assert with_padding([full, full, full], 2) == ([full, full], False)
+    assert with_padding([{"inputs": np.zeros([0, 3]), "length": np.zeros(0, int)}], 2)[1] is False
+    told = {name for name in METRICS if name.startswith("correctness/") and not is_of_padding(name)}
+    assert {name for name in told if "without" in name or "past_end" in name or "random" in name} == set()
+    assert "correctness/max_abs_error_output_with_lengths" in told

@@ -284,6 +284,11 @@ def test_the_summary_of_a_run():
 
 
 def test_the_summary_makes_up_nothing():
+    alone = {"correctness/max_abs_error_output_with_lengths": 0.0}
+    assert (
+        "no batch that is evaluated has padding"
+        in dict(summary.summary_lines({}, alone, "a", "b"))["without lengths"]
+    )
     assert summary.summary_lines({}, {}, "abc", "here") == [("ran", "–"), ("recorded", "run abc at here")]
     lines = dict(summary.summary_lines({}, {"loss/validation_per_token": math.nan}, "abc", "here"))
     assert "not a number" in lines["loss"]

@@ -370,6 +370,15 @@ class TestFromKeras:
         layer.build((None, None, 2))
         assert not PackedRNN.from_keras(layer).trainable_weights
 
+    def test_a_weight_that_was_frozen_alone_stays_so_there_and_back(self):
+        layer = keras.layers.LSTM(3)
+        layer.build((None, None, 2))
+        layer.cell.recurrent_kernel.trainable = False
+        packed = PackedRNN.from_keras(layer)
+        packed.build((None, None, 2))
+        for one in (packed, packed.to_keras()):
+            assert [variable.trainable for variable in one.cell.weights] == [True, False, True]
+
 
 def test_to_keras_says_how_outputs_are_turned_over():
     layer = PackedRNN(CELLS["gru"](3), return_sequences=True, go_backwards=True)

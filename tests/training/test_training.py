@@ -633,9 +633,9 @@ def test_a_split_with_nothing_to_count_has_no_mean() -> None:
 
 @pytest.mark.parametrize("task", ["tag", "classify"])
 def test_scores_that_are_no_numbers_give_no_loss_and_no_right_label(toy: Toy, task: str) -> None:
-    """The argmax of NaN is class 0, and most labels may be that."""
+    """The argmax of NaN alone is class 0, and most labels may be that."""
     model = model_of(task=task)
-    model.head.bias.assign([np.nan, 0.0])
+    model.head.bias.assign([np.nan, np.nan])
     found = evaluate(model, [{**batch, "labels": 0 * batch["labels"]} for batch in toy(task=task)])
     assert np.isnan([found.loss_per_token, found.loss_per_example, found.objective]).all()
     assert (found.accuracy_per_token, found.accuracy_per_example) == (0, 0)

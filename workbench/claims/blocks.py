@@ -58,7 +58,7 @@ def planned_pairs(claims: Sequence[Claim], runs: Sequence[Run]) -> int:
         said = "say none" if not scales else f"say {', '.join(scales)}"
         raise PairingError(
             f"pairs is given for each scale ({', '.join(sorted(claims[0].pairs))}) and the runs {said}; "
-            "pass planned=, or record the param scale.name"
+            "pass planned=, record the param scale.name, or write one number (pairs: 12)"
         )
     return looks(claims, scales[0])[-1]
 

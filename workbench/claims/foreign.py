@@ -26,7 +26,8 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
     """The runs with keys of their own.
 
     Of what has no block is left out what can be no pair's: what is of no arm, the parent of other runs, as of a
-    search, and what died before it had one. A tag that is the block, or that an arm or `over` names, stands among
+    search, and what died before it had one; also a parent with a block where another run has its params, for whose
+    first attempt it would pass. A tag that is the block, or that an arm or `over` names, stands among
     the params, and so in the key.
 
     Raises:
@@ -38,10 +39,14 @@ def with_own_keys(claims: Sequence[Claim], runs: pd.DataFrame | Sequence[Run]) -
     named = {table.block: None} | dict.fromkeys(name for claim in claims for name in _naming(claim))
     data = [_with_tags(replace(run, key_without=ignored), named) for run in read_runs(runs)]
     parents = {run.tags[PARENT] for run in data if PARENT in run.tags}
+    others = {(run.key, run.param(table.block)) for run in data if run.run_id not in parents}
     kept = [
         run
         for run in data
-        if run.param(table.block) is not None
+        if (
+            run.param(table.block) is not None
+            and (run.run_id not in parents or (run.key, run.param(table.block)) not in others)
+        )
         or (_is_of_an_arm(run, claims) and run.run_id not in parents and run.finished)
     ]
     if all(run.param(table.block) is None for run in kept):

@@ -22,7 +22,9 @@ class Measure(Options):
     evaluated_examples: int | None = option(
         None, "examples of each split that are evaluated, drawn by the seed; null: all", low=1
     )
-    correctness_batches: int = option(2, "validation batches probed for correctness; 0: none", low=0)
+    correctness_batches: int = option(
+        2, "validation batches probed for correctness, of which one is padded where any is; 0: none", low=0
+    )
     reading: bool = option(
         False, "time reading alone: batches without a model, and the split from its shards"
     )

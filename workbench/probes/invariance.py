@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import keras
@@ -64,6 +65,26 @@ def correctness(
     if not found.largest:
         raise ValueError("correctness() got no batches: nothing was compared")
     return found.largest
+
+
+def with_padding(batches: Iterable[Batch], count: int) -> tuple[list[Batch], bool]:
+    """The first `count` batches, or where none of them has a padded step the first that have; and whether any has.
+
+    Buckets and short validation splits may begin with batches that have none, which say nothing of padding.
+    """
+
+    def is_padded(batch: Batch) -> bool:
+        return int(np.min(batch["length"], initial=batch["inputs"].shape[1])) < batch["inputs"].shape[1]
+
+    rest = iter(batches)
+    first = list(islice(rest, count))
+    padded = first if any(map(is_padded, first)) else list(islice(filter(is_padded, rest), count))
+    return padded or first, bool(padded)
+
+
+def is_of_padding(metric: str) -> bool:
+    """Whether a metric of batches without any padded step would be 0 whatever the model does with padding."""
+    return metric.endswith(("_without_lengths", "_padding_random", "_past_end")) or "_past_end_" in metric
 
 
 @dataclass

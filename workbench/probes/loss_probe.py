@@ -21,6 +21,18 @@ _COUNTED = (
 )
 
 
+_OF_AN_EXAMPLE = (
+    "The loss has one term an example, and moves with what it is taken of: an output that padding changes.",
+    "Mend what the outputs are made of, by lengths or a mask: where they stay, so does this loss.",
+)
+
+
+def _words(batch: Padded) -> tuple[str, str]:
+    """Why a loss moves with padding, by whether it has terms of steps."""
+    roles = {part.role for part in batch.label_parts}
+    return _COUNTED if "sequence" in roles or not roles else _OF_AN_EXAMPLE
+
+
 def loss_value(case: Case, objective: Objective, batch: Padded, *, keep_state: bool = False) -> float:
     """The loss of a batch."""
     ran = case.subject.run(batch, keep_state=keep_state)
@@ -60,7 +72,7 @@ def loss(case: Case, objective: Objective) -> None:
     allowed = rounding_of(case, lambda b: loss_value(case, objective, b, keep_state=True), base)
     if case.longer is not None:
         more = loss_value(case, objective, case.longer)
-        _note(case, base, more, allowed, "the loss, with more padding behind", _COUNTED)
+        _note(case, base, more, allowed, "the loss, with more padding behind", _words(case.longer))
     else:
         _longer_predictions(case, objective, base, allowed)
     if not objective.by_step:
@@ -98,7 +110,7 @@ def _longer_predictions(case: Case, objective: Objective, base: float, allowed: 
     except Exception:
         case.found.note("The loss with longer padding was not tried: the model takes no more steps.")
         return
-    _note(case, base, other, allowed, "the loss, with more padding behind", _COUNTED)
+    _note(case, base, other, allowed, "the loss, with more padding behind", _words(case.batch))
 
 
 def slopes(case: Case, objective: Objective) -> None:

@@ -173,6 +173,8 @@ def _others(given: argparse.Namespace, claims: Sequence[Claim], console: Console
     verdicts = claims_room.judge_table(claims, runs)
     lines = terminal.verdict_lines(verdicts, console.width)
     console.print(terminal.verdict_table(verdicts) if given.full else lines)
+    if not given.full:
+        console.print(tables.instrument_line(verdicts), highlight=False, soft_wrap=True)
     console.print(tables.headline(verdicts), style="bold", highlight=False)
     said: dict[str, list[str]] = {}
     for one in verdicts:

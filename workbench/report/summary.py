@@ -70,6 +70,8 @@ def summary_lines(
         if has(without := f"correctness/max_abs_error_{what}_without_lengths")
         for given in (f"correctness/max_abs_error_{what}_with_lengths",)
     ]
+    if not wrong and has("correctness/max_abs_error_output_with_lengths"):
+        wrong = ["not known, as no batch that is evaluated has padding"]
     if wrong:
         lines.append(("without lengths", f"largest error: {', '.join(wrong)}"))
     lines.append(("recorded", f"run {run_id} at {where}"))

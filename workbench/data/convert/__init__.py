@@ -63,9 +63,11 @@ def convert(
     with building(folder) as (work, spool_folder), in_processes(processes) as run:
         spool, layout, left = _read(found, schema, spool_folder, run, processes, progress or _untold)
         final = finished(spool, layout, str(folder), left, [one.split for one in found])
-        return written(spool, final, layout, left, work, run, progress or _untold, name=folder.name, source={
-            "name": "convert", "files": sorted({one.path.name for one in found}),
-        })  # fmt: skip
+        source: dict[str, Any] = {"name": "convert", "files": sorted({one.path.name for one in found})}
+        source |= {"validation_share": schema.validation_share} if spool.divided else {}
+        return written(
+            spool, final, layout, left, work, run, progress or _untold, name=folder.name, source=source
+        )
 
 
 def _untold(what: str, done: int, total: int) -> None:

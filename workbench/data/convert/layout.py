@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from workbench.data.convert.rows import UNLABELLED, Block, Row
 from workbench.data.convert.schema import Schema
 from workbench.data.errors import DataError
+
+_PRINTED_LIST = re.compile(r"\s*\[[^\[\]]*\]\s*")
 
 
 class Layout(NamedTuple):
@@ -62,7 +65,7 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
         if label is not UNLABELLED:
             task = task or ("tag" if _is_list(label) else "classify")
             one = label[0] if _is_list(label) and len(label) else label
-            if named is None and not _is_list(one):
+            if named is None and one is not None and not _is_list(one):
                 named = isinstance(one, (str, bool, np.bool_))
         if isinstance(value, str):
             kind = kind or "symbols"
@@ -76,6 +79,9 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
     ):
         remedy = "inputs are lists, whose items are the tokens: leave it out, or give strings"
         raise DataError(block.path, "tokens", schema.tokens, remedy)
+    _refuse_printed_lists(rows, block, schema)
+    if schema.task is None:
+        _refuse_a_word_each(rows, block, schema)
     schema = dataclasses.replace(schema, task=task or "tag", kind=kind or "symbols")
     weights = _weights(rows, block, schema) if schema.weights is not None else ""
     if schema.task == "next":
@@ -83,6 +89,31 @@ def settle(rows: Sequence[Row], block: Block, schema: Schema) -> Layout:
     if schema.task == "classify" and schema.over_length == "split":
         raise DataError("schema", "over_length", "split", "a piece has no label of its own: drop, or tag")
     return Layout(schema, width or 1, named, weights)
+
+
+def _refuse_printed_lists(rows: Sequence[Row], block: Block, schema: Schema) -> None:
+    """Raise DataError where each text is a list as Python prints it: brackets and quotes would be of its tokens."""
+    texts = [row.inputs for row in rows if isinstance(row.inputs, str) and row.inputs.strip()]
+    if schema.tokens == "words" and texts and all(map(_PRINTED_LIST.fullmatch, texts)):
+        remedy = "is a list as Python prints it: write JSON lines, or its tokens with blanks between them"
+        at = next(row.number for row in rows if row.inputs == texts[0])
+        raise DataError(block.where(at), "inputs", repr(texts[0][:40]), remedy)
+
+
+def _refuse_a_word_each(rows: Sequence[Row], block: Block, schema: Schema) -> None:
+    """Raise DataError where each label has a word for each token: whether it is one label, nobody has said."""
+    labelled = [row for row in rows if row.labels is not UNLABELLED]
+    pairs = [(row.inputs, row.labels) for row in labelled]
+    if schema.tokens != "words" or not all(isinstance(one, str) for pair in pairs for one in pair):
+        return
+    words = [(len(inputs.split()), len(label.split())) for inputs, label in pairs]
+    if all(one == other for one, other in words) and max(words, default=(0, 0))[0] > 1:
+        at = max(range(len(words)), key=lambda i: words[i])
+        remedy = (
+            "has a word for each token, as those of all examples: say that each token has a label (task tag), or "
+            "that it is one label of several words (task classify)"
+        )
+        raise DataError(block.where(labelled[at].number), "labels", repr(pairs[at][1]), remedy)
 
 
 def _weights(rows: Sequence[Row], block: Block, schema: Schema) -> str:

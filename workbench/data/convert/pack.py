@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -88,6 +89,8 @@ def _unlike(where: str, labels: int, length: int) -> DataError:
 def _check_named(labels: Any, schema: Schema, where: str) -> None:
     """Raise DataError where a label is empty, as a cell is that nobody filled in, and no class is called so."""
     remedy = "names no class: leave the example out, or give it a label"
+    if labels is None or (isinstance(labels, float) and math.isnan(labels)):
+        raise DataError(where, "labels", labels, remedy)
     if isinstance(labels, str):
         if schema.task != "tag" and not labels.strip() and labels not in (schema.classes or ()):
             raise DataError(where, "labels", repr(labels), remedy)
@@ -144,6 +147,10 @@ def _ids(value: Any, schema: Schema, width: int | None, block: Block, number: in
 
 def _features(value: Any, schema: Schema, width: int | None, block: Block, number: int) -> np.ndarray:
     wanted = f"must be numbers, [T, {width}]"
+    if isinstance(value, str):
+        wanted += (
+            "; a text holds none: give a row a step and the group (CSV), or JSON lines, Parquet or NumPy"
+        )
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or isinstance(value, dict):
         raise DataError(block.where(number), "inputs", value, wanted)
     if not len(value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -238,6 +239,7 @@ class Spool:
             classes = [name for name, i in self._names.items() if i in known]
             numeric = all(name.isascii() and name.isdecimal() for name in classes)
             classes.sort(key=lambda name: (len(name) if numeric else 0, name))
+            _refuse_alike(where, classes)
         place = {name: i for i, name in enumerate(classes)}
         for name, (split, row) in self._elsewhere.items():
             if name not in place:
@@ -248,6 +250,18 @@ class Spool:
     def _known(self, split: str) -> bool:
         """Whether the split's labels say which classes there are."""
         return split == "train" or (self.divided and split == "validation")
+
+
+def _refuse_alike(where: str, classes: list[str]) -> None:
+    """Raise DataError where two classes are one, written in two ways: blanks around it, or 1 and 1.0."""
+    written: dict[str | float, str] = {}
+    for name in classes:
+        alike: str | float = name.strip()
+        with suppress(ValueError):
+            alike = float(name)
+        if alike == alike and written.setdefault(alike, name) != name:
+            remedy = f"is {written[alike]!r} written otherwise: write it one way, or say by `classes` that both are"
+            raise DataError(where, "labels", repr(name), remedy)
 
 
 def _given(numbers: dict[str, int], names: list[str]) -> np.ndarray:

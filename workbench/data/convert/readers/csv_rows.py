@@ -249,7 +249,7 @@ def _picker(path: Path, head: list[str], schema: Schema):  # type: ignore[no-unt
         inputs = [cells[i] for i in several] if several else cells[single]  # type: ignore[index]
         return (
             inputs,
-            "" if labels is None else cells[labels],
+            "" if labels is None else cells[labels].strip(),
             *(None if i is None else cells[i] for i in others),
         )
 
