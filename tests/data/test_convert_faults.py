@@ -305,6 +305,7 @@ def test_an_empty_label_names_no_class(tmp_path, name, content, given, parts):
         ("a.csv", b"inputs,labels\n[1 2 3],x\n[4],y\n", ["line 2: inputs", "JSON lines"]),
         ("a.txt", b"c\tZ\na b\tX Y\n", ["line 2: labels = 'X Y'", "task tag", "task classify"]),
         ("a.jsonl", b'{"inputs": "a b", "labels": "X Y"}', ["line 1: labels", "a word for each token"]),
+        ("a.tsv", b"inputs\tlabels\na\tX\nb\tY\n\nc\tX\n", ["line 4: rows = ''", "--group"]),
         ("a.csv", b"inputs,labels\na,1\nb,1.0\n", ["labels = '1.0'", "'1' written otherwise"]),
         ("a.jsonl", b'{"inputs": "a", "labels": "x"}\n{"inputs": "b", "labels": "x "}', ["is 'x' written"]),
         ("a.jsonl", b'{"inputs": "a", "labels": null}\n{"inputs": "b", "labels": "x"}', ["line 1", "no class"]),
@@ -333,6 +334,15 @@ def test_a_share_that_is_far_from_what_was_asked_for_is_said(tmp_path, capsys):
 
 def test_blanks_around_a_label_of_a_csv_are_none_of_it(tmp_path):
     assert made(tmp_path, b"inputs,labels\na, up\nb,up \nc,up\n", "a.csv").labels == ["up"]
+
+
+def test_empty_lines_of_texts_and_at_the_end_are_passed_over(tmp_path):
+    for name, content in (
+        ("a.csv", b"inputs,labels\na b,x\n\nc,y\n"),
+        ("b.csv", b"inputs,labels\na,x\nb,y\n\n\n"),
+    ):
+        (tmp_path / name).mkdir()
+        assert made(tmp_path / name, content, name).splits["train"].examples == 2
 
 
 def test_a_text_in_brackets_and_a_label_of_several_words_are_taken_where_others_are_not_so(tmp_path):

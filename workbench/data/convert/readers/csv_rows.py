@@ -182,9 +182,11 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
         try:
             head = next(table, [])
             pick = _picker(path, head, schema)
+            blank, between, words = 0, 0, schema.group is None
             for cells in table:
                 if len(cells) != len(head):
                     if not cells:
+                        blank = table.line_num
                         continue
                     raise DataError(
                         f"{path}: line {table.line_num}", "columns", len(cells),
@@ -196,7 +198,16 @@ def _lines(path: Path, delimiter: str, schema: Schema) -> Iterator[tuple[_Line, 
                         "goes on over lines, as a quote opens it: a cell that begins with one is put in quotes, "
                         "its own doubled; a token that is a quote is four of them",
                     )  # fmt: skip
-                yield _Line(table.line_num, *pick(cells)), len(cells)
+                line = _Line(table.line_num, *pick(cells))
+                words = words and isinstance(line.inputs, str) and len(line.inputs.split()) < 2
+                between = between or blank
+                yield line, len(cells)
+            if between and words:
+                raise DataError(
+                    f"{path}: line {between}", "rows", "''",
+                    "ends a sentence, it seems, as each row has one word: give a column that names the sentence "
+                    "(--group), or write .conllu or JSON lines; else leave empty lines out",
+                )  # fmt: skip
         except csv.Error as error:
             raise DataError(
                 f"{path}: line {table.line_num}", "line", str(error),
