@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import advice
-from workbench.console import on_stderr, on_stdout, say, whole_from_1
+from workbench.console import command_line, on_stderr, on_stdout, say, whole_from_1
 from workbench.data.convert.rows import LONGEST_LINE
 from workbench.data.errors import DataError
 from workbench.data.given import whole_numbers
@@ -103,11 +103,7 @@ def _model(given: argparse.Namespace) -> TimedModel:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.advise",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.advise", __doc__)
     parser.add_argument(
         "--data", required=True, help="folder of shards, .conllu, .csv, text of lengths, or - for stdin"
     )

@@ -28,7 +28,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from workbench.console import on_stderr, on_stdout, whole_from_1
+from workbench.console import command_line, on_stderr, on_stdout, whole_from_1
 
 if TYPE_CHECKING:
     from workbench.probes import Finding, Findings
@@ -208,11 +208,7 @@ def _input_names(model: Any) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.check", __doc__)
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved Keras model")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="FILE.npz|FOLDER", help="a batch with padding"

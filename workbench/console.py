@@ -66,3 +66,9 @@ def whole_from_1(text: str) -> int:
 def _take_all_letters(stream: Any) -> None:
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
+
+
+def command_line(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of `python -m module`, whose help has the description as it is written."""
+    how = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"python -m {module}", description=description, formatter_class=how)

@@ -32,7 +32,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from workbench.console import on_stderr, on_stdout, whole_from_1
+from workbench.console import command_line, on_stderr, on_stdout, whole_from_1
 from workbench.data.convert import Schema, convert
 from workbench.data.convert.schema import LISTS, lines, read_schema
 from workbench.data.errors import DataError
@@ -97,11 +97,7 @@ def _schema(given: argparse.Namespace) -> Schema:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.convert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.convert", __doc__)
     parser.add_argument(
         "sources", nargs="*", metavar="SOURCE", help="file or folder; SPLIT=FILE says its split"
     )

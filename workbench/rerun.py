@@ -10,13 +10,12 @@ Exit code 0: every number is equal or within noise (or its noise is not known); 
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
 
 from workbench.config import ConfigError
-from workbench.console import Lasting, on_stderr, on_stdout
+from workbench.console import Lasting, command_line, on_stderr, on_stdout
 from workbench.provenance import without_passwords
 from workbench.sweep.conduct import PrepareError
 from workbench.sweep.rerun import rerun
@@ -25,11 +24,7 @@ from workbench.tracking import Tracker, TrackingError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run again and compare; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.rerun",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.rerun", __doc__)
     parser.add_argument("id", metavar="RUN_ID", help="a run's id, or a sweep's")
     parser.add_argument("--uri", default="sqlite:///mlruns/mlflow.db", help="MLflow tracking URI")
     parser.add_argument(

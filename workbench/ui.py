@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from workbench.console import on_stderr, on_stdout, say
+from workbench.console import command_line, on_stderr, on_stdout, say
 from workbench.record import Run
 from workbench.report.in_mlflow import address
 from workbench.tracking import Tracker, TrackingError
@@ -36,11 +36,7 @@ def _port(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start MLflow where no server is named, print and open the address, wait; 2 where there is nothing to see."""
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.ui",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.ui", __doc__)
     parser.add_argument(
         "name",
         nargs="?",

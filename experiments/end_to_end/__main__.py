@@ -8,7 +8,6 @@ FOLDER holds the .conllu files of UniversalDependencies/UD_English-EWT.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import multiprocessing
@@ -25,17 +24,14 @@ from experiments.end_to_end import table
 from experiments.end_to_end.work import PADDINGS, TASKS
 from experiments.end_to_end.worker import ARMS, Epoch, Setting, work
 from experiments.peers.worker import has_torch
+from workbench.console import command_line
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train all and write the table; each setting's epochs are written as they are there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.end_to_end",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("experiments.end_to_end", __doc__)
     parser.add_argument("--treebank", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--paddings", nargs="+", choices=PADDINGS, default=list(PADDINGS))

@@ -11,7 +11,6 @@ are copied to state/ after each part, and report/ has the ablation's verdicts, b
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.gpu.table import table
+from workbench.console import command_line
 
 ROWS, LOG, TABLE = "rows.jsonl", "log.txt", "table.md"
 WHOLE_LOOPS = (
@@ -101,11 +101,7 @@ def parts(size: str, state_in: Path, out: Path) -> list[Part]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; 0 where each that was begun ended well, else 1: what failed stands in the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.gpu.device",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("experiments.gpu.device", __doc__)
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT") or "mlruns/gpu")
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together (9.5)")

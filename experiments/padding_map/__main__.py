@@ -7,7 +7,6 @@ python -m experiments.padding_map --draw             # the table and figures aga
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -30,17 +29,14 @@ from experiments.padding_map.measure import (
     point,
     to_json,
 )
+from workbench.console import command_line
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Time every point; each is written as it is there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.padding_map",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("experiments.padding_map", __doc__)
     parser.add_argument("--sets", nargs="+", choices=sets.NAMES, default=list(sets.NAMES))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=list(BATCH_SIZES))
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))

@@ -8,7 +8,6 @@ python -m experiments.peers --commit-results         # what was last measured in
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from rich.console import Console
 from experiments.peers import report
 from experiments.peers.measure import measure, select
 from experiments.peers.settings import ARMS, SIZES
+from workbench.console import command_line
 from workbench.places import results_folder
 from workbench.provenance import machine
 
@@ -27,11 +27,7 @@ OUT = Path("mlruns/peers.json")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0, or 2 where there is nothing to measure or to commit. A missed goal is a finding."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("experiments.peers", __doc__)
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--only", metavar="TEXT", help="settings whose name has one of these, by commas")
     parser.add_argument("--arms", metavar="NAMES", help=f"arms by commas, of {', '.join(ARMS)}")

@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments.about import about, made_by
 from experiments.scale import measure
+from workbench.console import command_line
 from workbench.provenance import without_passwords
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -33,11 +34,7 @@ FORETOLD = (100_000, 1_000_000)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure each size in a process of its own, and write the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.scale",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("experiments.scale", __doc__)
     parser.add_argument("--jobs", nargs="+", type=_tens, default=list(JOBS), metavar="N", help="whole tens")
     parser.add_argument("--writers", nargs="*", type=int, default=list(WRITERS), metavar="N")
     parser.add_argument("--postgresql", metavar="URI", help="of a database that may be written to")

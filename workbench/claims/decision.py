@@ -128,9 +128,7 @@ def _grain(row: Row) -> float | None:
     """
     metric = row.claim.metric
     pairs = [one for one in row.pairs.pairs if not one.failure]
-    values = np.array(
-        [[run.metrics[metric] for run in (one.treatment, one.control) if run] for one in pairs], np.float64
-    )
+    values = np.array([[run.metrics[metric] for run in one.runs] for one in pairs], np.float64)
     if row.claim.scale == "ratio":
         values = np.log(values[(values > 0).all(axis=1)])
     rounding = statistics.ROUNDING * float(np.abs(values).max(initial=1.0))
@@ -142,15 +140,8 @@ def _grain(row: Row) -> float | None:
 def _largest(row: Row) -> float:
     """The largest number that an effect was taken of, by which its rounding goes."""
     metric = row.claim.metric
-    return max(
-        (
-            abs(run.metrics[metric])
-            for one in row.pairs.pairs
-            for run in (one.treatment, one.control)
-            if run and not one.failure
-        ),
-        default=0.0,
-    )
+    values = (abs(run.metrics[metric]) for one in row.pairs.pairs if not one.failure for run in one.runs)
+    return max(values, default=0.0)
 
 
 def _are_equal(pair: Pair) -> bool:

@@ -54,7 +54,7 @@ def _no_numbers(row: Row) -> Iterator[str]:
     """Pairs of others' runs of which one logged NaN, or what is endless, and the other a number."""
     metric = row.claim.metric
     for pair in row.pairs.pairs:
-        runs = [run for run in (pair.treatment, pair.control) if run]
+        runs = pair.runs
         ended = all(run.key_without is not None and run.finished for run in runs)
         wrong = [run for run in runs if run.is_nan(metric) or abs(run.metrics.get(metric, 0.0)) >= LARGEST]
         there = all(run.is_nan(metric) or metric in run.metrics for run in runs)
@@ -69,7 +69,7 @@ def _no_numbers(row: Row) -> Iterator[str]:
 def _unequal_repeats(row: Row, runs: Sequence[Run]) -> Iterator[str]:
     """Later attempts, A/A runs and runs set aside that repeat a pair's own runs and give another value."""
     metric, tolerance = row.claim.metric, _tolerance(row)
-    used = {run.run_id: run for pair in row.pairs.pairs for run in (pair.treatment, pair.control) if run}
+    used = {run.run_id: run for pair in row.pairs.pairs for run in pair.runs}
     for first in used.values():
         for run in runs:
             same = run.repeated == first.repeated and run.run_id not in used

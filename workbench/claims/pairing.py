@@ -47,9 +47,14 @@ class Pair:
     failed_arm: str = ""
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that there are, treatment first."""
+        return tuple(run for run in (self.treatment, self.control) if run)
+
+    @property
     def run_ids(self) -> tuple[str, ...]:
-        """The ids of the runs that there are, treatment first."""
-        return tuple(run.run_id for run in (self.treatment, self.control) if run)
+        """Their ids."""
+        return tuple(run.run_id for run in self.runs)
 
     @property
     def failed_ids(self) -> tuple[str, ...]:
@@ -352,7 +357,7 @@ def _holds(claim: Claim, one: Pair) -> bool | None:
     holds: bool | None = True
     for text in claim.where:
         name, sign, bound = parse_where(text)
-        values = {run.value(name) for run in (one.treatment, one.control) if run} - {None}
+        values = {run.value(name) for run in one.runs} - {None}
         if len(values) > 1:
             raise PairingError(
                 f"claim {claim.name}: {name} differs between the arms in block {one.block} "

@@ -112,7 +112,7 @@ def flags(claim: Claim, pairs: Pairs) -> Iterator[str]:
         )
     if len(pairs.blocks) < pairs.planned:
         yield f"{pairs.planned - len(pairs.blocks)} of {pairs.planned} planned blocks have no runs at all"
-    ours = all(run.key_without is None for one in pairs.pairs for run in (one.treatment, one.control) if run)
+    ours = all(run.key_without is None for one in pairs.pairs for run in one.runs)
     if ours and claim.metric.startswith(("loss/", "accuracy/")):
         yield from _diverged(claim, pairs)
     yield from pairs.notes

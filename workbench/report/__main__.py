@@ -27,7 +27,7 @@ from workbench.claims import Claim, Verdict
 from workbench.claims.others import known_metrics
 from workbench.claims.schema import nearest_or_all
 from workbench.config.sweep import SWEEP_ID
-from workbench.console import on_stderr, on_stdout, say
+from workbench.console import command_line, on_stderr, on_stdout, say
 from workbench.places import claims_file, experiments_folder, results_folder
 from workbench.record import Run
 from workbench.record.frames import read_csv
@@ -59,11 +59,7 @@ _USED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge and print; 0, 1 where `--against` finds opposite verdicts, 2 where there is nothing to judge."""
-    parser = argparse.ArgumentParser(
-        prog="python -m workbench.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("workbench.report", __doc__)
     parser.add_argument("name", nargs="?", help="the experiment's name, or the folder of a report")
     parser.add_argument("--sweep", help="a sweep's id; the last one where it is not given")
     parser.add_argument(
