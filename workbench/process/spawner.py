@@ -144,6 +144,7 @@ class ForkServer:
         preloaded: Sequence[str] = PRELOADED,
     ) -> None:
         self._log, self._module = log, module
+        self._hung_up = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
@@ -193,7 +194,7 @@ class ForkServer:
     @property
     def is_gone(self) -> bool:
         """Whether the server has ended by itself, and starts nothing any more."""
-        return self._process.poll() is not None
+        return self._hung_up or self._process.poll() is not None
 
     def close(self) -> None:
         """End the server."""
@@ -206,6 +207,7 @@ class ForkServer:
         with contextlib.suppress(ConnectionResetError):
             data = self._socket.recv(_REQUEST)
         if not data:
+            self._hung_up = True  # its sockets close a moment before its end can be waited for
             last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
             raise SpawnerGoneError(
                 f"the fork server is gone: {''.join(last) or 'it said nothing'} ({self._log}); "
