@@ -212,6 +212,22 @@ def test_lengths_are_carried_on_as_a_mask_is():
     assert loss == pytest.approx(((right - 1) ** 2)[MASK].mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("return_state", [False, True])
+def test_lengths_go_before_the_mask_of_the_inputs_in_a_functional_model(return_state):
+    """The layers behind kept the mask that the inputs had while the model was made: means of padding too."""
+    ids, length = keras.Input([None], dtype="int32"), keras.Input([], dtype="int32")
+    layer = PackedRNN(layers.GRUCell(3), return_sequences=True, return_state=return_state)
+    made = layer(layers.Embedding(9, 2, mask_zero=True)(ids), sequence_length=length)
+    outputs = made[0] if return_state else made
+    pooled, steps = (
+        keras.Model([ids, length], layers.GlobalAveragePooling1D()(outputs)),
+        keras.Model([ids, length], outputs),
+    )
+    batch = [np.array([[3, 1, 4, 1, 5], [2, 7, 1, 8, 0]], "int32"), np.array([5, 2], "int32")]
+    every = np.asarray(steps(batch))
+    np.testing.assert_allclose(pooled(batch), [every[0].mean(0), every[1, :2].mean(0)], atol=1e-6)
+
+
 class Counted(Own):
     """Counts its steps in a variable of its own, which is in none of its numbers."""
 

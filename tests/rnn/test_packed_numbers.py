@@ -3,6 +3,8 @@
 One compilation serves every test of a fixture.
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from workbench.cells import CELLS, WRAPPERS
 from workbench.masking import reverse_valid
-from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn
+from workbench.rnn import bidirectional_rnn, dynamic_rnn, kernels_of, packed_rnn, static_rnn
 from workbench.rnn.packing.windows import windows_of
 
 D, MOST = 3, 34  # not 32, for which the passes of any size of batch run: tests/rnn/test_loops.py
@@ -249,6 +251,32 @@ def test_nothing_to_run_over(cell, kernel, shape):
     assert outputs.shape == (*shape, 4)
     assert [state.shape for state in states] == [(shape[0], 4), (shape[0], 6)]
     assert not np.any(states[1])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: CELLS["lstm"](4), lambda: keras.layers.LSTMCell(4)], ids=["ours", "keras"]
+)
+@pytest.mark.parametrize(
+    "run",
+    [
+        dynamic_rnn,
+        static_rnn,
+        *(partial(packed_rnn, kernel=kernel) for kernel in ("plain", "autodiff", "masked")),
+    ],
+    ids=["dynamic", "static", "plain", "autodiff", "masked"],
+)
+def test_no_step_gives_gradients_of_zeros_outside_a_graph(run, make):
+    """And not None, of which an optimizer warns and an embedding below it is not trained."""
+    cell, inputs = make(), tf.ones([2, 3, D])
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs, states = run(cell, inputs, tf.constant([0, 0]))
+        total = tf.reduce_sum(outputs) + sum(map(tf.reduce_sum, tf.nest.flatten(states)))
+    read = [inputs, *(variable.value for variable in cell.trainable_variables)]
+    assert len(read) > 2
+    for one, gradient in zip(read, tape.gradient(total, read), strict=True):
+        assert gradient.shape == one.shape
+        assert not np.any(gradient)
 
 
 def test_halves_are_computed_in_float32():

@@ -170,6 +170,38 @@ def test_what_draws_from_the_generator_of_keras_itself_draws_the_same_twice():
     assert acceleration_of(model).layers[0].packed
 
 
+def test_a_sample_of_plain_lists_by_name():
+    ids = keras.Input([None], dtype="int32", name="ids")
+    model = keras.Model({"ids": ids}, layers.SimpleRNN(3)(layers.Embedding(9, 4, mask_zero=True)(ids)))
+    accelerate(model, sample={"ids": IDS.tolist()})
+    assert acceleration_of(model).layers[0].packed
+
+
+def test_a_sample_with_its_labels_is_told_so():
+    model = of_ids(layers.SimpleRNN(3))
+    with pytest.raises(ValueError, match=r"expects 1 input|inputs") as caught:
+        accelerate(model, sample=(IDS, np.zeros([4, 3])))
+    assert "of (inputs, labels) give the inputs alone" in caught.value.__notes__[0]
+
+
+@pytest.mark.slow  # quick: sparse outputs, tests/rnn/test_unusual_cells.py
+def test_a_stateful_stack_that_was_never_called_begins_from_zeros_after_a_sample():
+    cells = [layers.GRUCell(3), layers.LSTMCell(2)]
+
+    class Stack(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = layers.RNN(cells, stateful=True)
+
+        def call(self, inputs):
+            return self.rnn(inputs)
+
+    model, inputs = Stack(), np.ones([4, 5, 2])
+    accelerate(model, sample=inputs)
+    first = np.asarray(model(inputs))
+    np.testing.assert_allclose(first, layers.RNN(cells)(inputs), atol=1e-12)
+
+
 @pytest.mark.slow  # quick: sparse outputs, tests/rnn/test_unusual_cells.py
 def test_a_sample_may_be_sparse_in_part():
     ids, bag = keras.Input([None], dtype="int32"), keras.Input([5], sparse=True)

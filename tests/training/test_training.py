@@ -258,7 +258,7 @@ def test_log_is_called_every_so_often_and_at_the_end(toy: Toy) -> None:
     )
     assert [step for step, _ in seen] == [3, 6, 7]
     assert [values["loss/step"] for _, values in seen] == [result.losses[i] for i in (2, 5, 6)]
-    assert [values["epoch"] for _, values in seen] == [0, 1, 1]
+    assert [values["epoch"] for _, values in seen] == [1, 2, 2]
     assert seen[-1][1]["data/valid_tokens"] == result.valid_tokens
 
 

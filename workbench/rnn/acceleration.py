@@ -32,6 +32,7 @@ _CELLS = (
     keras.layers.StackedRNNCells,
 )
 _NOT_YET = "accelerate(model) packs it"
+_NOT_CALLED = "the sample did not call it, or by a tf.function that has traced Keras' loop"
 _BY_SAMPLE = "accelerate(model, sample=inputs) packs it where the numbers stay"
 _KINDS = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
@@ -109,7 +110,8 @@ def accelerate(model: Any, sample: Any = None) -> Any:
     and is accelerated by a call of its own. (For a changed copy beside the model as it is: `clone_model`,
     `set_weights`, then this.) A `tf.function` of your own that has traced the model, and a model around it that was
     fitted, keep what they traced: accelerate the outermost. The model is not compiled as a whole by XLA from then
-    on, as the layers compile their own part; `restore` gives `jit_compile` back. A gradient of a
+    on, as the layers compile their own part; `restore` gives `jit_compile` back (to compile the model with
+    `jit_compile=True` now would undo that: leave it away). A gradient of a
     gradient is refused (NotImplementedError).
     """
     _check(model)
@@ -127,7 +129,7 @@ def accelerate(model: Any, sample: Any = None) -> Any:
         before = _measured_as_it_was(restore(model), sample)
         _pack_all(model, (layer for layer in _recurrent(model) if layer.built or not _foreign(layer)))
         _trace_anew(model)
-        comparison = _held_to(before, measure(model, sample))
+        comparison = _held_to(before, _measured_packed(model, sample))
         _refuse_what_looks_around(model)
     except BaseException:
         restore(model)
@@ -152,13 +154,16 @@ def restore(model: Any) -> Any:
 def acceleration_of(model: Any) -> Acceleration:
     """Which recurrent layers of a model run packed now, why the others do not, and what a sample showed."""
     _check(model)
-    reports = []
+    reports, comparison = [], _COMPARISONS.get(model)
     for layer in _recurrent(model):
         name, kind = getattr(layer, "path", None) or layer.name, type(layer).__name__
         packed = layer in _LAYERS or isinstance(layer, PackedRNN)
-        reason = _left(layer) or _ran(layer) if packed else _left(layer) or _foreign(layer) or _NOT_YET
+        if packed:
+            reason = _left(layer) or _ran(layer) or (_NOT_CALLED if comparison else "")
+        else:
+            reason = _left(layer) or _foreign(layer) or _NOT_YET
         reports.append(LayerReport(name, kind, packed, reason))
-    return Acceleration(reports, _COMPARISONS.get(model))
+    return Acceleration(reports, comparison)
 
 
 def _check(model: Any) -> None:
@@ -319,6 +324,14 @@ def _measured_as_it_was(model: Any, sample: Any) -> Measured:
                 layer.use_cudnn = "auto"
 
 
+def _measured_packed(model: Any, sample: Any) -> Measured:
+    try:
+        return measure(model, sample)
+    except Exception as error:
+        error.add_note("The sample ran before its layers were packed, and not after. The model is as it was.")
+        raise
+
+
 def _held_to(before: Measured, after: Measured) -> Comparison:
     comparison = compare(before, after)
     if not comparison.alike:
@@ -355,6 +368,8 @@ def packed_loop(
         sequences = tf.nest.map_structure(lambda one: tf.cast(one, layer.compute_dtype), sequences)
     # Keras makes all states floating, whatever the cell's own are
     given, own = tf.nest.flatten(initial_state), tf.nest.flatten(initial_states(layer.cell, 1))
+    if len(given) != len(own):
+        raise ValueError(f"layer {layer.name} got {len(given)} initial states, and its cell has {len(own)}.")
     begin = [tf.cast(one, its.dtype) for one, its in zip(given, own, strict=True)]
     with masks_of_the_layer(layer.cell):
         outputs, states = packed_rnn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -157,8 +157,8 @@ def _build(model: Any, sample: Any) -> None:
     except ValueError:  # Keras makes the states of a stateful layer in no such scope
         model(sample)
         for layer in model._flatten_layers():
-            if getattr(layer, "stateful", False):
-                layer.reset_state()
+            for state in tf.nest.flatten(layer.states) if getattr(layer, "stateful", False) else ():
+                state.assign(tf.zeros_like(state))  # nested in a stack of cells, which `reset_state` cannot
 
 
 def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
@@ -166,14 +166,15 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         raise TypeError(
             "a sample is inputs of the model, not a Dataset: next(iter(dataset)), less the labels."
         )
-    flat = tf.nest.flatten(sample)
-    if all(isinstance(one, (int, float)) for one in flat):  # lists of numbers, which read as a nest of inputs
-        sample = np.array(sample)
-    composite = (tf.SparseTensor, tf.RaggedTensor)
-    sample = tf.nest.map_structure(
-        lambda one: one if isinstance(one, composite) else tf.convert_to_tensor(one), sample
-    )
-    _build(model, sample)
+    given, sample = sample, _as_inputs(sample)
+    try:
+        _build(model, sample)
+    except Exception as error:
+        if isinstance(given, tuple):
+            error.add_note(
+                "A sample that is a tuple is several inputs; of (inputs, labels) give the inputs alone."
+            )
+        raise
     kept.add(model)
     floats = [one for one in tf.nest.flatten(sample) if isinstance(one, tf.Tensor) and one.dtype.is_floating]
     weights = [variable.value for variable in model.trainable_variables]
@@ -209,6 +210,19 @@ def _measured(model: Any, sample: Any, kept: _Kept) -> Measured:
         min(seconds[1:]),
         max(_NEAR.get(dtype, _OF_HALVES) for dtype in _dtypes(model)),
     )
+
+
+def _as_inputs(sample: Any) -> Any:
+    """A nest of tensors; lists of numbers, which read as a nest themselves, are one tensor."""
+    if isinstance(sample, (tf.SparseTensor, tf.RaggedTensor)):
+        return sample
+    if isinstance(sample, Mapping):
+        return {name: _as_inputs(one) for name, one in sample.items()}
+    if isinstance(sample, (list, tuple)) and sample:
+        if all(isinstance(one, (int, float)) for one in tf.nest.flatten(sample)):
+            return tf.convert_to_tensor(np.array(sample))
+        return type(sample)([_as_inputs(one) for one in sample])
+    return tf.convert_to_tensor(sample)
 
 
 def _real(tensor: tf.Tensor) -> list[tf.Tensor]:

@@ -38,8 +38,7 @@ def dynamic_rnn(
         raise ValueError(f"unroll_steps must be an integer of at least 1, not {unroll_steps!r}.")
     fixed = inside_jit()
     sequence = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=not fixed)
-    outputs, states = run_loop(sequence, unroll_steps, fixed=fixed)
-    return finish(sequence, outputs, time_major), states
+    return finish(sequence, *run_loop(sequence, unroll_steps, fixed=fixed), time_major)
 
 
 def run_loop(sequence: Sequence, unroll_steps: int = 1, *, fixed: bool = False) -> tuple[Any, Any]:

@@ -38,9 +38,10 @@ def fused_rnn(
     run = prepare(cell, inputs, sequence_length, initial_state, training, time_major, cut=True)
     outputs, states = cell.sequence(run.inputs, run.states)
     if run.sequence_length is None:
-        return finish(run, outputs, time_major), tf.nest.map_structure(
+        states = tf.nest.map_structure(
             lambda every, first: tf.concat([first[tf.newaxis], every], 0)[-1], states, run.states
         )
+        return finish(run, outputs, states, time_major)
     outputs = swap_time(zero_past_end(swap_time(outputs), run.sequence_length))
     rest = tf.pad(outputs, [[0, run.time_steps - run.steps], [0, 0], [0, 0]])
     outputs = tf.ensure_shape(rest, [tf.get_static_value(run.time_steps), *outputs.shape[1:]])
@@ -50,4 +51,4 @@ def fused_rnn(
         after = swap_time(tf.concat([first[tf.newaxis], every], 0))
         return tf.gather(after, run.sequence_length, batch_dims=1, axis=1)
 
-    return finish(run, outputs, time_major), tf.nest.map_structure(last, states, run.states)
+    return finish(run, outputs, tf.nest.map_structure(last, states, run.states), time_major)

@@ -198,6 +198,18 @@ class PackedRNN(keras.layers.Layer):
         super()._post_build()
         freeze_inside(self)
 
+    def __call__(self, inputs: Any, sequence_length: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """See `call`.
+
+        While a functional model is made, outputs that end by `sequence_length` have no mask: the layers behind
+        would keep the inputs' one for their calls. When the model runs `call` gives them theirs.
+        """
+        outputs = super().__call__(inputs, sequence_length, *args, **kwargs)
+        first = outputs[0] if self.return_state else outputs
+        if sequence_length is not None and isinstance(first, keras.KerasTensor):
+            first._keras_mask = None
+        return outputs
+
     def call(
         self,
         inputs: Any,

@@ -48,7 +48,7 @@ def static_rnn(
         stacked = tf.nest.map_structure(lambda *steps: tf.stack(steps), *outputs)
     else:
         stacked = tf.nest.map_structure(lambda zero: zero[tf.newaxis][:0], sequence.zeros)
-    return finish(sequence, stacked, time_major), states
+    return finish(sequence, stacked, states, time_major)
 
 
 def _advance_or_stop(sequence: Sequence, time: int, inputs: Any, states: Any) -> tuple[Any, Any]:

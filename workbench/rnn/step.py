@@ -104,10 +104,35 @@ def advance(sequence: Sequence, time: Any, inputs: Any, states: Any) -> tuple[An
     return copy_state(running, output, sequence.zeros), copy_state(running, new_states, states)
 
 
-def finish(sequence: Sequence, outputs: Any, time_major: bool) -> Any:
-    """Stacked outputs [T, B, ...] in the caller's layout, after the last step."""
+def finish(sequence: Sequence, outputs: Any, states: Any, time_major: bool) -> tuple[Any, Any]:
+    """After the last step: stacked outputs [T, B, ...] in the caller's layout, and the states."""
     forget_masks(sequence.cell)
-    return outputs if time_major else tf.nest.map_structure(swap_time, outputs)
+    outputs = outputs if time_major else tf.nest.map_structure(swap_time, outputs)
+    return tied((outputs, states), sequence.steps, sequence.cell, sequence.inputs)
+
+
+def tied(tensors: Any, steps: Any, cell: Any, inputs: Any) -> Any:
+    """The same tensors, of a loop of so many steps; where it ran none, with gradients of zeros and not None.
+
+    Outside a graph such a loop has read no weight and no input.
+    """
+    if tf.get_static_value(steps) != 0:
+        return tensors
+    weights = getattr(cell, "trainable_variables", ())
+    if not weights and isinstance(cell, StepCell) and cell.has_step(training=False):
+        weights = cell.step_weights()  # of a form, which has no variables of its own
+    read = [tf.convert_to_tensor(one) for one in tf.nest.flatten([list(weights), inputs])]
+    nothing = tf.add_n(
+        [
+            tf.cast(tf.reduce_sum(tf.reshape(one, [-1])[:0]), tf.float32)
+            for one in read
+            if one.dtype.is_floating
+        ]
+        or [tf.zeros([])]
+    )
+    return tf.nest.map_structure(
+        lambda one: one + tf.cast(nothing, one.dtype) if one.dtype.is_floating else one, tensors
+    )
 
 
 def swap_time(tensor: tf.Tensor) -> tf.Tensor:

@@ -96,8 +96,8 @@ def train(
             every validate_every epochs: validate()
 
     `log(step, values)` is called every `log_every` steps and at the last one, outside any timed section, with
-    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch`; and with what `validate()` gives, after an
-    epoch (`training.validation`). The weights are in the end those of the last step, or of the best epoch
+    `loss/step` (this step's), `data/valid_tokens` (so far) and `epoch` (from 1); and with what `validate()` gives,
+    after an epoch (`training.validation`). The weights are in the end those of the last step, or of the best epoch
     (`keep=best`). With a step over several replicas, `batches_of_epoch` gives a list, for each replica of this
     process its batches, every process must call this, and the result is of all replicas but for its times.
     With `checkpoints` (of one replica) it goes on from the last one; its times are then of what was not known.
@@ -210,7 +210,7 @@ def _log(log: Log, result: TrainResult, epoch: int, clock: Callable[[], float]) 
     start = clock()
     result.logged.add(result.batches)
     values = {"loss/step": result.losses[-1], "data/valid_tokens": float(result.valid_tokens)}
-    log(result.batches, values | {"epoch": float(epoch)})
+    log(result.batches, values | {"epoch": float(epoch + 1)})
     return clock() - start
 
 

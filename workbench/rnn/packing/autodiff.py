@@ -13,6 +13,7 @@ from workbench.rnn.packing.keras_masks import masks_of_rows
 from workbench.rnn.packing.order import Chain, pack, take, unpack
 from workbench.rnn.packing.received import Received
 from workbench.rnn.packing.rows import join_rows, row_array
+from workbench.rnn.step import tied
 
 
 @never_clustered
@@ -50,18 +51,7 @@ def run_autodiff(received: Received) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         unpack([join_rows(array, size)], packing.packed) for array, size in zip(arrays, sizes, strict=True)
     ]
     states = [_moved(state, packing.place, chain.examples) for state in states]
-    if (
-        tf.get_static_value(chain.steps) == 0
-    ):  # outside a graph the loop was then never run, and no weight read
-        return _of_weights(outputs, received.cell), _of_weights(states, received.cell)
-    return outputs, states
-
-
-def _of_weights(tensors: list[tf.Tensor], cell: Any) -> list[tf.Tensor]:
-    """The same tensors, tied to the cell's weights, so that their gradients are zeros and not None."""
-    weights = [tf.cast(one, tf.float32) for one in getattr(cell, "trainable_variables", ())]
-    nothing = tf.add_n([tf.reduce_sum(tf.reshape(one, [-1])[:0]) for one in weights] or [tf.zeros([])])
-    return [one + tf.cast(nothing, one.dtype) if one.dtype.is_floating else one for one in tensors]
+    return tied((outputs, states), chain.steps, received.cell, received.inputs)
 
 
 def _steps(inputs: tf.Tensor, chain: Chain) -> tf.TensorArray:

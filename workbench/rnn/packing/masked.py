@@ -20,6 +20,5 @@ def run_masked(received: Received) -> tuple[Any, Any]:
     if received.backwards:
         inputs = reverse_valid(inputs, lengths)
     run = prepare(received.cell, inputs, lengths, received.states, received.training, False, cut=False)
-    outputs, states = run_loop(run, fixed=True)
-    outputs = finish(run, outputs, time_major=False)
+    outputs, states = finish(run, *run_loop(run, fixed=True), time_major=False)
     return (reverse_valid(outputs, lengths) if received.backwards else outputs), states
