@@ -198,15 +198,16 @@ class PackedRNN(keras.layers.Layer):
         super()._post_build()
         freeze_inside(self)
 
-    def __call__(self, inputs: Any, sequence_length: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See `call`.
 
         While a functional model is made, outputs that end by `sequence_length` have no mask: the layers behind
         would keep the inputs' one for their calls. When the model runs `call` gives them theirs.
         """
-        outputs = super().__call__(inputs, sequence_length, *args, **kwargs)
+        outputs = super().__call__(inputs, *args, **kwargs)
         first = outputs[0] if self.return_state else outputs
-        if sequence_length is not None and isinstance(first, keras.KerasTensor):
+        lengths = args[0] if args else kwargs.get("sequence_length")
+        if lengths is not None and isinstance(first, keras.KerasTensor):
             first._keras_mask = None
         return outputs
 
