@@ -221,6 +221,32 @@ def test_where_is_of_a_param_or_a_metric_of_any_name_and_never_passed_over(table
         judged(table(f"{HIGHER}  where: ['n_tran > 100']\n"), rows)
 
 
+def test_params_of_others_may_have_slashes_in_every_place(tmp_path):
+    rows = [
+        {
+            "run_id": f"{fold}-{depth}",
+            "status": "FINISHED",
+            "start_time": pd.Timestamp(fold, unit="s", tz="UTC"),
+            "params.cv/fold": str(fold),
+            "params.tree/depth": str(depth),
+            "params.data/rows": "100",
+            "metrics.test/score": 0.1 * depth + 0.001 * fold,
+        }
+        for fold in range(8)
+        for depth in (2, 4)
+    ]
+    path = tmp_path / "slashes.yaml"
+    path.write_text(
+        "pairs: 8\nblock: cv/fold\ncontrol_again: false\nequal: [data/rows]\n"
+        "runs: {metrics: {test/score: {unit: '1', scale: difference}}}\nclaims:\n"
+        "- {name: deeper, statement: deeper is better, source: us, metric: test/score,\n"
+        "   treatment: {tree/depth: 4}, control: {tree/depth: 2}, where: ['data/rows > 50'], scale: difference, direction: higher,\n"
+        "   smallest: 0.1, why_smallest: a test}\n"
+    )
+    (found,) = judge_table(load(path), pd.DataFrame(rows))
+    assert (found.pairs, found.effect) == (8, pytest.approx(0.2))
+
+
 def test_a_param_of_like_name_is_not_free_with_the_one_that_tells_the_arms_apart(table):
     """But those of its group, which a name with a dot is of: they are chosen as a whole."""
     rows = _plain_runs(**{"model.epochs": lambda seed, arm: "10" if arm == "a" else "100"})

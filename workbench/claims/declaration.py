@@ -22,7 +22,9 @@ from workbench.claims.schema import (
     Field,
     contradictions,
     nearest_or_all,
+    parse_where,
     too_few_pairs,
+    unknown_metric,
 )
 from workbench.claims.statistics import REGIONS, hypotheses
 from workbench.claims.yaml_lines import At, YamlError, read_with_lines
@@ -166,12 +168,18 @@ def _checked(path: str, content: Any, lines: Mapping[At, int]) -> list[Claim]:
     """The claims of what a file holds."""
     say = _Complaints(path, lines)
     table = say.checked(content, FILE_FIELDS, (), "the file")
-    claims = []
+    claims: list[Claim] = []
+    of_ours = isinstance(content, dict) and not content.get("runs")  # others call params as they like
+    if of_ours and (complaint := unknown_metric(table.get("equal", ()))):
+        say.add(("equal",), complaint)
     shared = {".".join(map(str, at)): line for at, line in lines.items() if at[:1] not in ((), ("claims",))}
     for number, one in enumerate(table.pop("claims", None) or []):
         where = ("claims", number)
         before = len(say.problems)
         known = say.checked(one, CLAIM_FIELDS, where, "a claim")
+        named = [parse_where(text)[0] for text in known.get("where", ())]
+        if of_ours and (complaint := unknown_metric(named)):
+            say.add((*where, "where"), complaint)
         if len(say.problems) == before:
             for name, complaint in contradictions(known):
                 say.add((*where, *name.split(".", 1)), complaint)

@@ -20,7 +20,7 @@ FEWEST_LENGTHS = 3  # through two points any line fits
 
 @dataclass(frozen=True)
 class Growth:
-    """A metric of an arm as `base + slope * steps`: means over blocks, and the slope's t interval."""
+    """A metric of an arm as `base + slope * steps`: means over blocks, and the slope's t interval of 95%."""
 
     arm: str
     metric: str
@@ -31,7 +31,7 @@ class Growth:
     """The share of the variance that the line explains, in the block where it is least; 1 where nothing varies."""
 
 
-def growths(runs: Sequence[Run], confidence: float = 0.95) -> list[Growth]:
+def growths(runs: Sequence[Run]) -> list[Growth]:
     """The lines of every arm that ran with three lengths or more, else alike, in two blocks or more."""
     kept = [run for run in arms.counted(runs) if steps(run) is not None]
     other = [name for name in arms.varying_parameters(kept) if name != STEPS]
@@ -50,7 +50,7 @@ def growths(runs: Sequence[Run], confidence: float = 0.95) -> list[Growth]:
                 if len(set(map(steps, block))) >= FEWEST_LENGTHS
             ]
             if len(lines) > 1:
-                found.append(_mean_line(arm, metric, lines, confidence))
+                found.append(_mean_line(arm, metric, lines))
     return found
 
 
@@ -62,10 +62,10 @@ def steps(run: Run) -> float | None:
         return None
 
 
-def _mean_line(arm: str, metric: str, lines: list[Any], confidence: float) -> Growth:
+def _mean_line(arm: str, metric: str, lines: list[Any]) -> Growth:
     slopes = np.array([one.slope for one in lines])
     bases = np.array([one.intercept for one in lines])
     r = np.array([one.rvalue for one in lines])
-    low, high = map(float, interval(slopes, confidence))
+    low, high = map(float, interval(slopes, 0.95))
     explained = float(np.min(np.where(np.isnan(r) | (slopes == 0), 1.0, r**2)))
     return Growth(arm, metric, float(bases.mean()), float(slopes.mean()), (low, high), explained)

@@ -39,9 +39,7 @@ SAME, ONE_SIDE, OPPOSITE, OTHER_CLAIM = (
 )
 
 
-def replicated(
-    first: Sequence[Verdict], second: Sequence[Verdict], confidence: float = 0.95
-) -> list[Replicate]:
+def replicated(first: Sequence[Verdict], second: Sequence[Verdict]) -> list[Replicate]:
     """Hold the verdicts of a second result against those of a first (claims/README.md, section 4, V3)."""
     others = {one.claim: one for one in second}
     found = []
@@ -54,7 +52,7 @@ def replicated(
                 Replicate(one.claim, OTHER_CLAIM, one.verdict, other.verdict if other else "", None, None)
             )
             continue
-        predicted = prediction(one, len(other.by_block), confidence)
+        predicted = prediction(one, len(other.by_block))
         within = None
         if predicted and other.effect is not None:
             room = 1e-9 * max(map(abs, predicted))  # what logarithm and exponential round away
@@ -68,8 +66,8 @@ def replicated(
     return found
 
 
-def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Where the mean of `blocks` new blocks lies, were they of one population with the old.
+def prediction(verdict: Verdict, blocks: int) -> tuple[float, float] | None:
+    """Where, with 95%, the mean of `blocks` new blocks lies, were they of one population with the old.
 
     None where each of several conditions is judged: the blocks are then of one, which may be another next time.
     """
@@ -77,7 +75,7 @@ def prediction(verdict: Verdict, blocks: int, confidence: float = 0.95) -> tuple
     of_one = any(part.get("judged") for part in verdict.by_condition)
     if len(values) < 3 or not blocks or of_one:
         return None
-    low, high = map(float, prediction_interval(values, blocks, confidence, verdict.spread()))
+    low, high = map(float, prediction_interval(values, blocks, 0.95, verdict.spread()))
     return (math.exp(low), math.exp(high)) if verdict.scale == "ratio" else (low, high)
 
 

@@ -135,9 +135,9 @@ def claimed(verdicts: Iterable[Verdict]) -> list[Verdict]:
 # -- runs
 
 
-def runs_markdown(runs: Sequence[Run], varying: Sequence[str] | None = None) -> str:
+def runs_markdown(runs: Sequence[Run]) -> str:
     """The same as Markdown."""
-    summary, names, metrics = summarised(runs, varying)
+    summary, names, metrics = summarised(runs)
     if not summary:
         return "No run finished."
     titles = [" / ".join(map(arms.heading, names)) or "arm", "n", *map(head, metrics)]
