@@ -240,8 +240,8 @@ def test_params_of_others_may_have_slashes_in_every_place(tmp_path):
         "pairs: 8\nblock: cv/fold\ncontrol_again: false\nequal: [data/rows]\n"
         "runs: {metrics: {test/score: {unit: '1', scale: difference}}}\nclaims:\n"
         "- {name: deeper, statement: deeper is better, source: us, metric: test/score,\n"
-        "   treatment: {tree/depth: 4}, control: {tree/depth: 2}, where: ['data/rows > 50'], scale: difference, direction: higher,\n"
-        "   smallest: 0.1, why_smallest: a test}\n"
+        "   treatment: {tree/depth: 4}, control: {tree/depth: 2}, where: ['data/rows > 50'],\n"
+        "   scale: difference, direction: higher, smallest: 0.1, why_smallest: a test}\n"
     )
     (found,) = judge_table(load(path), pd.DataFrame(rows))
     assert (found.pairs, found.effect) == (8, pytest.approx(0.2))
