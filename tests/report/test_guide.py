@@ -255,6 +255,7 @@ def test_an_effect_in_every_condition_foretells_none_as_another_may_decide_next(
         (["one", "--against", "two", "--out", "kept"], "--against makes no use of --out"),
         (["one", "--against", "two", "--commit-results"], "--against makes no use of --commit-results"),
         (["--guide", "--sweep", "s"], "--guide makes no use of --sweep"),
+        (["tracking.uri=sqlite:///a.db", "--plan"], "the store is --uri sqlite:///a.db here"),
         (["one", "--plan", "--full"], "--plan makes no use of --full"),
         (["one", "--runs", "", "--claims", "c.yaml", "--sweep", "s"], "--runs makes no use of --sweep"),
         (["one", "--scale", "full"], "--scale is for --plan"),

@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also copy into experiments/NAME/results/, with --guide write experiments/README.md",
     )
     given = parser.parse_args(arguments)
+    if given.name and given.name.startswith("tracking.uri="):  # as python -m workbench takes it
+        parser.error(f"{given.name} is no experiment; the store is --uri {given.name.partition('=')[2]} here")
     if given.runs is not None and (given.guide or given.claims is None):
         parser.error("--runs QUERY needs --claims FILE, which says what is judged; and goes without --guide")
     if given.runs is None and given.guide == bool(given.name):
